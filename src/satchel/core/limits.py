@@ -1,0 +1,58 @@
+"""Every limit of the product, with its unit. At the limit it works; past it a fault names the limit.
+
+Source: docs/protocol/limits.md, which a test compares with this file.
+"""
+
+from __future__ import annotations
+
+KIB = 1024
+MIB = 1024 * KIB
+
+NAME_BYTES_MAX = 255
+DEPTH_MAX = 128
+PATH_BYTES_MAX = 4096
+
+BLOCK_BYTES_MAX = 4 * MIB
+SINGLE_BLOCK_BYTES_MAX = 512 * KIB
+"""Files up to this size are one block."""
+BLOCKS_PER_COMMIT_MAX = 50_000
+BLOCKS_PER_FILE_MAX = 1_000_000
+
+COMMIT_OPS_MAX = 1_000
+COMMIT_BODY_BYTES_MAX = 8 * MIB
+INLINE_UP_BYTES_MAX = 256 * KIB
+"""A file up to this size travels inside the commit."""
+INLINE_DOWN_BYTES_MAX = 32 * KIB
+"""A file up to this size travels inside the feed and the stream."""
+COMMITS_IN_FLIGHT_MAX = 4
+
+BLOCKS_PUT_BODY_BYTES_MAX = 16 * MIB
+BLOCKS_GET_COUNT_MAX = 1_000
+
+FEED_PAGE_ENTRIES_MAX = 2_000
+FEED_PAGE_BYTES_MAX = 8 * MIB
+STREAM_FRAME_BYTES_MAX = 256 * KIB
+"""With more than this waiting, the stream sends only positions."""
+MANIFEST_INLINE_BLOCKS_MAX = 128
+"""A blocklist up to this long travels inside its entry; a longer one is fetched by id."""
+MANIFESTS_GET_COUNT_MAX = 200
+CURSOR_NAMESPACES_MAX = 1_000
+LIST_PAGE_MAX = 2_000
+
+JSON_BODY_BYTES_MAX = 16 * MIB
+JSON_DEPTH_MAX = 32
+HEADER_DEADLINE_S = 10
+BODY_GRACE_S = 20
+BODY_BYTES_PER_S_MIN = KIB
+LONGPOLL_S_MAX = 480
+SYMLINK_BYTES_MAX = 4095
+
+OP_RESULT_AGE_DAYS_MAX = 30
+LEASE_HOURS_MIN = 24
+JOURNAL_AGE_DAYS_MIN = 180
+JOURNAL_ENTRIES_MIN = 1_000_000
+
+PASSWORD_CHARS_MIN = 8
+PASSWORD_BYTES_MAX = 1_024
+DEVICES_PER_ACCOUNT_MAX = 500
+STREAMS_PER_ACCOUNT_MAX = 200

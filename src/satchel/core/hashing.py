@@ -48,7 +48,9 @@ def unpack_blocks(packed: bytes) -> list[Block]:
     if len(packed) % PACKED_BYTES:
         raise MessageInvalid("A blocklist has a broken length.", reason="blocklist")
     blocks = [
-        Block(BlockHash(packed[at : at + HASH_BYTES]), int.from_bytes(packed[at + HASH_BYTES : at + PACKED_BYTES], "big"))
+        Block(
+            BlockHash(packed[at : at + HASH_BYTES]), int.from_bytes(packed[at + HASH_BYTES : at + PACKED_BYTES], "big")
+        )
         for at in range(0, len(packed), PACKED_BYTES)
     ]
     if any(not 0 < block.size <= BLOCK_BYTES_MAX for block in blocks):

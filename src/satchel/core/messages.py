@@ -22,7 +22,7 @@ CODEC_RAW = 0
 CODEC_ZSTD = 1
 
 
-# -- operations of a commit ---------------------------------------------------------------------------------------------
+# -- operations of a commit -------------------------------------------------------------------------------------------
 
 
 class Content(msgspec.Struct, array_like=True, frozen=True):
@@ -134,7 +134,7 @@ class CommitRequest(msgspec.Struct, array_like=True, frozen=True):
     inline: tuple[WireBlock, ...] = ()
 
 
-# -- outcomes, one per op -------------------------------------------------------------------------------------------------
+# -- outcomes, one per op ---------------------------------------------------------------------------------------------
 
 
 class Stored(msgspec.Struct, array_like=True, frozen=True, tag="stored"):
@@ -195,7 +195,7 @@ class CommitReply(msgspec.Struct, array_like=True, frozen=True):
     head_seq: int
 
 
-# -- blocks ---------------------------------------------------------------------------------------------------------------
+# -- blocks -----------------------------------------------------------------------------------------------------------
 
 
 class PutRequest(msgspec.Struct, array_like=True, frozen=True):
@@ -225,7 +225,7 @@ class GetReply(msgspec.Struct, array_like=True, frozen=True):
     missing: tuple[BlockHash, ...] = ()
 
 
-# -- feed -----------------------------------------------------------------------------------------------------------------
+# -- feed -------------------------------------------------------------------------------------------------------------
 
 
 class Position(msgspec.Struct, array_like=True, frozen=True):
@@ -363,7 +363,7 @@ class ErrorReply(msgspec.Struct, array_like=True, frozen=True):
     retry_after_s: float = 0.0
 
 
-# -- frames ---------------------------------------------------------------------------------------------------------------
+# -- frames -----------------------------------------------------------------------------------------------------------
 
 T = TypeVar("T")
 
@@ -392,7 +392,9 @@ def decode_frame(raw: bytes | memoryview, into: type[T] | object) -> tuple[T, li
         raise MessageInvalid("The frame is shorter than its header length.", reason="short")
     size = int.from_bytes(view[:4], "big")
     if size > HEADER_BYTES_MAX:
-        raise LimitExceeded("The frame's header is too long.", limit="frame_header_bytes", maximum=HEADER_BYTES_MAX, actual=size)
+        raise LimitExceeded(
+            "The frame's header is too long.", limit="frame_header_bytes", maximum=HEADER_BYTES_MAX, actual=size
+        )
     if len(view) < 4 + size:
         raise MessageInvalid("The frame ends inside its header.", reason="short")
     try:
@@ -427,5 +429,5 @@ def decode_plain(raw: bytes, into: type[T]) -> T:
 def _decoder(into: object) -> msgspec.msgpack.Decoder[object]:
     decoder = _decoders.get(into)
     if decoder is None:
-        decoder = _decoders[into] = msgspec.msgpack.Decoder(into)  # type: ignore[call-overload]  # unions are accepted
+        decoder = _decoders[into] = msgspec.msgpack.Decoder(into)
     return decoder

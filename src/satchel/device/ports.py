@@ -1,0 +1,316 @@
+"""The device's seams: disk, watcher, service, clock. One page each; every adapter passes the contract suite of its port.
+
+A path is relative to the linked folder: name bytes joined by b"/"; b"" is the folder itself. Every method of FileSystem
+resolves beneath the root and never follows a symlink. Real disk adapters never suspend, so a worker thread drives such
+coroutines to their end; in the simulation each call is a scheduling point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NewType, Protocol
+
+from satchel.core.entries import Kind
+from satchel.core.ids import BlockHash, ContentHash, NamespaceId
+from satchel.core.messages import (
+    Changes,
+    ChangesRequest,
+    CommitReply,
+    CommitRequest,
+    Hello,
+    NamespacesReply,
+    SnapshotPage,
+    SnapshotRequest,
+    StreamFrame,
+)
+
+DiskPath = NewType("DiskPath", bytes)
+ROOT_PATH = DiskPath(b"")
+
+
+def joined(folder: DiskPath, name: bytes) -> DiskPath:
+    """Return the path of `name` in `folder`."""
+    return DiskPath(folder + b"/" + name if folder else name)
+
+
+def split(path: DiskPath) -> tuple[DiskPath, bytes]:
+    """Return (folder, name) of a path that is not the root."""
+    folder, _, name = path.rpartition(b"/")
+    return DiskPath(folder), name
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """What the disk says of one name, without following a symlink.
+
+    kind: None for a special file (socket, device, fifo) or a foreign mount. birth_ns: 0 where it was not asked for or
+    the volume has none. device: only to detect foreign mounts within a run, never stored.
+    """
+
+    kind: Kind | None
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+    birth_ns: int
+    is_executable: bool
+    device: int = 0
+
+    def same_file(self, other: Stat) -> bool:
+        """True when both are the same file, unchanged as far as stat tells; ctime left out, since renames change it."""
+        return (self.kind, self.size, self.mtime_ns, self.inode) == (
+            other.kind,
+            other.size,
+            other.mtime_ns,
+            other.inode,
+        ) and (not self.birth_ns or not other.birth_ns or self.birth_ns == other.birth_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One name in a folder; stat without birth time."""
+
+    name: bytes
+    stat: Stat
+
+
+class OpenFile(Protocol):
+    """A regular file opened for reading."""
+
+    async def stat(self) -> Stat:
+        """Return the stat of the open file, birth time included."""
+        ...
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """Return up to `length` bytes; fewer only at the end. Raises: FileUnreadable."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class StagedFile(Protocol):
+    """A file being written in the hidden staging folder of the same volume."""
+
+    name: str
+
+    async def write(self, data: bytes | memoryview) -> None:
+        """Append. Raises: StorageFull, StorageFailed."""
+        ...
+
+    async def copy_from(self, source: OpenFile, offset: int, length: int) -> None:
+        """Append a range of another file of this volume, sharing its blocks where the disk can."""
+        ...
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """Return what was written, for verification."""
+        ...
+
+    async def finish(self, *, mtime_ns: int, is_executable: bool) -> Stat:
+        """Set mtime and bit, fsync, close; the file stays staged. Raises: StorageFull, StorageFailed."""
+        ...
+
+    async def discard(self) -> None:
+        """Close and remove. Idempotent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """Identity of the linked folder: the marker's id and the file-system id; both must stay."""
+
+    marker: bytes
+    filesystem: bytes
+
+
+class FileSystem(Protocol):
+    """The linked folder and its hidden state folder (`.satchel`: marker, staging, trash), on one volume."""
+
+    async def check_root(self) -> Volume:
+        """Return the root's identity. Raises: RootMissing when the folder, its marker or its volume is not there."""
+        ...
+
+    async def list_folder(self, path: DiskPath) -> list[Listed]:
+        """Return all names but the state folder, sorted by name. Raises: FileUnreadable; NotFound when not there."""
+        ...
+
+    async def stat(self, path: DiskPath) -> Stat | None:
+        """Return the stat with birth time, None when not there. Raises: FileUnreadable."""
+        ...
+
+    async def open_file(self, path: DiskPath) -> OpenFile:
+        """Open a regular file. Raises: FileUnreadable, NotFound."""
+        ...
+
+    async def open_trashed(self, name: str) -> OpenFile:
+        """Open a file in the local trash, as a source of blocks. Raises: NotFound."""
+        ...
+
+    async def read_link(self, path: DiskPath) -> bytes:
+        """Return a symlink's target. Raises: FileUnreadable, NotFound."""
+        ...
+
+    async def stage(self) -> StagedFile:
+        """Make an empty staged file. Raises: StorageFull, StorageFailed."""
+        ...
+
+    async def open_staged(self, name: str) -> StagedFile:
+        """Reopen a staged file by name, to go on or to read it. Raises: NotFound."""
+        ...
+
+    async def place_staged(self, name: str, path: DiskPath) -> Stat:
+        """Move a finished staged file to a free name (RENAME_NOREPLACE). Raises: NameTaken, NotFound (no folder)."""
+        ...
+
+    async def exchange_staged(self, name: str, path: DiskPath) -> Stat:
+        """Swap a finished staged file with the file at `path` (RENAME_EXCHANGE); the old one is staged under `name` now.
+
+        Result: the stat of the swapped-out file. Raises: NotFound when nothing stands at `path`.
+        """
+        ...
+
+    async def move(self, source: DiskPath, target: DiskPath) -> Stat:
+        """Move to a free name. Result: stat of what moved. Raises: NameTaken, NotFound."""
+        ...
+
+    async def exchange(self, one: DiskPath, other: DiskPath) -> None:
+        """Swap two names. Raises: NotFound."""
+        ...
+
+    async def make_folder(self, path: DiskPath) -> Stat:
+        """Raises: NameTaken, NotFound (no parent), StorageFull."""
+        ...
+
+    async def make_symlink(self, path: DiskPath, target: bytes) -> Stat:
+        """Raises: NameTaken, NotFound (no parent), StorageFull."""
+        ...
+
+    async def set_executable(self, path: DiskPath, is_executable: bool) -> Stat:
+        """Raises: NotFound, FileUnreadable."""
+        ...
+
+    async def trash(self, path: DiskPath) -> str:
+        """Move a file or a whole folder to the local trash. Result: its name there. Raises: NotFound."""
+        ...
+
+    async def trash_staged(self, name: str) -> str:
+        """Move a staged (swapped-out) file to the local trash. Result: its name there."""
+        ...
+
+    async def list_trashed(self, name: str, below: bytes = b"") -> list[Listed]:
+        """List a trashed folder, for the walk after the move. Raises: NotFound."""
+        ...
+
+    async def stat_trashed(self, name: str, below: bytes = b"") -> Stat | None:
+        """Stat with birth time of something in the trash."""
+        ...
+
+    async def restore_trashed(self, name: str, below: bytes, path: DiskPath) -> Stat:
+        """Move something out of the trash to a free name. Raises: NameTaken, NotFound."""
+        ...
+
+    async def restore_staged(self, name: str, path: DiskPath) -> Stat:
+        """Move a swapped-out file from staging to a free name. Raises: NameTaken, NotFound."""
+        ...
+
+    async def list_staged(self) -> list[Listed]:
+        """What is left in staging after a crash."""
+        ...
+
+    async def sync_folder(self, path: DiskPath) -> None:
+        """fsync a folder. Raises: StorageFailed; nothing when the folder is gone."""
+        ...
+
+    async def purge_trash(self, before_ns: int) -> int:
+        """Delete for good what was trashed before then. Result: how many."""
+        ...
+
+    async def free_bytes(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """Something may have changed in a folder. names: which (None: any). is_deep: look at everything below too."""
+
+    folder: DiskPath
+    names: frozenset[bytes] | None = None
+    is_deep: bool = False
+
+
+class Watcher(Protocol):
+    """Hints of change. Never a proof: what is lost is found by the next scan."""
+
+    async def start(self) -> bool:
+        """Watch the whole root. False: degraded (out of watches), so budgeted scans are needed; `status_line` says why."""
+        ...
+
+    async def next_hints(self, timeout_s: float) -> list[Hint]:
+        """Wait for settled hints; an overflow is `Hint(ROOT_PATH, None, True)`. Empty at the timeout."""
+        ...
+
+    async def stop(self) -> None: ...
+
+    @property
+    def status_line(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingBlock:
+    """A block as it is sent: body is compressed when codec says so."""
+
+    hash: BlockHash
+    size: int
+    codec: int
+    body: bytes
+
+
+class Remote(Protocol):
+    """The service, for one signed-in device. Every call raises Unavailable when it cannot be reached, else Faults."""
+
+    async def commit(self, request: CommitRequest, bodies: Sequence[bytes]) -> CommitReply:
+        """Commit; safe to repeat with the same op ids. Unknown outcome: Unavailable."""
+        ...
+
+    async def put_blocks(self, ns: NamespaceId, blocks: Sequence[OutgoingBlock]) -> tuple[BlockHash, ...]:
+        """Store blocks; result: those durable now. Idempotent."""
+        ...
+
+    async def get_blocks(self, ns: NamespaceId, hashes: Sequence[BlockHash]) -> dict[BlockHash, bytes]:
+        """Return the verified, decompressed blocks that the service could give; those missing are left out."""
+        ...
+
+    async def changes(self, request: ChangesRequest) -> tuple[Changes, dict[BlockHash, bytes]]:
+        """Return a page and its inline contents, verified, by block hash."""
+        ...
+
+    async def snapshot(self, request: SnapshotRequest) -> SnapshotPage: ...
+
+    async def manifests(self, ns: NamespaceId, ids: Sequence[ContentHash]) -> dict[ContentHash, bytes]: ...
+
+    async def namespaces(self) -> NamespacesReply: ...
+
+    async def open_stream(self, hello: Hello) -> None:
+        """Connect the stream and send the hello; the welcome is the first frame that `next_frame` gives."""
+        ...
+
+    async def next_frame(self, timeout_s: float) -> tuple[StreamFrame, dict[BlockHash, bytes]] | None:
+        """Return the next frame and its contents, None at the timeout. Raises: Unavailable when the line is lost."""
+        ...
+
+    async def close_stream(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class Clock(Protocol):
+    """Time, randomness and sleep."""
+
+    def now_ns(self) -> int:
+        """Wall clock, Unix ns."""
+        ...
+
+    def monotonic_s(self) -> float: ...
+
+    def random(self, count: int) -> bytes: ...
+
+    async def sleep_s(self, seconds: float) -> None: ...

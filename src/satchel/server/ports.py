@@ -74,7 +74,7 @@ class BlockStore(Protocol):
         """Remove the object; one that is missing is no error. Idempotent."""
         ...
 
-    async def list(self, prefix: str) -> list[str]:
+    async def names(self, prefix: str) -> list[str]:
         """Return the names that start with `prefix`, in order."""
         ...
 

@@ -127,7 +127,7 @@ class LocalBlocks:
         """See BlockStore."""
         await self._in_reader(lambda: self._unlink(name))
 
-    async def list(self, prefix: str) -> list[str]:
+    async def names(self, prefix: str) -> list[str]:
         """See BlockStore."""
         return await self._in_reader(lambda: self._names(prefix))
 
@@ -142,7 +142,7 @@ class LocalBlocks:
         self._is_closed = True
         await asyncio.get_running_loop().run_in_executor(None, self._stop)
 
-    # -- reading, in the readers' threads ---------------------------------------------------------------------------------
+    # -- reading, in the readers' threads ---
 
     async def _in_reader(self, work: Callable[[], T]) -> T:
         try:
@@ -203,7 +203,7 @@ class LocalBlocks:
     def _path(self, name: str) -> str:
         return os.path.join(self._root, name)
 
-    # -- writing, in the one writer's thread ------------------------------------------------------------------------------
+    # -- writing, in the one writer's thread ---
 
     def _write_forever(self) -> None:
         is_last = False

@@ -76,11 +76,11 @@ def _compressor() -> zstandard.ZstdCompressor:
     made = getattr(_local, "compressor", None)
     if made is None:
         made = _local.compressor = zstandard.ZstdCompressor(level=LEVEL)
-    return made  # type: ignore[no-any-return]  # thread-local attributes carry no type
+    return made
 
 
 def _decompressor() -> zstandard.ZstdDecompressor:
     made = getattr(_local, "decompressor", None)
     if made is None:
         made = _local.decompressor = zstandard.ZstdDecompressor()
-    return made  # type: ignore[no-any-return]  # thread-local attributes carry no type
+    return made

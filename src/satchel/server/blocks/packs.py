@@ -1,7 +1,7 @@
 """The format of a pack: records one after another. Invariant: every whole record can be found by walking from byte 0.
 
-A record is `SBK1 | hash, 32 bytes | size, 4 | stored size, 4 | codec, 1 | CRC-32 of these, 4 | bytes as stored`, numbers
-big-endian. Rows in `blocks` point at the bytes; the headers are for fsck alone. A torn tail ends the walk.
+A record is `SBK1 | hash, 32 bytes | size, 4 | stored size, 4 | codec, 1 | CRC-32 of these, 4 | bytes as stored`, all
+numbers big-endian. Rows in `blocks` point at the bytes; the headers are for fsck alone. A torn tail ends the walk.
 Source: docs/design/030.
 """
 

@@ -1,0 +1,92 @@
+"""What the local packs do when the disk fails."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from satchel.core.errors import StorageFailed, StorageFull, Unavailable
+from satchel.server.adapters.blocks_local import LocalBlocks
+from satchel.server.ports import Span
+
+
+class Disk:
+    """The two calls that make bytes durable; each fails with the error that is set."""
+
+    def __init__(self) -> None:
+        self.write_error = 0
+        self.sync_error = 0
+        self.synced: list[int] = []
+
+    def write(self, fd: int, pieces: Sequence[bytes | memoryview], offset: int) -> int:
+        if self.write_error:
+            os.pwritev(fd, [b"torn"], offset)
+            raise OSError(self.write_error, os.strerror(self.write_error))
+        return os.pwritev(fd, [bytes(pieces[0])[:7]], offset)
+
+    def sync(self, fd: int) -> None:
+        self.synced.append(fd)
+        if self.sync_error:
+            raise OSError(self.sync_error, os.strerror(self.sync_error))
+        os.fdatasync(fd)
+
+
+def test_a_failed_sync_fails_the_put_and_its_log_is_never_written_again(tmp_path: Path) -> None:
+    async def main() -> None:
+        disk = Disk()
+        store = LocalBlocks(str(tmp_path), write=disk.write, sync=disk.sync)
+        disk.sync_error = errno.EIO
+        with pytest.raises(StorageFailed):
+            await store.put("packs/01/01", [b"lost"])
+        disk.sync_error = 0
+        place = await store.put("packs/02/02", [b"kept"])
+        assert place == ("packs/02/02", 0)
+        assert len(disk.synced) == 2
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_a_full_disk_fails_that_put_and_the_next_one_follows_the_last_whole_one(tmp_path: Path) -> None:
+    async def main() -> None:
+        disk = Disk()
+        store = LocalBlocks(str(tmp_path), write=disk.write, sync=disk.sync)
+        first = await store.put("packs/01/01", [b"before"])
+        disk.write_error = errno.ENOSPC
+        with pytest.raises(StorageFull):
+            await store.put("packs/02/02", [b"too much"])
+        disk.write_error = 0
+        second = await store.put("packs/03/03", [b"after, in more than one write"])
+        assert second == (first.name, 6)
+        assert await store.get([Span(first.name, 0, 35)]) == [b"beforeafter, in more than one write"]
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_folders_and_files_are_for_the_owner_alone(tmp_path: Path) -> None:
+    async def main() -> None:
+        store = LocalBlocks(str(tmp_path / "blocks"))
+        await store.put("packs/01/01", [b"x"])
+        await store.close()
+
+    asyncio.run(main())
+    folders = [tmp_path / "blocks", tmp_path / "blocks" / "packs", tmp_path / "blocks" / "packs" / "01"]
+    assert {stat.S_IMODE(folder.stat().st_mode) for folder in folders} == {0o700}
+    assert stat.S_IMODE((tmp_path / "blocks" / "packs" / "01" / "01").stat().st_mode) == 0o600
+
+
+def test_a_closed_store_refuses_puts(tmp_path: Path) -> None:
+    async def main() -> None:
+        store = LocalBlocks(str(tmp_path))
+        await store.close()
+        with pytest.raises(Unavailable):
+            await store.put("packs/01/01", [b"x"])
+
+    asyncio.run(main())

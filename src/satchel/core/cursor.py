@@ -47,7 +47,10 @@ _decoder = msgspec.msgpack.Decoder(CursorPayload)
 
 
 def seal(key: bytes, payload: CursorPayload) -> str:
-    """Return the cursor's text. key: the server's secret, at least 16 bytes. Raises: LimitExceeded past 1,000 places."""
+    """Return the cursor's text. key: the server's secret, at least 16 bytes. Raises: LimitExceeded past 1,000 places.
+
+    Deterministic: equal payloads have equal text.
+    """
     if len(payload.places) > CURSOR_NAMESPACES_MAX:
         raise LimitExceeded(
             "A cursor covers too many namespaces.",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from pyfastcdc import FastCDC
 
@@ -20,7 +21,7 @@ FIXED4M = "fixed4m"
 
 CDC1_BYTES_MIN = 256 * KIB
 CDC1_BYTES_AVERAGE = 1 * MIB
-CDC1_NORMALISATION = 2
+CDC1_NORMALISATION: Final = 2
 
 _fastcdc = FastCDC(
     CDC1_BYTES_AVERAGE,

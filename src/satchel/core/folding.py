@@ -1,4 +1,4 @@
-"""Folds journal entries onto a tree. Invariant: in a settled tree every live node hangs below the root, by live folders.
+"""Folds journal entries onto a tree. Invariant: in a settled tree every node hangs below the root, by live folders.
 
 A tree holds live nodes only. Deleting a folder takes its whole unit; undeleting brings back the node itself, and with
 `is_subtree` its unit too, which this tree no longer holds: `fold` then names the unit, and its snapshot is merged.

@@ -1,0 +1,177 @@
+"""Which local folders are linked to which remote ones. Invariant: links never overlap, on either side.
+
+The list is one small JSON file in SATCHEL_HOME, replaced whole: read, changed and written under a file lock, written
+beside, synced, renamed, and the folder synced. The command line changes it and tells the daemon, which reads it again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from satchel.core.errors import AlreadyExists, NotLinked, SettingInvalid, VersionUnsupported
+from satchel.core.ids import LinkId
+from satchel.core.paths import join_path, split_path
+
+FORMAT = 1
+LINKS_MAX = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A local folder bound to a remote one.
+
+    link_id: 16 bytes, new for each binding. local: absolute path without symlinks. remote: "/" based path when it was
+    linked. ns, unit: hex of the namespace and of the remote folder's node id (zeros: the namespace's root).
+    device_name: how conflicted copies made here are called.
+    """
+
+    link_id: LinkId
+    local: str
+    remote: str
+    ns: str
+    unit: str
+    device_name: str
+
+
+class _StoredLink(msgspec.Struct, frozen=True):
+    link_id: str
+    local: str
+    remote: str
+    ns: str
+    unit: str
+    device_name: str
+
+
+class _StoredLinks(msgspec.Struct, frozen=True):
+    format: int = FORMAT
+    links: tuple[_StoredLink, ...] = ()
+
+
+class LinkStore:
+    """The links of one SATCHEL_HOME."""
+
+    def __init__(self, home: Path) -> None:
+        self._file = home / "links.json"
+        self._lock = home / "links.lock"
+
+    def links(self) -> tuple[Link, ...]:
+        """Return all links, by local path. Raises: SettingInvalid for a damaged file, VersionUnsupported."""
+        try:
+            raw = self._file.read_bytes()
+        except FileNotFoundError:
+            return ()
+        try:
+            stored = msgspec.json.decode(raw, type=_StoredLinks)
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            raise SettingInvalid(
+                "The list of linked folders is damaged.", setting=str(self._file), reason=str(error)
+            ) from error
+        if stored.format != FORMAT:
+            raise VersionUnsupported(
+                "The list of linked folders is of another version.", what="links", found=stored.format, known=FORMAT
+            )
+        found = (
+            Link(LinkId(bytes.fromhex(row.link_id)), row.local, row.remote, row.ns, row.unit, row.device_name)
+            for row in stored.links
+        )
+        return tuple(sorted(found, key=lambda link: link.local))
+
+    def add(self, link: Link, *, instead_of: LinkId | None = None) -> None:
+        """Store a new link; with `instead_of` that one goes in the same step. Durable on return.
+
+        Raises: AlreadyExists when it overlaps another on either side, SettingInvalid past LINKS_MAX.
+        """
+        with self._changing():
+            others = tuple(other for other in self.links() if other.link_id != instead_of)
+            check_overlap(link, others)
+            if len(others) >= LINKS_MAX:
+                raise SettingInvalid("Too many linked folders.", setting="links", reason=f"at most {LINKS_MAX}")
+            self._write((*others, link))
+
+    def remove(self, link_id: LinkId) -> Link:
+        """Forget a link and return it. Durable on return. Raises: NotLinked."""
+        with self._changing():
+            links = self.links()
+            for link in links:
+                if link.link_id == link_id:
+                    self._write(tuple(other for other in links if other.link_id != link_id))
+                    return link
+        raise NotLinked("That folder is not linked.", path=link_id.hex())
+
+    def remove_all(self) -> tuple[Link, ...]:
+        """Forget every link (sign-out) and return them."""
+        with self._changing():
+            links = self.links()
+            self._write(())
+        return links
+
+    def holding(self, path: str) -> tuple[Link, str] | None:
+        """Return (link, remote path) of an absolute local path that lies in a linked folder, else None."""
+        real = os.path.realpath(path)
+        for link in self.links():
+            if is_within(real, link.local):
+                below = os.path.relpath(real, link.local)
+                names = () if below == "." else tuple(below.split(os.sep))
+                return link, join_path((*split_path(link.remote), *names))
+        return None
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(self._lock, "ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _write(self, links: tuple[Link, ...]) -> None:
+        rows = tuple(
+            _StoredLink(link.link_id.hex(), link.local, link.remote, link.ns, link.unit, link.device_name)
+            for link in links
+        )
+        write_durably(
+            self._file, msgspec.json.format(msgspec.json.encode(_StoredLinks(FORMAT, rows)), indent=2) + b"\n"
+        )
+
+
+def check_overlap(link: Link, others: tuple[Link, ...]) -> None:
+    """Accept a link that shares no folder with the others. Raises: AlreadyExists naming the one in the way."""
+    for other in others:
+        if is_within(link.local, other.local) or is_within(other.local, link.local):
+            raise AlreadyExists(
+                f"{link.local} overlaps {other.local}, which is linked already.", what="link", name=other.local
+            )
+        mine, theirs = split_path(link.remote), split_path(other.remote)
+        shared = min(len(mine), len(theirs))
+        if link.ns == other.ns and mine[:shared] == theirs[:shared]:
+            raise AlreadyExists(
+                f"{link.remote} overlaps {other.remote}, which is linked to {other.local}.",
+                what="link",
+                name=other.remote,
+            )
+
+
+def is_within(path: str, folder: str) -> bool:
+    """Tell whether a local path is the folder or lies below it; both absolute and real."""
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Replace a file of at most a few KiB, readable by its owner alone; durable on return."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
+    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with open(handle, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,86 @@
+"""What a link says of itself. Invariant: plain data, complete in one value; it is shown, sent as JSON, never acted on.
+
+The runner makes it, the control socket carries it, the command line prints it and takes its exit code from `state`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+
+State = Literal["in_sync", "syncing", "attention", "offline", "halted", "paused"]
+
+# What a summary over several links shows: the most serious one.
+_GRAVITY: tuple[State, ...] = ("halted", "offline", "attention", "syncing", "paused", "in_sync")
+
+HELD_SHOWN_MAX = 200
+TRANSFERS_SHOWN_MAX = 20
+
+
+class Transfer(msgspec.Struct, frozen=True):
+    """A file on its way. path: relative to the linked folder. done, total: bytes."""
+
+    path: str
+    direction: Literal["up", "down"]
+    done: int
+    total: int
+
+
+class HeldItem(msgspec.Struct, frozen=True):
+    """Something that waits and why. path: relative to the linked folder, "" for the link as a whole.
+
+    next_try_ms: Unix time of the next try, 0 when it waits for a new fact or for a person. needs_consent: it goes on only
+    after `held allow` (many deletions at once).
+    """
+
+    path: str
+    code: str
+    reason: str
+    next_try_ms: int = 0
+    needs_consent: bool = False
+    direction: Literal["up", "down", ""] = ""
+
+
+class LinkStatus(msgspec.Struct, frozen=True):
+    """One link as it stands. to_upload, to_download, held: counts of nodes; bytes_*: left to go and done in this round.
+
+    held_items: at most HELD_SHOWN_MAX of them, transfers at most TRANSFERS_SHOWN_MAX. message: one line for `halted`,
+    `offline` and `attention`. degraded: what works less well (out of watches), "" when nothing. last_sync_ms: when the
+    three trees were last equal, 0 for never.
+    """
+
+    local: str
+    remote: str
+    state: State
+    link_id: str = ""
+    to_upload: int = 0
+    to_download: int = 0
+    bytes_up_todo: int = 0
+    bytes_up_done: int = 0
+    bytes_down_todo: int = 0
+    bytes_down_done: int = 0
+    held: int = 0
+    transfers: tuple[Transfer, ...] = ()
+    held_items: tuple[HeldItem, ...] = ()
+    message: str = ""
+    degraded: str = ""
+    last_sync_ms: int = 0
+
+
+class DaemonStatus(msgspec.Struct, frozen=True):
+    """The daemon and all its links. started_ms: Unix time. account: name of the account, "" when signed out."""
+
+    pid: int
+    version: str
+    started_ms: int
+    server: str
+    account: str
+    device: str
+    links: tuple[LinkStatus, ...] = ()
+
+
+def gravest(states: Iterable[State]) -> State:
+    """Return the most serious of the states, in_sync for none."""
+    return min(states, key=_GRAVITY.index, default="in_sync")

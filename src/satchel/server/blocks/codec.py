@@ -7,6 +7,7 @@ decompressed. Source: docs/design/030 (blocks and packs).
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 import zstandard
 
@@ -58,6 +59,12 @@ def verify_block(wire: WireBlock, body: bytes | memoryview) -> None:
     actual = block_hash(open_block(wire, body))
     if actual != wire.hash:
         raise BlockMismatch("A block does not have its hash.", expected=wire.hash.hex(), actual=actual.hex())
+
+
+def verify_blocks(blocks: Sequence[tuple[WireBlock, bytes | memoryview]]) -> None:
+    """As `verify_block`, for each; the first that is wrong raises."""
+    for wire, body in blocks:
+        verify_block(wire, body)
 
 
 def _decompressed(wire: WireBlock, body: bytes | memoryview) -> bytes:

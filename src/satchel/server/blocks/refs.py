@@ -8,11 +8,11 @@ Source: docs/design/030.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from satchel.core.ids import BlockHash, NamespaceId, PackId
-from satchel.server.db.engine import Connection
+from satchel.server.db.engine import Connection, fetch_in
 
 BLOCK_LIVE = 0
 BLOCK_CONDEMNED = 1
@@ -20,8 +20,6 @@ BLOCK_CONDEMNED = 1
 PACK_WRITING = 0
 PACK_LIVE = 1
 PACK_OLD = 2
-
-_CHUNK_MAX = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +72,9 @@ async def register_txn(
 async def missing_txn(conn: Connection, ns: NamespaceId, hashes: Iterable[BlockHash]) -> set[BlockHash]:
     """Return those of `hashes` that `ns` has no right to. It tells nothing about what other namespaces hold."""
     wanted = set(hashes)
-    for chunk, marks in _chunks(wanted, first=2):
-        rows = await conn.fetch(
-            f"SELECT block_hash FROM namespace_blocks WHERE ns = $1 AND block_hash IN ({marks})", ns, *chunk
-        )
-        wanted.difference_update(row[0] for row in rows)
-    return wanted
+    text = "SELECT block_hash FROM namespace_blocks WHERE ns = $1 AND block_hash IN {keys}"
+    rows = await fetch_in(conn, text, wanted, ns)
+    return wanted - {row[0] for row in rows}
 
 
 async def add_refs_txn(conn: Connection, ns: NamespaceId, hashes: Iterable[BlockHash]) -> None:
@@ -94,29 +89,25 @@ async def drop_refs_txn(conn: Connection, ns: NamespaceId, hashes: Iterable[Bloc
 
 async def readable_txn(conn: Connection, ns: NamespaceId, hashes: Iterable[BlockHash]) -> dict[BlockHash, PlacedBlock]:
     """Return where the blocks are that `ns` has a right to; others are left out."""
-    found: dict[BlockHash, PlacedBlock] = {}
-    for chunk, marks in _chunks(set(hashes), first=2):
-        rows = await conn.fetch(
-            "SELECT b.block_hash, b.size, b.stored_size, b.codec, b.pack_id, b.pack_offset FROM namespace_blocks n"
-            f" JOIN blocks b ON b.block_hash = n.block_hash WHERE n.ns = $1 AND n.block_hash IN ({marks})",
-            ns,
-            *chunk,
-        )
-        found.update((row[0], PlacedBlock(*row)) for row in rows)
-    return found
+    rows = await fetch_in(
+        conn,
+        "SELECT b.block_hash, b.size, b.stored_size, b.codec, b.pack_id, b.pack_offset FROM namespace_blocks n"
+        " JOIN blocks b ON b.block_hash = n.block_hash WHERE n.ns = $1 AND n.block_hash IN {keys}",
+        set(hashes),
+        ns,
+    )
+    return {row[0]: PlacedBlock(*row) for row in rows}
 
 
 async def stored_txn(conn: Connection, hashes: Iterable[BlockHash]) -> dict[BlockHash, PlacedBlock]:
     """Return where live blocks are, whoever holds them. Never an answer to a caller: for storing known bytes once."""
-    found: dict[BlockHash, PlacedBlock] = {}
-    for chunk, marks in _chunks(set(hashes), first=1):
-        rows = await conn.fetch(
-            "SELECT block_hash, size, stored_size, codec, pack_id, pack_offset FROM blocks"
-            f" WHERE block_hash IN ({marks}) AND state = {BLOCK_LIVE}",
-            *chunk,
-        )
-        found.update((row[0], PlacedBlock(*row)) for row in rows)
-    return found
+    rows = await fetch_in(
+        conn,
+        "SELECT block_hash, size, stored_size, codec, pack_id, pack_offset FROM blocks"
+        f" WHERE block_hash IN {{keys}} AND state = {BLOCK_LIVE}",
+        set(hashes),
+    )
+    return {row[0]: PlacedBlock(*row) for row in rows}
 
 
 async def _count_txn(conn: Connection, ns: NamespaceId, uses: Counter[BlockHash], *, sign: int) -> None:
@@ -125,15 +116,3 @@ async def _count_txn(conn: Connection, ns: NamespaceId, uses: Counter[BlockHash]
             "UPDATE namespace_blocks SET refs = refs + $3 WHERE ns = $1 AND block_hash = $2",
             [(ns, hash_, sign * count) for hash_, count in sorted(uses.items())],
         )
-
-
-def _chunks(hashes: set[BlockHash], *, first: int) -> Iterator[tuple[list[BlockHash], str]]:
-    """Yield the hashes in chunks with their placeholders from `$first` on.
-
-    A chunk is filled up to a power of two by repeating its last hash: few statement texts, so prepared ones are reused.
-    """
-    ordered = sorted(hashes)
-    for at in range(0, len(ordered), _CHUNK_MAX):
-        chunk = ordered[at : at + _CHUNK_MAX]
-        chunk += [chunk[-1]] * ((1 << (len(chunk) - 1).bit_length()) - len(chunk))
-        yield chunk, ", ".join(f"${number}" for number in range(first, first + len(chunk)))

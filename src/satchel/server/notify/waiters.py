@@ -1,0 +1,100 @@
+"""Many that wait for news of namespaces. Invariant: no waiter misses a position that is told after it joined.
+
+Waiting costs no query: a waiter joins first, then reads the feed, then waits; positions told in between are kept.
+Source: docs/design/050 (the bus carries only positions), 060 (7).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+from satchel.core.errors import TooManyRequests
+from satchel.core.ids import AccountId, NamespaceId
+from satchel.core.limits import STREAMS_PER_ACCOUNT_MAX
+from satchel.server.ports import Bus
+
+WAITERS_MAX = 100_000
+RETRY_AFTER_S = 30.0
+
+
+class Waiter:
+    """One stream or long-poll. heads: the newest position told of each of its namespaces, 0 for none yet."""
+
+    def __init__(self, namespaces: Iterable[NamespaceId]) -> None:
+        self.heads: dict[NamespaceId, int] = dict.fromkeys(namespaces, 0)
+        self.is_stopped = False
+        self._news = asyncio.Event()
+
+    async def wait(self, seen: Mapping[NamespaceId, int], *, timeout_s: float) -> bool:
+        """Return True once a namespace is beyond `seen` or the service stops; False after `timeout_s`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not self.is_stopped and not self._is_ahead(seen):
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def wake(self) -> None:
+        """Look again; called for each position told and at the stop."""
+        self._news.set()
+
+    def _is_ahead(self, seen: Mapping[NamespaceId, int]) -> bool:
+        return any(head > seen.get(ns, 0) for ns, head in self.heads.items())
+
+
+class Waiters:
+    """All that wait in this process."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._of_ns: dict[NamespaceId, set[Waiter]] = defaultdict(set)
+        self._of_account: Counter[AccountId] = Counter()
+        self._count = 0
+        self._end = bus.subscribe(self._told)
+        self._is_stopped = False
+
+    def __len__(self) -> int:
+        return self._count
+
+    @contextmanager
+    def joined(self, account: AccountId, namespaces: Iterable[NamespaceId]) -> Iterator[Waiter]:
+        """Yield a waiter for these namespaces. Raises: TooManyRequests past 200 for the account or 100,000 in all."""
+        if self._of_account[account] >= STREAMS_PER_ACCOUNT_MAX or len(self) >= WAITERS_MAX:
+            raise TooManyRequests("Too many connections wait for changes.", retry_after_s=RETRY_AFTER_S)
+        waiter = Waiter(namespaces)
+        waiter.is_stopped = self._is_stopped
+        self._of_account[account] += 1
+        self._count += 1
+        for ns in waiter.heads:
+            self._of_ns[ns].add(waiter)
+        try:
+            yield waiter
+        finally:
+            self._count -= 1
+            self._of_account[account] -= 1
+            if not self._of_account[account]:
+                del self._of_account[account]
+            for ns in waiter.heads:
+                self._of_ns[ns].discard(waiter)
+                if not self._of_ns[ns]:
+                    del self._of_ns[ns]
+
+    def stop(self) -> None:
+        """Wake all for good; the service goes down."""
+        self._end()
+        self._is_stopped = True
+        for waiters in self._of_ns.values():
+            for waiter in waiters:
+                waiter.is_stopped = True
+                waiter.wake()
+
+    def _told(self, ns: NamespaceId, seq: int) -> None:
+        # Looked up without making an entry: most namespaces that change have nobody waiting.
+        for waiter in self._of_ns.get(ns, ()):
+            if seq > waiter.heads[ns]:
+                waiter.heads[ns] = seq
+                waiter.wake()

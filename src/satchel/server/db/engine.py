@@ -1,0 +1,174 @@
+"""One database text for SQLite and PostgreSQL. Invariant: what differs between the dialects stands in `db` and nowhere
+else.
+
+Rooms write SQL with `$1..$n` and the types BYTEA, BIGINT, SMALLINT (booleans are 0 or 1) and TEXT. A function that runs
+inside a transaction ends in `_txn`, takes the connection first, and awaits nothing but the connection and other `_txn`
+functions: SQLite's writer drives it to its end on a thread of its own. Source: docs/design (architecture).
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+from typing import Any, Literal, Protocol, TypeVar
+
+from satchel.core.errors import SettingInvalid, StorageFailed
+from satchel.server.ports import Clock
+
+T = TypeVar("T")
+Dialect = Literal["sqlite", "postgres"]
+Value = bytes | int | str | None
+Row = tuple[Any, ...]
+
+IN_LIST_MAX = 1_024
+PAIR_LIST_MAX = 256
+
+
+class Connection(Protocol):
+    """One transaction's view of the database."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """Which database this is; only `db` looks at it."""
+        ...
+
+    async def fetch(self, sql: str, *args: Value) -> list[Row]:
+        """Return all rows as tuples, in the statement's order."""
+        ...
+
+    async def execute(self, sql: str, *args: Value) -> int:
+        """Run one statement; return how many rows it changed."""
+        ...
+
+    async def execute_many(self, sql: str, rows: Sequence[Sequence[Value]]) -> None:
+        """Run one statement once per row of arguments, in order; no rows are no work."""
+        ...
+
+
+Work = Callable[[Connection], Awaitable[T]]
+
+
+class Database(Protocol):
+    """A store of rows. A caller never sees an error that comes from our own locks."""
+
+    async def write(self, key: bytes, work: Work[T]) -> T:
+        """Run `work` in a transaction and return its result once that is durable.
+
+        Callers that wait at the same time with one key (a namespace or account id) share a transaction, each in a
+        savepoint of its own: one that raises undoes its own changes only. `work` may be called again after a lock
+        conflict. Raises: what `work` raises, StorageFull, StorageFailed, Unavailable.
+        """
+        ...
+
+    async def read(self, work: Work[T]) -> T:
+        """Run `work` on one moment's view of the database and return its result. Raises: as `write`."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was begun and let go of everything. Later calls raise Unavailable."""
+        ...
+
+
+async def open_database(url: str, clock: Clock) -> Database:
+    """Open the store that `url` names and bring its schema up to date.
+
+    `sqlite:///relative/path`, `sqlite:////absolute/path`, `postgresql://user:password@host:port/name`.
+    Raises: SettingInvalid, VersionUnsupported (a newer schema), StorageFailed, Unavailable.
+    """
+    # Each driver is imported only where its URL asks for it: asyncpg is not part of the embedded installation.
+    from satchel.server.db.schema import migrate
+
+    database: Database
+    if url.startswith("sqlite:///"):
+        from satchel.server.db.sqlite import SqliteDatabase
+
+        database = SqliteDatabase(url.removeprefix("sqlite:///"), clock)
+    elif url.startswith(("postgresql://", "postgres://")):
+        from satchel.server.db.postgres import open_postgres
+
+        database = await open_postgres(url, clock)
+    else:
+        raise SettingInvalid("The database URL names no known store.", setting="database_url", reason="scheme")
+    try:
+        await migrate(database, clock)
+    except BaseException:
+        await database.close()
+        raise
+    return database
+
+
+def row_lock(conn: Connection) -> str:
+    """Return the clause that locks the selected rows; SQLite has one writer and needs none."""
+    return " FOR UPDATE" if conn.dialect == "postgres" else ""
+
+
+async def fetch_in(conn: Connection, sql: str, keys: Iterable[Value], *args: Value) -> list[Row]:
+    """Run `sql`, in which `{keys}` stands for an IN list, for all keys, in as few statements as the limits allow.
+
+    args: the statement's own `$1..$n`; the keys follow them. Rows come in no particular order.
+    """
+    rows: list[Row] = []
+    for chunk in _padded(keys, IN_LIST_MAX):
+        rows += await conn.fetch(_in_list(sql, len(args) + 1, len(chunk)), *args, *chunk)
+    return rows
+
+
+async def execute_in(conn: Connection, sql: str, keys: Iterable[Value], *args: Value) -> int:
+    """As `fetch_in`, for a statement that changes rows; return how many it changed."""
+    count = 0
+    for chunk in _padded(keys, IN_LIST_MAX):
+        count += await conn.execute(_in_list(sql, len(args) + 1, len(chunk)), *args, *chunk)
+    return count
+
+
+async def fetch_in_pairs(conn: Connection, sql: str, pairs: Iterable[tuple[Value, Value]], *args: Value) -> list[Row]:
+    """As `fetch_in`, where `{pairs}` stands for a list of pairs: `(a, b) IN {pairs}`."""
+    rows: list[Row] = []
+    for chunk in _padded(pairs, PAIR_LIST_MAX):
+        text = _pair_list(sql, len(args) + 1, len(chunk), conn.dialect)
+        rows += await conn.fetch(text, *args, *(value for pair in chunk for value in pair))
+    return rows
+
+
+def drive(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never really suspends to its end. A suspension is our own mistake. Raises: StorageFailed."""
+    try:
+        work.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    work.close()
+    raise StorageFailed("A transaction waited for something else than the database.", where="database", reason="await")
+
+
+_PLACEHOLDER = re.compile(r"\$(\d+)")
+
+
+@functools.lru_cache(maxsize=2_048)
+def numbered(sql: str) -> str:
+    """Return the statement with SQLite's `?1` for `$1`."""
+    return _PLACEHOLDER.sub(r"?\1", sql)
+
+
+K = TypeVar("K")
+
+
+def _padded(keys: Iterable[K], limit: int) -> Iterator[list[K]]:
+    """Yield chunks filled up to a power of two by their last key: few statement texts, so prepared ones are reused."""
+    wanted = list(keys)
+    for at in range(0, len(wanted), limit):
+        chunk = wanted[at : at + limit]
+        chunk += [chunk[-1]] * ((1 << (len(chunk) - 1).bit_length()) - len(chunk))
+        yield chunk
+
+
+@functools.lru_cache(maxsize=512)
+def _in_list(sql: str, first: int, count: int) -> str:
+    return sql.replace("{keys}", "(" + ", ".join(f"${number}" for number in range(first, first + count)) + ")")
+
+
+@functools.lru_cache(maxsize=512)
+def _pair_list(sql: str, first: int, count: int, dialect: Dialect) -> str:
+    marks = ", ".join(f"(${first + 2 * at}, ${first + 2 * at + 1})" for at in range(count))
+    return sql.replace("{pairs}", f"(VALUES {marks})" if dialect == "sqlite" else f"({marks})")

@@ -1,0 +1,318 @@
+"""The embedded store. Invariant: one thread writes; a result is told only after the commit that holds it is durable.
+
+The writer takes all that wait, gives each a savepoint in one transaction, and commits once: one fsync for many callers.
+It drives each caller's coroutine itself, so a statement costs no switch of threads. Readers have connections and
+threads of their own. Source: docs/design (architecture: one database text).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import queue
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import apsw
+
+from satchel.core.errors import Fault, StorageFailed, StorageFull, Unavailable
+from satchel.server.db.engine import Connection, Dialect, Row, Value, Work, drive, numbered
+from satchel.server.ports import Clock
+
+T = TypeVar("T")
+
+GROUP_MAX = 256
+WAITING_MAX = 8_192
+READERS = 3
+BUSY_MS = 30_000
+CACHE_KIB = 64 * 1024
+WAL_PAGES = 4_000
+
+
+class SqliteConnection:
+    """The connection port over one apsw connection; it never suspends."""
+
+    dialect: Dialect = "sqlite"
+
+    def __init__(self, raw: apsw.Connection) -> None:
+        self.raw = raw
+
+    async def fetch(self, sql: str, *args: Value) -> list[Row]:
+        """See `Connection.fetch`."""
+        return cast("list[Row]", self.raw.execute(numbered(sql), args).fetchall())
+
+    async def execute(self, sql: str, *args: Value) -> int:
+        """See `Connection.execute`."""
+        self.raw.execute(numbered(sql), args)
+        return self.raw.changes()
+
+    async def execute_many(self, sql: str, rows: Sequence[Sequence[Value]]) -> None:
+        """See `Connection.execute_many`."""
+        if rows:
+            self.raw.executemany(numbered(sql), rows)
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """One caller's work, and where its result goes."""
+
+    work: Work[Any]
+    context: contextvars.Context
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+    result: object = None
+    fault: BaseException | None = None
+
+    def run(self, conn: Connection) -> None:
+        """Drive the work in the caller's context; keep what it returns or raises."""
+        self.result = self.context.run(drive, cast("Coroutine[Any, Any, object]", self.work(conn)))
+
+    def tell(self) -> None:
+        """Hand the result to the waiting caller; runs on its loop."""
+        if self.future.done():
+            return
+        if self.fault is None:
+            self.future.set_result(self.result)
+        else:
+            self.future.set_exception(self.fault)
+
+
+class SqliteDatabase:
+    """SQLite in WAL mode with synchronous=FULL behind the `Database` port."""
+
+    def __init__(self, path: str, clock: Clock, *, readers: int = READERS) -> None:
+        """Open or make the file at `path` (its folder exists). Raises: StorageFailed."""
+        self._clock = clock
+        _create(path)
+        self._writes: queue.Queue[_Job | None] = queue.Queue(WAITING_MAX)
+        self._reads: queue.Queue[_Job | None] = queue.Queue(WAITING_MAX)
+        self._closed = False
+        self._failed: Fault | None = None
+        writer = _connect(path)
+        pool = [_connect(path) for _ in range(readers)]
+        self._threads = [threading.Thread(target=self._write_all, args=(writer,), name="satchel-writer", daemon=True)]
+        self._threads += [
+            threading.Thread(target=self._read_all, args=(raw,), name=f"satchel-reader-{number}", daemon=True)
+            for number, raw in enumerate(pool)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    async def write(self, key: bytes, work: Work[T]) -> T:
+        """See `Database.write`. All keys share one transaction here."""
+        return await self._submit(self._writes, work)
+
+    async def read(self, work: Work[T]) -> T:
+        """See `Database.read`."""
+        return await self._submit(self._reads, work)
+
+    async def close(self) -> None:
+        """See `Database.close`."""
+        if self._closed:
+            return
+        self._closed = True
+        await asyncio.to_thread(self._stop)
+
+    async def _submit(self, waiting: queue.Queue[_Job | None], work: Work[T]) -> T:
+        if self._closed:
+            raise Unavailable("The store is closed.", where="database", reason="closed")
+        loop = asyncio.get_running_loop()
+        job = _Job(work, contextvars.copy_context(), loop, loop.create_future())
+        try:
+            waiting.put_nowait(job)
+        except queue.Full as error:
+            raise Unavailable("Too many callers wait for the store.", where="database", reason="overload") from error
+        return cast("T", await job.future)
+
+    def _stop(self) -> None:
+        self._writes.put(None)
+        for _ in self._threads[1:]:
+            self._reads.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _write_all(self, raw: apsw.Connection) -> None:
+        """The writer thread: one transaction per turn for all that wait."""
+        conn, more = SqliteConnection(raw), True
+        while more:
+            jobs, more = _take(self._writes)
+            if jobs:
+                self._write_group(raw, conn, jobs)
+                _tell(jobs)
+        raw.close()
+
+    def _write_group(self, raw: apsw.Connection, conn: SqliteConnection, jobs: list[_Job]) -> None:
+        try:
+            if self._failed is not None:
+                raise self._failed
+            raw.execute("BEGIN IMMEDIATE")
+            for job in jobs:
+                _write_one(raw, conn, job)
+            raw.execute("COMMIT")
+        except BaseException as error:
+            # The writer thread must outlive whatever happens, and every caller must be told.
+            fault = self._judge(error)
+            for job in jobs:
+                job.fault = fault
+            if not raw.getautocommit():
+                raw.execute("ROLLBACK")
+
+    def _judge(self, error: BaseException) -> Fault:
+        fault = _translated(error)
+        if isinstance(error, apsw.IOError):
+            # After a failed fsync nobody knows what the disk holds: the store stops instead of trying once more.
+            self._failed = fault
+        return fault
+
+    def _read_all(self, raw: apsw.Connection) -> None:
+        """A reader thread: each caller sees one moment's view."""
+        conn = SqliteConnection(raw)
+        raw.execute("PRAGMA query_only = ON")
+        while (job := self._reads.get()) is not None:
+            try:
+                raw.execute("BEGIN")
+                job.run(conn)
+            except apsw.Error as error:
+                job.fault = _translated(error)
+            except BaseException as error:
+                # Whatever it was belongs to the caller; a reader thread must outlive it.
+                job.fault = error
+            if not raw.getautocommit():
+                raw.execute("ROLLBACK")
+            _tell([job])
+        raw.close()
+
+
+class InlineSqliteDatabase:
+    """The same SQL without threads: it never suspends, so a plain `send(None)` drives a caller to its end.
+
+    For the deterministic simulation and for tests. Nothing is durable in `:memory:` but what `snapshot` took.
+    """
+
+    def __init__(self, path: str = ":memory:") -> None:
+        self._raw = _connect(path)
+        self._conn = SqliteConnection(self._raw)
+
+    async def write(self, key: bytes, work: Work[T]) -> T:
+        """See `Database.write`."""
+        return await self._run("BEGIN IMMEDIATE", work)
+
+    async def read(self, work: Work[T]) -> T:
+        """See `Database.read`."""
+        return await self._run("BEGIN", work)
+
+    async def close(self) -> None:
+        """See `Database.close`."""
+        self._raw.close()
+
+    def snapshot(self) -> bytes:
+        """Return the whole store as bytes: what a crash now would leave behind."""
+        return self._raw.serialize("main")
+
+    def restore(self, image: bytes) -> None:
+        """Become the store that `snapshot` took."""
+        self._raw.deserialize("main", image)
+
+    async def _run(self, begin: str, work: Work[T]) -> T:
+        self._raw.execute(begin)
+        try:
+            result = drive(cast("Coroutine[Any, Any, T]", work(self._conn)))
+        except BaseException as error:
+            if not self._raw.getautocommit():
+                self._raw.execute("ROLLBACK")
+            if isinstance(error, apsw.Error):
+                raise _translated(error) from error
+            raise
+        self._raw.execute("COMMIT")
+        return result
+
+
+def _write_one(raw: apsw.Connection, conn: SqliteConnection, job: _Job) -> None:
+    """Run one caller in a savepoint. Raises only when the whole transaction is lost."""
+    raw.execute("SAVEPOINT caller")
+    try:
+        job.run(conn)
+    except BaseException as error:
+        # SQLite ends the whole transaction by itself when the disk is full or fails; then nobody's work counts.
+        if raw.getautocommit():
+            raise _translated(error) from error
+        raw.execute("ROLLBACK TO caller")
+        job.fault = _translated(error) if isinstance(error, apsw.Error) else error
+    raw.execute("RELEASE caller")
+
+
+def _take(waiting: queue.Queue[_Job | None]) -> tuple[list[_Job], bool]:
+    """Wait for a job, then take all that wait with it. The second value is False when the store closes."""
+    jobs: list[_Job] = []
+    job = waiting.get()
+    while job is not None:
+        jobs.append(job)
+        if len(jobs) == GROUP_MAX:
+            return jobs, True
+        try:
+            job = waiting.get_nowait()
+        except queue.Empty:
+            return jobs, True
+    return jobs, False
+
+
+def _tell(jobs: list[_Job]) -> None:
+    """Wake the callers, each loop once."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+    for job in jobs:
+        by_loop.setdefault(job.loop, []).append(job)
+    for loop, told in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_tell_each, told)
+        except RuntimeError:
+            # The loop is closed: nobody waits any more.
+            continue
+
+
+def _tell_each(jobs: list[_Job]) -> None:
+    for job in jobs:
+        job.tell()
+
+
+def _create(path: str) -> None:
+    """Make the file for its owner alone before SQLite would make it for everyone."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        folder = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise StorageFailed("The store cannot be opened.", where=path, reason=str(error)) from error
+
+
+def _connect(path: str) -> apsw.Connection:
+    try:
+        raw = apsw.Connection(path, statementcachesize=400)
+        raw.set_busy_timeout(BUSY_MS)
+        raw.execute("PRAGMA journal_mode = WAL").fetchall()
+        for pragma in ("synchronous = FULL", f"cache_size = -{CACHE_KIB}", "temp_store = MEMORY"):
+            raw.execute(f"PRAGMA {pragma}")
+        raw.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}").fetchall()
+    except apsw.Error as error:
+        raise StorageFailed("The store cannot be opened.", where=path, reason=str(error)) from error
+    return raw
+
+
+_FAULTS: tuple[tuple[type[apsw.Error], Callable[[str], Fault]], ...] = (
+    (apsw.FullError, lambda reason: StorageFull("The disk of the store is full.", where="database")),
+    (apsw.BusyError, lambda reason: Unavailable("The store is busy.", where="database", reason=reason)),
+)
+
+
+def _translated(error: BaseException) -> Fault:
+    if isinstance(error, Fault):
+        return error
+    for kind, fault in _FAULTS:
+        if isinstance(error, kind):
+            return fault(str(error))
+    return StorageFailed("The store failed.", where="database", reason=f"{type(error).__name__}: {error}")

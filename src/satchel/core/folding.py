@@ -2,6 +2,7 @@
 
 A tree holds live nodes only. Deleting a folder takes its whole unit; undeleting brings back the node itself, and with
 `is_subtree` its unit too, which this tree no longer holds: `fold` then names the unit, and its snapshot is merged.
+Until then nodes may also be moved out of that unit, so folders that move are named as well.
 
 A snapshot is read in pages while the journal goes on, so its rows are of different moments and may contradict each
 other. Such a tree is unsettled until the journal has been folded through the head that the last page showed; an entry
@@ -20,7 +21,7 @@ from satchel.core.ids import ROOT_NODE, NodeId
 class Tree:
     """The live nodes of one namespace (or of a unit below `root`), as far as folded. Not shared between threads."""
 
-    __slots__ = ("_below", "_nodes", "is_settled", "root", "seq")
+    __slots__ = ("_below", "_has_gap", "_nodes", "is_settled", "root", "seq")
 
     def __init__(self, *, seq: int = 0, root: NodeId = ROOT_NODE) -> None:
         self._nodes: dict[NodeId, Entry] = {}
@@ -29,6 +30,7 @@ class Tree:
         """Place in the journal up to which everything is folded."""
         self.root = root
         self.is_settled = True
+        self._has_gap = False
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -78,11 +80,13 @@ class Tree:
         for lost in [node_id for node_id in self._nodes if node_id not in reached]:
             self._drop(lost)
         self.is_settled = True
+        self._has_gap = False
 
     def fold_page(self, entries: Iterable[Entry], *, prev_seq: int, last_seq: int) -> list[NodeId]:
-        """Fold the entries with prev_seq < seq <= last_seq; some may be left out, none may be missing.
+        """Fold the entries with prev_seq < seq <= last_seq; some may be left out on purpose, none may be missing.
 
-        Return the units to fetch, as `fold` names them. A page seen before changes nothing. Raises: MessageInvalid.
+        Return the units to fetch, as `fold` names them: merge a snapshot of each that is not older than this page, fold
+        through its head, then `settle`. A page seen before changes nothing. Raises: MessageInvalid.
         """
         if prev_seq > self.seq:
             raise MessageInvalid("Entries are missing in the feed.", reason="gap", folded=self.seq, found=prev_seq)
@@ -108,11 +112,22 @@ class Tree:
         if entry.action == Action.UNDELETE and not entry.is_subtree:
             # A skeleton came back: what stood in the folder before stays dead, even if the row is newer already.
             self._drop_children_before(entry.node_id, entry.seq)
-        if is_old:
-            return None
-        self._put(entry)
-        is_appearing = entry.is_subtree and entry.kind == Kind.FOLDER and known is None
-        return entry.node_id if is_appearing else None
+        if not is_old:
+            self._put(entry)
+        return entry.node_id if self._is_appearing(entry, is_known=known is not None) else None
+
+    def _is_appearing(self, entry: Entry, *, is_known: bool) -> bool:
+        """Tell whether this folder's unit may not be held whole."""
+        is_bare = entry.action == Action.CREATE or (entry.action == Action.UNDELETE and not entry.is_subtree)
+        if entry.kind != Kind.FOLDER or is_bare:
+            return False
+        # While pages of different moments are mixed, a known folder may stand over children that were read as dead.
+        is_torn = not self.is_settled and (entry.is_subtree or self._has_gap)
+        if is_known and not is_torn:
+            return False
+        self._has_gap = True
+        self.is_settled = False
+        return True
 
     def _check(self, entry: Entry) -> None:
         if not self.is_settled or not entry.is_live:

@@ -1,0 +1,122 @@
+"""Passwords: their hash and the limits on guessing. Invariant: a password's length is bounded before any work is done.
+
+Argon2id with the library's parameters (RFC 9106, low memory). Hashing runs on two threads: it takes 64 MiB and tens of
+milliseconds each time, and neither the loop nor the machine's memory is given to guessers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import argon2
+
+from satchel.core.errors import LimitExceeded, MessageInvalid, TooManyRequests
+from satchel.core.limits import PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN
+
+T = TypeVar("T")
+
+HASHES_AT_ONCE_MAX = 2
+HASHES_WAITING_MAX = 64
+GUESS_WINDOW_MS = 5 * 60 * 1000
+ACCOUNT_GUESSES_MAX = 10
+ADDRESS_GUESSES_MAX = 100
+REMEMBERED_MAX = 10_000
+
+_hasher = argon2.PasswordHasher()
+_threads = ThreadPoolExecutor(HASHES_AT_ONCE_MAX, thread_name_prefix="satchel-passwords")
+_waiting = 0
+
+
+def check_new_password(password: str) -> None:
+    """Accept a password that may be set. Raises: MessageInvalid (too short), LimitExceeded."""
+    check_password_size(password)
+    if len(password) < PASSWORD_CHARS_MIN:
+        raise MessageInvalid(f"A password has at least {PASSWORD_CHARS_MIN} characters.", reason="password_short")
+
+
+def check_password_size(password: str) -> None:
+    """Accept a password that may be hashed. Raises: LimitExceeded."""
+    # The count of characters comes first, so that even the encoding of a huge text is not done.
+    size = len(password) if len(password) > PASSWORD_BYTES_MAX else len(password.encode(errors="surrogatepass"))
+    if size > PASSWORD_BYTES_MAX:
+        raise LimitExceeded(
+            "The password is too long.", limit="PASSWORD_BYTES_MAX", maximum=PASSWORD_BYTES_MAX, actual=size
+        )
+
+
+async def hash_password(password: str) -> str:
+    """Return the Argon2id text that is stored. Raises: LimitExceeded, TooManyRequests."""
+    check_password_size(password)
+    return await _in_thread(lambda: _hasher.hash(password.encode(errors="surrogatepass")))
+
+
+async def matches(password: str, stored: str | None) -> bool:
+    """Tell whether the password is the stored one; for an account that does not exist (None) the work is the same.
+
+    Raises: LimitExceeded, TooManyRequests.
+    """
+    check_password_size(password)
+    return await _in_thread(lambda: _verify(password, stored))
+
+
+class Guesses:
+    """Failed guesses of the last minutes by account and by address, in memory; the oldest are forgotten first."""
+
+    def __init__(self) -> None:
+        self._failed: OrderedDict[tuple[str, str], deque[int]] = OrderedDict()
+
+    def check(self, *, account: str, address: str, now_ms: int) -> None:
+        """Accept another guess. Raises: TooManyRequests."""
+        for key, most in ((("account", account), ACCOUNT_GUESSES_MAX), (("address", address), ADDRESS_GUESSES_MAX)):
+            failed = self._recent(key, now_ms)
+            if len(failed) >= most:
+                wait_s = (failed[0] + GUESS_WINDOW_MS - now_ms) // 1000 + 1
+                raise TooManyRequests("Too many failed sign-ins.", retry_after_s=wait_s)
+
+    def failed(self, *, account: str, address: str, now_ms: int) -> None:
+        """Remember a failed guess."""
+        for key in (("account", account), ("address", address)):
+            self._recent(key, now_ms).append(now_ms)
+            self._failed.move_to_end(key)
+        while len(self._failed) > REMEMBERED_MAX:
+            self._failed.popitem(last=False)
+
+    def succeeded(self, *, account: str) -> None:
+        """Forget the account's failures; those of the address stay."""
+        self._failed.pop(("account", account), None)
+
+    def _recent(self, key: tuple[str, str], now_ms: int) -> deque[int]:
+        failed = self._failed.setdefault(key, deque(maxlen=ADDRESS_GUESSES_MAX))
+        while failed and failed[0] <= now_ms - GUESS_WINDOW_MS:
+            failed.popleft()
+        return failed
+
+
+def _verify(password: str, stored: str | None) -> bool:
+    try:
+        _hasher.verify(stored or _nobody(), password.encode(errors="surrogatepass"))
+    except argon2.exceptions.VerificationError:
+        return False
+    return stored is not None
+
+
+@functools.cache
+def _nobody() -> str:
+    """A hash like any other, for names that have none."""
+    return _hasher.hash(b"nobody has this password")
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    global _waiting
+    if _waiting >= HASHES_WAITING_MAX:
+        raise TooManyRequests("Too many sign-ins at once.", retry_after_s=1)
+    _waiting += 1
+    try:
+        return await asyncio.get_running_loop().run_in_executor(_threads, work)
+    finally:
+        _waiting -= 1

@@ -1,0 +1,341 @@
+"""Accounts, their devices and tokens. Invariant: a token is stored only as its hash, and works until it is revoked.
+
+A token is 32 random bytes in base64url, shown once. No row of these tables is written in a commit.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import weakref
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from satchel.core.errors import AlreadyExists, LimitExceeded, NameInvalid, NotFound, Unauthenticated
+from satchel.core.ids import AccountId, DeviceId, NamespaceId, uuid7
+from satchel.core.limits import DEVICES_PER_ACCOUNT_MAX
+from satchel.core.paths import name_key, validate_name
+from satchel.server.accounts.passwords import Guesses, check_new_password, hash_password, matches
+from satchel.server.accounts.principal import Principal
+from satchel.server.db.engine import Connection, Database
+from satchel.server.ports import Clock
+
+TOKEN_BYTES = 32
+TOKEN_CHARS_MAX = 128
+SEEN_GRAIN_MS = 60 * 60 * 1000
+"""A device's last visit is written at most this often."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account as the administrator sees it. quota_bytes: None when there is no limit."""
+
+    account_id: AccountId
+    name: str
+    root_ns: NamespaceId
+    is_admin: bool
+    is_disabled: bool
+    created_ms: int
+    used_bytes: int
+    quota_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A signed-in device of an account."""
+
+    device_id: DeviceId
+    name: str
+    created_ms: int
+    seen_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A new device and its token, which is not shown again."""
+
+    token: str
+    account_id: AccountId
+    account_name: str
+    device_id: DeviceId
+    root_ns: NamespaceId
+
+
+# -- accounts ---------------------------------------------------------------------------------------------------------
+
+
+async def add_user(
+    db: Database, clock: Clock, *, name: str, password: str, is_admin: bool = False, quota_bytes: int | None = None
+) -> Account:
+    """Make an account and its root namespace. Raises: NameInvalid, MessageInvalid, LimitExceeded, AlreadyExists."""
+    check_new_password(password)
+    _check_name(name)
+    hashed = await hash_password(password)
+    return await register_account(
+        db, clock, name=name, password_hash=hashed, is_admin=is_admin, quota_bytes=quota_bytes
+    )
+
+
+async def register_account(
+    db: Database,
+    clock: Clock,
+    *,
+    name: str,
+    password_hash: str,
+    is_admin: bool = False,
+    quota_bytes: int | None = None,
+) -> Account:
+    """Make an account whose password is hashed already (or can never match). Raises: NameInvalid, AlreadyExists."""
+    _check_name(name)
+    now = clock.now_ms()
+    account_id, root_ns = AccountId(uuid7(now, clock.random(10))), NamespaceId(uuid7(now, clock.random(10)))
+
+    async def register_txn(conn: Connection) -> Account:
+        made = await conn.execute(
+            "INSERT INTO accounts"
+            " (account_id, name, name_key, password_hash, root_ns, is_admin, is_disabled, created_at)"
+            " VALUES ($1, $2, $3, $4, $5, $6, 0, $7) ON CONFLICT (name_key) DO NOTHING",
+            *(account_id, name, name_key(name), password_hash, root_ns, int(is_admin), now),
+        )
+        if not made:
+            raise AlreadyExists("There is an account of this name.", what="account", name=name)
+        await conn.execute(
+            "INSERT INTO namespaces"
+            " (ns, kind, owner, head_seq, head_tag, head_at, min_seq, bytes_used, quota, created_at)"
+            " VALUES ($1, 'root', $2, 0, $3, 0, 0, 0, $4, $5)",
+            *(root_ns, account_id, b"", quota_bytes, now),
+        )
+        return Account(account_id, name, root_ns, is_admin, False, now, 0, quota_bytes)
+
+    return await db.write(account_id, register_txn)
+
+
+async def list_users(db: Database) -> list[Account]:
+    """Return all accounts by name."""
+    return await db.read(lambda conn: _accounts_txn(conn, "1 = 1 ORDER BY a.name_key"))
+
+
+async def account_of(db: Database, principal: Principal) -> Account:
+    """Return the principal's own account. Raises: NotFound."""
+    found = await db.read(lambda conn: _accounts_txn(conn, "a.account_id = $1", principal.account_id))
+    if not found:
+        raise NotFound("There is no such account.")
+    return found[0]
+
+
+async def set_password(db: Database, name: str, password: str, *, revoke_devices_at_ms: int | None = None) -> None:
+    """Set a new password; with a time, all its devices are signed out too. Raises: as `add_user`, NotFound."""
+    check_new_password(password)
+    hashed = await hash_password(password)
+
+    async def set_txn(conn: Connection, account_id: AccountId) -> None:
+        await conn.execute("UPDATE accounts SET password_hash = $2 WHERE account_id = $1", account_id, hashed)
+        if revoke_devices_at_ms is not None:
+            await conn.execute(
+                "UPDATE devices SET revoked_at = $2 WHERE account_id = $1 AND revoked_at IS NULL",
+                *(account_id, revoke_devices_at_ms),
+            )
+
+    await _change_account(db, name, set_txn)
+
+
+async def disable_user(db: Database, name: str, *, is_disabled: bool = True) -> None:
+    """Shut the account's devices out, or let them in again; nothing is deleted. Raises: NotFound."""
+
+    async def set_txn(conn: Connection, account_id: AccountId) -> None:
+        await conn.execute("UPDATE accounts SET is_disabled = $2 WHERE account_id = $1", account_id, int(is_disabled))
+
+    await _change_account(db, name, set_txn)
+
+
+async def set_quota(db: Database, name: str, quota_bytes: int | None) -> None:
+    """Limit the bytes that the account may hold; None ends the limit. What is there stays. Raises: NotFound."""
+
+    async def set_txn(conn: Connection, account_id: AccountId) -> None:
+        await conn.execute(
+            "UPDATE namespaces SET quota = $2 WHERE owner = $1 AND kind = 'root'", account_id, quota_bytes
+        )
+
+    await _change_account(db, name, set_txn)
+
+
+# -- devices ----------------------------------------------------------------------------------------------------------
+
+_guesses: weakref.WeakKeyDictionary[Database, Guesses] = weakref.WeakKeyDictionary()
+
+
+async def sign_in(
+    db: Database, clock: Clock, *, user: str, password: str, device_name: str, from_address: str = ""
+) -> SignedIn:
+    """Make a device of the account and its token.
+
+    Raises: Unauthenticated (no such name, wrong password or disabled, all alike), TooManyRequests, LimitExceeded,
+    NameInvalid (the device's name).
+    """
+    _check_name(device_name)
+    key = name_key(user) if len(user) <= TOKEN_CHARS_MAX else ""
+    guesses = _guesses.setdefault(db, Guesses())
+    guesses.check(account=key, address=from_address, now_ms=clock.now_ms())
+    rows = await db.read(
+        lambda conn: conn.fetch(
+            "SELECT account_id, name, root_ns, password_hash, is_disabled FROM accounts WHERE name_key = $1",
+            _plain(key),
+        )
+    )
+    is_right = await matches(password, rows[0][3] if rows else None)
+    if not is_right or rows[0][4]:
+        guesses.failed(account=key, address=from_address, now_ms=clock.now_ms())
+        raise Unauthenticated("The name or the password is wrong.")
+    guesses.succeeded(account=key)
+    account_id, name, root_ns = rows[0][:3]
+    token, device_id = await register_device(db, clock, account_id=account_id, name=device_name)
+    return SignedIn(token, account_id, name, device_id, root_ns)
+
+
+async def register_device(db: Database, clock: Clock, *, account_id: AccountId, name: str) -> tuple[str, DeviceId]:
+    """Make a device without asking for the password; return its token and id. Raises: NameInvalid, LimitExceeded."""
+    _check_name(name)
+    now = clock.now_ms()
+    device_id = DeviceId(uuid7(now, clock.random(10)))
+    token = base64.urlsafe_b64encode(clock.random(TOKEN_BYTES)).rstrip(b"=").decode()
+
+    async def register_txn(conn: Connection) -> None:
+        held = await conn.fetch("SELECT COUNT(*) FROM devices WHERE account_id = $1 AND revoked_at IS NULL", account_id)
+        if held[0][0] >= DEVICES_PER_ACCOUNT_MAX:
+            raise LimitExceeded(
+                "The account has too many devices.",
+                limit="DEVICES_PER_ACCOUNT_MAX",
+                maximum=DEVICES_PER_ACCOUNT_MAX,
+                actual=held[0][0] + 1,
+            )
+        await conn.execute(
+            "INSERT INTO devices (device_id, account_id, name, token_hash, run, created_at, seen_at, revoked_at)"
+            " VALUES ($1, $2, $3, $4, 0, $5, $5, NULL)",
+            *(device_id, account_id, name, _token_hash(token), now),
+        )
+
+    await db.write(account_id, register_txn)
+    return token, device_id
+
+
+async def authenticate(db: Database, token: str) -> Principal:
+    """Return who holds the token. Raises: Unauthenticated."""
+    if not token or len(token) > TOKEN_CHARS_MAX:
+        raise Unauthenticated("The token is not valid.")
+    rows = await db.read(
+        lambda conn: conn.fetch(
+            "SELECT a.account_id, a.name, d.device_id, d.name, a.root_ns, a.is_admin FROM devices d"
+            " JOIN accounts a ON a.account_id = d.account_id"
+            " WHERE d.token_hash = $1 AND d.revoked_at IS NULL AND a.is_disabled = 0",
+            _token_hash(token),
+        )
+    )
+    if not rows:
+        raise Unauthenticated("The token is not valid.")
+    account_id, account_name, device_id, device_name, root_ns, is_admin = rows[0]
+    return Principal(account_id, account_name, device_id, device_name, root_ns, bool(is_admin))
+
+
+async def list_devices(db: Database, principal: Principal) -> list[Device]:
+    """Return the account's devices that are signed in, the oldest first."""
+    rows = await db.read(
+        lambda conn: conn.fetch(
+            "SELECT device_id, name, created_at, seen_at FROM devices WHERE account_id = $1 AND revoked_at IS NULL"
+            " ORDER BY created_at, device_id",
+            principal.account_id,
+        )
+    )
+    return [Device(*row) for row in rows]
+
+
+async def rename_device(db: Database, principal: Principal, device_id: DeviceId, name: str) -> None:
+    """Give one of the account's devices another name. Raises: NameInvalid, NotFound."""
+    _check_name(name)
+    await _change_device(db, principal, device_id, "name = $3", name)
+
+
+async def revoke_device(db: Database, clock: Clock, principal: Principal, device_id: DeviceId) -> None:
+    """Make the token of one of the account's devices worthless, for ever. Raises: NotFound."""
+    await _change_device(db, principal, device_id, "revoked_at = $3", clock.now_ms())
+
+
+async def sign_out(db: Database, clock: Clock, principal: Principal) -> None:
+    """Revoke the principal's own device. Raises: NotFound."""
+    await revoke_device(db, clock, principal, principal.device_id)
+
+
+async def touch_device(db: Database, clock: Clock, principal: Principal) -> None:
+    """Note that the device was here; written at most once an hour."""
+    now = clock.now_ms()
+    await db.write(
+        principal.account_id,
+        lambda conn: conn.execute(
+            "UPDATE devices SET seen_at = $2 WHERE device_id = $1 AND seen_at < $3",
+            *(principal.device_id, now, now - SEEN_GRAIN_MS),
+        ),
+    )
+
+
+async def begin_device_run(db: Database, principal: Principal, run: int) -> bool:
+    """Take the run number of a device's hello; False when it has not grown: the device was restored from an image."""
+
+    async def begin_txn(conn: Connection) -> bool:
+        changed = await conn.execute(
+            "UPDATE devices SET run = $2 WHERE device_id = $1 AND run <= $2", principal.device_id, run
+        )
+        return changed == 1
+
+    return await db.write(principal.account_id, begin_txn)
+
+
+# -- helpers ----------------------------------------------------------------------------------------------------------
+
+
+async def _accounts_txn(conn: Connection, where: str, *args: bytes) -> list[Account]:
+    rows = await conn.fetch(
+        "SELECT a.account_id, a.name, a.root_ns, a.is_admin, a.is_disabled, a.created_at, n.bytes_used, n.quota"
+        f" FROM accounts a JOIN namespaces n ON n.ns = a.root_ns WHERE {where}",
+        *args,
+    )
+    return [Account(r[0], r[1], r[2], bool(r[3]), bool(r[4]), *r[5:]) for r in rows]
+
+
+async def _change_account(
+    db: Database, name: str, change_txn: Callable[[Connection, AccountId], Awaitable[None]]
+) -> None:
+    async def find_txn(conn: Connection) -> None:
+        rows = await conn.fetch("SELECT account_id FROM accounts WHERE name_key = $1", _plain(name_key(name)))
+        if not rows:
+            raise NotFound("There is no such account.", name=name)
+        await change_txn(conn, rows[0][0])
+
+    await db.write(b"accounts", find_txn)
+
+
+async def _change_device(
+    db: Database, principal: Principal, device_id: DeviceId, change: str, value: str | int
+) -> None:
+    changed = await db.write(
+        principal.account_id,
+        lambda conn: conn.execute(
+            f"UPDATE devices SET {change} WHERE account_id = $1 AND device_id = $2 AND revoked_at IS NULL",
+            *(principal.account_id, device_id, value),
+        ),
+    )
+    if not changed:
+        raise NotFound("There is no such device.")
+
+
+def _token_hash(token: str) -> bytes:
+    return hashlib.sha256(token.encode(errors="surrogatepass")).digest()
+
+
+def _check_name(name: str) -> None:
+    validate_name(name)
+    if not name.isprintable() or name != name.strip():
+        raise NameInvalid("A name holds unprintable characters or outer spaces.", name=name, reason="unprintable")
+
+
+def _plain(text: str) -> str:
+    """Return a text that every database takes; one that no account can have stays one that no account can have."""
+    return text.encode(errors="replace").decode().replace("\0", "?/")

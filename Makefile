@@ -1,0 +1,70 @@
+# One entry point for every task. `make` alone prints them. Needs Python >= 3.11 and pip, and nothing else.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   := .venv
+BIN    := $(VENV)/bin
+UV     := $(shell command -v uv)
+JOBS   ?= 2
+SEED   ?=
+export UV_PYTHON_DOWNLOADS := never
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+ifeq ($(UV),)
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+else
+INSTALL := VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --constraint constraints.txt
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format types walls unit sim bench kill clean
+
+help: ## Print this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+
+run: $(VENV)/.run-stamp ## Run Satchel on this machine: a server, and ~/Satchel as its first device
+	@$(BIN)/satchel up
+
+test: lint types walls unit ## Check everything: lint, types, walls, all tests
+
+lint: $(VENV)/.dev-stamp ## Check style and format
+	@$(BIN)/ruff check src tests bench
+	@$(BIN)/ruff format --quiet --check --diff src tests bench
+
+format: $(VENV)/.dev-stamp ## Put every file into the common format
+	@$(BIN)/ruff check --quiet --fix src tests bench; $(BIN)/ruff format src tests bench
+
+types: $(VENV)/.dev-stamp ## Check types, strictly
+	@$(BIN)/mypy
+
+walls: $(VENV)/.dev-stamp ## Check that no room imports what it must not
+	@$(BIN)/lint-imports
+
+unit: $(VENV)/.dev-stamp ## Run all tests (JOBS=2 at a time)
+	@$(BIN)/python -m pytest -n $(JOBS)
+
+sim: $(VENV)/.dev-stamp ## Run the simulation; SEED=4711 repeats one run
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED))
+
+bench: $(VENV)/.dev-stamp ## Run the micro-benchmarks
+	@$(BIN)/python -m bench
+
+kill: $(VENV)/.dev-stamp ## Kill real processes at every step and check that nothing acknowledged is lost
+	@$(BIN)/python -m pytest -n $(JOBS) tests/e2e
+
+clean: ## Remove the environment and all caches; no data
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+# The stamps make a second start take no time: they are newer than what they were made from.
+$(VENV)/.run-stamp: pyproject.toml constraints.txt | $(VENV)/.made
+	@echo "Installing Satchel into $(VENV) (once)"
+	@$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.dev-stamp: pyproject.toml constraints.txt | $(VENV)/.made
+	@echo "Installing Satchel and its tools into $(VENV) (once)"
+	@$(INSTALL) --editable '.[dev,cluster]'
+	@touch $@ $(VENV)/.run-stamp
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Satchel needs Python 3.11 or newer; name one: make PYTHON=python3.11")'
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@

@@ -1,4 +1,4 @@
-"""The device's seams: disk, watcher, service, clock. One page each; every adapter passes the contract suite of its port.
+"""The device's seams: disk, watcher, service, clock; every adapter passes the contract suite of its port.
 
 A path is relative to the linked folder: name bytes joined by b"/"; b"" is the folder itself. Every method of FileSystem
 resolves beneath the root and never follows a symlink. Real disk adapters never suspend, so a worker thread drives such
@@ -158,12 +158,36 @@ class FileSystem(Protocol):
         """Reopen a staged file by name, to go on or to read it. Raises: NotFound."""
         ...
 
+    async def stage_symlink(self, target: bytes) -> str:
+        """Make a staged symlink. Result: its name in staging. Raises: StorageFull, StorageFailed."""
+        ...
+
+    async def stat_staged(self, name: str) -> Stat | None:
+        """Stat with birth time of what is staged under the name, None when nothing is."""
+        ...
+
+    async def rename_staged(self, name: str, new_name: str) -> None:
+        """Give a staged file another, free name. Raises: NameTaken, NotFound.
+
+        Names in staging decide what a crash leaves: `d-…` is a download, which may be thrown away; anything else may
+        be a user's file and is kept. So a download is renamed before it is exchanged with a user's file.
+        """
+        ...
+
+    async def discard_staged(self, name: str) -> None:
+        """Delete a download from staging. Idempotent. Refuses a name that does not start with `d-` (our mistake)."""
+        ...
+
+    async def set_aside(self, path: DiskPath, name: str) -> Stat:
+        """Move a file or folder into staging under a free name, for a cycle of moves. Raises: NameTaken, NotFound."""
+        ...
+
     async def place_staged(self, name: str, path: DiskPath) -> Stat:
         """Move a finished staged file to a free name (RENAME_NOREPLACE). Raises: NameTaken, NotFound (no folder)."""
         ...
 
     async def exchange_staged(self, name: str, path: DiskPath) -> Stat:
-        """Swap a finished staged file with the file at `path` (RENAME_EXCHANGE); the old one is staged under `name` now.
+        """Swap a finished staged file with the file at `path` (RENAME_EXCHANGE); `name` holds the old one now.
 
         Result: the stat of the swapped-out file. Raises: NotFound when nothing stands at `path`.
         """
@@ -221,6 +245,10 @@ class FileSystem(Protocol):
         """fsync a folder. Raises: StorageFailed; nothing when the folder is gone."""
         ...
 
+    async def sync_trash(self) -> None:
+        """fsync the trash folder, so that what was moved there is found there. Raises: StorageFailed."""
+        ...
+
     async def purge_trash(self, before_ns: int) -> int:
         """Delete for good what was trashed before then. Result: how many."""
         ...
@@ -241,7 +269,7 @@ class Watcher(Protocol):
     """Hints of change. Never a proof: what is lost is found by the next scan."""
 
     async def start(self) -> bool:
-        """Watch the whole root. False: degraded (out of watches), so budgeted scans are needed; `status_line` says why."""
+        """Watch the whole root. False: degraded (out of watches), budgeted scans are needed; `status_line` says why."""
         ...
 
     async def next_hints(self, timeout_s: float) -> list[Hint]:

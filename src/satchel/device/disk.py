@@ -1,0 +1,290 @@
+"""The linked folder on a Linux disk: the real adapter of the `FileSystem` port.
+
+Invariant: every path is resolved beneath the root's handle without following a symlink, and every rename either finds
+its target free or swaps it; nothing is ever replaced. The methods never suspend and may be called by several threads.
+Layout of the state folder: `marker`, `staging/`, `trash/` (entries `<unix ns>-<random>`, each with a side note `.from`
+that tells where it stood). Source: docs/design/040, rules 2, 3, 6 and 10.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from satchel.core.entries import Kind
+from satchel.device import disk_calls
+from satchel.device.disk_calls import fault_of, stat_at, translating
+from satchel.device.disk_files import LocalOpenFile, LocalStagedFile, require_room
+from satchel.device.disk_root import FOLDER, Handles, as_regular, list_handle, plain_name, stat_or_none
+from satchel.device.disk_trash import LocalTrash
+from satchel.device.ports import DiskPath, Listed, Stat
+
+DOWNLOAD_PREFIX = "d-"
+
+_NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS)
+
+
+class LocalDisk(LocalTrash):
+    """A linked folder. root: absolute path. free_bytes_min: floor below which `stage` answers StorageFull.
+
+    is_openat2_used: False forces the walk by names that stands in where the kernel lacks the call.
+    """
+
+    # -- looking ------------------------------------------------------------------------------------------------------
+
+    async def list_folder(self, path: DiskPath) -> list[Listed]:
+        handles = self._open()
+        with translating(path, is_reading=True):
+            folder = self._beneath(handles, path, FOLDER)
+            try:
+                found = list_handle(folder, handles.device)
+            finally:
+                os.close(folder)
+        return found if path else [one for one in found if one.name != self._state_name]
+
+    async def stat(self, path: DiskPath) -> Stat | None:
+        handles = self._open()
+        if not path:
+            return stat_at(handles.root, b"", handles.device)
+        try:
+            folder, name = self._parent(handles, path)
+            try:
+                return stat_at(folder, name, handles.device)
+            finally:
+                os.close(folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise fault_of(error, path, is_reading=True) from error
+
+    async def open_file(self, path: DiskPath) -> LocalOpenFile:
+        handles = self._open()
+        with translating(path, is_reading=True):
+            # Without O_NONBLOCK a pipe that took the file's place would hold this thread for ever.
+            handle = self._beneath(handles, path, os.O_RDONLY | os.O_NONBLOCK)
+        return as_regular(handle, path, handles.device)
+
+    async def read_link(self, path: DiskPath) -> bytes:
+        handles = self._open()
+        with translating(path, is_reading=True):
+            folder, name = self._parent(handles, path)
+            try:
+                return os.readlink(name, dir_fd=folder)
+            finally:
+                os.close(folder)
+
+    async def free_bytes(self) -> int:
+        with translating(b"", is_reading=True):
+            volume = os.fstatvfs(self._open().root)
+        return volume.f_bavail * volume.f_frsize
+
+    # -- staging ------------------------------------------------------------------------------------------------------
+
+    async def stage(self) -> LocalStagedFile:
+        handles = self._open()
+        name = self._download_name()
+        with translating(b"staging"):
+            require_room(handles.staging, self._free_bytes_min)
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            handle = os.open(name, flags, 0o644, dir_fd=handles.staging)
+        return self._staged(name, handle, handles, 0)
+
+    async def stage_symlink(self, target: bytes) -> str:
+        name = self._download_name()
+        with translating(b"staging"):
+            os.symlink(target, name, dir_fd=self._open().staging)
+        return name
+
+    async def open_staged(self, name: str) -> LocalStagedFile:
+        handles = self._open()
+        with translating(os.fsencode(name)):
+            flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            handle = os.open(plain_name(name), flags, dir_fd=handles.staging)
+            size = os.fstat(handle).st_size
+        return self._staged(name, handle, handles, size)
+
+    def _staged(self, name: str, handle: int, handles: Handles, position: int) -> LocalStagedFile:
+        return LocalStagedFile(
+            name,
+            handle,
+            staging=handles.staging,
+            owner=handles,
+            device=handles.device,
+            position=position,
+            free_bytes_min=self._free_bytes_min,
+        )
+
+    def _download_name(self) -> str:
+        return f"{DOWNLOAD_PREFIX}{self._run}{next(self._numbers):x}"
+
+    async def stat_staged(self, name: str) -> Stat | None:
+        handles = self._open()
+        return stat_or_none(handles.staging, plain_name(name), handles.device)
+
+    async def rename_staged(self, name: str, new_name: str) -> None:
+        staging = self._open().staging
+        with translating(os.fsencode(name)):
+            disk_calls.rename_to_free(staging, plain_name(name), staging, plain_name(new_name))
+
+    async def discard_staged(self, name: str) -> None:
+        assert name.startswith(DOWNLOAD_PREFIX), "only a download may be thrown away"
+        try:
+            os.unlink(plain_name(name), dir_fd=self._open().staging)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise fault_of(error, b"staging") from error
+
+    async def list_staged(self) -> list[Listed]:
+        handles = self._open()
+        with translating(b"staging", is_reading=True):
+            return list_handle(handles.staging, handles.device)
+
+    # -- changing -----------------------------------------------------------------------------------------------------
+
+    async def place_staged(self, name: str, path: DiskPath) -> Stat:
+        handles = self._open()
+        return self._from_own(handles, handles.staging, plain_name(name), path)
+
+    async def restore_staged(self, name: str, path: DiskPath) -> Stat:
+        handles = self._open()
+        return self._from_own(handles, handles.staging, plain_name(name), path)
+
+    async def exchange_staged(self, name: str, path: DiskPath) -> Stat:
+        assert not name.startswith(DOWNLOAD_PREFIX), "a crash now would take the user's file for a download"
+        handles = self._open()
+        staged = plain_name(name)
+        with translating(path):
+            folder, target = self._parent(handles, path)
+            try:
+                _keep_permissions(handles.staging, staged, folder, target)
+                self._swap(handles, staged, folder, target)
+                return stat_at(handles.staging, staged, handles.device)
+            finally:
+                os.close(folder)
+
+    def _swap(self, handles: Handles, staged: bytes, folder: int, target: bytes) -> None:
+        try:
+            disk_calls.rename(handles.staging, staged, folder, target, disk_calls.RENAME_EXCHANGE)
+        except OSError as error:
+            if error.errno not in _NO_EXCHANGE:
+                raise
+            self._swap_aside(handles, staged, folder, target)
+
+    def _swap_aside(self, handles: Handles, staged: bytes, folder: int, target: bytes) -> None:
+        """Exchange where the volume has no such call: the old file aside, the new one in, each to a free name."""
+        aside = f"a-{self._run}{next(self._numbers):x}.".encode() + target[:200]
+        disk_calls.rename_to_free(folder, target, handles.staging, aside)
+        try:
+            disk_calls.rename_to_free(handles.staging, staged, folder, target)
+        except OSError:
+            # Taken again already: then the old file stays aside, where the next start finds and keeps it.
+            disk_calls.rename_to_free(handles.staging, aside, folder, target)
+            raise
+        disk_calls.rename_to_free(handles.staging, aside, handles.staging, staged)
+
+    async def set_aside(self, path: DiskPath, name: str) -> Stat:
+        assert not name.startswith(DOWNLOAD_PREFIX), "what is set aside is the user's"
+        handles = self._open()
+        return self._into_own(handles, handles.staging, plain_name(name), path)
+
+    async def move(self, source: DiskPath, target: DiskPath) -> Stat:
+        handles = self._open()
+        with translating(target):
+            old_folder, old_name = self._parent(handles, source)
+            try:
+                new_folder, new_name = self._parent(handles, target)
+                try:
+                    disk_calls.rename_to_free(old_folder, old_name, new_folder, new_name)
+                    return stat_at(new_folder, new_name, handles.device)
+                finally:
+                    os.close(new_folder)
+            finally:
+                os.close(old_folder)
+
+    async def exchange(self, one: DiskPath, other: DiskPath) -> None:
+        handles = self._open()
+        with translating(one):
+            folder, name = self._parent(handles, one)
+            try:
+                other_folder, other_name = self._parent(handles, other)
+                try:
+                    self._exchange(handles, (folder, name), (other_folder, other_name))
+                finally:
+                    os.close(other_folder)
+            finally:
+                os.close(folder)
+
+    def _exchange(self, handles: Handles, one: tuple[int, bytes], other: tuple[int, bytes]) -> None:
+        try:
+            disk_calls.rename(*one, *other, disk_calls.RENAME_EXCHANGE)
+        except OSError as error:
+            if error.errno not in _NO_EXCHANGE:
+                raise
+            aside = f"a-{self._run}{next(self._numbers):x}.".encode() + one[1][:200]
+            disk_calls.rename_to_free(*one, handles.staging, aside)
+            try:
+                disk_calls.rename_to_free(*other, *one)
+            except OSError:
+                disk_calls.rename_to_free(handles.staging, aside, *one)
+                raise
+            disk_calls.rename_to_free(handles.staging, aside, *other)
+
+    async def make_folder(self, path: DiskPath) -> Stat:
+        handles = self._open()
+        with translating(path):
+            folder, name = self._parent(handles, path)
+            try:
+                os.mkdir(name, 0o755, dir_fd=folder)
+                return stat_at(folder, name, handles.device)
+            finally:
+                os.close(folder)
+
+    async def make_symlink(self, path: DiskPath, target: bytes) -> Stat:
+        handles = self._open()
+        with translating(path):
+            folder, name = self._parent(handles, path)
+            try:
+                os.symlink(target, name, dir_fd=folder)
+                return stat_at(folder, name, handles.device)
+            finally:
+                os.close(folder)
+
+    async def set_executable(self, path: DiskPath, is_executable: bool) -> Stat:
+        handles = self._open()
+        with translating(path):
+            handle = self._beneath(handles, path, os.O_RDONLY | os.O_NONBLOCK)
+        opened = as_regular(handle, path, handles.device)
+        try:
+            with translating(path):
+                os.fchmod(handle, disk_calls.executable_mode(os.fstat(handle).st_mode, is_executable))
+                # Lost in a power cut, the old bit would look like a change that the user made.
+                os.fsync(handle)
+                return stat_at(handle, b"", handles.device)
+        finally:
+            await opened.close()
+
+    async def sync_folder(self, path: DiskPath) -> None:
+        handles = self._open()
+        try:
+            folder = self._beneath(handles, path, FOLDER)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise fault_of(error, path) from error
+        try:
+            with translating(path):
+                os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _keep_permissions(staging: int, staged: bytes, folder: int, target: bytes) -> None:
+    """Give the new file the permissions of the one it replaces: a private file must not become readable by others."""
+    old = os.stat(target, dir_fd=folder, follow_symlinks=False)
+    new = os.stat(staged, dir_fd=staging, follow_symlinks=False)
+    if disk_calls.kind_of(old.st_mode) != Kind.FILE or disk_calls.kind_of(new.st_mode) != Kind.FILE:
+        return
+    wanted = disk_calls.executable_mode(old.st_mode, bool(new.st_mode & 0o100))
+    if wanted != new.st_mode & 0o777:
+        os.chmod(staged, wanted, dir_fd=staging)

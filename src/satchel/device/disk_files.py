@@ -1,0 +1,158 @@
+"""Open files of the real disk: one being read, one being written in staging.
+
+Invariant: a failed fsync is never retried; the staged file is dropped and its bytes are fetched again.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+
+from satchel.core.errors import FileChanging, StorageFailed, StorageFull
+from satchel.core.limits import MIB
+from satchel.device.disk_calls import executable_mode, fault_of, stat_at, translating
+from satchel.device.ports import OpenFile, Stat
+
+FREE_CHECK_BYTES = 32 * MIB
+"""After so many bytes written the free space is looked at again."""
+COPY_BYTES = 1 * MIB
+_NO_SHARED_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF)
+
+
+class LocalOpenFile:
+    """A regular file opened for reading (see the port `OpenFile`)."""
+
+    __slots__ = ("_device", "_path", "handle")
+
+    def __init__(self, handle: int, path: bytes, device: int) -> None:
+        self.handle = handle
+        self._path = path
+        self._device = device
+
+    async def stat(self) -> Stat:
+        with translating(self._path, is_reading=True):
+            return stat_at(self.handle, b"", self._device)
+
+    async def read(self, offset: int, length: int) -> bytes:
+        with translating(self._path, is_reading=True):
+            data = os.pread(self.handle, length, offset)
+            if len(data) == length or not data:
+                return data
+            pieces = [data]
+            read = len(data)
+            while read < length and (data := os.pread(self.handle, length - read, offset + read)):
+                pieces.append(data)
+                read += len(data)
+            return b"".join(pieces)
+
+    async def close(self) -> None:
+        handle, self.handle = self.handle, -1
+        if handle >= 0:
+            os.close(handle)
+
+
+class LocalStagedFile:
+    """A file in staging (see the port `StagedFile`). staging: handle of its folder, kept open by `owner`."""
+
+    __slots__ = ("_device", "_free_bytes_min", "_handle", "_owner", "_position", "_staging", "_unchecked", "name")
+
+    def __init__(
+        self, name: str, handle: int, *, staging: int, owner: object, device: int, position: int, free_bytes_min: int
+    ) -> None:
+        self.name = name
+        self._handle = handle
+        self._staging = staging
+        self._owner = owner
+        self._device = device
+        self._position = position
+        self._free_bytes_min = free_bytes_min
+        self._unchecked = 0
+
+    async def write(self, data: bytes | memoryview) -> None:
+        with translating(b"staging"):
+            self._write_all(memoryview(data))
+
+    def _write_all(self, data: memoryview) -> None:
+        self._require_room(len(data))
+        written = 0
+        while written < len(data):
+            written += os.pwrite(self._handle, data[written:], self._position + written)
+        self._position += written
+
+    def _require_room(self, coming: int) -> None:
+        self._unchecked += coming
+        if self._unchecked < FREE_CHECK_BYTES:
+            return
+        self._unchecked = 0
+        require_room(self._handle, self._free_bytes_min)
+
+    async def copy_from(self, source: OpenFile, offset: int, length: int) -> None:
+        done = 0
+        if isinstance(source, LocalOpenFile):
+            with translating(b"staging"):
+                done = self._share(source.handle, offset, length)
+        while done < length:
+            data = await source.read(offset + done, min(COPY_BYTES, length - done))
+            if not data:
+                raise FileChanging("A file became shorter while it was copied.", path=self.name)
+            await self.write(data)
+            done += len(data)
+
+    def _share(self, source: int, offset: int, length: int) -> int:
+        """Let the kernel copy, or share blocks where the volume can. Result: bytes done; the rest must be read."""
+        self._require_room(length)
+        done = 0
+        while done < length:
+            try:
+                copied = os.copy_file_range(source, self._handle, length - done, offset + done, self._position)
+            except OSError as error:
+                if error.errno in _NO_SHARED_COPY:
+                    break
+                raise
+            if copied == 0:
+                break
+            done += copied
+            self._position += copied
+        return done
+
+    async def read(self, offset: int, length: int) -> bytes:
+        with translating(b"staging", is_reading=True):
+            return os.pread(self._handle, length, offset)
+
+    async def finish(self, *, mtime_ns: int, is_executable: bool) -> Stat:
+        handle = self._handle
+        try:
+            os.utime(handle, ns=(time.time_ns(), mtime_ns))
+            mode = os.fstat(handle).st_mode & 0o777
+            wanted = executable_mode(mode, is_executable)
+            if mode != wanted:
+                os.fchmod(handle, wanted)
+            os.fsync(handle)
+            finished = stat_at(handle, b"", self._device)
+        except OSError as error:
+            await self.discard()
+            raise fault_of(error, b"staging") from error
+        self._handle = -1
+        os.close(handle)
+        return finished
+
+    async def discard(self) -> None:
+        handle, self._handle = self._handle, -1
+        if handle < 0:
+            return
+        os.close(handle)
+        try:
+            os.unlink(self.name, dir_fd=self._staging)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise StorageFailed("Staging could not be cleaned.", where=self.name, reason=str(error.errno)) from error
+
+
+def require_room(handle: int, free_bytes_min: int) -> None:
+    """Check the free space of the handle's volume. Raises: StorageFull below the floor, OSError."""
+    volume = os.fstatvfs(handle)
+    free = volume.f_bavail * volume.f_frsize
+    if free < free_bytes_min:
+        raise StorageFull("The disk is nearly full.", where="staging", free_bytes=free, floor_bytes=free_bytes_min)

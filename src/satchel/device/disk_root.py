@@ -1,0 +1,234 @@
+"""A linked folder's handles: its identity, and how a path is resolved beneath it.
+
+Invariant: every path is resolved from the root's handle without following a symlink, and never into the state folder.
+Handles are opened anew when the root was mounted again, and let go when it is missing, so that it can be unmounted.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+from typing import Final
+
+from satchel.core.entries import Kind
+from satchel.core.errors import FileUnreadable, NameInvalid, NotFound, RootMissing
+from satchel.core.limits import MIB
+from satchel.device import disk_calls
+from satchel.device.disk_calls import fault_of, stat_at, translating
+from satchel.device.disk_files import LocalOpenFile
+from satchel.device.marker import read_marker, write_marker
+from satchel.device.ports import DiskPath, Listed, Stat, Volume, split
+
+STATE_NAME = b".satchel"
+FREE_BYTES_MIN: Final = 64 * MIB
+"""Below so much free space nothing is staged: a full disk harms more programs than this one."""
+
+FOLDER = os.O_RDONLY | os.O_DIRECTORY
+PLACE = os.O_PATH | os.O_DIRECTORY
+
+
+class Handles:
+    """Open handles of one linked folder; closed when the last call that uses them is over. Raises: OSError."""
+
+    __slots__ = ("_opened", "device", "inode", "root", "staging", "state", "trash")
+
+    def __init__(self, root: bytes, state_name: bytes) -> None:
+        self._opened: list[int] = []
+        flags = FOLDER | os.O_CLOEXEC
+        # The linked folder itself may be reached through symlinks: the user named it. What is ours may not.
+        self.root = self._kept(os.open(root, flags))
+        flags |= os.O_NOFOLLOW
+        self.state = self._kept(os.open(state_name, flags, dir_fd=self.root))
+        self.staging = self._kept(os.open(b"staging", flags, dir_fd=self.state))
+        self.trash = self._kept(os.open(b"trash", flags, dir_fd=self.state))
+        found = os.fstat(self.root)
+        self.device, self.inode = found.st_dev, found.st_ino
+
+    def _kept(self, handle: int) -> int:
+        self._opened.append(handle)
+        return handle
+
+    def __del__(self) -> None:
+        for handle in self._opened:
+            os.close(handle)
+
+
+class LinkedRoot:
+    """The part of `LocalDisk` that the rest stands on."""
+
+    def __init__(
+        self,
+        root: bytes,
+        *,
+        state_name: bytes = STATE_NAME,
+        free_bytes_min: int = FREE_BYTES_MIN,
+        is_openat2_used: bool = True,
+    ) -> None:
+        self._root = root
+        self._state_name = state_name
+        self._free_bytes_min = free_bytes_min
+        self._is_openat2_used = is_openat2_used
+        self._handles: Handles | None = None
+        self._numbers = itertools.count()
+        self._run = os.urandom(6).hex()
+
+    # -- the root -----------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def initialise(cls, root: bytes, *, state_name: bytes = STATE_NAME) -> None:
+        """Make the state folder and the marker in an existing folder (the first link). Idempotent; durable on return.
+
+        Raises: RootMissing when `root` is no folder, StorageFull, StorageFailed, FileUnreadable.
+        """
+        flags = FOLDER | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            handle = os.open(root, FOLDER | os.O_CLOEXEC)
+        except OSError as error:
+            raise RootMissing("The folder is not there.", path=os.fsdecode(root), reason=word_of(error)) from error
+        try:
+            with translating(state_name):
+                _make_own_folder(handle, state_name)
+                state = os.open(state_name, flags, dir_fd=handle)
+                try:
+                    _make_own_folder(state, b"staging")
+                    _make_own_folder(state, b"trash")
+                    write_marker(state)
+                    os.fsync(state)
+                finally:
+                    os.close(state)
+                os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    async def check_root(self) -> Volume:
+        where = os.fsdecode(self._root)
+        try:
+            handles = Handles(self._root, self._state_name)
+            marker = read_marker(handles.state)
+            volume = disk_calls.filesystem_id(handles.root)
+        except OSError as error:
+            self._handles = None
+            reason = f"folder or state folder cannot be opened: {word_of(error)}"
+            raise RootMissing("The linked folder is not there.", path=where, reason=reason) from error
+        if marker is None:
+            self._handles = None
+            raise RootMissing("The linked folder has lost its marker.", path=where, reason="no marker")
+        held = self._handles
+        if held is None or (held.device, held.inode) != (handles.device, handles.inode) or not _is_reachable(held):
+            self._handles = handles
+        return Volume(marker, volume)
+
+    def _open(self) -> Handles:
+        """Return the handles. Raises: RootMissing."""
+        handles = self._handles
+        if handles is not None:
+            return handles
+        try:
+            handles = Handles(self._root, self._state_name)
+        except OSError as error:
+            where = os.fsdecode(self._root)
+            raise RootMissing("The linked folder is not there.", path=where, reason=word_of(error)) from error
+        self._handles = handles
+        return handles
+
+    # -- resolving ----------------------------------------------------------------------------------------------------
+
+    def _require_path(self, path: DiskPath) -> None:
+        """Refuse what is no path below the root. The state folder is not to be seen. Raises: NameInvalid."""
+        if not path:
+            return
+        names: list[bytes] = path.split(b"/")
+        is_plain = b"\0" not in path and b"" not in names and b"." not in names and b".." not in names
+        if not is_plain or names[0] == self._state_name:
+            raise NameInvalid("This is no path in the linked folder.", name=os.fsdecode(path), reason="path")
+
+    def _beneath(self, handles: Handles, path: DiskPath, flags: int) -> int:
+        self._require_path(path)
+        return disk_calls.open_beneath(handles.root, path, flags, is_openat2_tried=self._is_openat2_used)
+
+    def _parent(self, handles: Handles, path: DiskPath) -> tuple[int, bytes]:
+        """Open the folder that holds `path`. Result: (handle, name). The root itself has none."""
+        if not path:
+            raise NameInvalid("The linked folder itself stays where it is.", name="", reason="root")
+        self._require_path(path)
+        folder, name = split(path)
+        return self._beneath(handles, folder, PLACE), name
+
+    def _from_own(self, handles: Handles, own: int, name: bytes, path: DiskPath) -> Stat:
+        """Move something out of a folder of ours to a free name. handles: held by the caller, so that `own` stays."""
+        with translating(path):
+            folder, target = self._parent(handles, path)
+            try:
+                disk_calls.rename_to_free(own, name, folder, target)
+                return stat_at(folder, target, handles.device)
+            finally:
+                os.close(folder)
+
+    def _into_own(self, handles: Handles, own: int, name: bytes, path: DiskPath) -> Stat:
+        """Move something from the linked folder to a free name in a folder of ours."""
+        with translating(path):
+            folder, source = self._parent(handles, path)
+            try:
+                disk_calls.rename_to_free(folder, source, own, name)
+                return stat_at(own, name, handles.device)
+            finally:
+                os.close(folder)
+
+
+def _make_own_folder(parent: int, name: bytes) -> None:
+    try:
+        os.mkdir(name, 0o700, dir_fd=parent)
+    except FileExistsError:
+        pass
+
+
+def word_of(error: OSError) -> str:
+    """Return the error's name, as ENOENT."""
+    return errno.errorcode.get(error.errno or 0, "unknown")
+
+
+def _is_reachable(handles: Handles) -> bool:
+    """False when the state folder or a folder in it was removed: an open handle would go on working, in the void."""
+    return all(os.fstat(one).st_nlink > 0 for one in (handles.state, handles.staging, handles.trash))
+
+
+def plain_name(name: str) -> bytes:
+    """Return the bytes of one name in a folder of ours. Raises: NotFound for what can be none."""
+    raw = os.fsencode(name)
+    if not raw or b"/" in raw or b"\0" in raw or raw in (b".", b".."):
+        raise NotFound("This is no name in the state folder.", path=name)
+    return raw
+
+
+def as_regular(handle: int, path: bytes, device: int) -> LocalOpenFile:
+    """Wrap an opened regular file; what is anything else is closed. Raises: FileUnreadable."""
+    if disk_calls.kind_of(os.fstat(handle).st_mode) != Kind.FILE:
+        os.close(handle)
+        raise FileUnreadable("This is no regular file.", path=os.fsdecode(path), reason="kind")
+    return LocalOpenFile(handle, path, device)
+
+
+def list_handle(folder: int, device: int) -> list[Listed]:
+    """List an open folder, sorted by name, without birth times. Raises: OSError; then nothing may be derived."""
+    found: list[Listed] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            try:
+                stat = disk_calls.listed_stat(entry.stat(follow_symlinks=False), device)
+            except FileNotFoundError:
+                # Deleted since its name was read.
+                continue
+            found.append(Listed(os.fsencode(entry.name), stat))
+    found.sort(key=lambda one: one.name)
+    return found
+
+
+def stat_or_none(folder: int, name: bytes, device: int) -> Stat | None:
+    """Stat a name in an open folder, None when it is not there. Raises: FileUnreadable."""
+    try:
+        return stat_at(folder, name, device)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise fault_of(error, name, is_reading=True) from error

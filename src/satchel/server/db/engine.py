@@ -52,6 +52,11 @@ Work = Callable[[Connection], Awaitable[T]]
 class Database(Protocol):
     """A store of rows. A caller never sees an error that comes from our own locks."""
 
+    @property
+    def dialect(self) -> Dialect:
+        """Which database this is. `sqlite` is embedded: the store has no other writer than this process."""
+        ...
+
     async def write(self, key: bytes, work: Work[T]) -> T:
         """Run `work` in a transaction and return its result once that is durable.
 

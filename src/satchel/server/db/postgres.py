@@ -81,6 +81,8 @@ class _Line:
 class PostgresDatabase:
     """PostgreSQL behind the `Database` port."""
 
+    dialect: Dialect = "postgres"
+
     def __init__(self, pool: Any, clock: Clock) -> None:
         self._pool = pool
         self._clock = clock

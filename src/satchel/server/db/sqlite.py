@@ -83,6 +83,8 @@ class _Job:
 class SqliteDatabase:
     """SQLite in WAL mode with synchronous=FULL behind the `Database` port."""
 
+    dialect: Dialect = "sqlite"
+
     def __init__(self, path: str, clock: Clock, *, readers: int = READERS) -> None:
         """Open or make the file at `path` (its folder exists). Raises: StorageFailed."""
         self._clock = clock
@@ -191,6 +193,8 @@ class InlineSqliteDatabase:
 
     For the deterministic simulation and for tests. Nothing is durable in `:memory:` but what `snapshot` took.
     """
+
+    dialect: Dialect = "sqlite"
 
     def __init__(self, path: str = ":memory:") -> None:
         self._raw = _connect(path)

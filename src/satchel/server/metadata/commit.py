@@ -1,0 +1,202 @@
+"""The only write path. Invariant: rows, versions, counts, journal and results of a request are one transaction.
+
+The namespace's row is locked first and to the end, so the order in which changes become visible is the order of their
+seqs, without a gap. Blocks are durable and verified before. Source: docs/design (commit).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from satchel.core.access import Right
+from satchel.core.ids import NamespaceId, OpId
+from satchel.core.limits import LEASE_HOURS_MIN, MANIFEST_INLINE_BLOCKS_MAX
+from satchel.core.messages import CommitReply, CommitRequest, Conflict, DeleteOp, Outcome, Refused, Stored
+from satchel.server.accounts.access import authorize
+from satchel.server.accounts.principal import Principal
+from satchel.server.blocks.refs import PlacedBlock, register_txn
+from satchel.server.db.engine import Connection, Database, Value, execute_in, fetch_in
+from satchel.server.metadata.blocklists import blocklists_txn
+from satchel.server.metadata.contents import Contents
+from satchel.server.metadata.decide import Author, Batch, Version
+from satchel.server.metadata.journal import Head, append_txn, head_txn
+from satchel.server.metadata.nodes import COLUMN_LIST, COLUMNS, LIFTED, LIVE, is_file, values_of
+from satchel.server.metadata.prepare import Prepared, new_places, node_ids, prepare
+from satchel.server.metadata.view import View
+from satchel.server.ports import Clock
+
+LEASE_MS = LEASE_HOURS_MIN * 60 * 60 * 1000
+
+
+async def commit(
+    db: Database, clock: Clock, principal: Principal, request: CommitRequest, placed: Sequence[PlacedBlock] = ()
+) -> CommitReply:
+    """Store what can be stored of a request, durable on return; one outcome per op, in order.
+
+    placed: the blocks that came with the request, verified and durable. Idempotent by op_id. Raises: NotFound (no
+    such namespace for the principal), LimitExceeded, MessageInvalid, StorageFull, StorageFailed, Unavailable.
+    """
+    authorize(principal, request.ns, Right.WRITE)
+    if any(isinstance(op, DeleteOp) for op in request.ops):
+        authorize(principal, request.ns, Right.DELETE)
+    prepared = prepare(request)
+    author = Author(principal.account_id, principal.device_id, request.link)
+    if placed and db.dialect != "sqlite":
+        # Other services write there too: block rows are never taken while a namespace row is held.
+        await db.write(b"blocks" + request.ns, lambda conn: _register_txn(conn, clock, request.ns, placed))
+
+    async def work(conn: Connection) -> CommitReply:
+        if placed and conn.dialect == "sqlite":
+            await _register_txn(conn, clock, request.ns, placed)
+        return await commit_txn(conn, clock, request.ns, author, prepared)
+
+    return await db.write(request.ns, work)
+
+
+async def commit_txn(
+    conn: Connection, clock: Clock, ns: NamespaceId, author: Author, prepared: Sequence[Prepared]
+) -> CommitReply:
+    """Decide and write the ops inside a transaction; takes the namespace's row."""
+    head = await head_txn(conn, ns, for_update=True)
+    outcomes = await _replayed_txn(conn, ns, author, prepared)
+    fresh = [(at, one) for at, one in enumerate(prepared) if outcomes[at] is None]
+    batch = await _loaded_txn(conn, clock, ns, head, author, [one for _, one in fresh])
+    answered: dict[OpId, tuple[bytes, Outcome]] = {}
+    for at, one in fresh:
+        earlier = answered.get(one.op.op_id)
+        if earlier is None:
+            outcome = batch.decide(one)
+            answered[one.op.op_id] = (one.body_hash, outcome)
+        else:
+            outcome = earlier[1] if earlier[0] == one.body_hash else Refused("op_id_reused")
+        outcomes[at] = outcome
+    await _write_txn(conn, ns, head, batch)
+    await _write_results_txn(conn, ns, author, batch.now_ms, answered)
+    known = [outcome for outcome in outcomes if outcome is not None]
+    return CommitReply(tuple(await _with_blocklists_txn(conn, ns, known)), batch.head_seq)
+
+
+async def _register_txn(conn: Connection, clock: Clock, ns: NamespaceId, placed: Sequence[PlacedBlock]) -> None:
+    now = clock.now_ms()
+    await register_txn(conn, ns, placed, lease_until_ms=now + LEASE_MS, now_ms=now)
+
+
+async def _replayed_txn(
+    conn: Connection, ns: NamespaceId, author: Author, prepared: Sequence[Prepared]
+) -> list[Outcome | None]:
+    """Return the first answers of ops that were stored before, None for the others."""
+    rows = await fetch_in(
+        conn,
+        "SELECT op_id, body_hash, seq FROM op_results WHERE ns = $1 AND actor = $2 AND op_id IN {keys}",
+        sorted({one.op.op_id for one in prepared}),
+        ns,
+        author.account,
+    )
+    known = {row[0]: (row[1], row[2]) for row in rows}
+    outcomes: list[Outcome | None] = []
+    for one in prepared:
+        found = known.get(one.op.op_id)
+        if found is None:
+            outcomes.append(None)
+        else:
+            outcomes.append(Stored(found[1]) if found[0] == one.body_hash else Refused("op_id_reused"))
+    return outcomes
+
+
+async def _loaded_txn(
+    conn: Connection, clock: Clock, ns: NamespaceId, head: Head, author: Author, fresh: list[Prepared]
+) -> Batch:
+    """Load what the ops touch with a few statements and return the batch that decides them."""
+    fresh = [one for one in fresh if one.refusal is None]
+    view = View(ns)
+    places = {(parent, key) for one in fresh for (parent, _), key in zip(new_places(one.op), one.keys, strict=True)}
+    ids = {node_id for one in fresh for node_id in node_ids(one.op)} | {parent for parent, _ in places}
+    await view.load_txn(conn, ids, places)
+    seen = [one.op.seen_seq for one in fresh if isinstance(one.op, DeleteOp)]
+    if seen and (oldest := max(0, min(seen))) < head.seq:
+        await view.load_foreign_txn(conn, after=oldest, device=author.device, link=author.link)
+    contents = Contents(ns, bytes_used=head.bytes_used, quota=head.quota)
+    await contents.load_txn(conn, fresh)
+    now = max(head.at, clock.now_ms())
+    return Batch(view, contents, author, head.seq, now, clock.random)
+
+
+_UPSERT = (
+    f"INSERT INTO files (ns, {COLUMN_LIST}) VALUES ({', '.join(f'${at + 1}' for at in range(len(COLUMNS) + 1))})"
+    " ON CONFLICT (ns, node_id) DO UPDATE SET "
+    + ", ".join(f"{column} = excluded.{column}" for column in COLUMNS if column not in ("node_id", "created_at"))
+)
+
+
+async def _write_txn(conn: Connection, ns: NamespaceId, head: Head, batch: Batch) -> None:
+    view, author = batch.view, batch.author
+    changed = {node_id: view.nodes[node_id] for node_id, old in view.stored.items() if view.nodes[node_id] is not old}
+    left = [
+        node_id
+        for node_id, node in changed.items()
+        if (old := view.stored[node_id]) is not None
+        and old.state == LIVE
+        and (node.state != LIVE or node.place != old.place)
+    ]
+    if left and any(node.state == LIVE for node in changed.values()):
+        # Names are checked row by row: all that leave a name do so before any takes one.
+        await execute_in(conn, f"UPDATE files SET state = {LIFTED} WHERE ns = $1 AND node_id IN {{keys}}", left, ns)
+    await conn.execute_many(_UPSERT, [(ns, *values_of(node)) for node in changed.values()])
+    await conn.execute_many(
+        "INSERT INTO file_versions (ns, node_id, rev, version_number, content, size, mtime_ns, author, device, op_id,"
+        " created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        [_version_row(ns, author, version, batch.now_ms) for version in batch.versions],
+    )
+    await batch.contents.write_txn(conn)
+    if not batch.rows:
+        return
+    await append_txn(conn, ns, batch.rows)
+    position = (ns, batch.head_seq, batch.rows[-1].tag)
+    await conn.execute(
+        "INSERT INTO outbox (ns, seq, tag) VALUES ($1, $2, $3)"
+        " ON CONFLICT (ns) DO UPDATE SET seq = excluded.seq, tag = excluded.tag",
+        *position,
+    )
+    await conn.execute(
+        "UPDATE namespaces SET head_seq = $2, head_tag = $3, head_at = $4, bytes_used = $5 WHERE ns = $1",
+        *(*position, batch.now_ms, batch.contents.bytes_used),
+    )
+
+
+def _version_row(ns: NamespaceId, author: Author, version: Version, now_ms: int) -> tuple[Value, ...]:
+    n = version.node
+    what = (n.node_id, n.content_rev, n.version_count, n.content, n.size, n.mtime_ns)
+    return (ns, *what, author.account, author.device, version.op_id, now_ms)
+
+
+async def _write_results_txn(
+    conn: Connection, ns: NamespaceId, author: Author, now_ms: int, answered: dict[OpId, tuple[bytes, Outcome]]
+) -> None:
+    await conn.execute_many(
+        "INSERT INTO op_results (ns, actor, op_id, body_hash, seq, created_at) VALUES ($1, $2, $3, $4, $5, $6)",
+        [
+            (ns, author.account, op_id, body, outcome.seq, now_ms)
+            for op_id, (body, outcome) in answered.items()
+            if isinstance(outcome, Stored)
+        ],
+    )
+
+
+async def _with_blocklists_txn(conn: Connection, ns: NamespaceId, outcomes: list[Outcome]) -> list[Outcome]:
+    """Return the outcomes, a conflict's node with its blocklist where that is short."""
+    files = {
+        outcome.current.content
+        for outcome in outcomes
+        if isinstance(outcome, Conflict) and outcome.current is not None and is_file(outcome.current.kind)
+    }
+    if not files:
+        return outcomes
+    found = await blocklists_txn(conn, ns, files, blocks_max=MANIFEST_INLINE_BLOCKS_MAX)
+    return [
+        Conflict(replace(outcome.current, blocks=found.get(outcome.current.content, b"")))
+        if isinstance(outcome, Conflict) and outcome.current is not None and is_file(outcome.current.kind)
+        else outcome
+        for outcome in outcomes
+    ]

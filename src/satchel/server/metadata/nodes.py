@@ -1,0 +1,148 @@
+"""A node as its row holds it, and its image as the journal holds it. Invariant: both are values, never changed.
+
+Live: a node lives when its state is live, its seq is above its parent's cleared_seq, and its parent lives. So deleting,
+restoring or moving a folder changes one row, whatever the folder holds. Source: docs/design (data).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from satchel.core.entries import Action, Entry, Kind
+from satchel.core.ids import DeviceId, LinkId, NodeId, OpId, Tag
+from satchel.server.db.engine import Row, Value
+
+DEAD = 0
+LIVE = 1
+LIFTED = 2
+"""Only inside a transaction: the row's name is free for another row of the same batch."""
+
+
+class Node(msgspec.Struct, frozen=True, gc=False):
+    """One row of `files`, in the order of COLUMNS.
+
+    content: content hash of a file, UTF-8 target of a symlink, empty for a folder. deleted_at: Unix ms of its own
+    deletion, None when it was not deleted itself. cleared_seq: children not above it are dead; cleared_before: what
+    it was before the last deletion.
+    """
+
+    node_id: NodeId
+    parent_id: NodeId
+    name: str
+    name_key: str
+    kind: int
+    content: bytes
+    size: int
+    mtime_ns: int
+    is_executable: int
+    content_rev: int
+    place_rev: int
+    version_count: int
+    state: int
+    deleted_at: int | None
+    cleared_seq: int
+    cleared_before: int
+    seq: int
+    created_at: int
+
+    @property
+    def place(self) -> tuple[NodeId, str]:
+        """Folder and name key: what no two live nodes share."""
+        return self.parent_id, self.name_key
+
+
+COLUMNS = Node.__struct_fields__
+COLUMN_LIST = ", ".join(COLUMNS)
+
+
+def columns_of(alias: str) -> str:
+    """Return the node's columns for a SELECT over a table alias."""
+    return ", ".join(f"{alias}.{column}" for column in COLUMNS)
+
+
+def values_of(node: Node) -> Sequence[Value]:
+    """Return the row's values in the order of COLUMNS."""
+    return msgspec.structs.astuple(node)
+
+
+def node_of(row: Row) -> Node:
+    """Return the node of a row selected by COLUMN_LIST."""
+    return Node(*row)
+
+
+class Image(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A node as it stood before or after a journal entry."""
+
+    parent_id: NodeId
+    name: str
+    name_key: str
+    kind: int
+    is_live: bool
+    content: bytes
+    size: int
+    mtime_ns: int
+    is_executable: bool
+    content_rev: int
+    place_rev: int
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Image).decode
+
+
+def image_bytes(node: Node, *, is_live: bool) -> bytes:
+    """Return the node's image, packed."""
+    return _encode(
+        Image(
+            node.parent_id,
+            node.name,
+            node.name_key,
+            node.kind,
+            is_live,
+            node.content,
+            node.size,
+            node.mtime_ns,
+            bool(node.is_executable),
+            node.content_rev,
+            node.place_rev,
+        )
+    )
+
+
+def image_of(packed: bytes) -> Image:
+    """Return the image that `image_bytes` packed."""
+    return _decode(packed)
+
+
+def snapshot_entry(node: Node, *, is_live: bool, blocks: bytes = b"") -> Entry:
+    """Return the node as it stands now; no change, so it names nobody who made it."""
+    return Entry(
+        seq=node.seq,
+        tag=Tag(b""),
+        action=Action.SNAPSHOT,
+        node_id=node.node_id,
+        parent_id=node.parent_id,
+        name=node.name,
+        name_key=node.name_key,
+        kind=node.kind,
+        is_live=is_live,
+        content=node.content,
+        blocks=blocks,
+        size=node.size,
+        mtime_ns=node.mtime_ns,
+        is_executable=bool(node.is_executable),
+        content_rev=node.content_rev,
+        place_rev=node.place_rev,
+        is_subtree=False,
+        device=DeviceId(b""),
+        link=LinkId(b""),
+        op_id=OpId(b""),
+        created_ms=node.created_at,
+    )
+
+
+def is_file(kind: int) -> bool:
+    """Tell whether the kind's content is a blocklist."""
+    return kind == Kind.FILE

@@ -1,0 +1,178 @@
+"""What can be said of a request before any transaction. Invariant: an op that is wrong by itself is refused here.
+
+So the writer, which all callers share, only compares what is known with what is stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from satchel.core.entries import Kind
+from satchel.core.errors import LimitExceeded, MessageInvalid, NameInvalid
+from satchel.core.hashing import Block, content_hash, unpack_blocks
+from satchel.core.ids import HASH_BYTES, ID_BYTES, ROOT_NODE, BlockHash, ContentHash, NodeId
+from satchel.core.limits import BLOCKS_PER_COMMIT_MAX, COMMIT_OPS_MAX, SYMLINK_BYTES_MAX
+from satchel.core.messages import (
+    AttrOp,
+    CommitRequest,
+    Content,
+    CreateOp,
+    DeleteOp,
+    EditOp,
+    MoveOp,
+    Op,
+    Placement,
+    Refused,
+    UndeleteOp,
+)
+from satchel.core.paths import name_key, validate_name
+
+BODY_HASH_BYTES = 16
+CUTTERS = frozenset({"cdc1", "fixed4m"})
+_INT64 = 2**63
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An op and what follows from it alone.
+
+    body_hash: names the op's body, to tell a repetition from a reused id. refusal: set when the op can never hold.
+    blocks: the content's blocks. keys: name keys of the names that it gives, in order.
+    """
+
+    op: Op
+    body_hash: bytes
+    refusal: Refused | None
+    blocks: tuple[Block, ...]
+    keys: tuple[str, ...]
+
+    @property
+    def hashes(self) -> Iterator[BlockHash]:
+        """The hashes of the content's blocks, in file order."""
+        return (block.hash for block in self.blocks)
+
+
+def prepare(request: CommitRequest) -> list[Prepared]:
+    """Return the ops prepared, in order. Raises: LimitExceeded (ops or blocks), MessageInvalid (ids)."""
+    if len(request.ops) > COMMIT_OPS_MAX:
+        raise _past("COMMIT_OPS_MAX", COMMIT_OPS_MAX, len(request.ops))
+    prepared = [_prepared(op) for op in request.ops]
+    blocks = sum(len(one.blocks) for one in prepared)
+    if blocks > BLOCKS_PER_COMMIT_MAX:
+        raise _past("BLOCKS_PER_COMMIT_MAX", BLOCKS_PER_COMMIT_MAX, blocks)
+    return prepared
+
+
+def node_ids(op: Op) -> list[NodeId]:
+    """Return the nodes that the op changes."""
+    if isinstance(op, MoveOp):
+        return [placement.node_id for placement in op.placements]
+    return [op.node_id]
+
+
+def new_places(op: Op) -> list[tuple[NodeId, str]]:
+    """Return the (parent, name) pairs that the op gives, in order."""
+    if isinstance(op, MoveOp):
+        return [(placement.parent_id, placement.name) for placement in op.placements]
+    if isinstance(op, CreateOp | UndeleteOp):
+        return [(op.parent_id, op.name)]
+    return []
+
+
+def _prepared(op: Op) -> Prepared:
+    if any(len(one) != ID_BYTES for one in (op.op_id, *node_ids(op))):
+        raise MessageInvalid("An operation carries an id of a wrong length.", reason="id")
+    blocks: tuple[Block, ...] = ()
+    refusal = _refusal(op)
+    content = getattr(op, "content", None)
+    if refusal is None and isinstance(content, Content):
+        try:
+            blocks = tuple(unpack_blocks(content.blocks))
+        except MessageInvalid:
+            refusal = Refused("content_invalid", "blocks")
+        else:
+            refusal = _content_refusal(content, blocks)
+    keys = () if refusal is not None else tuple(name_key(name) for _, name in new_places(op))
+    body = hashlib.sha256(_encode(op)).digest()[:BODY_HASH_BYTES]
+    return Prepared(op, body, refusal, blocks if refusal is None else (), keys)
+
+
+def _refusal(op: Op) -> Refused | None:
+    if ROOT_NODE in node_ids(op):
+        return Refused("forbidden", "root")
+    for parent_id, name in new_places(op):
+        if len(parent_id) != ID_BYTES:
+            return Refused("parent_gone")
+        try:
+            validate_name(name)
+        except NameInvalid as error:
+            return Refused("name_invalid", str(error.fields.get("reason", "")))
+    match op:
+        case CreateOp():
+            return _create_refusal(op) or _value_refusal(op)
+        case EditOp() | UndeleteOp():
+            return _value_refusal(op)
+        case MoveOp():
+            return _move_refusal(op.placements)
+        case AttrOp() | DeleteOp():
+            return None
+
+
+def _create_refusal(op: CreateOp) -> Refused | None:
+    has_content, has_target = op.content is not None, bool(op.target)
+    match op.kind:
+        case Kind.FILE:
+            return None if has_content and not has_target else Refused("content_invalid", "file")
+        case Kind.SYMLINK:
+            return None if has_target and not has_content else Refused("content_invalid", "symlink")
+        case Kind.FOLDER:
+            return None if not has_target and not has_content else Refused("content_invalid", "folder")
+        case _:
+            return Refused("kind_mismatch", "kind")
+
+
+def _value_refusal(op: CreateOp | EditOp | UndeleteOp) -> Refused | None:
+    if not -_INT64 <= op.mtime_ns < _INT64:
+        return Refused("content_invalid", "mtime")
+    if op.content is not None and op.target:
+        return Refused("content_invalid", "both")
+    if "\0" in op.target or len(op.target.encode()) > SYMLINK_BYTES_MAX:
+        return Refused("content_invalid", "target")
+    return None
+
+
+def _move_refusal(placements: tuple[Placement, ...]) -> Refused | None:
+    if len({placement.node_id for placement in placements}) != len(placements):
+        return Refused("forbidden", "a node stands twice in one move")
+    if len(placements) > COMMIT_OPS_MAX:
+        return Refused("forbidden", "too many placements")
+    return None
+
+
+def _content_refusal(content: Content, blocks: tuple[Block, ...]) -> Refused | None:
+    if content.cutter not in CUTTERS:
+        return Refused("content_invalid", "cutter")
+    if len(content.content_hash) != HASH_BYTES or content.size != sum(block.size for block in blocks):
+        return Refused("content_invalid", "size")
+    if content.content_hash != content_hash(block.hash for block in blocks):
+        return Refused("content_invalid", "content_hash")
+    return None
+
+
+def _past(limit: str, maximum: int, actual: int) -> LimitExceeded:
+    return LimitExceeded("The commit is too large.", limit=limit, maximum=maximum, actual=actual)
+
+
+def contents(prepared: list[Prepared]) -> set[ContentHash]:
+    """Return the content hashes that the ops bring."""
+    return {
+        one.op.content.content_hash
+        for one in prepared
+        if isinstance(one.op, CreateOp | EditOp | UndeleteOp) and one.op.content is not None
+    }

@@ -380,9 +380,13 @@ _decoders: dict[object, msgspec.msgpack.Decoder[object]] = {}
 
 def encode_frame(message: msgspec.Struct, bodies: Sequence[bytes] = ()) -> list[bytes]:
     """Return the frame as pieces to send one after another (joining them would copy the bodies)."""
-    framed = _Framed(msgspec.Raw(_encoder.encode(message)), tuple(len(body) for body in bodies))
-    header = _encoder.encode(framed)
-    return [len(header).to_bytes(4, "big") + header, *bodies]
+    return [encode_frame_head(message, [len(body) for body in bodies]), *bodies]
+
+
+def encode_frame_head(message: msgspec.Struct, lengths: Sequence[int]) -> bytes:
+    """Return a frame up to its bodies, whose lengths are known before they are read; the caller sends them after it."""
+    header = _encoder.encode(_Framed(msgspec.Raw(_encoder.encode(message)), tuple(lengths)))
+    return len(header).to_bytes(4, "big") + header
 
 
 def decode_frame(raw: bytes | memoryview, into: type[T] | object) -> tuple[T, list[memoryview]]:

@@ -1,0 +1,145 @@
+"""REST: signing in and out, the account, its devices. Invariant: a token is told once, in the answer to its making."""
+
+from __future__ import annotations
+
+import msgspec
+from litestar import delete, get, patch, post
+
+from satchel.core.ids import DeviceId
+from satchel.server.accounts.service import account_of, list_devices, rename_device, revoke_device, sign_in, sign_out
+from satchel.server.gateway.rest import Asked, from_hex, principal_of, services_of
+from satchel.server.notify.presence import presence_key
+
+
+class Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who signs in, and what the device is called."""
+
+    user: str
+    password: str
+    device_name: str
+
+
+class LoggedIn(msgspec.Struct, frozen=True):
+    """The new device's token, which is not shown again."""
+
+    token: str
+    account_id: str
+    account: str
+    device_id: str
+    root_ns: str
+
+
+class AccountShown(msgspec.Struct, frozen=True):
+    """Who asks, and how much is stored. quota_bytes: null when there is no limit."""
+
+    account_id: str
+    account: str
+    device_id: str
+    device: str
+    root_ns: str
+    is_admin: bool
+    used_bytes: int
+    quota_bytes: int | None
+
+
+class DeviceShown(msgspec.Struct, frozen=True):
+    """One of the account's devices. is_online: it holds a stream open now."""
+
+    id: str
+    name: str
+    created_ms: int
+    seen_ms: int
+    is_this: bool
+    is_online: bool
+
+
+class DeviceName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A device's new name."""
+
+    name: str
+
+
+@post("/api/v1/login", status_code=200)
+async def login(request: Asked, data: Login) -> LoggedIn:
+    """Sign in with a password; makes a device and its token."""
+    services = services_of(request)
+    client = request.client
+    signed = await sign_in(
+        services.db,
+        services.clock,
+        user=data.user,
+        password=data.password,
+        device_name=data.device_name,
+        from_address=client.host if client else "",
+    )
+    return LoggedIn(
+        token=signed.token,
+        account_id=signed.account_id.hex(),
+        account=signed.account_name,
+        device_id=signed.device_id.hex(),
+        root_ns=signed.root_ns.hex(),
+    )
+
+
+@post("/api/v1/logout", status_code=204)
+async def logout(request: Asked) -> None:
+    """Revoke the token that is used."""
+    services, principal = services_of(request), await principal_of(request)
+    await sign_out(services.db, services.clock, principal)
+    services.identity.forget(principal.device_id)
+
+
+@get("/api/v1/account")
+async def account(request: Asked) -> AccountShown:
+    """Tell who asks."""
+    services, principal = services_of(request), await principal_of(request)
+    own = await account_of(services.db, principal)
+    return AccountShown(
+        account_id=principal.account_id.hex(),
+        account=principal.account_name,
+        device_id=principal.device_id.hex(),
+        device=principal.device_name,
+        root_ns=principal.root_ns.hex(),
+        is_admin=principal.is_admin,
+        used_bytes=own.used_bytes,
+        quota_bytes=own.quota_bytes,
+    )
+
+
+@get("/api/v1/devices")
+async def devices(request: Asked) -> list[DeviceShown]:
+    """List the account's devices, the oldest first (at most 500)."""
+    services, principal = services_of(request), await principal_of(request)
+    online = set(await services.state.members(presence_key(principal.account_id)))
+    return [
+        DeviceShown(
+            id=device.device_id.hex(),
+            name=device.name,
+            created_ms=device.created_ms,
+            seen_ms=device.seen_ms,
+            is_this=device.device_id == principal.device_id,
+            is_online=device.device_id.hex() in online,
+        )
+        for device in await list_devices(services.db, principal)
+    ]
+
+
+@patch("/api/v1/devices/{device_id:str}", status_code=204)
+async def rename(request: Asked, device_id: str, data: DeviceName) -> None:
+    """Rename one of the account's devices."""
+    services, principal = services_of(request), await principal_of(request)
+    device = DeviceId(from_hex(device_id, what="device"))
+    await rename_device(services.db, principal, device, data.name)
+    services.identity.forget(device)
+
+
+@delete("/api/v1/devices/{device_id:str}", status_code=204)
+async def revoke(request: Asked, device_id: str) -> None:
+    """Sign one of the account's devices out for ever; its streams end within a minute."""
+    services, principal = services_of(request), await principal_of(request)
+    device = DeviceId(from_hex(device_id, what="device"))
+    await revoke_device(services.db, services.clock, principal, device)
+    services.identity.forget(device)
+
+
+ROUTES = (login, logout, account, devices, rename, revoke)

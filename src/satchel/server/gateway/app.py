@@ -1,0 +1,79 @@
+"""The one door: devices, programs and people. Invariant: every answer carries the headers that keep content harmless.
+
+The device protocol is answered before the framework; REST with its documentation is litestar's.
+Source: docs/design/050.
+"""
+
+from __future__ import annotations
+
+from litestar import Litestar
+from litestar.datastructures import State
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+
+from satchel.core.limits import JSON_BODY_BYTES_MAX
+from satchel.server.gateway import account, health
+from satchel.server.gateway.device import PREFIX, DeviceApp
+from satchel.server.gateway.raw import Message, Receive, Scope, Send
+from satchel.server.gateway.rest import answer_fault
+from satchel.server.gateway.services import Services
+
+SAFE_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+]
+_VERSION = "1"
+
+
+class Gateway:
+    """ASGI application of the service."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._device = DeviceApp(services)
+        self._rest = rest_app(services)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, one stream, or the server's own lifespan."""
+        if scope["type"] == "lifespan":
+            await self._rest(scope, receive, send)  # type: ignore[arg-type]  # litestar's own names for these shapes
+        elif scope["path"].startswith(PREFIX):
+            await self._device(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._answer(scope, receive, send)
+        else:
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        counters = self._services.counters
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                counters.request(scope["method"], scope.get("path_template") or "other")
+                counters.status(message["status"])
+                message["headers"] = [*message.get("headers", ()), *SAFE_HEADERS]
+            await send(message)
+
+        await self._rest(scope, receive, guarded)  # type: ignore[arg-type]  # litestar's own names for these shapes
+
+
+def rest_app(services: Services) -> Litestar:
+    """Return the REST application."""
+    return Litestar(
+        route_handlers=[*account.ROUTES, *health.ROUTES],
+        exception_handlers={Exception: answer_fault},
+        state=State({"services": services, "probe": health.Probe()}),
+        request_max_body_size=JSON_BODY_BYTES_MAX,
+        openapi_config=OpenAPIConfig(
+            title="Satchel",
+            version=_VERSION,
+            path="/api/v1",
+            render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+        ),
+        logging_config=None,
+        pdb_on_exception=False,
+        debug=False,
+    )

@@ -1,0 +1,114 @@
+"""Cuts requests that come too slowly. Invariant: no connection holds a place for long without giving a whole request.
+
+uvicorn has no deadline for headers or bodies, so its connection notes when each phase began and how much came, which
+costs a request nothing, and one watch looks at all connections once a second. A body counts as slow only while we are
+ready to read it. Source: docs/design/050 (limits), 060 (7).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from satchel.core.limits import KIB
+from satchel.server.settings import Deadlines
+
+LOOK_S = 1.0
+HEADER_BYTES_MAX = 64 * KIB
+_IDLE, _HEADER, _BODY = 0, 1, 2
+_CUT = (
+    b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\n"
+    b"connection: close\r\ncontent-length: %d\r\n\r\n%s"
+)
+_BODY_TEXT = (
+    b'{"error":{"code":"request_timed_out","message":"The request came too slowly.",'
+    b'"hint":"Check the network between this device and the server.","fields":{"phase":"%s"},"id":""}}'
+)
+
+
+class WatchedProtocol(HttpToolsProtocol):
+    """uvicorn's connection that knows since when it waits for what."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._phase = _HEADER
+        self._since = self.loop.time()
+        self._came = 0
+        self._head = 0
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came; a header that does not end within 64 KiB is cut."""
+        super().data_received(data)
+        if self._phase == _HEADER:
+            self._head += len(data)
+            if self._head > HEADER_BYTES_MAX:
+                self.cut("header")
+
+    def on_message_begin(self) -> None:
+        """A request's first byte came."""
+        super().on_message_begin()
+        self._phase = _HEADER
+        self._since = self.loop.time()
+
+    def on_headers_complete(self) -> None:
+        """The header is whole; the body's time begins."""
+        self._head = 0
+        self._phase = _BODY
+        self._since = self.loop.time()
+        self._came = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body came."""
+        self._came += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        self._phase = _IDLE
+        super().on_message_complete()
+
+    def late(self, now: float, deadlines: Deadlines) -> str:
+        """Return the phase that is too slow, or an empty text. now: the loop's time."""
+        waited = now - self._since
+        if self._phase == _HEADER and waited > deadlines.header_s:
+            return "header"
+        if self._phase != _BODY or waited <= deadlines.body_grace_s:
+            return ""
+        if self.flow is not None and self.flow.read_paused:
+            # We are the slow one: what waits in the kernel is not counted against the sender.
+            self._since, self._came = now, 0
+            return ""
+        if self._came < waited * deadlines.body_bytes_per_s_min:
+            return "body"
+        self._since, self._came = now, 0
+        return ""
+
+    def cut(self, phase: str) -> None:
+        """Answer 408 where an answer can still be given, and close."""
+        if self.transport is None or self.transport.is_closing():
+            return
+        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+            text = _BODY_TEXT % phase.encode()
+            self.transport.write(_CUT % (len(text), text))
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.close()
+
+
+async def watch(connections: Iterable[object], deadlines: Deadlines) -> None:
+    """Cut slow connections until cancelled. connections: the server's own live set."""
+    loop = asyncio.get_running_loop()
+    look_s = min(LOOK_S, deadlines.header_s / 4)
+    while True:
+        await asyncio.sleep(look_s)
+        now = loop.time()
+        for connection in list(connections):
+            if isinstance(connection, WatchedProtocol):
+                phase = connection.late(now, deadlines)
+                if phase:
+                    connection.cut(phase)

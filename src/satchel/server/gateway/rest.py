@@ -1,0 +1,106 @@
+"""What the REST rooms share: values in and out, who asks, the answer to a fault. Invariant: ids are hex outside."""
+
+from __future__ import annotations
+
+import msgspec
+from litestar import Request, Response
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException
+
+from satchel.core.entries import Entry, Kind
+from satchel.core.errors import Fault, LimitExceeded, MessageInvalid, NotFound
+from satchel.core.limits import JSON_BODY_BYTES_MAX
+from satchel.server.accounts.principal import Principal
+from satchel.server.gateway.errors import as_fault, headers_of, json_body
+from satchel.server.gateway.services import Services
+
+Asked = Request[object, object, State]
+
+_KINDS = {Kind.FILE: "file", Kind.FOLDER: "folder", Kind.SYMLINK: "symlink", Kind.MOUNT: "mount"}
+
+
+class Item(msgspec.Struct, frozen=True):
+    """A node as programs see it. rev: writes expect it as `If-Match`; content_hash: of a file; target: of a symlink."""
+
+    id: str
+    parent_id: str
+    name: str
+    kind: str
+    size: int
+    mtime_ns: int
+    is_executable: bool
+    rev: int
+    seq: int
+    content_hash: str
+    target: str
+
+
+class Items(msgspec.Struct, frozen=True):
+    """A page of nodes. after: give it to get the next page; empty at the end."""
+
+    items: list[Item]
+    after: str
+
+
+def services_of(request: Asked) -> Services:
+    """Return what the application was built with."""
+    services: Services = request.app.state.services
+    return services
+
+
+async def principal_of(request: Asked) -> Principal:
+    """Return who asks. Raises: Unauthenticated."""
+    return await services_of(request).identity.of(request.scope["headers"])
+
+
+def item_of(entry: Entry) -> Item:
+    """Return an entry as programs see it."""
+    kind = Kind(entry.kind)
+    return Item(
+        id=entry.node_id.hex(),
+        parent_id=entry.parent_id.hex(),
+        name=entry.name,
+        kind=_KINDS[kind],
+        size=entry.size,
+        mtime_ns=entry.mtime_ns,
+        is_executable=entry.is_executable,
+        rev=entry.content_rev,
+        seq=entry.seq,
+        content_hash=entry.content.hex() if kind is Kind.FILE else "",
+        target=entry.content.decode(errors="replace") if kind is Kind.SYMLINK else "",
+    )
+
+
+def from_hex(text: str, *, what: str, length: int = 16) -> bytes:
+    """Return an id's bytes. Raises: MessageInvalid."""
+    try:
+        raw = bytes.fromhex(text)
+    except ValueError:
+        raw = b""
+    if len(raw) != length:
+        raise MessageInvalid(f"The {what} is no id.", reason=what)
+    return raw
+
+
+def answer_fault(request: Asked, error: Exception) -> Response[bytes]:
+    """Return the answer to any exception of a REST route, the framework's own among them."""
+    services = services_of(request)
+    if isinstance(error, HTTPException):
+        error = _translated(error)
+    fault, number = as_fault(error, services.clock, route=request.scope["path"])
+    body = json_body(fault, number)
+    headers = {name.decode(): value.decode() for name, value in headers_of(fault, b"application/json", body)}
+    del headers["content-type"], headers["content-length"]
+    return Response(body, status_code=fault.status, headers=headers, media_type="application/json")
+
+
+def _translated(error: HTTPException) -> Fault:
+    if error.status_code in (404, 405):
+        return NotFound("There is no such route.")
+    if error.status_code == 413:
+        return LimitExceeded(
+            "The request's body is too long.", limit="json_body_bytes", maximum=JSON_BODY_BYTES_MAX, actual="more"
+        )
+    if error.status_code >= 500:
+        return Fault("Something went wrong inside the server.")
+    return MessageInvalid("The request is not what this route takes.", reason=error.detail)

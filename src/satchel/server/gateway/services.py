@@ -1,0 +1,30 @@
+"""What every route works with, put together once at start. Invariant: routes hold no state of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from satchel.server.blocks.service import BlockService
+from satchel.server.db.engine import Database
+from satchel.server.db.schema import StoreFacts
+from satchel.server.gateway.counters import Counters
+from satchel.server.gateway.identity import Identity
+from satchel.server.notify.waiters import Waiters
+from satchel.server.ports import Bus, Clock, EphemeralState
+from satchel.server.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The rooms and ports that the gateway calls. facts: what the store said of itself at start."""
+
+    settings: Settings
+    db: Database
+    clock: Clock
+    blocks: BlockService
+    bus: Bus
+    state: EphemeralState
+    waiters: Waiters
+    identity: Identity
+    counters: Counters
+    facts: StoreFacts

@@ -1,0 +1,221 @@
+"""`WS /sync/v1/stream`: entries are pushed as they are committed. Invariant: nothing is pushed that the device has not
+the right to at that moment, and a frame that is lost or left out costs a request, never a change.
+
+The device says where it is; we wait on positions, read the feed and push pages with small contents inline. With too
+much waiting only the position goes out. The token is checked again at least once a minute. Source: docs/design/050.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field
+
+from satchel.core.errors import Fault, MessageInvalid, RequestTimedOut, TooManyRequests, Unauthenticated
+from satchel.core.ids import LinkId, NamespaceId
+from satchel.core.limits import STREAM_FRAME_BYTES_MAX
+from satchel.core.messages import (
+    PROTOCOL_VERSION,
+    Behind,
+    Changes,
+    ChangesRequest,
+    Hello,
+    Ping,
+    Position,
+    Pushed,
+    StreamFrame,
+    Welcome,
+    decode_frame,
+    encode_frame,
+)
+from satchel.server.accounts.principal import Principal
+from satchel.server.accounts.service import begin_device_run
+from satchel.server.feed.service import changes
+from satchel.server.gateway.errors import as_fault, frame_body, headers_of
+from satchel.server.gateway.identity import bearer
+from satchel.server.gateway.raw import Disconnected, Receive, Scope, Send
+from satchel.server.gateway.services import Services
+from satchel.server.metadata.namespaces import namespaces
+from satchel.server.notify.presence import presence_key
+from satchel.server.notify.waiters import Waiter
+
+PING_S = 25.0
+RECHECK_S = 50.0
+HELLO_TIMEOUT_S = 10.0
+SEND_TIMEOUT_S = 60.0
+CLOSE_TIMEOUT_S = 5.0
+PRESENCE_TTL_S = 90.0
+PAGE_ENTRIES_MAX = 500
+ENTRY_BYTES = 200
+"""About what an entry costs on the wire beside its blocklist and content."""
+
+CLOSE_GOING_AWAY = 1001
+CLOSE_BAD_HELLO = 4400
+CLOSE_REVOKED = 4401
+CLOSE_FAILED = 1011
+CLOSE_TOO_SLOW = 4408
+CLOSE_TOO_MANY = 4429
+
+
+@dataclass(slots=True)
+class _Stream:
+    """One connected device. positions: the last place of each namespace that it was told."""
+
+    services: Services
+    principal: Principal
+    token: str
+    link: LinkId
+    send: Send
+    positions: dict[NamespaceId, Position]
+    checked_at: float = field(default_factory=lambda: asyncio.get_running_loop().time())
+
+
+async def serve_stream(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve one WebSocket until either side ends it. Refused before the handshake: 401 with the usual error body."""
+    await receive()
+    try:
+        token = bearer(scope["headers"])
+        principal = await services.identity.of_token(token)
+        if scope["path"] != "/sync/v1/stream":
+            raise MessageInvalid("There is no such stream.", reason="path")
+    except Fault as fault:
+        await _refuse(services, send, fault)
+        return
+    await send({"type": "websocket.accept"})
+    code = CLOSE_GOING_AWAY
+    try:
+        hello = await _hello(receive)
+        await _serve(services, principal, token, hello, receive, send)
+    except Disconnected:
+        return
+    except Unauthenticated:
+        code = CLOSE_REVOKED
+    except (MessageInvalid, RequestTimedOut):
+        code = CLOSE_BAD_HELLO
+    except TooManyRequests:
+        code = CLOSE_TOO_MANY
+    except TimeoutError:
+        code = CLOSE_TOO_SLOW
+    except Exception as error:  # the stream's main loop: the fault is logged, the device comes again
+        as_fault(error, services.clock, route="stream")
+        code = CLOSE_FAILED
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            await send({"type": "websocket.close", "code": code})
+
+
+async def _serve(
+    services: Services, principal: Principal, token: str, hello: Hello, receive: Receive, send: Send
+) -> None:
+    known = await namespaces(services.db, principal)
+    is_restored = not await begin_device_run(services.db, principal, hello.run)
+    heads = {head.ns: Position(head.ns, head.head_seq, head.head_tag) for head in known.namespaces}
+    told = {position.ns: position for position in hello.positions if position.ns in heads}
+    stream = _Stream(services, principal, token, hello.link, send, heads | told)
+    presence = presence_key(principal.account_id)
+    with services.waiters.joined(principal.account_id, heads) as waiter:
+        recover = is_restored or hello.epoch not in (b"", known.epoch)
+        await _push(stream, Welcome(known.epoch, recover, principal.device_id))
+        await services.state.add_member(presence, principal.device_id.hex(), ttl_s=PRESENCE_TTL_S)
+        try:
+            await _until_gone(receive, _push_forever(stream, waiter, presence))
+        finally:
+            await services.state.remove_member(presence, principal.device_id.hex())
+
+
+async def _push_forever(stream: _Stream, waiter: Waiter, presence: str) -> None:
+    """Push what is new until the service stops. Raises: Unauthenticated once the token is revoked."""
+    services, principal = stream.services, stream.principal
+    late = set(stream.positions)
+    while not waiter.is_stopped:
+        for ns in late:
+            await _push_news(stream, ns)
+            # What the feed does not show yet will be told again; looking at once would spin.
+            waiter.heads[ns] = min(waiter.heads[ns], stream.positions[ns].seq)
+        seen = {ns: position.seq for ns, position in stream.positions.items()}
+        is_news = await waiter.wait(seen, timeout_s=PING_S)
+        late = {ns for ns, seq in seen.items() if waiter.heads[ns] > seq}
+        now = asyncio.get_running_loop().time()
+        if now - stream.checked_at >= RECHECK_S or not is_news:
+            await services.identity.of_token(stream.token)
+            stream.checked_at = now
+        if not is_news:
+            await services.state.add_member(presence, principal.device_id.hex(), ttl_s=PRESENCE_TTL_S)
+            await _push(stream, Ping())
+
+
+async def _push_news(stream: _Stream, ns: NamespaceId) -> None:
+    services = stream.services
+    asked = ChangesRequest(stream.positions[ns], stream.link, PAGE_ENTRIES_MAX)
+    page, bodies = await changes(services.db, services.blocks, stream.principal, asked)
+    if page.is_reset or page.has_more or _size(page, bodies) > STREAM_FRAME_BYTES_MAX:
+        head = await _head(stream, ns)
+        await _push(stream, Pushed(page) if page.is_reset else Behind(head))
+        stream.positions[ns] = head
+    elif page.entries:
+        await _push(stream, Pushed(page), bodies)
+        services.counters.pushed(len(page.entries))
+        stream.positions[ns] = Position(ns, page.last_seq, page.last_tag)
+
+
+async def _head(stream: _Stream, ns: NamespaceId) -> Position:
+    known = await namespaces(stream.services.db, stream.principal)
+    for head in known.namespaces:
+        if head.ns == ns:
+            return Position(ns, head.head_seq, head.head_tag)
+    raise Unauthenticated("The namespace is no longer shared with this device.")
+
+
+async def _push(stream: _Stream, frame: StreamFrame, bodies: Sequence[bytes] = ()) -> None:
+    async with asyncio.timeout(SEND_TIMEOUT_S):
+        await stream.send({"type": "websocket.send", "bytes": b"".join(encode_frame(frame, bodies))})
+
+
+async def _hello(receive: Receive) -> Hello:
+    try:
+        async with asyncio.timeout(HELLO_TIMEOUT_S):
+            message = await receive()
+    except TimeoutError:
+        raise RequestTimedOut("No hello came.", phase="hello") from None
+    raw = message.get("bytes")
+    if message["type"] == "websocket.disconnect":
+        raise Disconnected
+    if not isinstance(raw, bytes):
+        raise MessageInvalid("The first frame is not a hello.", reason="hello")
+    hello: Hello = decode_frame(raw, Hello)[0]
+    if hello.version != PROTOCOL_VERSION:
+        raise MessageInvalid("The hello speaks an unknown version.", reason="version", found=hello.version)
+    return hello
+
+
+async def _until_gone(receive: Receive, work: Coroutine[object, object, None]) -> None:
+    """Do the work until it ends or the other side goes away (Disconnected). What else comes in is ignored."""
+
+    async def read() -> None:
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+        raise Disconnected
+
+    async def do(reader: asyncio.Task[None]) -> None:
+        await work
+        reader.cancel()
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(do(group.create_task(read())))
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+
+
+async def _refuse(services: Services, send: Send, fault: Fault) -> None:
+    fault, number = as_fault(fault, services.clock, route="stream")
+    body = frame_body(fault, number)
+    headers = headers_of(fault, b"application/x-satchel-error", body)
+    await send({"type": "websocket.http.response.start", "status": fault.status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": body})
+
+
+def _size(page: Changes, bodies: Sequence[bytes]) -> int:
+    told = sum(ENTRY_BYTES + len(entry.blocks) + len(entry.name) for entry in page.entries)
+    return told + sum(len(body) for body in bodies)

@@ -1,0 +1,217 @@
+"""The composition root: settings in, a running service out. Invariant: one service on a data folder, and what was
+acknowledged before a stop is there after the next start.
+
+A stop drains: no new connections, streams close with 1001, requests end, stores close.
+Source: docs/design/020, 060 (9).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+
+import structlog
+import uvicorn
+
+from satchel.core.cutting import require_fast_cutter
+from satchel.core.errors import SettingInvalid
+from satchel.core.limits import MIB
+from satchel.server.adapters.blocks_local import LocalBlocks
+from satchel.server.adapters.bus_memory import MemoryBus
+from satchel.server.adapters.machine import MachineClock, ThreadWorkers
+from satchel.server.adapters.state_memory import MemoryState
+from satchel.server.admin import Admin, serve_admin
+from satchel.server.blocks.service import BlockService
+from satchel.server.db.engine import open_database
+from satchel.server.db.schema import begin_run
+from satchel.server.folder import data_lock
+from satchel.server.gateway.app import Gateway
+from satchel.server.gateway.counters import Counters
+from satchel.server.gateway.deadlines import WatchedProtocol, watch
+from satchel.server.gateway.identity import Identity
+from satchel.server.gateway.services import Services
+from satchel.server.notify.waiters import Waiters
+from satchel.server.settings import Settings
+
+_log = structlog.get_logger("server")
+
+KEEP_ALIVE_S = 75
+BACKLOG = 2_048
+CONNECTIONS_MAX = 20_000
+WS_MESSAGE_BYTES_MAX = MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Where the service listens now. url: with the real port."""
+
+    url: str
+    host: str
+    port: int
+
+
+async def serve(
+    settings: Settings, *, ready: Callable[[Ready], None] | None = None, stop: asyncio.Event | None = None
+) -> None:
+    """Run the service until SIGTERM, SIGINT or `stop`; then drain and return. `ready` is called once it answers.
+
+    Raises: SettingInvalid, AlreadyRunning, StorageFailed, Unavailable, VersionUnsupported.
+    """
+    require_fast_cutter()
+    begin_logs(settings)
+    stopping = stop or asyncio.Event()
+    with data_lock(settings.data):
+        listener = _listener(settings)
+        async with opened(settings) as services:
+            with _signals(stopping):
+                await _run(settings, services, listener, stopping, ready)
+    _log.info("server.stopped")
+
+
+@contextlib.asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Services]:
+    """Open every store and put the rooms together; close them in the end. The caller holds the data folder."""
+    clock = MachineClock()
+    db = await open_database(settings.database_url, clock)
+    try:
+        facts = await begin_run(db)
+        store, bus, state, workers = (
+            LocalBlocks(settings.blocks_folder),
+            MemoryBus(),
+            MemoryState(clock),
+            ThreadWorkers(),
+        )
+        try:
+            blocks = BlockService(store, db, clock, workers)
+            yield Services(
+                settings=settings,
+                db=db,
+                clock=clock,
+                blocks=blocks,
+                bus=bus,
+                state=state,
+                waiters=Waiters(bus),
+                identity=Identity(db, clock),
+                counters=Counters(blocks.counts),
+                facts=facts,
+            )
+        finally:
+            await store.close()
+            await bus.close()
+            await state.close()
+            workers.close()
+    finally:
+        await db.close()
+
+
+async def _run(
+    settings: Settings,
+    services: Services,
+    listener: socket.socket,
+    stopping: asyncio.Event,
+    ready: Callable[[Ready], None] | None,
+) -> None:
+    server = _server(settings, Gateway(services))
+    server.config.load()
+    server.lifespan = server.config.lifespan_class(server.config)
+    await server.startup([listener])
+    admin = Admin(services.db, services.clock, services.identity.forget_all)
+    async with asyncio.TaskGroup() as group:
+        ticking = group.create_task(server.main_loop())
+        watching = group.create_task(watch(server.server_state.connections, settings.deadlines))
+        administering = group.create_task(serve_admin(settings.admin_socket, admin))
+        told = _told(settings, listener)
+        _log.info("server.ready", url=told.url, run=services.facts.run)
+        if ready is not None:
+            ready(told)
+        await stopping.wait()
+        _log.info("server.stopping")
+        administering.cancel()
+        services.waiters.stop()
+        server.should_exit = True
+        await ticking
+        await server.shutdown([listener])
+        watching.cancel()
+
+
+def _server(settings: Settings, app: Gateway) -> uvicorn.Server:
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            loop="none",
+            http=WatchedProtocol,
+            ws="websockets-sansio",
+            ws_max_size=WS_MESSAGE_BYTES_MAX,
+            ws_per_message_deflate=False,
+            lifespan="on",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            proxy_headers=bool(settings.behind_proxy),
+            forwarded_allow_ips=list(settings.behind_proxy) or None,
+            backlog=BACKLOG,
+            limit_concurrency=CONNECTIONS_MAX,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=max(1, round(settings.deadlines.drain_s)),
+            ssl_certfile=settings.tls_certificate or None,
+            ssl_keyfile=settings.tls_key or None,
+        )
+    )
+
+
+def _listener(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise SettingInvalid("This address cannot be listened on.", setting="listen", reason=str(error)) from error
+    return listener
+
+
+def _told(settings: Settings, listener: socket.socket) -> Ready:
+    port = listener.getsockname()[1]
+    scheme = "https" if settings.tls_key else "http"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return Ready(settings.public_url or f"{scheme}://{host}:{port}", settings.host, port)
+
+
+@contextlib.contextmanager
+def _signals(stopping: asyncio.Event) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    taken = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Only the main thread may take signals; elsewhere the caller stops the service by its event.
+        with contextlib.suppress(RuntimeError, ValueError):
+            loop.add_signal_handler(number, stopping.set)
+            taken.append(number)
+    try:
+        yield
+    finally:
+        for number in taken:
+            loop.remove_signal_handler(number)
+
+
+def begin_logs(settings: Settings) -> None:
+    """Write logs to standard error: readable, or JSON lines."""
+    level = getattr(logging, settings.log_level.upper())
+    renderer = structlog.processors.JSONRenderer() if settings.log_json else structlog.dev.ConsoleRenderer(colors=False)
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)

@@ -1,0 +1,213 @@
+"""The service's settings: flags over environment over file, read once. Invariant: an unknown key stops the start.
+
+`SETTINGS` is the one table; docs/operate/settings.md lists the same and a test compares the two.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from satchel.core.errors import SettingInvalid
+from satchel.core.limits import BODY_BYTES_PER_S_MIN, BODY_GRACE_S, HEADER_DEADLINE_S
+
+PREFIX = "SATCHEL_"
+DATA_DEFAULT = "satchel-data"
+LOG_LEVELS = ("debug", "info", "warning", "error")
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting. name: its key in the file and, with SATCHEL_ before it and in capitals, in the environment.
+
+    default: as text; kind: `text`, `flag` or `level`; flag: the command line's, empty when there is none.
+    """
+
+    name: str
+    default: str
+    doc: str
+    flag: str = ""
+    kind: str = "text"
+
+    @property
+    def variable(self) -> str:
+        """Name of the environment variable."""
+        return PREFIX + self.name.upper()
+
+
+SETTINGS = (
+    Setting("data", DATA_DEFAULT, "Folder that holds everything when the stores are embedded; made 0700.", "--data"),
+    Setting("listen", "127.0.0.1:8484", "Address to listen on; port 0 takes a free one.", "--listen"),
+    Setting(
+        "public_url", "", "Address that people and devices use, when it is not the one listened on.", "--public-url"
+    ),
+    Setting("database_url", "", "`sqlite:///PATH` or `postgresql://…`; empty: `metadata.db` in the data folder."),
+    Setting("blocks_url", "", "`file:///PATH`; empty: `blocks` in the data folder."),
+    Setting("state_url", "memory://", "Where it is kept who is connected: `memory://`."),
+    Setting("bus_url", "memory://", "What carries wake-ups between processes: `memory://`."),
+    Setting(
+        "behind_proxy", "", "Addresses of the proxies whose forwarded headers count, with commas.", "--behind-proxy"
+    ),
+    Setting("tls_certificate", "", "Certificate chain (PEM); with `tls_key` the service speaks TLS itself."),
+    Setting("tls_key", "", "Private key (PEM) of `tls_certificate`."),
+    Setting("log_level", "info", "`debug`, `info`, `warning` or `error`.", "--log-level", "level"),
+    Setting("log_json", "false", "Write logs as JSON, one object a line.", "--log-json", "flag"),
+)
+"""Every setting that people may set, with one line of documentation each."""
+
+_BY_NAME = {setting.name: setting for setting in SETTINGS}
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """When a slow request is cut. The numbers are those of core/limits.py; tests shorten them."""
+
+    header_s: float = HEADER_DEADLINE_S
+    body_grace_s: float = BODY_GRACE_S
+    body_bytes_per_s_min: int = BODY_BYTES_PER_S_MIN
+    drain_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the service was told. data: absolute folder; host and port: where to listen; the rest as in SETTINGS."""
+
+    data: str
+    host: str
+    port: int
+    public_url: str
+    database_url: str
+    blocks_url: str
+    state_url: str
+    bus_url: str
+    behind_proxy: tuple[str, ...]
+    tls_certificate: str
+    tls_key: str
+    log_level: str
+    log_json: bool
+    deadlines: Deadlines = Deadlines()
+
+    def __post_init__(self) -> None:
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            raise SettingInvalid("A certificate and a key go together.", setting="tls_key", reason="only one is set")
+        if not (self.behind_proxy or self.tls_key or _is_loopback(self.host)):
+            raise SettingInvalid(
+                f"Passwords would cross the network in the clear on {self.host}.",
+                setting="listen",
+                reason="set tls_certificate and tls_key, or behind_proxy, or listen on 127.0.0.1",
+            )
+
+    @property
+    def admin_socket(self) -> str:
+        """Path of the socket for `satchel admin` beside a running service."""
+        return os.path.join(self.data, "admin.sock")
+
+    @property
+    def blocks_folder(self) -> str:
+        """Path of the folder that `blocks_url` names."""
+        return self.blocks_url.removeprefix("file://")
+
+
+def load_settings(flags: Mapping[str, object], *, config: str | None = None) -> Settings:
+    """Return the settings from flags (by setting name; None: not given), the environment and the file `config`.
+
+    Without `config`, `satchel.toml` in the data folder is read when it is there. Raises: SettingInvalid.
+    """
+    _refuse_unknown(flags, "flag")
+    variables = _environment()
+    given = {name: _text(value) for name, value in flags.items() if value is not None}
+    data = given.get("data") or variables.get("data") or DATA_DEFAULT
+    path = config or os.path.join(data, "satchel.toml")
+    file = _read_file(path) if config or os.path.exists(path) else {}
+    merged = {setting.name: setting.default for setting in SETTINGS} | file | variables | given
+    return _settled(merged)
+
+
+def _settled(merged: Mapping[str, str]) -> Settings:
+    data = os.path.abspath(merged["data"])
+    host, port = _address(merged["listen"])
+    level = merged["log_level"].lower()
+    if level not in LOG_LEVELS:
+        raise SettingInvalid("An unknown log level.", setting="log_level", reason=f"one of {', '.join(LOG_LEVELS)}")
+    settings = Settings(
+        data=data,
+        host=host,
+        port=port,
+        public_url=merged["public_url"].rstrip("/"),
+        database_url=merged["database_url"] or f"sqlite:///{os.path.join(data, 'metadata.db')}",
+        blocks_url=merged["blocks_url"] or f"file://{os.path.join(data, 'blocks')}",
+        state_url=merged["state_url"],
+        bus_url=merged["bus_url"],
+        behind_proxy=tuple(part.strip() for part in merged["behind_proxy"].split(",") if part.strip()),
+        tls_certificate=merged["tls_certificate"],
+        tls_key=merged["tls_key"],
+        log_level=level,
+        log_json=_flag("log_json", merged["log_json"]),
+    )
+    _check_store(settings.blocks_url, "blocks_url", "file:///")
+    _check_store(settings.state_url, "state_url", "memory://")
+    _check_store(settings.bus_url, "bus_url", "memory://")
+    return settings
+
+
+def _check_store(url: str, name: str, *schemes: str) -> None:
+    if not url.startswith(schemes):
+        raise SettingInvalid("A URL that names no known store.", setting=name, reason=f"known: {', '.join(schemes)}")
+
+
+def _environment() -> dict[str, str]:
+    # The device's variables share the prefix; which of them exist is not the service's to say.
+    return {name: os.environ[s.variable] for name, s in _BY_NAME.items() if os.environ.get(s.variable)}
+
+
+def _read_file(path: str) -> dict[str, str]:
+    try:
+        with open(path, "rb") as file:
+            found = tomllib.load(file)
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise SettingInvalid("The settings file cannot be read.", setting="config", reason=str(error)) from error
+    _refuse_unknown(found, f"key in {path}")
+    return {name: _text(value) for name, value in found.items()}
+
+
+def _refuse_unknown(found: Mapping[str, object], what: str) -> None:
+    for name in found:
+        if name not in _BY_NAME:
+            raise SettingInvalid(f"An unknown {what}: {name}.", setting=name, reason="unknown")
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return ",".join(str(part) for part in value)
+    return str(value)
+
+
+def _flag(name: str, text: str) -> bool:
+    if text.lower() in _TRUE:
+        return True
+    if text.lower() in _FALSE:
+        return False
+    raise SettingInvalid("A setting that is either on or off.", setting=name, reason="true or false")
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    host = host.strip("[]")
+    if not host or not port.isdigit() or int(port) > 65_535:
+        raise SettingInvalid("An address is HOST:PORT.", setting="listen", reason=text)
+    return host, int(port)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

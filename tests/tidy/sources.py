@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -45,3 +46,11 @@ def called_name(call: ast.Call) -> str:
 def document(path: str) -> str:
     """Return a document's text."""
     return (ROOT / path).read_text()
+
+
+def rows(page: str, section: str = "") -> dict[str, str]:
+    """Return the rows of a section's table by the code in their first cell: | `name` | rest |."""
+    text = document(page)
+    if section:
+        text = text.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    return dict(re.findall(r"^\|\s*`([^`]+)`\s*\|(.*)\|\s*$", text, flags=re.MULTILINE))

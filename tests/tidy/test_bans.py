@@ -6,7 +6,12 @@ import re
 from tests.tidy.sources import ROOT, called_name, sources
 
 BROAD_CATCHES = {
-    # path: why catching everything is right there. Such a place logs and re-raises, or quarantines what failed.
+    # path: why it may catch everything and go on.
+    "src/satchel/device/keeper.py": "a link's main loop: halted, with the trace in the log; the other links go on",
+    "src/satchel/server/db/postgres.py": "group commit: the error belongs to one caller, the batch goes on",
+    "src/satchel/server/db/sqlite.py": "the threads of the store outlive any job; its caller gets the error",
+    "src/satchel/server/gateway/device.py": "a request's main loop: logged with the route, answered with a code",
+    "src/satchel/server/gateway/stream.py": "a stream's main loop: logged, closed with a code, the device comes again",
 }
 
 TASK_MAKERS = {
@@ -61,7 +66,12 @@ def test_everything_is_caught_only_where_a_reason_is_written() -> None:
     broad = set()
     for source in sources():
         for node in ast.walk(source.tree):
-            if isinstance(node, ast.ExceptHandler) and _is_broad(node.type):
+            # What goes on to raise swallows nothing: it undoes something on the way, such as a transaction.
+            if (
+                isinstance(node, ast.ExceptHandler)
+                and _is_broad(node.type)
+                and not isinstance(node.body[-1], ast.Raise)
+            ):
                 broad.add(source.path)
     assert broad - set(BROAD_CATCHES) == set()
     assert set(BROAD_CATCHES) - broad == set(), "a listed exception is no longer needed"

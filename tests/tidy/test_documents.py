@@ -9,18 +9,12 @@ import pytest
 from satchel.core import limits
 from satchel.core.errors import Fault, every_fault
 from satchel.core.messages import REFUSAL_CODES
-from tests.tidy.sources import ROOT, document
+from satchel.device.settings import SETTINGS as DEVICE_SETTINGS
+from satchel.server.settings import SETTINGS as SERVER_SETTINGS
+from tests.tidy.sources import ROOT, document, rows
 
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 WALKS = ["README.md", "docs/architecture.md", "docs/walk.md"]
-
-
-def rows(page: str, section: str = "") -> dict[str, str]:
-    """Return the rows of a section's table by the code in their first cell: | `name` | rest |."""
-    text = document(page)
-    if section:
-        text = text.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
-    return dict(re.findall(r"^\|\s*`([^`]+)`\s*\|(.*)\|\s*$", text, flags=re.MULTILINE))
 
 
 def test_every_fault_has_its_row_with_its_status() -> None:
@@ -51,6 +45,20 @@ def test_every_limit_has_its_row_with_its_number() -> None:
     assert set(told) == set(known)
     wrong = {name for name, value in known.items() if f"{value:,}" not in told[name].split("|")[0]}
     assert wrong == set()
+
+
+def test_every_setting_of_the_server_has_its_row() -> None:
+    told = rows("docs/operate/settings.md")
+    assert set(told) == {setting.name for setting in SERVER_SETTINGS}
+    said = {setting.name: (setting.doc, f"`{setting.variable}`", setting.flag) for setting in SERVER_SETTINGS}
+    assert [name for name, parts in said.items() if not all(part in told[name] for part in parts)] == []
+
+
+def test_every_setting_of_a_device_has_its_row() -> None:
+    told = rows("docs/use/settings.md")
+    assert set(told) == {setting.name for setting in DEVICE_SETTINGS}
+    said = {setting.name: (setting.doc, f"`{setting.variable}`", setting.default) for setting in DEVICE_SETTINGS}
+    assert [name for name, parts in said.items() if not all(part in told[name] for part in parts)] == []
 
 
 @pytest.mark.parametrize("page", PAGES)

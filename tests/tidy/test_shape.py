@@ -51,7 +51,9 @@ def test_every_public_function_and_class_has_a_docstring() -> None:
     bare = []
     for source in sources():
         for node in source.tree.body:
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not node.name.startswith(
+                "_"
+            ):
                 bare += [f"{source.path}:{node.name}"] if not ast.get_docstring(node) else []
     assert bare == []
 

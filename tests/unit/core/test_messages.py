@@ -1,0 +1,139 @@
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from satchel.core import messages as m
+from satchel.core.entries import Action, Entry, Kind
+from satchel.core.errors import LimitExceeded, MessageInvalid
+from satchel.core.ids import BlockHash, ContentHash, DeviceId, LinkId, NamespaceId, NodeId, OpId, Tag
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "frames.json"
+
+NS, LINK, DEVICE = NamespaceId(b"n" * 16), LinkId(b"l" * 16), DeviceId(b"d" * 16)
+NODE, PARENT, OP, TAG = NodeId(b"o" * 16), NodeId(b"p" * 16), OpId(b"i" * 16), Tag(b"t" * 8)
+HASH = BlockHash(b"h" * 32)
+CONTENT = m.Content(ContentHash(b"c" * 32), HASH + (5).to_bytes(4, "big"), 5)
+BLOCK = m.WireBlock(HASH, 5, m.CODEC_RAW, 5)
+POSITION = m.Position(NS, 7, TAG)
+ENTRY = Entry(
+    7, TAG, Action.EDIT, NODE, PARENT, "Ä.txt", "ä.txt", Kind.FILE, True, CONTENT.content_hash, CONTENT.blocks, 5,
+    1_700_000_000_000_000_000, False, 7, 3, False, DEVICE, LINK, OP, 1_700_000_000_000, 0,
+)  # fmt: skip
+CHANGES = m.Changes(NS, 6, 7, TAG, (ENTRY,), 9, True, False, (BLOCK,))
+
+OPS: tuple[m.Op, ...] = (
+    m.CreateOp(OP, NODE, PARENT, "a", Kind.FILE, CONTENT, "", 5, True),
+    m.CreateOp(OP, NODE, PARENT, "b", Kind.FOLDER),
+    m.CreateOp(OP, NODE, PARENT, "c", Kind.SYMLINK, None, "../a"),
+    m.EditOp(OP, NODE, 7, CONTENT, "", 5, False),
+    m.MoveOp(OP, (m.Placement(NODE, 7, PARENT, "d"), m.Placement(PARENT, 8, NODE, "e"))),
+    m.DeleteOp(OP, NODE, 7),
+    m.UndeleteOp(OP, NODE, PARENT, "f", CONTENT, "", 5, False, True),
+    m.AttrOp(OP, NODE, 7, True),
+)
+OUTCOMES: tuple[m.Outcome, ...] = (
+    m.Stored(7), m.Conflict(ENTRY), m.Conflict(), m.NeedBlocks((HASH,)), m.Moved(NS), m.Refused("cycle", "x"),
+)  # fmt: skip
+
+# Every message of the protocol once: name -> (message, what it is decoded as, bodies).
+FRAMES: dict[str, tuple[msgspec.Struct, object, list[bytes]]] = {
+    "commit_request": (m.CommitRequest(NS, LINK, OPS, (BLOCK,)), m.CommitRequest, [b"hello"]),
+    "commit_reply": (m.CommitReply(OUTCOMES, 9), m.CommitReply, []),
+    "put_request": (m.PutRequest(NS, (BLOCK,)), m.PutRequest, [b"hello"]),
+    "put_reply": (m.PutReply((HASH,)), m.PutReply, []),
+    "get_request": (m.GetRequest(NS, (HASH,)), m.GetRequest, []),
+    "get_reply": (m.GetReply((BLOCK,), (HASH,)), m.GetReply, [b"hello"]),
+    "changes_request": (m.ChangesRequest(POSITION, LINK, 100, False), m.ChangesRequest, []),
+    "changes": (CHANGES, m.Changes, [b"hello"]),
+    "snapshot_request": (m.SnapshotRequest(NS, NODE, PARENT, 7, 100), m.SnapshotRequest, []),
+    "snapshot_page": (m.SnapshotPage(NS, 7, TAG, (ENTRY,), True), m.SnapshotPage, []),
+    "manifests_request": (m.ManifestsRequest(NS, (CONTENT.content_hash,)), m.ManifestsRequest, []),
+    "manifests_reply": (m.ManifestsReply(((CONTENT.content_hash, CONTENT.blocks),)), m.ManifestsReply, []),
+    "namespaces_reply": (
+        m.NamespacesReply(b"e" * 16, "ada", (m.NamespaceHead(NS, "root", True, 7, TAG),)), m.NamespacesReply, [],
+    ),
+    "hello": (m.Hello(m.PROTOCOL_VERSION, b"e" * 16, LINK, 3, (POSITION,)), m.Hello, []),
+    "welcome": (m.Welcome(b"e" * 16, False, DEVICE), m.StreamFrame, []),
+    "behind": (m.Behind(POSITION), m.StreamFrame, []),
+    "pushed": (m.Pushed(CHANGES), m.StreamFrame, [b"hello"]),
+    "ping": (m.Ping(), m.StreamFrame, []),
+}  # fmt: skip
+
+
+def framed(name: str) -> bytes:
+    message, _, bodies = FRAMES[name]
+    return b"".join(m.encode_frame(message, bodies))
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_a_message_comes_back_with_its_bodies(name: str) -> None:
+    message, into, bodies = FRAMES[name]
+    decoded, views = m.decode_frame(framed(name), into)
+    assert decoded == message
+    assert [bytes(view) for view in views] == bodies
+
+
+def test_the_frames_are_the_golden_ones() -> None:
+    assert {name: framed(name).hex() for name in FRAMES} == json.loads(GOLDEN.read_text())
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_a_frame_that_ends_early_is_refused(name: str) -> None:
+    whole, into = framed(name), FRAMES[name][1]
+    for end in range(len(whole)):
+        with pytest.raises(MessageInvalid):
+            m.decode_frame(whole[:end], into)
+
+
+def test_a_frame_that_goes_on_is_refused() -> None:
+    with pytest.raises(MessageInvalid) as caught:
+        m.decode_frame(framed("put_request") + b"x", m.PutRequest)
+    assert caught.value.fields["reason"] == "long"
+
+
+def test_a_message_of_another_kind_is_refused() -> None:
+    with pytest.raises(MessageInvalid):
+        m.decode_frame(framed("commit_request"), m.PutReply)
+    with pytest.raises(MessageInvalid):
+        m.decode_frame(framed("put_request"), m.StreamFrame)
+
+
+def test_a_header_past_its_limit_is_refused_before_it_is_read() -> None:
+    with pytest.raises(LimitExceeded):
+        m.decode_frame((m.HEADER_BYTES_MAX + 1).to_bytes(4, "big"), m.PutReply)
+
+
+@given(raw=st.binary(max_size=200), name=st.sampled_from(sorted(FRAMES)))
+def test_any_bytes_decode_or_are_refused(raw: bytes, name: str) -> None:
+    try:
+        m.decode_frame(len(raw).to_bytes(4, "big") + raw, FRAMES[name][1])
+    except MessageInvalid:
+        pass
+
+
+@given(name=st.sampled_from(sorted(FRAMES)), data=st.data())
+def test_a_damaged_frame_decodes_or_is_refused(name: str, data: st.DataObject) -> None:
+    whole = bytearray(framed(name))
+    whole[data.draw(st.integers(0, len(whole) - 1))] ^= data.draw(st.integers(1, 255))
+    try:
+        m.decode_frame(bytes(whole), FRAMES[name][1])
+    except (MessageInvalid, LimitExceeded):
+        pass
+
+
+def test_deep_nesting_is_refused() -> None:
+    deep = b"\x91" * 100_000 + b"\xc0"
+    header = b"\x92" + deep + b"\x90"
+    with pytest.raises(MessageInvalid):
+        m.decode_frame(len(header).to_bytes(4, "big") + header, m.PutReply)
+
+
+def test_an_error_reply_travels_without_a_frame() -> None:
+    reply = m.ErrorReply("not_found", "No such node.", "Check it.", 1.5)
+    assert m.decode_plain(m.encode_plain(reply), m.ErrorReply) == reply
+    with pytest.raises(MessageInvalid):
+        m.decode_plain(b"\xc1", m.ErrorReply)

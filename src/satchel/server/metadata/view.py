@@ -55,6 +55,12 @@ class View:
             self._take(node_of(row))
         await self._load_ancestors_txn(conn)
 
+    async def load_above_txn(self, conn: Connection, nodes: Iterable[Node]) -> None:
+        """Take nodes that were read already and load all ancestors."""
+        for node in nodes:
+            self._take(node)
+        await self._load_ancestors_txn(conn)
+
     async def load_foreign_txn(self, conn: Connection, *, after: int, device: DeviceId, link: LinkId) -> None:
         """Load what others than this device's link changed above `after`, for `foreign_seq`."""
         rows = await conn.fetch(

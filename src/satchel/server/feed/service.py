@@ -1,0 +1,186 @@
+"""Entries since a position, snapshots and blocklists. Invariant: a reader sees each change once, in order, no gap.
+
+A page of changes covers prev_seq < seq <= last_seq; the next one starts where it ends. A snapshot is read while writers
+go on: its first page fixes a place in the journal, and the reader folds from there. Source: docs/design (journal).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from satchel.core.access import Right
+from satchel.core.entries import Entry, Kind
+from satchel.core.errors import LimitExceeded
+from satchel.core.hashing import PACKED_BYTES, packed_hashes
+from satchel.core.ids import BlockHash, LinkId, NamespaceId, Tag
+from satchel.core.limits import (
+    FEED_PAGE_BYTES_MAX,
+    FEED_PAGE_ENTRIES_MAX,
+    INLINE_DOWN_BYTES_MAX,
+    MANIFEST_INLINE_BLOCKS_MAX,
+    MANIFESTS_GET_COUNT_MAX,
+)
+from satchel.core.messages import (
+    Changes,
+    ChangesRequest,
+    ManifestsReply,
+    ManifestsRequest,
+    SnapshotPage,
+    SnapshotRequest,
+    WireBlock,
+)
+from satchel.server.accounts.access import authorize
+from satchel.server.accounts.principal import Principal
+from satchel.server.db.engine import Connection, Database
+from satchel.server.feed.snapshots import page_txn
+from satchel.server.metadata.blocklists import blocklists_txn
+from satchel.server.metadata.journal import Head, entry_of, head_txn, knows_txn, read_txn, tag_at_txn
+
+ENTRY_BYTES = 256
+"""About what an entry takes on the wire beside its names, blocklist and content."""
+
+
+class InlineBlocks(Protocol):
+    """Where small contents come from."""
+
+    async def read_inline(
+        self, ns: NamespaceId, hashes: Iterable[BlockHash]
+    ) -> dict[BlockHash, tuple[WireBlock, bytes]]:
+        """Return those of the blocks that `ns` may read, as stored; others are left out."""
+        ...
+
+
+async def changes(
+    db: Database, blocks: InlineBlocks, principal: Principal, request: ChangesRequest
+) -> tuple[Changes, list[bytes]]:
+    """Return the entries after a position, and the bodies of the small contents that travel with them.
+
+    Bounded by entries and bytes. A position that this journal does not know answers with `is_reset` and the head.
+    Raises: NotFound.
+    """
+    ns, asked = request.position.ns, request.position
+    authorize(principal, ns, Right.READ)
+    limit = max(1, min(request.limit, FEED_PAGE_ENTRIES_MAX))
+
+    async def page(conn: Connection) -> tuple[Head, list[Entry] | None]:
+        head = await head_txn(conn, ns)
+        if not await knows_txn(conn, ns, head, seq=asked.seq, tag=asked.tag):
+            return head, None
+        return head, await _entries_txn(conn, ns, after=asked.seq, limit=limit)
+
+    head, entries = await db.read(page)
+    if entries is None:
+        return Changes(ns, head.seq, head.seq, head.tag, (), head.seq, is_reset=True), []
+    carried = _carried(entries, request.link) if request.with_content else set()
+    entries = _cut(entries, carried)
+    found = await blocks.read_inline(ns, _inline_hashes(entries, carried)) if carried else {}
+    entries, wires, bodies = _with_bodies(entries, carried, found)
+    last_seq, last_tag = (entries[-1].seq, entries[-1].tag) if entries else (asked.seq, asked.tag)
+    reply = Changes(
+        ns=ns,
+        prev_seq=asked.seq,
+        last_seq=last_seq,
+        last_tag=last_tag,
+        entries=tuple(entries),
+        head_seq=head.seq,
+        has_more=last_seq < head.seq,
+        inline=tuple(wires),
+    )
+    return reply, bodies
+
+
+async def snapshot(db: Database, principal: Principal, request: SnapshotRequest) -> SnapshotPage:
+    """Return a page of the live nodes of a unit (itself included, unless it is the root), by node id.
+
+    A unit that is not live has none. Raises: NotFound.
+    """
+    authorize(principal, request.ns, Right.READ)
+    limit = max(1, min(request.limit, FEED_PAGE_ENTRIES_MAX))
+
+    async def read(conn: Connection) -> SnapshotPage:
+        head = await head_txn(conn, request.ns)
+        seq = head.seq if request.seq < 0 else min(request.seq, head.seq)
+        tag = await tag_at_txn(conn, request.ns, seq) or Tag(b"")
+        entries, has_more = await page_txn(conn, request.ns, request.unit, after=request.after, limit=limit)
+        return SnapshotPage(request.ns, seq, tag, tuple(entries), has_more)
+
+    return await db.read(read)
+
+
+async def manifests(db: Database, principal: Principal, request: ManifestsRequest) -> ManifestsReply:
+    """Return blocklists by content hash; unknown ones are left out. Raises: NotFound, LimitExceeded."""
+    authorize(principal, request.ns, Right.READ)
+    if len(request.ids) > MANIFESTS_GET_COUNT_MAX:
+        raise LimitExceeded(
+            "Too many blocklists are asked for.",
+            limit="MANIFESTS_GET_COUNT_MAX",
+            maximum=MANIFESTS_GET_COUNT_MAX,
+            actual=len(request.ids),
+        )
+    found = await db.read(lambda conn: blocklists_txn(conn, request.ns, request.ids))
+    return ManifestsReply(tuple((id_, found[id_]) for id_ in dict.fromkeys(request.ids) if id_ in found))
+
+
+async def _entries_txn(conn: Connection, ns: NamespaceId, *, after: int, limit: int) -> list[Entry]:
+    rows = await read_txn(conn, ns, after=after, limit=limit)
+    entries = [entry_of(row, {}) for row in rows]
+    files = {entry.content for entry in entries if entry.kind == Kind.FILE and entry.is_live}
+    lists = await blocklists_txn(conn, ns, files, blocks_max=MANIFEST_INLINE_BLOCKS_MAX)
+    return [
+        replace(entry, blocks=lists.get(entry.content, b"")) if entry.kind == Kind.FILE and entry.is_live else entry
+        for entry in entries
+    ]
+
+
+def _carried(entries: Sequence[Entry], link: LinkId) -> set[int]:
+    """Return the seqs whose content travels along: small, one block, the node's newest here, not the asker's own."""
+    newest = {entry.node_id: entry.seq for entry in entries}
+    return {
+        entry.seq
+        for entry in entries
+        if entry.kind == Kind.FILE
+        and entry.is_live
+        and 0 < entry.size <= INLINE_DOWN_BYTES_MAX
+        and len(entry.blocks) == PACKED_BYTES
+        and newest[entry.node_id] == entry.seq
+        and not (link and entry.link == link)
+    }
+
+
+def _cut(entries: list[Entry], carried: set[int]) -> list[Entry]:
+    """Return the first entries that fit a page; at least one."""
+    room = FEED_PAGE_BYTES_MAX
+    for at, entry in enumerate(entries):
+        room -= ENTRY_BYTES + 2 * len(entry.name.encode()) + len(entry.blocks)
+        room -= entry.size if entry.seq in carried else 0
+        if room < 0 and at:
+            return entries[:at]
+    return entries
+
+
+def _inline_hashes(entries: Sequence[Entry], carried: set[int]) -> list[BlockHash]:
+    return [next(packed_hashes(entry.blocks)) for entry in entries if entry.seq in carried]
+
+
+def _with_bodies(
+    entries: Sequence[Entry], carried: set[int], found: dict[BlockHash, tuple[WireBlock, bytes]]
+) -> tuple[list[Entry], list[WireBlock], list[bytes]]:
+    """Return the entries with `inline` set to the place of their block among the bodies; equal blocks travel once."""
+    wires: list[WireBlock] = []
+    bodies: list[bytes] = []
+    places: dict[BlockHash, int] = {}
+    told: list[Entry] = []
+    for entry in entries:
+        pair = found.get(next(packed_hashes(entry.blocks))) if entry.seq in carried else None
+        if pair is None:
+            told.append(entry)
+            continue
+        place = places.setdefault(pair[0].hash, len(bodies))
+        if place == len(bodies):
+            wires.append(pair[0])
+            bodies.append(pair[1])
+        told.append(replace(entry, inline=place))
+    return told, wires, bodies

@@ -1,0 +1,67 @@
+"""Pages of live nodes by node id. Invariant: a row is given only when it lives at the moment it is read.
+
+The whole namespace is read along its key and each row's ancestors are looked up; a smaller unit is walked from its top.
+"""
+
+from __future__ import annotations
+
+from satchel.core.entries import Entry, Kind
+from satchel.core.ids import ROOT_NODE, NamespaceId, NodeId
+from satchel.core.limits import MANIFEST_INLINE_BLOCKS_MAX
+from satchel.server.db.engine import Connection
+from satchel.server.metadata.blocklists import blocklists_txn
+from satchel.server.metadata.nodes import COLUMN_LIST, LIVE, Node, columns_of, node_of, snapshot_entry
+from satchel.server.metadata.view import View
+
+
+async def page_txn(
+    conn: Connection, ns: NamespaceId, unit: NodeId, *, after: NodeId, limit: int
+) -> tuple[list[Entry], bool]:
+    """Return at most `limit` live nodes of the unit above `after`, and whether there are more."""
+    read_txn = _namespace_txn if unit == ROOT_NODE else _unit_txn
+    nodes = await read_txn(conn, ns, unit, after, limit + 1)
+    has_more = len(nodes) > limit
+    nodes = nodes[:limit]
+    files = {node.content for node in nodes if node.kind == Kind.FILE}
+    lists = await blocklists_txn(conn, ns, files, blocks_max=MANIFEST_INLINE_BLOCKS_MAX)
+    entries = [
+        snapshot_entry(node, is_live=True, blocks=lists.get(node.content, b"") if node.kind == Kind.FILE else b"")
+        for node in nodes
+    ]
+    return entries, has_more
+
+
+async def _namespace_txn(conn: Connection, ns: NamespaceId, unit: NodeId, after: NodeId, limit: int) -> list[Node]:
+    live: list[Node] = []
+    view = View(ns)
+    while len(live) < limit:
+        rows = await conn.fetch(
+            f"SELECT {COLUMN_LIST} FROM files WHERE ns = $1 AND node_id > $2 AND state = {LIVE}"
+            " ORDER BY node_id LIMIT $3",
+            *(ns, after, limit),
+        )
+        nodes = [node_of(row) for row in rows]
+        await view.load_above_txn(conn, nodes)
+        live += [node for node in nodes if view.is_live(node)]
+        if len(nodes) < limit:
+            break
+        after = nodes[-1].node_id
+    return live[:limit]
+
+
+async def _unit_txn(conn: Connection, ns: NamespaceId, unit: NodeId, after: NodeId, limit: int) -> list[Node]:
+    view = View(ns)
+    await view.load_txn(conn, {unit}, set())
+    top = view.nodes.get(unit)
+    if top is None or not view.is_live(top):
+        return []
+    rows = await conn.fetch(
+        "WITH RECURSIVE unit (node_id, cleared_seq) AS ("
+        "SELECT node_id, cleared_seq FROM files WHERE ns = $1 AND node_id = $2 UNION ALL"
+        " SELECT f.node_id, f.cleared_seq FROM unit u JOIN files f ON f.ns = $1 AND f.parent_id = u.node_id"
+        f" AND f.state = {LIVE} AND f.seq > u.cleared_seq)"
+        f" SELECT {columns_of('f')} FROM unit u JOIN files f ON f.ns = $1 AND f.node_id = u.node_id"
+        " WHERE f.node_id > $3 ORDER BY f.node_id LIMIT $4",
+        *(ns, unit, after, limit),
+    )
+    return [node_of(row) for row in rows]

@@ -1,0 +1,24 @@
+"""The namespaces that an account can read, and where their journals stand."""
+
+from __future__ import annotations
+
+from satchel.core.access import Right, allows
+from satchel.core.messages import NamespaceHead, NamespacesReply
+from satchel.server.accounts.access import role_of
+from satchel.server.accounts.principal import Principal
+from satchel.server.db.engine import Connection, Database
+
+
+async def namespaces(db: Database, principal: Principal) -> NamespacesReply:
+    """Return all namespaces that the principal can read, the root one first, with the store's epoch."""
+
+    async def read_txn(conn: Connection) -> NamespacesReply:
+        epoch = await conn.fetch("SELECT value FROM store_meta WHERE name = 'epoch'")
+        rows = await conn.fetch("SELECT ns, kind, head_seq, head_tag FROM namespaces WHERE ns = $1", principal.root_ns)
+        heads = tuple(
+            NamespaceHead(ns, kind, allows(role_of(principal, ns), Right.WRITE), seq, tag)
+            for ns, kind, seq, tag in rows
+        )
+        return NamespacesReply(epoch[0][0], principal.account_name, heads)
+
+    return await db.read(read_txn)

@@ -1,0 +1,154 @@
+"""The feed for people's programs: one opaque cursor over all namespaces of an account. Invariant: a cursor holds places
+in journals, never times, and opens only for the account and the store that sealed it.
+
+Without a cursor the live nodes come first, page by page, then the journal from where the first page stood; a program
+that applies entries in order, by id, ends with the tree as it is. Source: docs/design (journal and cursor).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from satchel.core.access import Right
+from satchel.core.cursor import CursorPayload, CursorPlace, seal, unseal
+from satchel.core.entries import Entry, Kind
+from satchel.core.errors import CursorInvalid, EpochChanged
+from satchel.core.ids import ROOT_NODE, NamespaceId, NodeId, Tag
+from satchel.core.limits import FEED_PAGE_ENTRIES_MAX
+from satchel.server.accounts.access import authorize
+from satchel.server.accounts.principal import Principal
+from satchel.server.db.engine import Connection, Database
+from satchel.server.db.schema import store_facts_txn
+from satchel.server.feed.snapshots import page_txn
+from satchel.server.metadata.journal import entry_of, head_txn, knows_txn, read_txn
+from satchel.server.metadata.tree import path_in
+from satchel.server.metadata.view import View
+
+NO_NODE = NodeId(b"")
+_TYPES = {Kind.FILE: "file", Kind.FOLDER: "folder", Kind.SYMLINK: "symlink", Kind.MOUNT: "mount"}
+
+
+@dataclass(frozen=True, slots=True)
+class SeedEntry:
+    """What happened to one node. action: `update` or `delete`; a folder's entry stands for all below it.
+
+    Ids and hashes are hex. path: where it is (or was) by the names its folders have now. is_unit: the folder came back
+    with what lies in it: list it. rev: expected by a conditional write of the content.
+    """
+
+    type: str
+    action: str
+    namespace: str
+    id: str
+    parent_id: str
+    name: str
+    path: str
+    size: int
+    content_hash: str
+    mtime_ns: int
+    is_executable: bool
+    rev: int
+    seq: int
+    is_unit: bool
+    created_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SeedPage:
+    """Entries in order and the cursor to go on from. is_reset: what was known is void; the tree is listed anew."""
+
+    entries: list[SeedEntry]
+    cursor: str
+    has_more: bool
+    is_reset: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SeedPosition:
+    """Where a cursor stands, for a caller that waits for more."""
+
+    ns: NamespaceId
+    seq: int
+    is_joining: bool
+
+
+async def sync(db: Database, principal: Principal, cursor: str | None = None, limit: int = 1_000) -> SeedPage:
+    """Return the entries after the cursor; without one, from the beginning. At the end: no entries, an equal cursor.
+
+    Raises: CursorInvalid (not ours, or another account's), EpochChanged (the store was restored: start again).
+    """
+    limit = max(1, min(limit, FEED_PAGE_ENTRIES_MAX))
+    return await db.read(lambda conn: _sync_txn(conn, principal, cursor, limit))
+
+
+async def position(db: Database, principal: Principal, cursor: str) -> SeedPosition:
+    """Return where the cursor stands. Raises: as `sync`."""
+
+    async def read_txn_(conn: Connection) -> SeedPosition:
+        place = (await _opened_txn(conn, principal, cursor)).places[0]
+        return SeedPosition(place.ns, place.seq, place.joining_after is not None)
+
+    return await db.read(read_txn_)
+
+
+async def _sync_txn(conn: Connection, principal: Principal, cursor: str | None, limit: int) -> SeedPage:
+    facts = await store_facts_txn(conn)
+    ns = principal.root_ns
+    authorize(principal, ns, Right.READ)
+    head = await head_txn(conn, ns)
+    start = CursorPlace(ns, head.seq, head.tag, NO_NODE)
+    place = start if not cursor else (await _opened_txn(conn, principal, cursor)).places[0]
+    authorize(principal, place.ns, Right.READ)
+    is_reset = not await knows_txn(conn, ns, head, seq=place.seq, tag=place.tag)
+    if is_reset:
+        place = start
+    if place.joining_after is not None:
+        entries, has_more = await page_txn(conn, ns, ROOT_NODE, after=place.joining_after, limit=limit)
+        joined = CursorPlace(ns, place.seq, place.tag, entries[-1].node_id if has_more else None)
+        has_more = has_more or place.seq < head.seq
+    else:
+        entries = [entry_of(row, {}) for row in await read_txn(conn, ns, after=place.seq, limit=limit)]
+        seq, tag = (entries[-1].seq, entries[-1].tag) if entries else (place.seq, place.tag)
+        joined = CursorPlace(ns, seq, Tag(tag))
+        has_more = seq < head.seq
+    told = await _told_txn(conn, ns, entries)
+    sealed = seal(facts.cursor_key, CursorPayload(facts.epoch, principal.account_id, (joined,)))
+    return SeedPage(told, sealed, has_more, is_reset)
+
+
+async def _opened_txn(conn: Connection, principal: Principal, cursor: str) -> CursorPayload:
+    facts = await store_facts_txn(conn)
+    payload = unseal(facts.cursor_key, cursor)
+    if payload.account != principal.account_id or not payload.places:
+        raise CursorInvalid("The cursor belongs to another account.", reason="account")
+    if payload.epoch != facts.epoch:
+        raise EpochChanged("The store was restored.", expected=payload.epoch.hex(), actual=facts.epoch.hex())
+    return payload
+
+
+async def _told_txn(conn: Connection, ns: NamespaceId, entries: Sequence[Entry]) -> list[SeedEntry]:
+    view = View(ns)
+    await view.load_txn(conn, {entry.parent_id for entry in entries}, set())
+    return [_seed_entry(ns, view, entry) for entry in entries]
+
+
+def _seed_entry(ns: NamespaceId, view: View, entry: Entry) -> SeedEntry:
+    above = path_in(view, entry.parent_id)
+    return SeedEntry(
+        type=_TYPES[Kind(entry.kind)],
+        action="update" if entry.is_live else "delete",
+        namespace=ns.hex(),
+        id=entry.node_id.hex(),
+        parent_id=entry.parent_id.hex(),
+        name=entry.name,
+        path=above.rstrip("/") + "/" + entry.name,
+        size=entry.size,
+        content_hash=entry.content.hex() if entry.kind == Kind.FILE else "",
+        mtime_ns=entry.mtime_ns,
+        is_executable=entry.is_executable,
+        rev=entry.content_rev,
+        seq=entry.seq,
+        is_unit=entry.is_subtree,
+        created_ms=entry.created_ms,
+    )

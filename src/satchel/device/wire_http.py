@@ -1,0 +1,194 @@
+"""One HTTP session to one server: requests, bounded replies, faults. Invariant: nothing leaves the server's own origin.
+
+Redirects are never followed, so a token cannot travel to another place. Foreign errors are translated here, once:
+what keeps us from an answer is `Unavailable`, what the server says is the fault of that code. Source: docs/design/060.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from types import SimpleNamespace
+
+import aiohttp
+from yarl import URL
+
+from satchel import __version__
+from satchel.core.errors import Fault, LimitExceeded, MessageInvalid, Unavailable, every_fault
+from satchel.core.limits import KIB
+
+CONNECTIONS_MAX = 8
+CONNECT_TIMEOUT_S = 10
+READ_TIMEOUT_S = 60
+ANSWER_TIMEOUT_S = 120
+BYTES_PER_S_MIN = 16 * KIB
+"""A request may last as long as its bytes need at this rate, beside ANSWER_TIMEOUT_S."""
+ERROR_BYTES_MAX = 64 * KIB
+JOINED_BYTES_MAX = 64 * KIB
+"""Shorter bodies are joined: one write and one packet instead of several."""
+KEEPALIVE_S = 60
+
+_FAULTS = {fault.code: fault for fault in every_fault()}
+_LOST = (aiohttp.ServerDisconnectedError, ConnectionResetError, BrokenPipeError, aiohttp.ClientOSError)
+
+
+class ConnectionLost(Unavailable):
+    """An open connection broke before the answer, as an idle one does that the server closed meanwhile."""
+
+
+def parse_origin(url: str) -> URL:
+    """Return the server's address without path. Raises: MessageInvalid."""
+    try:
+        parsed = URL(url.strip())
+        if parsed.scheme in ("http", "https") and parsed.host and not parsed.user and not parsed.password:
+            return parsed.origin()
+    except ValueError:
+        pass
+    raise MessageInvalid("A server address looks like https://files.example.org.", reason="url", url=url)
+
+
+class HttpSession:
+    """Requests to one origin with one token ("" before login). Made outside a loop; the first request opens it."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self.origin = parse_origin(url)
+        self._token = token
+        self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """The open aiohttp session."""
+        if self._session is None:
+            tracing = aiohttp.TraceConfig()
+            tracing.on_request_redirect.append(_refuse_redirect)
+            headers = {"User-Agent": f"satchel/{__version__}", "Accept-Encoding": "identity"}
+            if self._token:
+                headers["Authorization"] = f"Bearer {self._token}"
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX, keepalive_timeout=KEEPALIVE_S),
+                headers=headers,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                trust_env=False,
+                read_bufsize=256 * KIB,
+                trace_configs=[tracing],
+            )
+        return self._session
+
+    @contextlib.asynccontextmanager
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        data: bytes | AsyncIterator[bytes] | None = None,
+        bytes_expected: int = 0,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Yield the response, whatever its status; its body is read inside. bytes_expected: both ways, for the timeout.
+
+        Raises: Unavailable, also for what breaks while the body is read inside.
+        """
+        timeout = aiohttp.ClientTimeout(
+            total=ANSWER_TIMEOUT_S + bytes_expected / BYTES_PER_S_MIN,
+            sock_connect=CONNECT_TIMEOUT_S,
+            sock_read=READ_TIMEOUT_S,
+        )
+        url = self.origin.with_path(path).with_query(params)
+        with translating(str(self.origin)):
+            async with self.session.request(
+                method, url, headers=headers, data=data, timeout=timeout, allow_redirects=False
+            ) as response:
+                if 300 <= response.status < 400:
+                    raise redirected(str(self.origin))
+                yield response
+
+    async def close(self) -> None:
+        """Close all connections. Idempotent."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+
+@contextlib.contextmanager
+def translating(where: str) -> Iterator[None]:
+    """Turn what the network and its library raise into `Unavailable`."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise Unavailable("The server did not answer in time.", where=where, reason="timeout") from error
+    except (aiohttp.ClientConnectorCertificateError, ssl.SSLError) as error:
+        raise Unavailable("The server's certificate is not trusted.", where=where, reason=str(error)) from error
+    except (aiohttp.ClientError, OSError) as error:
+        if isinstance(error, _LOST) and not isinstance(error, aiohttp.ClientConnectorError):
+            raise ConnectionLost("The connection to the server broke.", where=where, reason=repr(error)) from error
+        raise Unavailable("The server cannot be reached.", where=where, reason=repr(error)) from error
+
+
+async def read_bounded(response: aiohttp.ClientResponse, bytes_max: int) -> bytes:
+    """Return the whole body. Raises: LimitExceeded, before anything is read when the length is declared."""
+    declared = response.content_length or 0
+    parts: list[bytes] = []
+    size = 0
+    if declared <= bytes_max:
+        async for part in response.content.iter_any():
+            parts.append(part)
+            size += len(part)
+            if size > bytes_max:
+                break
+    if max(declared, size) > bytes_max:
+        response.close()
+        raise LimitExceeded(
+            "The server's reply is too long.", limit="reply_bytes", maximum=bytes_max, actual=max(declared, size)
+        )
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def pieces_of(body: Sequence[bytes]) -> AsyncIterator[bytes]:
+    """Yield the pieces of a body, so that none is copied."""
+    for piece in body:
+        yield piece
+
+
+def named_fault(code: str, message: str, hint: str, fields: Mapping[str, object]) -> Fault:
+    """Return the fault that the server named. A code of a newer server is a plain Fault with that code and hint."""
+    known = _FAULTS.get(code)
+    if known is not None:
+        return known(message, **dict(fields))
+    fault = Fault(message, **dict(fields))
+    fault.code, fault.hint = code, hint
+    return fault
+
+
+def foreign_fault(response: aiohttp.ClientResponse, where: str) -> Unavailable:
+    """Return the fault for an answer that no Satchel made: a proxy's error page, a hotel's sign-in page."""
+    retry_after_s = retry_after(response)
+    return Unavailable(
+        "Something between this device and the server answered in its place.",
+        where=where,
+        reason=f"HTTP {response.status}, {response.content_type}",
+        retry_after_s=retry_after_s,
+    )
+
+
+def retry_after(response: aiohttp.ClientResponse) -> float:
+    """Return the seconds of Retry-After, 0 when there is none that can be read."""
+    told = response.headers.get("Retry-After", "")
+    return float(min(int(told), 3600)) if told.isdigit() and len(told) < 10 else 0.0
+
+
+def redirected(where: str) -> Unavailable:
+    """Return the fault for a redirect, which is never followed."""
+    return Unavailable(
+        "The server answered with a redirect. If its address changed, sign in at the new one.",
+        where=where,
+        reason="redirect",
+    )
+
+
+async def _refuse_redirect(
+    session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceRequestRedirectParams
+) -> None:
+    raise redirected(str(params.url.origin()))

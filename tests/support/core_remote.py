@@ -1,0 +1,153 @@
+"""A `Remote` without a network: the service's own rooms in this process, on a database and a store in memory.
+
+It passes the contract suite of the port beside the real service, and it never suspends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from satchel.core.errors import Unavailable
+from satchel.core.hashing import block_hash
+from satchel.core.ids import BlockHash, ContentHash, DeviceId, NamespaceId
+from satchel.core.messages import (
+    Changes,
+    ChangesRequest,
+    CommitReply,
+    CommitRequest,
+    GetRequest,
+    Hello,
+    ManifestsRequest,
+    NamespacesReply,
+    PutRequest,
+    SnapshotPage,
+    SnapshotRequest,
+    StreamFrame,
+)
+from satchel.device.ports import OutgoingBlock
+from satchel.device.wire_blocks import opened_all, wire
+from satchel.server.accounts.principal import Principal
+from satchel.server.accounts.service import register_account
+from satchel.server.blocks.service import BlockService
+from satchel.server.db.schema import migrate
+from satchel.server.db.sqlite import InlineSqliteDatabase
+from satchel.server.metadata.commit import commit
+from tests.support.stores import InlineWorkers, MemoryBlocks
+
+
+class CountingClock:
+    """A clock of the service that counts up a millisecond a look; its randomness is a hash of a counter."""
+
+    def __init__(self) -> None:
+        self._looks = 0
+
+    def now_ms(self) -> int:
+        self._looks += 1
+        return 1_800_000_000_000 + self._looks
+
+    def random(self, count: int) -> bytes:
+        self._looks += 1
+        return b"".join(block_hash(b"%d-%d" % (self._looks, part)) for part in range(-(-count // 32)))[:count]
+
+    async def sleep_s(self, seconds: float) -> None:
+        return None
+
+
+class CoreService:
+    """One service in memory with one account, made by `await CoreService.start()`; `remote()` signs a device in."""
+
+    def __init__(self) -> None:
+        self.db = InlineSqliteDatabase()
+        self.clock = CountingClock()
+        self.store = MemoryBlocks()
+        self.blocks = BlockService(self.store, self.db, self.clock, InlineWorkers())
+        self.ns = NamespaceId(b"")
+        self._principal: Principal | None = None
+        self._devices = 0
+
+    @classmethod
+    async def start(cls) -> CoreService:
+        service = cls()
+        await migrate(service.db, service.clock)
+        account = await register_account(service.db, service.clock, name="ann", password_hash="none")
+        service._principal = Principal(
+            account_id=account.account_id,
+            account_name=account.name,
+            device_id=DeviceId(bytes(16)),
+            device_name="none",
+            root_ns=account.root_ns,
+            is_admin=False,
+        )
+        service.ns = account.root_ns
+        return service
+
+    def remote(self) -> CoreRemote:
+        """Return the service as one more device sees it."""
+        assert self._principal is not None
+        self._devices += 1
+        device = DeviceId(self._devices.to_bytes(16, "big"))
+        return CoreRemote(
+            self,
+            Principal(
+                account_id=self._principal.account_id,
+                account_name=self._principal.account_name,
+                device_id=device,
+                device_name=f"device {self._devices}",
+                root_ns=self._principal.root_ns,
+                is_admin=False,
+            ),
+        )
+
+
+class CoreRemote:
+    """The `Remote` port, straight onto the rooms. The stream is always silent: what it loses, polling finds."""
+
+    def __init__(self, service: CoreService, principal: Principal) -> None:
+        self._service = service
+        self._principal = principal
+
+    async def commit(self, request: CommitRequest, bodies: Sequence[bytes]) -> CommitReply:
+        service = self._service
+        placed = await service.blocks.store(request.ns, list(zip(request.inline, bodies, strict=True)))
+        return await commit(service.db, service.clock, self._principal, request, placed)
+
+    async def put_blocks(self, ns: NamespaceId, blocks: Sequence[OutgoingBlock]) -> tuple[BlockHash, ...]:
+        request = PutRequest(ns, tuple(wire(block) for block in blocks))
+        return (await self._service.blocks.put(request, [block.body for block in blocks])).stored
+
+    async def get_blocks(self, ns: NamespaceId, hashes: Sequence[BlockHash]) -> dict[BlockHash, bytes]:
+        reply, bodies = await self._service.blocks.get(GetRequest(ns, tuple(hashes)))
+        return opened_all(reply.blocks, [memoryview(body) async for body in bodies])
+
+    async def changes(self, request: ChangesRequest) -> tuple[Changes, dict[BlockHash, bytes]]:
+        from satchel.server.feed.service import changes
+
+        page, bodies = await changes(self._service.db, self._service.blocks, self._principal, request)
+        return page, opened_all(page.inline, [memoryview(body) for body in bodies])
+
+    async def snapshot(self, request: SnapshotRequest) -> SnapshotPage:
+        from satchel.server.feed.service import snapshot
+
+        return await snapshot(self._service.db, self._principal, request)
+
+    async def manifests(self, ns: NamespaceId, ids: Sequence[ContentHash]) -> dict[ContentHash, bytes]:
+        from satchel.server.feed.service import manifests
+
+        return dict((await manifests(self._service.db, self._principal, ManifestsRequest(ns, tuple(ids)))).manifests)
+
+    async def namespaces(self) -> NamespacesReply:
+        from satchel.server.metadata.namespaces import namespaces
+
+        return await namespaces(self._service.db, self._principal)
+
+    async def open_stream(self, hello: Hello) -> None:
+        raise Unavailable("This service has no stream.", where="core", reason="stream")
+
+    async def next_frame(self, timeout_s: float) -> tuple[StreamFrame, dict[BlockHash, bytes]] | None:
+        raise Unavailable("This service has no stream.", where="core", reason="stream")
+
+    async def close_stream(self) -> None:
+        return None
+
+    async def close(self) -> None:
+        return None

@@ -83,36 +83,48 @@ class StreamCutter:
         self._is_done = False
 
     def feed(self, data: bytes | memoryview, *, is_last: bool = False) -> list[int]:
-        """Return the lengths of the blocks that are final now, in file order. A byte is copied at most twice."""
+        """Return the lengths of the blocks that are final now, in file order."""
         return [len(block) for block in self.feed_blocks(data, is_last=is_last)]
 
     def feed_blocks(self, data: bytes | memoryview, *, is_last: bool = False) -> list[memoryview]:
         """As `feed`, but return views of the blocks' bytes. The caller may not change `data` until the file is cut."""
         assert not self._is_done, "a file has one last buffer"
         self._is_done = is_last
-        if len(data):
-            self._held.append(data)
-            self._held_bytes += len(data)
-        self._is_long = self._is_long or self._held_bytes > self._cutter.single_bytes_max
+        total = self._held_bytes + len(data)
+        self._is_long = self._is_long or total > self._cutter.single_bytes_max
         # Less than a whole block can hold no certain cut that is worth a scan; waiting keeps tiny buffers linear.
-        if not is_last and self._held_bytes <= BLOCK_BYTES_MAX:
+        if not is_last and total <= BLOCK_BYTES_MAX:
+            self._held.append(data)
+            self._held_bytes = total
             return []
-        return self._cut_held(is_last)
-
-    def _cut_held(self, is_last: bool) -> list[memoryview]:
-        whole = memoryview(self._held[0] if len(self._held) == 1 else b"".join(self._held))
-        blocks: list[memoryview] = []
-        if self._is_long:
-            at = 0
-            for length in self._cutter.lengths(whole):
-                blocks.append(whole[at : at + length])
-                at += length
-        elif self._held_bytes:
-            blocks.append(whole)
+        blocks = self._cut_all(memoryview(data))
         # Every block but the last was cut by its own bytes. The last one merely ends where the buffer does.
-        rest = [] if is_last or not blocks else [blocks.pop()]
-        self._held = list(rest)
-        self._held_bytes = sum(len(piece) for piece in rest)
+        self._held = [] if is_last or not blocks else [blocks.pop()]
+        self._held_bytes = len(self._held[0]) if self._held else 0
+        return blocks
+
+    def _cut_all(self, data: memoryview) -> list[memoryview]:
+        if not self._held:
+            return self._cut(data)
+        # A block that begins in the held bytes ends within one block's length of the new ones: no more is copied.
+        joined = memoryview(b"".join([*self._held, data[:BLOCK_BYTES_MAX]]))
+        if len(data) <= BLOCK_BYTES_MAX:
+            return self._cut(joined)
+        blocks, at = [], 0
+        for length in self._cutter.lengths(joined):
+            blocks.append(joined[at : at + length])
+            at += length
+            if at >= self._held_bytes:
+                break
+        return blocks + self._cut(data[at - self._held_bytes :])
+
+    def _cut(self, view: memoryview) -> list[memoryview]:
+        if not self._is_long:
+            return [view] if len(view) else []
+        blocks, at = [], 0
+        for length in self._cutter.lengths(view):
+            blocks.append(view[at : at + length])
+            at += length
         return blocks
 
 

@@ -26,7 +26,7 @@ CODEC_ZSTD = 1
 
 
 class Content(msgspec.Struct, array_like=True, frozen=True):
-    """A file's bytes by name. content_hash names the blocklist; blocks: packed blocklist; cutter: `cdc1` or `fixed4m`."""
+    """A file's bytes by name. content_hash names the blocklist; blocks: that list, packed; cutter: `cdc1`, `fixed4m`."""
 
     content_hash: ContentHash
     blocks: bytes
@@ -35,7 +35,7 @@ class Content(msgspec.Struct, array_like=True, frozen=True):
 
 
 class CreateOp(msgspec.Struct, array_like=True, frozen=True, tag="create"):
-    """Make a node. Expects the name key free in a live parent; an existing node of this id with equal content is Stored.
+    """Make a node. Expects the name key free in a live parent; a node of this id with equal content is Stored.
 
     content for a file; target for a symlink; neither for a folder.
     """
@@ -90,7 +90,7 @@ class DeleteOp(msgspec.Struct, array_like=True, frozen=True, tag="delete"):
 class UndeleteOp(msgspec.Struct, array_like=True, frozen=True, tag="undelete"):
     """Revive a deleted node at a place, with new content if given; is_subtree: with all that its deletion took along.
 
-    Without is_subtree a folder comes back empty (a skeleton). Reviving a live node of equal place and content is Stored.
+    Without is_subtree a folder comes back empty (a skeleton). Reviving a live node of equal place and content: Stored.
     """
 
     op_id: OpId

@@ -26,7 +26,7 @@ CODEC_ZSTD = 1
 
 
 class Content(msgspec.Struct, array_like=True, frozen=True):
-    """A file's bytes by name. content_hash names the blocklist; blocks: that list, packed; cutter: `cdc1`, `fixed4m`."""
+    """A file's bytes by name. content_hash names the blocklist; blocks: that list, packed; cutter: `cdc1` or other."""
 
     content_hash: ContentHash
     blocks: bytes

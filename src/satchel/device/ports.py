@@ -114,6 +114,10 @@ class StagedFile(Protocol):
         """Close and remove. Idempotent."""
         ...
 
+    async def close(self) -> None:
+        """Close without finishing; the file stays staged as it is. Idempotent."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Volume:
@@ -179,7 +183,15 @@ class FileSystem(Protocol):
         ...
 
     async def set_aside(self, path: DiskPath, name: str) -> Stat:
-        """Move a file or folder into staging under a free name, for a cycle of moves. Raises: NameTaken, NotFound."""
+        """Move a file or folder into staging under a free name, noting durably where it stood.
+
+        Result: stat of what moved. Raises: NameTaken, NotFound. For what takes several steps (a unit on its way to the
+        trash, a cycle of moves): a crash between them leaves it there, with its note.
+        """
+        ...
+
+    async def origin_of_staged(self, name: str) -> DiskPath | None:
+        """Return where something that was set aside stood; None for a download, an exchanged file, or a lost note."""
         ...
 
     async def place_staged(self, name: str, path: DiskPath) -> Stat:
@@ -218,7 +230,7 @@ class FileSystem(Protocol):
         ...
 
     async def trash_staged(self, name: str) -> str:
-        """Move a staged (swapped-out) file to the local trash. Result: its name there."""
+        """Move a swapped-out file or what was set aside to the trash. Result: its name there. Raises: NotFound."""
         ...
 
     async def list_trashed(self, name: str, below: bytes = b"") -> list[Listed]:
@@ -233,12 +245,15 @@ class FileSystem(Protocol):
         """Move something out of the trash to a free name. Raises: NameTaken, NotFound."""
         ...
 
-    async def restore_staged(self, name: str, path: DiskPath) -> Stat:
-        """Move a swapped-out file from staging to a free name. Raises: NameTaken, NotFound."""
+    async def restore_staged(self, name: str, path: DiskPath, below: bytes = b"") -> Stat:
+        """Move an exchanged file or what was set aside (or a part `below` it) from staging to a free name.
+
+        Raises: NameTaken, NotFound.
+        """
         ...
 
-    async def list_staged(self) -> list[Listed]:
-        """What is left in staging after a crash."""
+    async def list_staged(self, name: str = "", below: bytes = b"") -> list[Listed]:
+        """List staging, or a folder that was set aside into it. Raises: NotFound."""
         ...
 
     async def sync_folder(self, path: DiskPath) -> None:

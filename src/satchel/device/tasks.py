@@ -10,7 +10,17 @@ from dataclasses import dataclass, field
 
 from satchel.core.errors import Fault
 from satchel.core.ids import BlockHash, ContentHash, NamespaceId, Nid
-from satchel.core.messages import CommitReply, CommitRequest
+from satchel.core.messages import (
+    Changes,
+    ChangesRequest,
+    CommitReply,
+    CommitRequest,
+    Hello,
+    NamespacesReply,
+    SnapshotPage,
+    SnapshotRequest,
+    StreamFrame,
+)
 from satchel.device.ports import DiskPath, Hint, Stat
 
 # -- looking at the disk ----------------------------------------------------------------------------------------------
@@ -32,7 +42,7 @@ class NewParent:
 
 @dataclass(frozen=True, slots=True)
 class SeenNew:
-    """Something no row knows: by name and by identity. order: counts up in one scan; a parent comes before its children."""
+    """Something no row knows, by name or identity. order: counts up in one scan; a parent comes before its children."""
 
     order: int
     parent: Nid | NewParent
@@ -352,5 +362,89 @@ class ApplyResult:
     results: tuple[DiskResult, ...]
 
 
-Task = ScanTask | CommitTask | UploadTask | FetchTask | ApplyTask
-Result = Scanned | Committed | Uploaded | Fetched | ApplyResult
+# -- the service ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ReachTask:
+    """Ask the service who we are and where its journals stand; the first call of every connection."""
+
+    after_s: float = 0.0
+    """Wait so long first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    reply: NamespacesReply | None
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotTask:
+    """One page of a snapshot."""
+
+    request: SnapshotRequest
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotTaken:
+    task: SnapshotTask
+    page: SnapshotPage | None
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamTask:
+    """Open the stream; its frames are reported as they come, until `StreamEnded`."""
+
+    hello: Hello
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFrameCame:
+    frame: StreamFrame
+    contents: dict[BlockHash, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEnded:
+    fault: Fault
+
+
+@dataclass(frozen=True, slots=True)
+class PullTask:
+    """One page of the journal."""
+
+    request: ChangesRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """changes None: it failed. contents: inline contents by block hash."""
+
+    changes: Changes | None
+    contents: dict[BlockHash, bytes] = field(default_factory=dict)
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hinted:
+    """The watcher's word."""
+
+    hints: tuple[Hint, ...]
+
+
+Task = ScanTask | CommitTask | UploadTask | FetchTask | ApplyTask | ReachTask | SnapshotTask | StreamTask | PullTask
+Fact = (
+    Scanned
+    | Committed
+    | Uploaded
+    | Fetched
+    | ApplyResult
+    | Reached
+    | SnapshotTaken
+    | StreamFrameCame
+    | StreamEnded
+    | Pulled
+    | Hinted
+)

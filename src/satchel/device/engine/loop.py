@@ -1,0 +1,160 @@
+"""`Engine.step`: facts in, tasks out; synchronous, the only place where things are decided.
+
+Invariant: what a step folds and what follows from it is one transaction of the index; tasks leave only after it holds.
+A fault of the index halts the link before the next disk operation. Source: docs/design/040 (Engine).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from satchel.core.errors import StorageFailed, StorageFull
+from satchel.device.engine import guard
+from satchel.device.engine.local_facts import fold_scanned, next_scan
+from satchel.device.engine.placing import fold_applied, fold_fetched, next_placings
+from satchel.device.engine.planning import plan_fresh
+from satchel.device.engine.remote_facts import (
+    fold_frame,
+    fold_pulled,
+    fold_reached,
+    fold_snapshot,
+    fold_stream_ended,
+    next_unit,
+    poll_if_behind,
+    pull,
+    reach,
+)
+from satchel.device.engine.sending import fold_committed, fold_uploaded, next_commits, next_uploads
+from satchel.device.engine.state import BATCH_PAUSE_S, DELETE_QUIET_S, LinkIdentity, Now, Phase, State
+from satchel.device.index.store import Index
+from satchel.device.ports import Clock
+from satchel.device.tasks import (
+    ApplyResult,
+    Committed,
+    Fact,
+    Fetched,
+    Hinted,
+    Pulled,
+    Reached,
+    Scanned,
+    SnapshotTaken,
+    StreamEnded,
+    StreamFrameCame,
+    Task,
+    Uploaded,
+)
+
+POLL_S = 30.0
+
+
+class Engine:
+    """One link's engine. Not thread-safe: one caller steps it."""
+
+    def __init__(self, index: Index, identity: LinkIdentity, clock: Clock) -> None:
+        self.state = State(index, identity, clock)
+        with index.transaction():
+            run = index.get("run")
+            index.put("run", (run if isinstance(run, int) else 0) + 1)
+        guard.load_held(self.state)
+        self._next_poll_s = 0.0
+
+    def step(self, facts: Sequence[Fact], now: Now) -> list[Task]:
+        """Fold the facts in order, plan, and return the tasks to do. Never blocks on anything but the index."""
+        state = self.state
+        state.now = now
+        state.tasks = []
+        try:
+            with state.index.transaction():
+                for fact in facts:
+                    self._fold(fact)
+                if not state.halted:
+                    self._go_on()
+        except (StorageFull, StorageFailed) as fault:
+            # What was folded is gone with the transaction, so nothing that follows from it may be done.
+            state.halted = f"{fault.message} {fault.hint}"
+            return []
+        return state.tasks
+
+    def _fold(self, fact: Fact) -> None:
+        state = self.state
+        match fact:
+            case Hinted(hints=hints):
+                state.hints += hints
+            case Scanned():
+                fold_scanned(state, fact)
+            case StreamFrameCame():
+                fold_frame(state, fact)
+            case Committed():
+                fold_committed(state, fact)
+            case ApplyResult():
+                fold_applied(state, fact)
+            case Fetched():
+                fold_fetched(state, fact)
+            case Uploaded():
+                fold_uploaded(state, fact)
+            case Pulled():
+                fold_pulled(state, fact)
+            case Reached():
+                fold_reached(state, fact)
+            case SnapshotTaken():
+                fold_snapshot(state, fact)
+            case StreamEnded():
+                fold_stream_ended(state, fact)
+            case _:
+                assert_never(fact)
+
+    def _go_on(self) -> None:
+        state = self.state
+        if state.phase is Phase.OFFLINE and not state.is_paused:
+            reach(state)
+        if not state.is_paused:
+            next_scan(state)
+        next_unit(state)
+        plan_fresh(state)
+        if not state.is_paused:
+            next_commits(state)
+            next_uploads(state)
+            next_placings(state)
+        if state.wants_pull:
+            state.wants_pull = False
+            pull(state)
+        if state.now.monotonic_s >= self._next_poll_s:
+            self._next_poll_s = state.now.monotonic_s + POLL_S
+            poll_if_behind(state)
+        if self.is_settled:
+            state.progress.last_sync_ns = state.now.wall_ns
+
+    @property
+    def is_settled(self) -> bool:
+        """True when the three trees are equal as far as is known, and nothing is being looked at."""
+        state = self.state
+        return self.is_idle and not (state.retry_at or state.held_back or state.later_hints or state.waiting)
+
+    @property
+    def is_idle(self) -> bool:
+        """True when nothing is being done or looked at; rows may still be held."""
+        state = self.state
+        return (
+            state.phase is Phase.LIVE
+            and state.scanned_once
+            and not (state.busy or state.fresh or state.deleting or state.after_scan or state.wants_pull)
+            and not (state.hints or state.is_scanning or state.is_pulling or state.snapshot_units)
+            and (state.position is None or state.position.seq >= state.head_seq)
+        )
+
+    def next_wake_s(self) -> float:
+        """Return the monotonic time at which a step is due without any fact."""
+        state = self.state
+        times = [state.now.monotonic_s + 60.0, self._next_poll_s]
+        if state.deleting:
+            times.append(min(state.delete_last_s + DELETE_QUIET_S, state.delete_first_s + 30.0))
+        if state.retry_at:
+            times.append(min(state.retry_at.values()))
+        if state.later_hints:
+            times.append(min(at_s for at_s, _ in state.later_hints))
+        if state.ready_commits and state.counts["commit"] == 0:
+            times.append(state.last_reply_s + BATCH_PAUSE_S)
+        if state.scanned_once:
+            times.append(state.next_full_scan_s)
+        return max(min(times), state.now.monotonic_s + 0.001)

@@ -1,0 +1,350 @@
+"""Disk operations to fetches and applier batches, and what came of them.
+
+Invariant: what was done is written as the local side with the stat seen after our own write, and agreed only in the
+values that the operation took from the remote side as it was planned on. Source: docs/design/040 (rules 2, 10).
+"""
+
+from __future__ import annotations
+
+from satchel.core.entries import Kind
+from satchel.core.hashing import EMPTY_CONTENT
+from satchel.core.ids import ROOT_NID, ContentHash, Nid
+from satchel.core.limits import MIB
+from satchel.core.operations import MoveLocal, Place, PlannedMove, SetExecutable, TrashLocal
+from satchel.core.paths import name_key
+from satchel.core.trees import Item
+from satchel.device.engine.results import fail, fail_until_scanned, fail_with, finish
+from satchel.device.engine.state import Job, Phase, Stage, State
+from satchel.device.ports import ROOT_PATH, DiskPath, Stat, joined
+from satchel.device.tasks import (
+    Applied,
+    ApplyResult,
+    ApplyTask,
+    Changed,
+    DiskResult,
+    DiskTask,
+    Failed,
+    Fetched,
+    FetchItem,
+    FetchTask,
+    MovePath,
+    MovePaths,
+    PlaceFile,
+    PlaceFolder,
+    PlaceSymlink,
+    SetBit,
+    TrashUnit,
+)
+
+APPLY_BATCHES_MAX = 3
+APPLY_TASKS_MAX = 500
+APPLY_BYTES_MAX = 32 * MIB
+FETCHES_IN_FLIGHT_MAX = 3
+FETCH_ITEMS_MAX = 500
+FETCH_BYTES_MAX = 16 * MIB
+
+
+def next_placings(state: State) -> None:
+    """Hand out applier batches; files whose bytes are not here yet go to the fetch lane first."""
+    while state.ready_disk and state.counts["disk"] < APPLY_BATCHES_MAX and not state.halted:
+        share = max(1, -(-len(state.ready_disk) // (APPLY_BATCHES_MAX - state.counts["disk"])))
+        _batch(state, min(APPLY_TASKS_MAX, max(share, 16)))
+    next_fetches(state)
+
+
+def _batch(state: State, limit: int) -> None:
+    jobs: list[Job] = []
+    tasks: list[DiskTask] = []
+    paths: dict[Nid, DiskPath] = {}
+    satisfied: dict[int, int] = {}
+    size = 0
+    while state.ready_disk and len(tasks) < limit and size < APPLY_BYTES_MAX:
+        job = state.ready_disk.popleft()
+        if job.is_over:
+            continue
+        made = _task(state, job, paths)
+        if made is None:
+            if not job.is_over:
+                state.ready_fetch.append(job)
+            continue
+        job.stage = Stage.RUNNING
+        jobs.append(job)
+        tasks.append(made)
+        size += len(made.data or b"") if isinstance(made, PlaceFile) else 0
+        if isinstance(made, PlaceFolder):
+            paths[made.nid] = made.path
+            # What goes into a new folder may stand later in the same batch.
+            for each in job.dependents:
+                satisfied[id(each)] = satisfied.get(id(each), 0) + 1
+                if (
+                    satisfied[id(each)] == each.open_needs
+                    and isinstance(each.op, Place)
+                    and each.stage is Stage.WAITING
+                ):
+                    each.stage = Stage.READY
+                    state.ready_disk.append(each)
+    for job in [job for job in state.ready_disk if job.open_needs > 0]:
+        state.ready_disk.remove(job)
+        job.stage = Stage.WAITING
+    for job in [job for job in state.ready_fetch if job.open_needs > 0]:
+        state.ready_fetch.remove(job)
+        job.stage = Stage.WAITING
+    if not jobs:
+        return
+    number = state.next_number()
+    state.running[number] = jobs
+    state.counts["disk"] += 1
+    state.tasks.append(ApplyTask(number, tuple(tasks)))
+
+
+def _claim(state: State, job: Job, parent: Nid, name: str) -> None:
+    key = (parent, name_key(name))
+    state.claimed[key] = job
+    job.claims.append(key)
+
+
+def _path(state: State, parent: Nid, name: str, planned: dict[Nid, DiskPath]) -> DiskPath | None:
+    if parent == ROOT_NID:
+        folder: DiskPath | None = ROOT_PATH
+    else:
+        folder = planned.get(parent) or state.index.reader.path_of(parent)
+    return None if folder is None else joined(folder, name.encode())
+
+
+def _task(state: State, job: Job, planned: dict[Nid, DiskPath]) -> DiskTask | None:
+    """Return the applier's task; None when it failed (stage DONE) or its bytes must be fetched first."""
+    op = job.op
+    match op:
+        case Place():
+            return _place(state, job, op, planned)
+        case MoveLocal():
+            moves = [_move(state, move) for move in op.moves]
+            if any(move is None for move in moves):
+                fail_until_scanned(state, job)
+                return None
+            for move in op.moves:
+                _claim(state, job, move.parent, move.name)
+            return MovePaths(tuple(move for move in moves if move is not None))
+        case TrashLocal():
+            return _trash(state, job, op)
+        case SetExecutable():
+            local, path = state.index.reader.local(op.nid), state.index.reader.path_of(op.nid)
+            if local is None or path is None:
+                fail_until_scanned(state, job)
+                return None
+            return SetBit(op.nid, path, op.is_executable, local.stat)
+        case _:
+            raise AssertionError(op)
+
+
+def _move(state: State, move: PlannedMove) -> MovePath | None:
+    reader = state.index.reader
+    local, source = reader.local(move.nid), reader.path_of(move.nid)
+    target = _path(state, move.parent, move.name, {})
+    if local is None or source is None or target is None:
+        return None
+    return MovePath(move.nid, source, target, local.stat)
+
+
+def _trash(state: State, job: Job, op: TrashLocal) -> DiskTask | None:
+    reader = state.index.reader
+    top = reader.path_of(op.nid)
+    if top is None:
+        fail_until_scanned(state, job)
+        return None
+    members: dict[bytes, Stat] = {}
+    pending: list[tuple[Nid, bytes]] = [(op.nid, b"")]
+    planned = set(op.nids)
+    while pending:
+        nid, below = pending.pop()
+        row = reader.local(nid)
+        if row is None or nid not in planned:
+            continue
+        members[below] = row.stat
+        pending += [(child.nid, below + b"/" + child.name if below else child.name) for child in reader.children(nid)]
+    return TrashUnit(op.nid, top, members)
+
+
+def _place(state: State, job: Job, op: Place, planned: dict[Nid, DiskPath]) -> DiskTask | None:
+    path = _path(state, op.item.parent, op.item.name, planned)
+    local = state.index.reader.local(op.nid) if op.replaces is not None else None
+    if path is None or (op.replaces is not None and local is None):
+        fail_until_scanned(state, job)
+        return None
+    expected = local.stat if local is not None else None
+    keep_as = op.keep_as.encode() if op.keep_as is not None else None
+    facts = state.index.remote_facts(op.nid)
+    made: DiskTask | None
+    match op.item.kind:
+        case Kind.FOLDER:
+            made = PlaceFolder(op.nid, path)
+        case Kind.SYMLINK:
+            made = PlaceSymlink(op.nid, path, op.item.content, expected, keep_as)
+        case Kind.FILE:
+            data = b"" if op.item.content == EMPTY_CONTENT else state.contents.get(op.item.content)
+            if data is None and not job.staged:
+                return None
+            if job.staged:
+                data = None
+            elif data:
+                job.blocks = state.index.reader.blocklist(op.item.content) or b""
+            made = PlaceFile(op.nid, path, job.staged, data, facts.mtime_ns, op.item.is_executable, expected, keep_as)
+        case _:
+            fail_until_scanned(state, job)
+            return None
+    _claim(state, job, op.item.parent, op.item.name)
+    if op.keep_as is not None:
+        _claim(state, job, op.item.parent, op.keep_as)
+    return made
+
+
+# -- fetching -------------------------------------------------------------------------------------------------
+
+
+def next_fetches(state: State) -> None:
+    """Hand out files to build in staging: small ones together, a large one alone."""
+    while state.phase is Phase.LIVE and state.ready_fetch and state.counts["fetch"] < FETCHES_IN_FLIGHT_MAX:
+        jobs: list[Job] = []
+        items: list[FetchItem] = []
+        size = 0
+        while state.ready_fetch and len(items) < FETCH_ITEMS_MAX:
+            job = state.ready_fetch[0]
+            if items and size + job.size > FETCH_BYTES_MAX:
+                break
+            state.ready_fetch.popleft()
+            if job.stage is Stage.DONE:
+                continue
+            items.append(_fetch_item(state, job))
+            jobs.append(job)
+            job.stage = Stage.RUNNING
+            size += job.size
+        if not jobs:
+            return
+        number = state.next_number()
+        state.running[number] = jobs
+        state.counts["fetch"] += 1
+        state.tasks.append(FetchTask(number, state.identity.ns, tuple(items)))
+
+
+def _fetch_item(state: State, job: Job) -> FetchItem:
+    op = job.op
+    assert isinstance(op, Place)
+    facts = state.index.remote_facts(op.nid)
+    reader = state.index.reader
+    blocks = reader.blocklist(op.item.content) or b""
+    sources = reader.sources(blocks, op.nid) if blocks else {}
+    return FetchItem(
+        op.nid,
+        ContentHash(op.item.content),
+        facts.size,
+        blocks,
+        facts.mtime_ns,
+        op.item.is_executable,
+        sources,
+        None,
+    )
+
+
+def fold_fetched(state: State, fact: Fetched) -> None:
+    """Staged files go to the applier; those whose remote content is another by now are dropped with their staging."""
+    jobs = state.running.pop(fact.task.number)
+    state.counts["fetch"] -= 1
+    for job, item in zip(jobs, fact.items, strict=True):
+        if item.fault is not None:
+            if item.fault.code in ("unavailable", "too_many_requests"):
+                job.stage = Stage.READY
+                state.ready_fetch.append(job)
+            else:
+                fail_with(state, job, item.fault)
+            continue
+        job.staged = item.staged
+        job.blocks = item.blocks
+        state.progress.bytes_down_done += job.size
+        if _is_superseded(state, job):
+            fail(state, job)
+            continue
+        job.stage = Stage.READY
+        state.ready_disk.append(job)
+
+
+def _is_superseded(state: State, job: Job) -> bool:
+    op = job.op
+    assert isinstance(op, Place)
+    row = state.index.row(op.nid)
+    return row is None or not isinstance(row.remote, Item) or row.remote.content != op.item.content
+
+
+# -- what came of it ------------------------------------------------------------------------------------------
+
+
+def fold_applied(state: State, fact: ApplyResult) -> None:
+    """Write what the disk holds now."""
+    jobs = state.running.pop(fact.task.number)
+    state.counts["disk"] -= 1
+    for job, task, result in zip(jobs, fact.task.tasks, fact.results, strict=True):
+        _take(state, job, task, result)
+
+
+def _take(state: State, job: Job, task: DiskTask, result: DiskResult) -> None:
+    match result:
+        case Applied():
+            _write(state, job, task, result)
+            state.look_again(*result.put_back)
+            finish(state, job)
+        case Changed(paths=paths):
+            fail_until_scanned(state, job)
+            state.look_again(*paths)
+        case Failed(fault=fault):
+            fail_with(state, job, fault)
+
+
+def _write(state: State, job: Job, task: DiskTask, result: Applied) -> None:
+    index, op = state.index, job.op
+    match op:
+        case Place():
+            _write_placed(state, job, op, result)
+        case MoveLocal():
+            for move, stat in zip(op.moves, result.stats, strict=True):
+                row = index.row(move.nid)
+                if row is None or not isinstance(row.local, Item):
+                    continue
+                index.set_local(move.nid, move.parent, move.name, row.local.content, stat)
+                planned = job.rows[move.nid].remote
+                if row.synced is not None and isinstance(planned, Item) and planned.place == (move.parent, move.name):
+                    index.set_synced(move.nid, row.synced.at(move.parent, move.name))
+        case TrashLocal():
+            gone = index.clear_local_unit(op.nid)
+            index.clear_synced(gone)
+            state.touch([nid for nid in gone if nid not in state.busy])
+        case SetExecutable():
+            row = index.row(op.nid)
+            if row is not None and isinstance(row.local, Item):
+                index.set_local(op.nid, row.local.parent, row.local.name, row.local.content, result.stats[0])
+                if row.synced is not None:
+                    held = row.synced.holding(row.synced.content, is_executable=op.is_executable)
+                    index.set_synced(op.nid, held)
+        case _:
+            raise AssertionError(task)
+
+
+def _write_placed(state: State, job: Job, op: Place, result: Applied) -> None:
+    index = state.index
+    before = index.row(op.nid)
+    assert before is not None
+    if result.kept is not None and op.keep_id is not None and isinstance(before.local, Item):
+        kept = index.reader.nid_of(op.keep_id)
+        kept = index.add(op.keep_id) if kept is None else kept
+        index.set_local(kept, op.item.parent, result.kept_name.decode(), before.local.content, result.kept)
+        state.touch([kept])
+    stat = result.stats[0]
+    index.set_local(op.nid, op.item.parent, op.item.name, op.item.content, stat)
+    if op.item.kind is Kind.FILE:
+        if job.blocks:
+            index.put_local_blocks(op.item.content, job.blocks)
+        state.contents.drop(op.item.content)
+    if before.synced is None:
+        if isinstance(before.remote, Item) and before.remote != op.item:
+            index.set_synced(op.nid, op.item)
+    else:
+        held = before.synced.holding(op.item.content, is_executable=op.item.is_executable)
+        index.set_synced(op.nid, held if held.kind is op.item.kind else op.item)

@@ -1,0 +1,199 @@
+"""From dirty rows to jobs: loads the closure, asks the planner, and makes its plan a graph of jobs."""
+
+from __future__ import annotations
+
+import datetime
+
+from satchel.core.conflicts import ClashReason, clash_name, conflicted_copy_name
+from satchel.core.entries import Kind
+from satchel.core.ids import Nid, NodeId
+from satchel.core.operations import (
+    Adopt,
+    CommitCopy,
+    CommitCreate,
+    CommitDelete,
+    CommitEdit,
+    CommitMove,
+    CommitUndelete,
+    Hold,
+    MoveLocal,
+    Operation,
+    Place,
+    TrashLocal,
+)
+from satchel.core.planner import Context, copy_id, plan
+from satchel.core.trees import Item, Row
+from satchel.device.engine.guard import deletions_to_hold, due_deletions, hold_deletion
+from satchel.device.engine.results import due_retries, hold_rows, make_ready
+from satchel.device.engine.state import PLAN_ROWS_MAX, Job, Phase, Stage, State
+from satchel.device.index.closure import Closure
+
+CLASHES: tuple[ClashReason, ...] = ("case", "unicode", "kind")
+
+BUSY_ROWS_MAX = 8_000
+"""No further plan while so many rows are in flight; keeps memory bounded."""
+
+
+def plan_fresh(state: State) -> None:
+    """Plan what is dirty and due, as far as there is room for more work."""
+    due_retries(state)
+    due_deletions(state)
+    if state.phase is not Phase.LIVE or state.halted or state.is_paused:
+        return
+    while state.fresh and len(state.busy) < BUSY_ROWS_MAX:
+        if not _plan_some(state):
+            return
+
+
+def _plan_some(state: State) -> bool:
+    """Plan up to PLAN_ROWS_MAX rows. Result: whether any were looked at."""
+    chosen = sorted(state.fresh - state.busy.keys() - state.snapshot_busy)[:PLAN_ROWS_MAX]
+    if not chosen:
+        return False
+    state.fresh.difference_update(chosen)
+    closure = Closure(state.index, state.busy.keys() | state.snapshot_busy)
+    dirty = closure.load(chosen)
+    if not state.scanned_once:
+        # What was not seen yet may still be there: a remote-only row waits for the first scan.
+        early = {row.nid for row in dirty if row.local is None}
+        state.waiting |= early
+        dirty = [row for row in dirty if row.nid not in early]
+        closure = Closure(state.index, state.busy.keys() | state.snapshot_busy)
+        closure.load([row.nid for row in dirty])
+    copies = _copies(state, closure, dirty)
+    closure.grow(dirty, _copy_names(state, dirty))
+    context = Context(
+        device_id=state.identity.device, device_name=state.identity.device_name, date=_date(state), copies=copies
+    )
+    made = plan(closure.rows, context)
+    state.progress.plans += 1
+    _make_jobs(state, made.operations, closure.rows, {row.nid for row in dirty})
+    state.index.record(
+        state.now.wall_ns // 1_000_000,
+        [
+            (closure.rows[each.nid].node_id, state.index.reader.remote_path_of(each.nid), each.rule)
+            for each in made.decisions
+            if each.nid in closure.rows
+        ],
+    )
+    return True
+
+
+def _date(state: State) -> str:
+    return datetime.datetime.fromtimestamp(state.now.wall_ns / 1e9, datetime.UTC).astimezone().date().isoformat()
+
+
+def _both_edited(row: Row) -> bool:
+    if not (isinstance(row.remote, Item) and isinstance(row.local, Item)):
+        return False
+    return row.remote.kind is not Kind.FOLDER and row.remote.content != row.local.content
+
+
+def _copies(state: State, closure: Closure, dirty: list[Row]) -> dict[NodeId, Row]:
+    """Rows of conflicted copies that an earlier plan of the same conflict already made."""
+    found: dict[NodeId, Row] = {}
+    for row in dirty:
+        if _both_edited(row):
+            made = closure.by_node_id(copy_id(state.identity.device, row))
+            if made is not None:
+                found[made.node_id] = made
+    return found
+
+
+def _copy_names(state: State, dirty: list[Row]) -> list[tuple[Nid, str]]:
+    names: list[tuple[Nid, str]] = []
+    date, device = _date(state), state.identity.device_name
+    for row in dirty:
+        side = row.remote if isinstance(row.remote, Item) else row.local
+        if not isinstance(side, Item) or (row.remote is None and row.local is None):
+            continue
+        if not _both_edited(row) and not (row.synced is None and isinstance(row.local, Item) and row.remote is None):
+            continue
+        if row.synced is None and state.index.remote_holder(side.parent, side.name) is None:
+            continue
+        for number in range(3):
+            names.append((side.parent, conflicted_copy_name(side.name, device, date, number, side.kind is Kind.FOLDER)))
+            names += [
+                (side.parent, clash_name(side.name, reason, number, side.kind is Kind.FOLDER)) for reason in CLASHES
+            ]
+    return names
+
+
+def _copy_nid(state: State, copy: NodeId) -> Nid:
+    """The row of a conflicted copy, made before anything is known of it, so that nobody else plans it meanwhile."""
+    nid = state.index.reader.nid_of(copy)
+    return state.index.add(copy) if nid is None else nid
+
+
+def _nids_of(state: State, op: Operation) -> tuple[Nid, ...]:
+    match op:
+        case CommitCopy():
+            return op.nid, _copy_nid(state, op.copy_id)
+        case Place(keep_id=keep_id) if keep_id is not None:
+            return op.nid, _copy_nid(state, keep_id)
+        case CommitMove() | MoveLocal():
+            return tuple(move.nid for move in op.moves)
+        case CommitDelete() | TrashLocal():
+            return op.nids
+        case Adopt():
+            return (op.nid, op.into)
+        case _:
+            return (op.nid,)
+
+
+def _make_jobs(state: State, operations: tuple[Operation, ...], rows: dict[Nid, Row], chosen: set[Nid]) -> None:
+    dropped = _dropped(state, operations, rows, chosen)
+    jobs: dict[int, Job] = {}
+    for op in operations:
+        if op.index in dropped:
+            continue
+        if isinstance(op, Hold):
+            state.fresh.add(op.nid)
+            hold_rows(state, (op.nid,), code=op.reason.name.lower(), reason=op.reason.value)
+            continue
+        nids = _nids_of(state, op)
+        job = Job(op, nids, {nid: rows[nid] for nid in nids if nid in rows}, size=_size(state, op))
+        jobs[op.index] = job
+        for need in op.needs:
+            if need in jobs and jobs[need].stage is not Stage.DONE:
+                jobs[need].dependents.append(job)
+                job.open_needs += 1
+        for nid in nids:
+            state.busy[nid] = state.busy.get(nid, 0) + 1
+    for job in jobs.values():
+        if job.open_needs == 0 and job.stage is Stage.WAITING:
+            make_ready(state, job)
+    for nid in sorted(chosen - state.busy.keys() - state.retry_at.keys() - state.held_back - state.fresh):
+        if state.index.exists(nid):
+            state.waiting.add(nid)
+
+
+def _size(state: State, op: Operation) -> int:
+    """Bytes of content that the operation moves."""
+    if isinstance(op, (CommitCreate, CommitEdit, CommitCopy, CommitUndelete)):
+        local = state.index.reader.local(op.nid)
+        return local.stat.size if local is not None and op.item.kind is Kind.FILE else 0
+    if isinstance(op, Place) and op.item.kind is Kind.FILE:
+        return state.index.remote_facts(op.nid).size
+    return 0
+
+
+def _dropped(state: State, operations: tuple[Operation, ...], rows: dict[Nid, Row], chosen: set[Nid]) -> set[int]:
+    """Indexes of operations that must not go now: held deletions, rows that wait, and all that need those."""
+    waiting = state.retry_at.keys() | state.after_scan | state.held_back
+    needed = {need for op in operations for need in op.needs}
+    dropped: set[int] = set()
+    for op in operations:
+        nids = _nids_of(state, op)
+        premature = isinstance(op, (CommitDelete, TrashLocal)) and op.index not in needed and op.nid in state.deleting
+        if premature or any(nid in waiting and nid not in chosen for nid in nids):
+            dropped.add(op.index)
+    held = deletions_to_hold(state, tuple(op for op in operations if op.index not in dropped), rows)
+    for op in held:
+        dropped.add(op.index)
+        assert isinstance(op, (CommitDelete, TrashLocal))
+        hold_deletion(state, op)
+    for op in operations:
+        if any(need in dropped for need in op.needs):
+            dropped.add(op.index)
+    return dropped

@@ -1,0 +1,332 @@
+"""Folds what the service says onto the remote tree; brings the connection to where the feed can flow.
+
+Invariant: the position moves in the same transaction as the entries before it. An own entry that stated what was on
+this disk sets the synced side of just the values it committed; a reply never writes the remote side. Source: 040, 030.
+"""
+
+from __future__ import annotations
+
+from satchel.core.entries import Action, Entry, Kind
+from satchel.core.errors import Fault, Unauthenticated
+from satchel.core.hashing import content_hash
+from satchel.core.ids import ROOT_NID, ROOT_NODE, TAG_BYTES, BlockHash, Nid, NodeId, Tag
+from satchel.core.messages import (
+    PROTOCOL_VERSION,
+    Behind,
+    Changes,
+    ChangesRequest,
+    Hello,
+    Pushed,
+    SnapshotPage,
+    SnapshotRequest,
+    Welcome,
+)
+from satchel.core.trees import Item
+from satchel.device.engine.results import finish
+from satchel.device.engine.state import FROM_DISK, Phase, State
+from satchel.device.index.closure import Closure
+from satchel.device.tasks import (
+    Pulled,
+    PullTask,
+    Reached,
+    ReachTask,
+    SnapshotTaken,
+    SnapshotTask,
+    StreamEnded,
+    StreamFrameCame,
+    StreamTask,
+)
+
+ZERO_TAG = Tag(bytes(TAG_BYTES))
+
+
+def reach(state: State, after_s: float = 0.0) -> None:
+    """Start (again) to connect."""
+    state.phase = Phase.REACHING
+    state.tasks.append(ReachTask(after_s))
+
+
+def fold_reached(state: State, fact: Reached) -> None:
+    """The first answer of a connection: who we are, which store, where the journal stands."""
+    if fact.reply is None:
+        _lost(state, fact.fault)
+        return
+    state.reach_tries = 0
+    head = next((each for each in fact.reply.namespaces if each.ns == state.identity.ns), None)
+    if head is None:
+        state.halted = "The linked remote folder is not there any more, or this account may not read it."
+        return
+    state.head_seq = head.head_seq
+    known = state.index.get("epoch")
+    if known is not None and known != fact.reply.epoch:
+        begin_recovery(state)
+    state.index.put("epoch", fact.reply.epoch)
+    if state.position is None:
+        _begin_join(state)
+    else:
+        _open_stream(state)
+
+
+def begin_recovery(state: State) -> None:
+    """The server or this device went back in time: union merge by content, no deletion in either direction."""
+    state.index.forget_agreements()
+    state.index.put("seq", None)
+    state.position = None
+    state.fresh |= set(state.index.dirty_nids()) - state.busy.keys()
+
+
+def _begin_join(state: State) -> None:
+    state.phase = Phase.JOINING
+    mark = state.index.get("mark")
+    state.index.put("mark", (mark if isinstance(mark, int) else 0) + 1)
+    state.index.put("join_seq", -1)
+    _ask_page(state, state.identity.unit, ROOT_NODE, -1)
+
+
+def _ask_page(state: State, unit: NodeId, after: NodeId, seq: int) -> None:
+    state.is_snapshotting = True
+    state.tasks.append(SnapshotTask(SnapshotRequest(state.identity.ns, unit, after, seq)))
+
+
+def _open_stream(state: State) -> None:
+    assert state.position is not None
+    state.phase = Phase.LIVE
+    if state.head_seq > state.position.seq:
+        pull(state)
+    state.fresh |= state.waiting
+    state.waiting.clear()
+    if state.has_stream:
+        return
+    state.has_stream = True
+    run = state.index.get("run")
+    epoch = state.index.get("epoch")
+    hello = Hello(
+        PROTOCOL_VERSION,
+        epoch if isinstance(epoch, bytes) else b"",
+        state.identity.link,
+        run if isinstance(run, int) else 0,
+        (state.position,),
+    )
+    state.tasks.append(StreamTask(hello))
+
+
+def _lost(state: State, fault: Fault | None) -> None:
+    state.phase = Phase.OFFLINE
+    state.is_snapshotting = False
+    state.is_pulling = False
+    if isinstance(fault, Unauthenticated):
+        state.halted = "This device is signed out. Sign in again with 'satchel login'; no file is touched."
+        return
+    state.reach_tries += 1
+    wait_s = fault.fields.get("retry_after_s") if fault is not None else None
+    backoff_s = min(30.0, 0.2 * 2 ** min(state.reach_tries, 8)) * (0.75 + state.clock.random(1)[0] / 512)
+    reach(state, max(backoff_s, float(wait_s)) if isinstance(wait_s, (int, float)) else backoff_s)
+
+
+def fold_stream_ended(state: State, fact: StreamEnded) -> None:
+    """The line is lost. What is in flight reports for itself."""
+    state.has_stream = False
+    _lost(state, fact.fault)
+
+
+# -- snapshots ------------------------------------------------------------------------------------------------
+
+
+def fold_snapshot(state: State, fact: SnapshotTaken) -> None:
+    """A page of the link's tree (joining) or of one unit that appeared whole."""
+    state.is_snapshotting = False
+    if fact.page is None:
+        if state.phase is Phase.JOINING:
+            _lost(state, fact.fault)
+        elif fact.fault is not None and fact.fault.retryable:
+            state.snapshot_units.appendleft(fact.task.request.unit)
+        else:
+            _unit_done(state, fact.task.request.unit)
+        return
+    page, unit = fact.page, fact.task.request.unit
+    is_join = state.phase is Phase.JOINING
+    mark = state.index.get("mark")
+    touched = [_fold_row(state, entry, mark if isinstance(mark, int) else 0) for entry in page.entries]
+    state.touch([nid for nid in touched if nid is not None])
+    if page.has_more:
+        _ask_page(state, unit, page.entries[-1].node_id, page.seq)
+    elif is_join:
+        _end_join(state, page)
+    else:
+        _unit_done(state, unit)
+
+
+def _fold_row(state: State, entry: Entry, mark: int) -> Nid | None:
+    """Fold a snapshot row; its parent may come on a later page and is a row without sides until then."""
+    if entry.node_id == state.identity.unit:
+        return None
+    index = state.index
+    nid = index.reader.nid_of(entry.node_id)
+    if nid is None:
+        nid = index.add(entry.node_id)
+    elif index.remote_seq(nid) > entry.seq:
+        return None
+    parent = _parent_nid(state, entry.parent_id)
+    if parent is None:
+        parent = index.add(entry.parent_id)
+    index.set_remote(nid, parent, entry, mark)
+    return nid
+
+
+def _end_join(state: State, page: SnapshotPage) -> None:
+    mark = state.index.get("mark")
+    for nid in state.index.unmarked_remote(mark if isinstance(mark, int) else 0, page.seq):
+        if state.index.is_remote(nid):
+            state.touch(state.index.clear_remote_unit(nid, page.seq), is_deletion=True)
+    state.set_position(page.seq, page.tag)
+    _open_stream(state)
+    pull(state)
+
+
+def next_unit(state: State) -> None:
+    """Ask for the next unit that appeared whole, one at a time."""
+    if state.snapshot_units and not state.is_snapshotting and state.phase is Phase.LIVE:
+        _ask_page(state, state.snapshot_units.popleft(), ROOT_NODE, -1)
+
+
+def _need_unit(state: State, nid: Nid, node_id: NodeId) -> None:
+    if node_id not in state.snapshot_units:
+        state.snapshot_units.append(node_id)
+        state.snapshot_busy.add(nid)
+
+
+def _unit_done(state: State, unit: NodeId) -> None:
+    nid = state.index.reader.nid_of(unit)
+    if nid is not None:
+        state.snapshot_busy.discard(nid)
+        state.touch([nid])
+
+
+# -- the feed -------------------------------------------------------------------------------------------------
+
+
+def pull(state: State) -> None:
+    """Ask for the next page of the journal."""
+    if state.is_pulling or state.position is None:
+        return
+    state.is_pulling = True
+    state.tasks.append(PullTask(ChangesRequest(state.position, state.identity.link)))
+
+
+def fold_frame(state: State, fact: StreamFrameCame) -> None:
+    """A frame of the stream."""
+    match fact.frame:
+        case Welcome(recover=True):
+            begin_recovery(state)
+            _begin_join(state)
+        case Behind(position=position):
+            state.head_seq = max(state.head_seq, position.seq)
+            pull(state)
+        case Pushed(changes=changes):
+            fold_changes(state, changes, fact.contents)
+        case _:
+            pass
+
+
+def fold_pulled(state: State, fact: Pulled) -> None:
+    """An answer to `pull`."""
+    state.is_pulling = False
+    if fact.changes is not None:
+        fold_changes(state, fact.changes, fact.contents)
+    elif fact.fault is not None and not fact.fault.retryable:
+        _lost(state, fact.fault)
+
+
+def fold_changes(state: State, changes: Changes, contents: dict[BlockHash, bytes]) -> None:
+    """Fold a page of the journal in order. A page with a gap before it is asked for again from our position."""
+    if state.position is None or changes.ns != state.identity.ns:
+        return
+    if changes.is_reset:
+        state.position = None
+        _begin_join(state)
+        return
+    state.head_seq = max(state.head_seq, changes.head_seq)
+    if changes.prev_seq > state.position.seq:
+        pull(state)
+        return
+    for block, data in contents.items():
+        state.contents.put(content_hash((block,)), data)
+    touched: list[Nid] = []
+    gone: list[Nid] = []
+    for entry in changes.entries:
+        if entry.seq > state.position.seq:
+            _fold_entry(state, entry, touched, gone)
+    if changes.last_seq > state.position.seq:
+        state.set_position(changes.last_seq, changes.last_tag)
+    state.touch(touched)
+    state.touch(gone, is_deletion=True)
+    _release_followers(state)
+    if changes.has_more:
+        pull(state)
+
+
+def _fold_entry(state: State, entry: Entry, touched: list[Nid], gone: list[Nid]) -> None:
+    index = state.index
+    if entry.node_id == state.identity.unit and entry.node_id != ROOT_NODE:
+        if not entry.is_live:
+            state.halted = "The linked remote folder was deleted. Restore it or unlink this folder; no file is touched."
+        return
+    is_own = entry.link == state.identity.link and entry.op_id[:1] == bytes([FROM_DISK])
+    nid = index.reader.nid_of(entry.node_id)
+    if not entry.is_live:
+        if nid is not None and index.remote_seq(nid) < entry.seq:
+            unit = index.clear_remote_unit(nid, entry.seq)
+            if is_own:
+                index.clear_synced(unit)
+            gone += unit
+        return
+    parent = _parent_nid(state, entry.parent_id)
+    if parent is None or (parent != ROOT_NID and not index.is_remote(parent)):
+        # Its place lies outside the linked folder: for this link the unit is gone.
+        if nid is not None and index.is_remote(nid):
+            gone += index.clear_remote_unit(nid, entry.seq)
+        return
+    was_live = nid is not None and index.is_remote(nid)
+    if nid is None:
+        nid = index.add(entry.node_id)
+    elif index.remote_seq(nid) >= entry.seq:
+        return
+    index.set_remote(nid, parent, entry)
+    if is_own:
+        _agree_own(state, nid, parent, entry)
+    elif not was_live and entry.kind == Kind.FOLDER and (entry.is_subtree or entry.action == Action.MOVE):
+        _need_unit(state, nid, entry.node_id)
+    touched.append(nid)
+
+
+def _parent_nid(state: State, parent_id: NodeId) -> Nid | None:
+    return ROOT_NID if parent_id == state.identity.unit else state.index.reader.nid_of(parent_id)
+
+
+def _agree_own(state: State, nid: Nid, parent: Nid, entry: Entry) -> None:
+    """Only the values that this commit stated were on the disk; the rest of the post-image may be another's."""
+    row = Closure(state.index, ()).load([nid])[0]
+    stated = Item(parent, entry.name, Kind(entry.kind), entry.content, entry.is_executable)
+    synced = row.synced
+    match entry.action:
+        case Action.CREATE | Action.UNDELETE:
+            state.index.set_synced(nid, stated)
+        case Action.EDIT | Action.ATTR if synced is not None:
+            state.index.set_synced(nid, synced.holding(entry.content, is_executable=entry.is_executable))
+        case Action.MOVE if synced is not None:
+            state.index.set_synced(nid, synced.at(parent, entry.name))
+        case _:
+            pass
+
+
+def _release_followers(state: State) -> None:
+    assert state.position is not None
+    for seq in sorted(seq for seq in state.following if seq <= state.position.seq):
+        for job in state.following.pop(seq):
+            finish(state, job)
+
+
+def poll_if_behind(state: State) -> None:
+    """A hint may be lost: whoever waits for the feed asks for it."""
+    if state.following and state.phase is Phase.LIVE and not state.is_pulling:
+        pull(state)

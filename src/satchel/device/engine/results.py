@@ -1,0 +1,153 @@
+"""The life of a job: acknowledged, finished, failed. Keeps `busy`, the needs and the retries true.
+
+Invariant: a row leaves `busy` only here, and is settled as it leaves.
+"""
+
+from __future__ import annotations
+
+from satchel.core.errors import Fault
+from satchel.core.ids import Nid
+from satchel.core.operations import (
+    Adopt,
+    Agree,
+    CommitAttr,
+    CommitCopy,
+    CommitCreate,
+    CommitDelete,
+    CommitEdit,
+    CommitMove,
+    CommitUndelete,
+    Hold,
+)
+from satchel.device.engine.state import RETRY_S_MAX, RETRY_S_MIN, Job, Stage, State
+
+COMMITS = (CommitCreate, CommitCopy, CommitEdit, CommitAttr, CommitMove, CommitDelete, CommitUndelete)
+
+
+def acknowledge(state: State, job: Job) -> None:
+    """The operation holds: what needed it may go."""
+    dependents, job.dependents = job.dependents, []
+    for each in dependents:
+        each.open_needs -= 1
+        if each.open_needs == 0 and each.stage is Stage.WAITING:
+            make_ready(state, each)
+
+
+def make_ready(state: State, job: Job) -> None:
+    """All needs hold: the job enters its lane, or is done at once when it only changes the index."""
+    job.stage = Stage.READY
+    match job.op:
+        case Adopt():
+            _adopt(state, job, job.op)
+        case Agree() | Hold():
+            finish(state, job)
+        case op if isinstance(op, COMMITS):
+            state.ready_commits.append(job)
+        case _:
+            state.ready_disk.append(job)
+
+
+def _adopt(state: State, job: Job, op: Adopt) -> None:
+    index = state.index
+    index.take_local(op.nid, op.into)
+    children = index.move_children(op.nid, op.into)
+    finish(state, job)
+    state.touch([op.nid, op.into, *children])
+
+
+def finish(state: State, job: Job) -> None:
+    """The job is over: its rows may be planned again. Idempotent."""
+    if job.stage is Stage.DONE:
+        return
+    acknowledge(state, job)
+    job.stage = Stage.DONE
+    _leave(state, job)
+    state.touch([nid for nid in job.nids if nid not in state.busy])
+
+
+def _leave(state: State, job: Job) -> None:
+    for nid in job.nids:
+        left = state.busy.get(nid, 0) - 1
+        if left > 0:
+            state.busy[nid] = left
+        else:
+            state.busy.pop(nid, None)
+    for key in job.claims:
+        if state.claimed.get(key) is job:
+            del state.claimed[key]
+
+
+def fail(state: State, job: Job) -> None:
+    """The job changed nothing: it and all that need it leave; their rows are planned again."""
+    if job.stage is Stage.DONE:
+        return
+    pending, order, known = [job], [job], {id(job)}
+    while pending:
+        for each in pending.pop().dependents:
+            if each.stage in (Stage.WAITING, Stage.READY) and id(each) not in known:
+                known.add(id(each))
+                order.append(each)
+                pending.append(each)
+    for each in order:
+        each.stage = Stage.DONE
+        each.dependents = []
+        _leave(state, each)
+    for each in order:
+        state.touch([nid for nid in each.nids if nid not in state.busy])
+
+
+def retry_backoff_s(tries: int) -> float:
+    """Return the wait before the next try: 1 s, doubled each time, at most 10 min."""
+    return min(RETRY_S_MAX, RETRY_S_MIN * 2.0 ** min(tries, 10))
+
+
+def fail_later(state: State, job: Job, *, code: str, reason: str, wait_s: float | None = None) -> None:
+    """As `fail`, and hold the job's rows for a growing while, with a line in status."""
+    fail(state, job)
+    hold_rows(state, job.nids, code=code, reason=reason, wait_s=wait_s)
+
+
+def hold_rows(state: State, nids: tuple[Nid, ...], *, code: str, reason: str, wait_s: float | None = None) -> None:
+    """Hold dirty rows until a next try, which a new fact brings forward."""
+    for nid in nids:
+        if nid not in state.fresh and nid not in state.deleting:
+            continue
+        tries = state.tries[nid] = state.tries.get(nid, 0) + 1
+        delay_s = retry_backoff_s(tries) if wait_s is None else wait_s
+        state.fresh.discard(nid)
+        state.deleting.discard(nid)
+        state.retry_at[nid] = state.now.monotonic_s + delay_s
+        if tries > 1 or wait_s is not None:
+            state.index.hold(nid, code, reason, state.now.wall_ns // 1_000_000 + int(delay_s * 1000))
+
+
+def fail_with(state: State, job: Job, fault: Fault) -> None:
+    """Hold the job's rows with the fault's code and words."""
+    fail_later(state, job, code=fault.code, reason=str(fault))
+
+
+def fail_until_scanned(state: State, job: Job) -> None:
+    """The disk is not what was planned on: look at it, then plan again; with nothing to look at, a little later."""
+    fail(state, job)
+    for nid in job.nids:
+        if nid not in state.fresh and nid not in state.deleting:
+            continue
+        path = state.index.reader.path_of(nid)
+        if path is None:
+            hold_rows(state, (nid,), code="place_gone", reason="its folder is not there yet")
+            continue
+        state.fresh.discard(nid)
+        state.deleting.discard(nid)
+        state.after_scan.add(nid)
+        state.look_again(path)
+
+
+def due_retries(state: State) -> None:
+    """Queue held rows whose time has come."""
+    if not state.retry_at:
+        return
+    due = sorted(nid for nid, at_s in state.retry_at.items() if at_s <= state.now.monotonic_s)
+    for nid in due:
+        del state.retry_at[nid]
+        if nid not in state.busy and state.index.exists(nid):
+            state.fresh.add(nid)

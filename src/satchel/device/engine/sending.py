@@ -1,0 +1,396 @@
+"""Commit operations to requests, and what came of them.
+
+Batching (docs/design/050): idle, commit at once; otherwise when a request is full, or when the previous reply is in and
+250 ms have passed. An operation travels only when its needs stand earlier in the same request or are acknowledged. The
+same op id is kept until an outcome is known, so an unknown outcome is safe to repeat.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from satchel.core.entries import Kind
+from satchel.core.hashing import Block, unpack_blocks
+from satchel.core.ids import ROOT_NID, ContentHash, Nid, NodeId, OpId
+from satchel.core.limits import (
+    BLOCKS_PER_COMMIT_MAX,
+    COMMIT_OPS_MAX,
+    COMMITS_IN_FLIGHT_MAX,
+    INLINE_UP_BYTES_MAX,
+    MIB,
+)
+from satchel.core.messages import (
+    AttrOp,
+    CommitRequest,
+    Conflict,
+    Content,
+    CreateOp,
+    DeleteOp,
+    EditOp,
+    Moved,
+    MoveOp,
+    NeedBlocks,
+    Op,
+    Outcome,
+    Placement,
+    Refused,
+    Stored,
+    UndeleteOp,
+)
+from satchel.core.operations import (
+    CommitAttr,
+    CommitCopy,
+    CommitCreate,
+    CommitDelete,
+    CommitEdit,
+    CommitMove,
+    CommitUndelete,
+    PlannedMove,
+)
+from satchel.core.trees import Item
+from satchel.device.engine.results import (
+    COMMITS,
+    acknowledge,
+    fail,
+    fail_later,
+    fail_until_scanned,
+    fail_with,
+    finish,
+    make_ready,
+)
+from satchel.device.engine.state import BATCH_PAUSE_S, Job, Phase, Stage, State
+from satchel.device.tasks import CommitTask, Committed, InlineSource, LocalSource, Uploaded, UploadTask
+
+INLINE_BODY_BYTES_MAX = 8 * MIB - 512 * 1024
+UPLOADS_IN_FLIGHT_MAX = 3
+REFUSAL_WAIT_S = {"quota_exceeded": 60.0, "name_invalid": 3600.0, "too_deep": 3600.0, "forbidden": 600.0}
+
+
+class _Batch:
+    """A request being filled."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+        self.ops: list[Op] = []
+        self.inline: list[InlineSource | None] = []
+        self.bytes = 0
+        self.blocks = 0
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.ops) >= COMMIT_OPS_MAX or self.bytes >= INLINE_BODY_BYTES_MAX * 0.95
+
+
+def next_commits(state: State) -> None:
+    """Hand out commit requests as the batching rule allows."""
+    while state.phase is Phase.LIVE and state.ready_commits and state.counts["commit"] < COMMITS_IN_FLIGHT_MAX:
+        if not _may_send(state):
+            return
+        batch = _fill(state)
+        if not batch.jobs:
+            return
+        _send(state, batch)
+
+
+def _may_send(state: State) -> bool:
+    if state.ready_commits[0].is_urgent or len(state.ready_commits) >= COMMIT_OPS_MAX:
+        return True
+    if sum(job.size for job in state.ready_commits) >= INLINE_BODY_BYTES_MAX:
+        return True
+    return state.counts["commit"] == 0 and state.now.monotonic_s - state.last_reply_s >= BATCH_PAUSE_S
+
+
+def _fill(state: State) -> _Batch:
+    batch = _Batch()
+    satisfied: dict[int, int] = {}
+    left_over: list[Job] = []
+    queue = state.ready_commits
+    while queue and not batch.is_full:
+        job = queue.popleft()
+        if job.stage is Stage.DONE:
+            continue
+        added = _add(state, batch, job)
+        if added is None:
+            left_over.append(job)
+            break
+        if not added:
+            continue
+        for each in job.dependents:
+            satisfied[id(each)] = satisfied.get(id(each), 0) + 1
+            if satisfied[id(each)] == each.open_needs and isinstance(each.op, COMMITS) and each.stage is Stage.WAITING:
+                each.stage = Stage.READY
+                queue.append(each)
+    for job in reversed(left_over):
+        queue.appendleft(job)
+    # Dependents that no longer fit wait for the acknowledgement again.
+    for job in [job for job in queue if job.open_needs > 0]:
+        queue.remove(job)
+        job.stage = Stage.WAITING
+    return batch
+
+
+def _add(state: State, batch: _Batch, job: Job) -> bool | None:
+    """Add the job. Result: False when it failed instead, None when the request has no room for it."""
+    made = _wire(state, job)
+    if made is None:
+        fail_until_scanned(state, job)
+        return False
+    op, inline = made
+    size = inline.size if inline is not None else 0
+    blocks = len(getattr(getattr(op, "content", None), "blocks", b"")) // 36
+    if batch.jobs and (batch.bytes + size > INLINE_BODY_BYTES_MAX or batch.blocks + blocks > BLOCKS_PER_COMMIT_MAX):
+        return None
+    batch.jobs.append(job)
+    batch.ops.append(op)
+    batch.inline.append(inline)
+    batch.bytes += size + 200
+    batch.blocks += blocks
+    return True
+
+
+def _send(state: State, batch: _Batch) -> None:
+    number = state.next_number()
+    for job in batch.jobs:
+        job.stage = Stage.RUNNING
+    state.running[number] = batch.jobs
+    state.counts["commit"] += 1
+    request = CommitRequest(state.identity.ns, state.identity.link, tuple(batch.ops))
+    nids = tuple(job.nids for job in batch.jobs)
+    state.tasks.append(CommitTask(number, request, nids, tuple(batch.inline)))
+
+
+# -- from operations to the wire ------------------------------------------------------------------------------
+
+
+def _node(state: State, nid: Nid) -> NodeId:
+    return state.identity.unit if nid == ROOT_NID else state.index.node_id_of(nid)
+
+
+def _wire(state: State, job: Job) -> tuple[Op, InlineSource | None] | None:
+    """Return the op as it travels and its inline content; None when the local file is not there any more."""
+    op = job.op
+    match op:
+        case CommitCreate() | CommitUndelete():
+            return _wire_new(state, job, op.nid, op.item, job.rows[op.nid].node_id)
+        case CommitCopy():
+            return _wire_new(state, job, op.nid, op.item, op.copy_id)
+        case CommitEdit():
+            return _wire_edit(state, job, op)
+        case CommitAttr():
+            local = job.rows[op.nid].local
+            op_id = _name_op(state, job, from_disk=isinstance(local, Item) and local.is_executable == op.is_executable)
+            return AttrOp(op_id, _node(state, op.nid), op.base_rev, op.is_executable), None
+        case CommitMove():
+            sides = [(job.rows[move.nid].local, (move.parent, move.name)) for move in op.moves]
+            op_id = _name_op(
+                state, job, from_disk=all(isinstance(side, Item) and side.place == to for side, to in sides)
+            )
+            placements = tuple(
+                Placement(_node(state, move.nid), move.base_rev, _node(state, move.parent), move.name)
+                for move in op.moves
+            )
+            return MoveOp(op_id, placements), None
+        case CommitDelete():
+            assert state.position is not None
+            op_id = _name_op(state, job, from_disk=job.rows[op.nid].local is None)
+            return DeleteOp(op_id, _node(state, op.nid), state.position.seq), None
+        case _:
+            raise AssertionError(op)
+
+
+def _placement(state: State, move: PlannedMove) -> Placement:
+    return Placement(_node(state, move.nid), move.base_rev, _node(state, move.parent), move.name)
+
+
+def _name_op(state: State, job: Job, *, from_disk: bool) -> OpId:
+    if job.op_id is None:
+        job.op_id = state.new_op_id(from_disk=from_disk)
+    return job.op_id
+
+
+def _wire_new(state: State, job: Job, nid: Nid, item: Item, node_id: NodeId) -> tuple[Op, InlineSource | None] | None:
+    is_copy = isinstance(job.op, CommitCopy)
+    op_id = _name_op(state, job, from_disk=not is_copy and job.rows[nid].local == item)
+    content, inline, mtime_ns = None, None, 0
+    if item.kind is Kind.FILE:
+        found = _content(state, job, nid, item)
+        if found is None:
+            return None
+        content, inline, mtime_ns = found
+    target = item.content.decode() if item.kind is Kind.SYMLINK else ""
+    parent = _node(state, item.parent)
+    is_dead_there = not is_copy and state.index.remote_seq(nid) > 0
+    if isinstance(job.op, CommitUndelete) or is_dead_there:
+        return UndeleteOp(
+            op_id, node_id, parent, item.name, content, target, mtime_ns, item.is_executable, False
+        ), inline
+    return CreateOp(
+        op_id, node_id, parent, item.name, int(item.kind), content, target, mtime_ns, item.is_executable
+    ), inline
+
+
+def _wire_edit(state: State, job: Job, op: CommitEdit) -> tuple[Op, InlineSource | None] | None:
+    local = job.rows[op.nid].local
+    op_id = _name_op(state, job, from_disk=isinstance(local, Item) and local.substance == op.item.substance)
+    if op.item.kind is Kind.SYMLINK:
+        return EditOp(op_id, _node(state, op.nid), op.base_rev, None, op.item.content.decode()), None
+    found = _content(state, job, op.nid, op.item)
+    if found is None:
+        return None
+    content, inline, mtime_ns = found
+    return EditOp(op_id, _node(state, op.nid), op.base_rev, content, "", mtime_ns, op.item.is_executable), inline
+
+
+def _content(state: State, job: Job, nid: Nid, item: Item) -> tuple[Content, InlineSource | None, int] | None:
+    local = state.index.reader.local(nid)
+    path = state.index.reader.path_of(nid)
+    blocks = state.index.reader.blocklist(item.content)
+    if local is None or path is None or blocks is None:
+        return None
+    if local.content != item.content:
+        # The bytes are not (or no more) those of the file on disk; only what the service has already can be named.
+        return Content(ContentHash(item.content), blocks, _size(unpack_blocks(blocks))), None, local.stat.mtime_ns
+    content = Content(ContentHash(item.content), blocks, local.stat.size)
+    inline = None
+    if 0 < local.stat.size <= INLINE_UP_BYTES_MAX and not job.is_urgent:
+        (block,) = unpack_blocks(blocks)
+        inline = InlineSource(block.hash, block.size, LocalSource(path, local.stat))
+    return content, inline, local.stat.mtime_ns
+
+
+def _size(blocks: list[Block]) -> int:
+    return sum(block.size for block in blocks)
+
+
+# -- what came of it ------------------------------------------------------------------------------------------
+
+
+def fold_committed(state: State, fact: Committed) -> None:
+    """Take the outcomes of one request."""
+    jobs = state.running.pop(fact.task.number)
+    state.counts["commit"] -= 1
+    state.last_reply_s = state.now.monotonic_s
+    if fact.reply is None:
+        assert fact.fault is not None
+        _take_back(state, jobs, fact)
+        return
+    state.head_seq = max(state.head_seq, fact.reply.head_seq)
+    unread = set(fact.unread)
+    outcomes = iter(fact.reply.outcomes)
+    for position, job in enumerate(jobs):
+        if position in unread:
+            path = state.index.reader.path_of(job.nids[0])
+            fail_until_scanned(state, job)
+            if path is not None:
+                state.look_later(0.2, path)
+        else:
+            _take(state, job, next(outcomes), fact.reply.head_seq)
+
+
+def _take_back(state: State, jobs: list[Job], fact: Committed) -> None:
+    """Nothing is known: the same request may go again with the same op ids."""
+    assert fact.fault is not None
+    if not fact.fault.retryable:
+        for job in jobs:
+            fail_with(state, job, fact.fault)
+        return
+    for job in reversed(jobs):
+        if job.stage is Stage.DONE:
+            continue
+        job.stage = Stage.WAITING
+        job.tries += 1
+        if job.tries > 3 and len(jobs) == 1 and fact.fault.code not in ("unavailable", "too_many_requests"):
+            fail_with(state, job, fact.fault)
+        elif job.open_needs == 0:
+            job.stage = Stage.READY
+            state.ready_commits.appendleft(job)
+
+
+def _take(state: State, job: Job, outcome: Outcome, head_seq: int) -> None:
+    match outcome:
+        case Stored(seq=seq):
+            _follow(state, job, seq or head_seq)
+        case NeedBlocks(hashes=hashes):
+            _need(state, job, frozenset(hashes))
+        case Conflict() | Moved():
+            _contest(state, job, head_seq, "conflict")
+        case Refused(code=code, detail=detail):
+            if code in REFUSAL_WAIT_S:
+                fail_later(state, job, code=code, reason=detail or code, wait_s=REFUSAL_WAIT_S[code])
+            elif code == "depends_on_refused":
+                fail(state, job)
+            else:
+                _contest(state, job, head_seq, code)
+        case _:
+            assert_never(outcome)
+
+
+def _follow(state: State, job: Job, seq: int) -> None:
+    """Stored: its rows stay busy until the feed has brought it."""
+    state.progress.bytes_up_done += job.size
+    acknowledge(state, job)
+    if state.position is not None and seq <= state.position.seq:
+        finish(state, job)
+        return
+    job.stage = Stage.FOLLOWING
+    state.following.setdefault(seq, []).append(job)
+
+
+def _contest(state: State, job: Job, head_seq: int, code: str) -> None:
+    """Somebody was first. Once the feed has brought it, the planner sees both sides; meanwhile a growing wait."""
+    tries = max((state.tries.get(nid, 0) for nid in job.nids), default=0)
+    fail_later(state, job, code=code, reason="the service has a newer state", wait_s=None if tries else 0.05)
+    if state.position is not None and head_seq > state.position.seq:
+        state.wants_pull = True
+
+
+def _need(state: State, job: Job, hashes: frozenset[bytes]) -> None:
+    """The service lacks blocks of this file: send them, then commit again."""
+    op = job.op
+    assert isinstance(op, (CommitCreate, CommitCopy, CommitEdit, CommitUndelete))
+    local = state.index.reader.local(op.nid)
+    path = state.index.reader.path_of(op.nid)
+    if local is None or path is None or local.content != op.item.content or job.tries > 8:
+        fail_until_scanned(state, job)
+        return
+    job.tries += 1
+    at, wanted = 0, []
+    for block in state.index.blocks_of(op.item.content):
+        if block.hash in hashes:
+            wanted.append((block.hash, block.size, at))
+            hashes -= {block.hash}
+        at += block.size
+    job.stage = Stage.READY
+    job.is_urgent = True
+    job.upload = UploadTask(op.nid, state.identity.ns, LocalSource(path, local.stat), tuple(wanted))
+    state.ready_uploads.append(job)
+
+
+def next_uploads(state: State) -> None:
+    """Hand out files whose blocks are to be sent."""
+    while state.phase is Phase.LIVE and state.ready_uploads and state.counts["upload"] < UPLOADS_IN_FLIGHT_MAX:
+        job = state.ready_uploads.popleft()
+        if job.stage is Stage.DONE or job.upload is None:
+            continue
+        job.stage = Stage.RUNNING
+        state.counts["upload"] += 1
+        state.uploading[job.upload.nid] = job
+        state.tasks.append(job.upload)
+
+
+def fold_uploaded(state: State, fact: Uploaded) -> None:
+    """The blocks are there (commit again), or not."""
+    state.counts["upload"] -= 1
+    job = state.uploading.pop(fact.task.nid)
+    if fact.fault is None:
+        make_ready(state, job)
+        state.ready_commits.remove(job)
+        state.ready_commits.appendleft(job)
+    elif fact.fault.code == "file_changing":
+        fail_until_scanned(state, job)
+        state.look_later(0.2, fact.task.source.path)
+    elif fact.fault.code in ("unavailable", "too_many_requests"):
+        job.stage = Stage.READY
+        state.ready_uploads.appendleft(job)
+    else:
+        fail_with(state, job, fact.fault)

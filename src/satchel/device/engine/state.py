@@ -1,0 +1,261 @@
+"""What the engine remembers beside the index: jobs in flight, who is busy, what waits. All of it can be lost.
+
+Invariant: a row is in at most one of `busy`, `fresh`, `waiting`, `deleting`, `after_scan`; a crash loses all of these,
+and the dirty rows of the index bring the same work back.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+from enum import Enum
+
+from satchel.core.ids import ROOT_NODE, DeviceId, LinkId, NamespaceId, Nid, NodeId, OpId, Tag
+from satchel.core.messages import Position
+from satchel.core.operations import Operation
+from satchel.core.trees import Row
+from satchel.device.index.store import Index
+from satchel.device.ports import Clock, DiskPath, Hint
+from satchel.device.tasks import Task, UploadTask
+
+CONTENT_CACHE_BYTES_MAX = 48 * 1024 * 1024
+PLAN_ROWS_MAX = 4_000
+DELETE_QUIET_S = 2.0
+DELETE_WAIT_S_MAX = 30.0
+DELETE_FILES_FREE = 200
+DELETE_SHARE_FREE = 0.2
+DELETE_WINDOW_S = 60.0
+BATCH_PAUSE_S = 0.25
+FULL_SCAN_EVERY_S = 3_600.0
+DEGRADED_SCAN_EVERY_S = 60.0
+RETRY_S_MIN = 1.0
+RETRY_S_MAX = 600.0
+
+FROM_DISK = 1
+"""First byte of the op ids whose operation states what is on this disk; folding such an entry sets synced too."""
+NOT_FROM_DISK = 0
+
+HELD_DELETION = "mass_deletion"
+ALLOWED_DELETION = "deletion_allowed"
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """The moment of a step. monotonic_s for waits, wall_ns for dates and mtimes."""
+
+    monotonic_s: float
+    wall_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class LinkIdentity:
+    """Who this link is. unit: the remote folder that is linked (zeros: the namespace's root)."""
+
+    link: LinkId
+    device: DeviceId
+    device_name: str
+    ns: NamespaceId
+    unit: NodeId = ROOT_NODE
+
+
+class Phase(Enum):
+    """How far the connection is."""
+
+    OFFLINE = "offline"
+    REACHING = "reaching"
+    JOINING = "joining"
+    LIVE = "live"
+
+
+class Stage(Enum):
+    """How far a job is."""
+
+    WAITING = 0
+    READY = 1
+    RUNNING = 2
+    FOLLOWING = 3
+    """Acknowledged by the service; the feed has yet to bring it."""
+    DONE = 4
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One planned operation on its way. rows: the rows as they were planned on."""
+
+    op: Operation
+    nids: tuple[Nid, ...]
+    rows: dict[Nid, Row]
+    stage: Stage = Stage.WAITING
+    open_needs: int = 0
+    dependents: list[Job] = field(default_factory=list)
+    op_id: OpId | None = None
+    staged: str = ""
+    blocks: bytes = b""
+    path: DiskPath | None = None
+    tries: int = 0
+    is_urgent: bool = False
+    claims: list[tuple[Nid, str]] = field(default_factory=list)
+    content: bytes = b""
+    size: int = 0
+    """Bytes that travel with it."""
+    upload: UploadTask | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return self.stage is Stage.DONE
+
+
+@dataclass(slots=True)
+class Progress:
+    """Counters for status and benchmarks."""
+
+    bytes_up_todo: int = 0
+    bytes_up_done: int = 0
+    bytes_down_todo: int = 0
+    bytes_down_done: int = 0
+    files_seen: int = 0
+    plans: int = 0
+    last_sync_ns: int = 0
+
+
+class ContentCache:
+    """Small contents that came with the feed, by content hash, until they are placed; bounded in bytes."""
+
+    def __init__(self) -> None:
+        self._held: OrderedDict[bytes, bytes] = OrderedDict()
+        self._bytes = 0
+
+    def put(self, content: bytes, data: bytes) -> None:
+        if content in self._held:
+            return
+        self._held[content] = data
+        self._bytes += len(data)
+        while self._bytes > CONTENT_CACHE_BYTES_MAX:
+            _, dropped = self._held.popitem(last=False)
+            self._bytes -= len(dropped)
+
+    def get(self, content: bytes) -> bytes | None:
+        return self._held.get(content)
+
+    def drop(self, content: bytes) -> None:
+        data = self._held.pop(content, None)
+        if data is not None:
+            self._bytes -= len(data)
+
+
+class State:
+    """Shared by the engine's parts; only `Engine.step` and what it calls touch it."""
+
+    def __init__(self, index: Index, identity: LinkIdentity, clock: Clock) -> None:
+        self.index = index
+        self.identity = identity
+        self.clock = clock
+        self.now = Now(0.0, 0)
+        self.phase = Phase.OFFLINE
+        self.halted: str = ""
+        self.is_paused = False
+        self.tasks: list[Task] = []
+        self.position = self._load_position()
+        self.head_seq = 0
+        self.contents = ContentCache()
+        self.progress = Progress()
+        # rows
+        self.busy: dict[Nid, int] = {}
+        """How many jobs each row is in."""
+        self.fresh: set[Nid] = set(index.dirty_nids())
+        self.waiting: set[Nid] = set()
+        self.deleting: set[Nid] = set()
+        self.delete_first_s = self.delete_last_s = 0.0
+        self.delete_window: deque[tuple[float, int]] = deque()
+        self.after_scan: set[Nid] = set()
+        self.held_back: set[Nid] = set()
+        self.allowed: set[Nid] = set()
+        self.retry_at: dict[Nid, float] = {}
+        self.tries: dict[Nid, int] = {}
+        # jobs
+        self.ready_commits: deque[Job] = deque()
+        self.ready_disk: deque[Job] = deque()
+        self.ready_fetch: deque[Job] = deque()
+        self.ready_uploads: deque[Job] = deque()
+        self.uploading: dict[Nid, Job] = {}
+        self.wants_pull = False
+        self.following: dict[int, list[Job]] = {}
+        self.claimed: dict[tuple[Nid, str], Job] = {}
+        self.running: dict[int, list[Job]] = {}
+        self.counts = {"commit": 0, "upload": 0, "fetch": 0, "disk": 0}
+        self.number = 0
+        self.last_reply_s = -1e9
+        # looking
+        self.is_scanning = False
+        self.hints: list[Hint] = [Hint(DiskPath(b""), None, True)]
+        self.later_hints: list[tuple[float, Hint]] = []
+        self.scanned_once = False
+        self.next_full_scan_s = 0.0
+        self.is_degraded = False
+        self.scan_orders: dict[int, Nid] = {}
+        self.unread_tries: dict[bytes, int] = {}
+        # joining
+        self.reach_tries = 0
+        self.is_pulling = False
+        self.has_stream = False
+        self.snapshot_units: deque[NodeId] = deque()
+        self.snapshot_busy: set[Nid] = set()
+        self.is_snapshotting = False
+
+    def _load_position(self) -> Position | None:
+        seq, tag = self.index.get("seq"), self.index.get("tag")
+        if not isinstance(seq, int) or not isinstance(tag, bytes):
+            return None
+        return Position(self.identity.ns, seq, Tag(tag))
+
+    def set_position(self, seq: int, tag: Tag) -> None:
+        self.position = Position(self.identity.ns, seq, tag)
+        self.index.put("seq", seq)
+        self.index.put("tag", tag)
+
+    def next_number(self) -> int:
+        self.number += 1
+        return self.number
+
+    def new_op_id(self, *, from_disk: bool) -> OpId:
+        return OpId(bytes([FROM_DISK if from_disk else NOT_FROM_DISK]) + self.clock.random(15))
+
+    def touch(self, nids: list[Nid] | set[Nid] | tuple[Nid, ...], *, is_deletion: bool = False) -> None:
+        """Settle rows whose sides changed, and queue those that are dirty for planning."""
+        dirty = self.index.settle(nids, keep=lambda nid: nid in self.busy or nid in self.snapshot_busy)
+        still = set(dirty)
+        for nid in nids:
+            if nid not in still:
+                self.tries.pop(nid, None)
+            self.waiting.discard(nid)
+            self.fresh.discard(nid)
+            self.deleting.discard(nid)
+            self.held_back.discard(nid)
+            self.retry_at.pop(nid, None)
+        for nid in dirty:
+            if nid in self.busy or nid in self.after_scan:
+                continue
+            if is_deletion:
+                if not self.deleting:
+                    self.delete_first_s = self.now.monotonic_s
+                self.delete_last_s = self.now.monotonic_s
+                self.deleting.add(nid)
+            else:
+                self.fresh.add(nid)
+        if self.waiting:
+            self.fresh |= self.waiting
+            self.waiting.clear()
+
+    def look_again(self, *paths: DiskPath) -> None:
+        """Queue a look at these paths."""
+        for path in paths:
+            folder, _, name = path.rpartition(b"/")
+            if path:
+                self.hints.append(Hint(DiskPath(folder), frozenset((name,))))
+            else:
+                self.hints.append(Hint(path, None, True))
+
+    def look_later(self, delay_s: float, path: DiskPath) -> None:
+        folder, _, name = path.rpartition(b"/")
+        hint = Hint(DiskPath(folder), frozenset((name,))) if path else Hint(path, None, True)
+        self.later_hints.append((self.now.monotonic_s + delay_s, hint))

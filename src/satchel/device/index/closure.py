@@ -1,0 +1,97 @@
+"""Loads what a plan must see: the dirty rows, their ancestors, and whoever has their names.
+
+The cost grows with the change: one look-up a row and name, and one a folder above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from satchel.core.ids import ROOT_NID, Nid, NodeId
+from satchel.core.paths import name_key
+from satchel.core.trees import Item, Row
+from satchel.device.index.rows import row_of
+from satchel.device.index.schema import ROW_COLUMNS
+from satchel.device.index.store import Index
+
+_BY_NID = f"SELECT {ROW_COLUMNS} FROM nodes WHERE nid = ?"
+_BY_ID = f"SELECT {ROW_COLUMNS} FROM nodes WHERE node_id = ?"
+_BY_REMOTE = f"SELECT {ROW_COLUMNS} FROM nodes WHERE r_parent = ? AND r_key = ? AND r_state = 1"
+_BY_LOCAL = f"SELECT {ROW_COLUMNS} FROM nodes WHERE l_parent = ? AND l_key = ? AND l_state = 1"
+_BELOW_LOCAL = f"SELECT {ROW_COLUMNS} FROM nodes WHERE l_parent = ? AND l_state > 0"
+_BELOW_REMOTE = f"SELECT {ROW_COLUMNS} FROM nodes WHERE r_parent = ? AND r_state > 0"
+
+
+class Closure:
+    """Rows by nid, grown to what the planner needs."""
+
+    def __init__(self, index: Index, busy: Collection[Nid]) -> None:
+        self.rows: dict[Nid, Row] = {}
+        self._run = index.connection.execute
+        self._busy = busy
+
+    def load(self, nids: Iterable[Nid]) -> list[Row]:
+        """Add the named rows. Result: those that exist."""
+        found: list[Row] = []
+        for nid in nids:
+            if nid not in self.rows:
+                self._add(_BY_NID, (nid,))
+            if nid in self.rows:
+                found.append(self.rows[nid])
+        return found
+
+    def grow(self, dirty: Iterable[Row], names: Iterable[tuple[Nid, str]] = ()) -> None:
+        """Add ancestors in all trees, holders of the dirty rows' names, and of `names` (parent, name)."""
+        for row in list(dirty):
+            for side in (row.remote, row.local):
+                if isinstance(side, Item):
+                    self._add_holders(side.parent, name_key(side.name))
+        for parent, name in names:
+            self._add_holders(parent, name_key(name))
+        self._add_below_dying()
+        self._add_ancestors()
+
+    def by_node_id(self, node_id: NodeId) -> Row | None:
+        """Return (and add) the row of this id."""
+        return self._add(_BY_ID, (node_id,))
+
+    def _add_holders(self, parent: Nid, key: str) -> None:
+        self._add(_BY_REMOTE, (parent, key))
+        self._add(_BY_LOCAL, (parent, key))
+
+    def _add_below_dying(self) -> None:
+        """A folder absent on one side may still hold children on the other: the planner must see them all."""
+        pending = [row for row in self.rows.values() if (row.remote is None) != (row.local is None)]
+        seen: set[Nid] = set()
+        while pending:
+            row = pending.pop()
+            if row.nid in seen or row.synced is None:
+                continue
+            seen.add(row.nid)
+            query = _BELOW_LOCAL if row.remote is None else _BELOW_REMOTE
+            for values in self._run(query, (row.nid,)):
+                child = self._keep(values)
+                pending.append(child)
+
+    def _add_ancestors(self) -> None:
+        pending = list(self.rows.values())
+        while pending:
+            row = pending.pop()
+            for side in (row.remote, row.local, row.synced):
+                if isinstance(side, Item) and side.parent != ROOT_NID and side.parent not in self.rows:
+                    parent = self._add(_BY_NID, (side.parent,))
+                    if parent is not None:
+                        pending.append(parent)
+
+    def _add(self, sql: str, values: tuple[object, ...]) -> Row | None:
+        last: Row | None = None
+        for record in self._run(sql, values):
+            last = self._keep(record)
+        return last
+
+    def _keep(self, record: tuple[object, ...]) -> Row:
+        nid = Nid(record[0])  # type: ignore[arg-type]  # the schema fixes the column's type
+        row = self.rows.get(nid)
+        if row is None:
+            row = self.rows[nid] = row_of(record, is_busy=nid in self._busy)
+        return row

@@ -1,0 +1,130 @@
+"""Reads of the index: the known tree for the scanner, paths, sources of blocks. Never writes.
+
+The scanner reads on a connection of its own beside the engine's writes; a fact therefore carries the row's version that
+it was compared with.
+"""
+
+from __future__ import annotations
+
+import apsw
+
+from satchel.core.hashing import content_hash, unpack_blocks
+from satchel.core.ids import ROOT_NID, BlockHash, ContentHash, Nid, NodeId
+from satchel.core.paths import name_key
+from satchel.device.index.rows import LocalRow, local_row_of
+from satchel.device.index.schema import LOCAL_COLUMNS
+from satchel.device.ports import ROOT_PATH, DiskPath, Stat, joined
+from satchel.device.tasks import LocalSource
+
+SOURCES_PER_BLOCK_MAX = 3
+
+
+class IndexReader:
+    """The local tree as the index has it. Cheap synchronous calls."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def children(self, nid: Nid) -> list[LocalRow]:
+        """Return the local children of a folder."""
+        return self._rows("l_parent = ? AND l_state > 0", nid)
+
+    def find(self, parent: Nid, name: bytes) -> LocalRow | None:
+        """Return the local child of exactly this name."""
+        try:
+            text = name.decode()
+        except UnicodeDecodeError:
+            return None
+        rows = self._rows("l_parent = ? AND l_state > 0 AND l_key = ? AND l_name = ?", parent, name_key(text), text)
+        return rows[0] if rows else None
+
+    def by_identity(self, inode: int, birth_ns: int) -> list[LocalRow]:
+        """Return the rows last seen as this file."""
+        return self._rows("l_inode = ? AND l_state > 0 AND l_birth = ?", inode, birth_ns)
+
+    def local(self, nid: Nid) -> LocalRow | None:
+        rows = self._rows("nid = ? AND l_state > 0", nid)
+        return rows[0] if rows else None
+
+    def path_of(self, nid: Nid) -> DiskPath | None:
+        """Return the path on disk, None when the node or a folder above it is not there."""
+        names: list[str] = []
+        while nid != ROOT_NID:
+            found = self._one("SELECT l_parent, l_name FROM nodes WHERE nid = ? AND l_state > 0", nid)
+            if found is None or len(names) > 256:
+                return None
+            nid = Nid(found[0])
+            names.append(found[1])
+        path = ROOT_PATH
+        for name in reversed(names):
+            path = joined(path, name.encode())
+        return path
+
+    def remote_path_of(self, nid: Nid) -> str:
+        """Return the path in the remote tree (or the last known one), for people."""
+        names: list[str] = []
+        while nid != ROOT_NID and len(names) < 256:
+            found = self._one(
+                "SELECT COALESCE(CASE WHEN r_state = 1 THEN r_parent END, l_parent, s_parent, r_parent),"
+                " COALESCE(CASE WHEN r_state = 1 THEN r_name END, l_name, s_name, r_name) FROM nodes WHERE nid = ?",
+                nid,
+            )
+            if found is None or found[0] is None:
+                break
+            nid = Nid(found[0])
+            names.append(found[1])
+        return "/" + "/".join(reversed(names))
+
+    def nid_of(self, node_id: NodeId) -> Nid | None:
+        found = self._one("SELECT nid FROM nodes WHERE node_id = ?", node_id)
+        return None if found is None else Nid(found[0])
+
+    def blocklist(self, content: bytes) -> bytes | None:
+        """Return the packed blocklist of a content hash, None when it is not known here."""
+        found = self._one("SELECT blocks FROM blocklists WHERE content = ?", content)
+        return None if found is None else found[0]
+
+    def is_synced_content(self, content: bytes) -> bool:
+        """Return whether the service holds this content as a file of the remote tree."""
+        return self._one("SELECT 1 FROM nodes WHERE r_content = ? AND r_state = 1 LIMIT 1", content) is not None
+
+    def sources(self, blocks: bytes, own: Nid) -> dict[BlockHash, tuple[LocalSource, ...]]:
+        """Return where blocks of a packed blocklist can be had on this disk; `own` comes first."""
+        found: dict[BlockHash, tuple[LocalSource, ...]] = {}
+        places: dict[bytes, list[tuple[DiskPath, Stat]]] = {}
+        for block in unpack_blocks(blocks):
+            if block.hash in found:
+                continue
+            holders: list[tuple[bytes, int]] = [(content_hash((block.hash,)), 0)]
+            query = "SELECT content, place FROM local_blocks WHERE hash = ? LIMIT 8"
+            holders += [(bytes(content), place) for content, place in self._connection.execute(query, (block.hash,))]
+            options: list[LocalSource] = []
+            for content, offset in holders:
+                if content not in places:
+                    places[content] = self._holders(content, own)
+                options += [LocalSource(path, stat, offset) for path, stat in places[content]]
+            if options:
+                found[block.hash] = tuple(options[:SOURCES_PER_BLOCK_MAX])
+        return found
+
+    def holders(self, content: ContentHash) -> list[tuple[DiskPath, Stat]]:
+        """Return local files that hold exactly this content."""
+        return self._holders(content, ROOT_NID)
+
+    def _holders(self, content: bytes, own: Nid) -> list[tuple[DiskPath, Stat]]:
+        rows = self._rows("l_content = ? AND l_state = 1 AND l_kind = 1 LIMIT 4", content)
+        rows.sort(key=lambda row: (row.nid != own, row.nid))
+        held = [(self.path_of(row.nid), row.stat) for row in rows]
+        return [(path, stat) for path, stat in held if path is not None]
+
+    def _rows(self, where: str, *values: object) -> list[LocalRow]:
+        return [
+            local_row_of(row)
+            for row in self._connection.execute(f"SELECT {LOCAL_COLUMNS} FROM nodes WHERE {where}", values)
+        ]
+
+    def _one(self, sql: str, *values: object) -> tuple | None:  # type: ignore[type-arg]  # columns differ by statement
+        return next(iter(self._connection.execute(sql, values)), None)

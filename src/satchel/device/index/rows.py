@@ -1,0 +1,71 @@
+"""From the index's columns to values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from satchel.core.entries import Kind
+from satchel.core.ids import Nid, NodeId
+from satchel.core.trees import UNKNOWN, Item, Row, Side
+from satchel.device.index.schema import PRESENT, UNKNOWN_STATE
+from satchel.device.ports import Stat
+
+KINDS = {int(kind): kind for kind in Kind}
+
+
+@dataclass(frozen=True, slots=True)
+class LocalRow:
+    """A node whose local side is present, as the scanner compares it. version: grows with each write of that side."""
+
+    nid: Nid
+    parent: Nid
+    name: bytes
+    kind: Kind
+    stat: Stat
+    content: bytes
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFacts:
+    """What the remote side says of a file beside its synced values."""
+
+    size: int
+    mtime_ns: int
+    seq: int
+    key: str
+
+
+def row_of(values: Sequence[object], *, is_busy: bool) -> Row:
+    """Return the planner's row of a `ROW_COLUMNS` record."""
+    (nid, node_id, r_state, r_parent, r_name, r_kind, r_content, r_exec, content_rev, place_rev, *rest) = values
+    l_state, l_parent, l_name, l_kind, l_content, l_exec, s_state, s_parent, s_name, s_kind, s_content, s_exec = rest
+    return Row(
+        nid,  # type: ignore[arg-type]  # the schema fixes the columns' types
+        NodeId(node_id),  # type: ignore[arg-type]
+        _side(r_state, r_parent, r_name, r_kind, r_content, r_exec),
+        _side(l_state, l_parent, l_name, l_kind, l_content, l_exec),
+        _item(s_parent, s_name, s_kind, s_content, s_exec) if s_state == PRESENT else None,
+        content_rev,  # type: ignore[arg-type]
+        place_rev,  # type: ignore[arg-type]
+        is_busy,
+    )
+
+
+def _side(state: object, parent: object, name: object, kind: object, content: object, executable: object) -> Side:
+    if state == PRESENT:
+        return _item(parent, name, kind, content, executable)
+    return UNKNOWN if state == UNKNOWN_STATE else None
+
+
+def _item(parent: object, name: object, kind: object, content: object, executable: object) -> Item:
+    return Item(parent, name, KINDS[kind], content, bool(executable))  # type: ignore[arg-type,index]  # as above
+
+
+def local_row_of(values: Sequence[object]) -> LocalRow:
+    """Return the scanner's row of a `LOCAL_COLUMNS` record; an unknown side has ctime 0, so it is looked into again."""
+    nid, parent, name, kind, size, mtime, ctime, inode, birth, executable, content, version, state = values
+    known_ctime = ctime if state == PRESENT else 0
+    stat = Stat(KINDS[kind], size, mtime, known_ctime, inode, birth, bool(executable))  # type: ignore[arg-type,index]
+    return LocalRow(nid, parent, name.encode(), KINDS[kind], stat, content, version)  # type: ignore[arg-type,attr-defined,index]

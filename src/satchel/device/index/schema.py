@@ -1,0 +1,52 @@
+"""The index's tables. One row a node; R, L and S are column groups; a state is 0 absent, 1 present, 2 unknown."""
+
+from __future__ import annotations
+
+SCHEMA_VERSION = 1
+
+ABSENT, PRESENT, UNKNOWN_STATE = 0, 1, 2
+
+SCHEMA = """
+CREATE TABLE nodes (
+  nid INTEGER PRIMARY KEY,
+  node_id BLOB NOT NULL,
+  r_state INTEGER NOT NULL DEFAULT 0, r_parent INTEGER, r_name TEXT, r_key TEXT, r_kind INTEGER, r_content BLOB,
+  r_exec INTEGER, r_size INTEGER, r_mtime INTEGER, r_content_rev INTEGER NOT NULL DEFAULT 0,
+  r_place_rev INTEGER NOT NULL DEFAULT 0, r_seq INTEGER NOT NULL DEFAULT 0, r_mark INTEGER NOT NULL DEFAULT 0,
+  l_state INTEGER NOT NULL DEFAULT 0, l_parent INTEGER, l_name TEXT, l_key TEXT, l_kind INTEGER, l_content BLOB,
+  l_exec INTEGER, l_size INTEGER, l_mtime INTEGER, l_ctime INTEGER, l_inode INTEGER, l_birth INTEGER,
+  l_version INTEGER NOT NULL DEFAULT 0,
+  s_state INTEGER NOT NULL DEFAULT 0, s_parent INTEGER, s_name TEXT, s_kind INTEGER, s_content BLOB, s_exec INTEGER,
+  dirty INTEGER NOT NULL DEFAULT 0,
+  held_code TEXT, held_reason TEXT, next_try_ms INTEGER
+);
+CREATE UNIQUE INDEX nodes_id ON nodes (node_id);
+CREATE INDEX nodes_remote ON nodes (r_parent, r_key) WHERE r_state = 1;
+CREATE INDEX nodes_local ON nodes (l_parent, l_key) WHERE l_state > 0;
+CREATE INDEX nodes_inode ON nodes (l_inode) WHERE l_state > 0;
+CREATE INDEX nodes_content ON nodes (l_content) WHERE l_state = 1 AND l_kind = 1;
+CREATE INDEX nodes_remote_content ON nodes (r_content) WHERE r_state = 1 AND r_kind = 1;
+CREATE INDEX nodes_dirty ON nodes (nid) WHERE dirty = 1;
+CREATE INDEX nodes_held ON nodes (nid) WHERE held_code IS NOT NULL;
+CREATE TABLE blocklists (content BLOB PRIMARY KEY, blocks BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE local_blocks (
+  hash BLOB NOT NULL, content BLOB NOT NULL, place INTEGER NOT NULL, size INTEGER NOT NULL,
+  PRIMARY KEY (hash, content, place)
+) WITHOUT ROWID;
+CREATE TABLE unread (
+  path BLOB PRIMARY KEY, code TEXT NOT NULL, reason TEXT NOT NULL, next_try_ms INTEGER
+) WITHOUT ROWID;
+CREATE TABLE activity (
+  id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, node_id BLOB NOT NULL, path TEXT NOT NULL, rule TEXT NOT NULL
+);
+CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+"""
+
+ROW_COLUMNS = (
+    "nid, node_id, r_state, r_parent, r_name, r_kind, r_content, r_exec, r_content_rev, r_place_rev, "
+    "l_state, l_parent, l_name, l_kind, l_content, l_exec, s_state, s_parent, s_name, s_kind, s_content, s_exec"
+)
+
+LOCAL_COLUMNS = (
+    "nid, l_parent, l_name, l_kind, l_size, l_mtime, l_ctime, l_inode, l_birth, l_exec, l_content, l_version, l_state"
+)

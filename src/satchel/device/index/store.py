@@ -1,0 +1,389 @@
+"""Writes of the index. Only the engine holds one of these; every fact and what follows from it is one transaction.
+
+A row whose remote and local sides become equal is agreed in the same transaction (`settle`): synced takes their value,
+and a row absent on all sides goes. Deleting a folder on a side marks all below it, so that presence is never inherited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import apsw
+
+from satchel.core.entries import Entry, Kind
+from satchel.core.errors import StorageFailed, StorageFull, VersionUnsupported
+from satchel.core.hashing import PACKED_BYTES, Block, unpack_blocks
+from satchel.core.ids import Nid, NodeId
+from satchel.core.paths import name_key
+from satchel.core.trees import Item, Row
+from satchel.device.index.reader import IndexReader
+from satchel.device.index.rows import RemoteFacts, row_of
+from satchel.device.index.schema import ROW_COLUMNS, SCHEMA, SCHEMA_VERSION
+from satchel.device.ports import Stat
+
+_AGREE = """
+UPDATE nodes SET s_state = r_state, s_parent = r_parent, s_name = r_name, s_kind = r_kind, s_content = r_content,
+  s_exec = r_exec, dirty = 0, held_code = NULL, held_reason = NULL, next_try_ms = NULL
+WHERE nid = ? AND r_state = l_state AND r_state < 2 AND (r_state = 0 OR (r_parent = l_parent AND r_name = l_name
+  AND r_kind = l_kind AND r_content = l_content AND r_exec = l_exec))
+RETURNING r_state
+"""
+
+_UNIT = """
+WITH RECURSIVE unit(nid) AS (VALUES (?) UNION SELECT n.nid FROM nodes n JOIN unit u ON n.{side}_parent = u.nid
+  WHERE n.{side}_state {present})
+SELECT nid FROM unit
+"""
+
+
+class Index:
+    """The three trees of one link. path: a file, or ":memory:". Not thread-safe: one owner."""
+
+    def __init__(self, path: str, *, image: bytes | None = None) -> None:
+        self._path = path
+        self.connection = apsw.Connection(path)
+        if image:
+            self.connection.deserialize("main", image)
+        self.connection.set_busy_timeout(10_000)
+        run = self.connection.execute
+        run(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -16384;"
+            " PRAGMA temp_store = MEMORY"
+        )
+        (version,) = next(iter(run("PRAGMA user_version")))
+        if version > SCHEMA_VERSION:
+            raise VersionUnsupported(
+                "This index is of a newer Satchel.", what="index", found=version, known=SCHEMA_VERSION
+            )
+        if version == 0:
+            run(f"BEGIN; {SCHEMA}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT")
+        self.reader = IndexReader(self.connection)
+        self._top = next(iter(run("SELECT COALESCE(MAX(nid), 0) FROM nodes")))[0]
+        self._version = next(iter(run("SELECT COALESCE(MAX(l_version), 0) FROM nodes")))[0]
+
+    def open_reader(self) -> IndexReader:
+        """Return a reader on a connection of its own (the same one for an index in memory)."""
+        if self._path == ":memory:":
+            return self.reader
+        connection = apsw.Connection(self._path, flags=apsw.SQLITE_OPEN_READONLY)
+        connection.set_busy_timeout(10_000)
+        return IndexReader(connection)
+
+    def image(self) -> bytes:
+        """Return the whole index as it is now; `image=` opens it again."""
+        return bytes(self.connection.serialize("main"))
+
+    def close(self) -> None:
+        self.connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """One transaction. Raises: StorageFull, StorageFailed; then nothing of it holds."""
+        try:
+            with self.connection:
+                yield
+        except apsw.FullError as error:
+            raise StorageFull("The disk that holds the index is full.", where="index") from error
+        except (apsw.IOError, apsw.CorruptError, apsw.ReadOnlyError, apsw.CantOpenError) as error:
+            raise StorageFailed("The index cannot be written.", where="index", reason=str(error)) from error
+
+    @contextmanager
+    def durable(self) -> Iterator[None]:
+        """A transaction that is on disk when it ends: for intents (an allowed deletion, an unlink)."""
+        self.connection.execute("PRAGMA synchronous = FULL")
+        try:
+            with self.transaction():
+                yield
+        finally:
+            self.connection.execute("PRAGMA synchronous = NORMAL")
+
+    # -- meta -------------------------------------------------------------------------------------------------
+
+    def get(self, key: str) -> object:
+        found = next(iter(self.connection.execute("SELECT value FROM meta WHERE key = ?", (key,))), None)
+        return None if found is None else found[0]
+
+    def put(self, key: str, value: object) -> None:
+        self.connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    # -- nodes ------------------------------------------------------------------------------------------------
+
+    def add(self, node_id: NodeId) -> Nid:
+        """Make a row that is absent everywhere."""
+        self._top += 1
+        self.connection.execute("INSERT INTO nodes (nid, node_id) VALUES (?, ?)", (self._top, node_id))
+        return Nid(self._top)
+
+    def node_id_of(self, nid: Nid) -> NodeId:
+        return NodeId(next(iter(self.connection.execute("SELECT node_id FROM nodes WHERE nid = ?", (nid,))))[0])
+
+    def row(self, nid: Nid) -> Row | None:
+        """Return the planner's row."""
+        found = next(iter(self.connection.execute(f"SELECT {ROW_COLUMNS} FROM nodes WHERE nid = ?", (nid,))), None)
+        return None if found is None else row_of(found, is_busy=False)
+
+    def exists(self, nid: Nid) -> bool:
+        return next(iter(self.connection.execute("SELECT 1 FROM nodes WHERE nid = ?", (nid,))), None) is not None
+
+    def remote_facts(self, nid: Nid) -> RemoteFacts:
+        row = next(
+            iter(self.connection.execute("SELECT r_size, r_mtime, r_seq, r_key FROM nodes WHERE nid = ?", (nid,)))
+        )
+        return RemoteFacts(row[0] or 0, row[1] or 0, row[2], row[3] or "")
+
+    # -- the remote side --------------------------------------------------------------------------------------
+
+    def set_remote(self, nid: Nid, parent: Nid, entry: Entry, mark: int = 0) -> None:
+        """The service says that the node is as `entry` (live) tells."""
+        self.connection.execute(
+            "UPDATE nodes SET r_state = 1, r_parent = ?, r_name = ?, r_key = ?, r_kind = ?, r_content = ?, r_exec = ?,"
+            " r_size = ?, r_mtime = ?, r_content_rev = ?, r_place_rev = ?, r_seq = ?, r_mark = ? WHERE nid = ?",
+            (
+                parent,
+                entry.name,
+                entry.name_key,
+                entry.kind,
+                entry.content,
+                int(entry.is_executable),
+                entry.size,
+                entry.mtime_ns,
+                entry.content_rev,
+                entry.place_rev,
+                entry.seq,
+                mark,
+                nid,
+            ),
+        )
+        if entry.blocks:
+            self.put_blocklist(entry.content, entry.blocks)
+
+    def remote_seq(self, nid: Nid) -> int:
+        return int(next(iter(self.connection.execute("SELECT r_seq FROM nodes WHERE nid = ?", (nid,))))[0])
+
+    def is_remote(self, nid: Nid) -> bool:
+        """True when the service holds the node live."""
+        row = next(iter(self.connection.execute("SELECT r_state FROM nodes WHERE nid = ?", (nid,))), None)
+        return row is not None and row[0] == 1
+
+    def clear_remote_unit(self, nid: Nid, seq: int) -> list[Nid]:
+        """The unit is dead on the service. Result: all rows of it, the top first."""
+        nids = self.unit("r", nid)
+        self._many("UPDATE nodes SET r_state = 0, r_seq = MAX(r_seq, ?) WHERE nid = ?", ((seq, each) for each in nids))
+        return nids
+
+    def unmarked_remote(self, mark: int, seq: int) -> list[Nid]:
+        """Return live remote rows that a finished snapshot (of `mark`, at `seq`) did not name: they are gone."""
+        query = "SELECT nid FROM nodes WHERE r_state = 1 AND r_mark <> ? AND r_seq <= ? ORDER BY nid"
+        return [Nid(row[0]) for row in self.connection.execute(query, (mark, seq))]
+
+    # -- the local side ---------------------------------------------------------------------------------------
+
+    def set_local(self, nid: Nid, parent: Nid, name: str, content: bytes, stat: Stat) -> None:
+        """The disk shows the node so. stat.kind is not None."""
+        assert stat.kind is not None
+        self._version += 1
+        self.connection.execute(
+            "UPDATE nodes SET l_state = 1, l_parent = ?, l_name = ?, l_key = ?, l_kind = ?, l_content = ?, l_exec = ?,"
+            " l_size = ?, l_mtime = ?, l_ctime = ?, l_inode = ?, l_birth = ?, l_version = ? WHERE nid = ?",
+            (
+                parent,
+                name,
+                name_key(name),
+                int(stat.kind),
+                content,
+                int(stat.is_executable and stat.kind == Kind.FILE),
+                stat.size,
+                stat.mtime_ns,
+                stat.ctime_ns,
+                stat.inode,
+                stat.birth_ns,
+                self._version,
+                nid,
+            ),
+        )
+
+    def set_local_unknown(self, nid: Nid) -> None:
+        """Nothing can be said of the node's local side."""
+        self._version += 1
+        self.connection.execute("UPDATE nodes SET l_state = 2, l_version = ? WHERE nid = ?", (self._version, nid))
+
+    def clear_local_unit(self, nid: Nid) -> list[Nid]:
+        """The unit is gone from the disk. Result: all rows of it, the top first."""
+        nids = self.unit("l", nid)
+        self._version += 1
+        self._many(
+            "UPDATE nodes SET l_state = 0, l_version = ? WHERE nid = ?", ((self._version, each) for each in nids)
+        )
+        return nids
+
+    def move_children(self, source: Nid, target: Nid) -> list[Nid]:
+        """The local children of `source` are those of `target` now (two folders are one). Result: the children."""
+        self._version += 1
+        moved = self.connection.execute(
+            "UPDATE nodes SET l_parent = ?, l_version = ? WHERE l_parent = ? AND l_state > 0 RETURNING nid",
+            (target, self._version, source),
+        )
+        nids = [Nid(row[0]) for row in moved]
+        self._many(
+            "UPDATE nodes SET s_parent = ? WHERE s_parent = ? AND nid = ?", ((target, source, nid) for nid in nids)
+        )
+        return nids
+
+    def take_local(self, source: Nid, target: Nid) -> None:
+        """Row `target` gets the local side of `source`, which becomes absent there."""
+        self._version += 1
+        values = next(
+            iter(
+                self.connection.execute(
+                    "SELECT l_state, l_parent, l_name, l_key, l_kind, l_content, l_exec, l_size, l_mtime, l_ctime,"
+                    " l_inode, l_birth FROM nodes WHERE nid = ?",
+                    (source,),
+                )
+            )
+        )
+        self.connection.execute("UPDATE nodes SET l_state = 0, l_version = ? WHERE nid = ?", (self._version, source))
+        self.connection.execute(
+            "UPDATE nodes SET l_state = ?, l_parent = ?, l_name = ?, l_key = ?, l_kind = ?, l_content = ?, l_exec = ?,"
+            " l_size = ?, l_mtime = ?, l_ctime = ?, l_inode = ?, l_birth = ?, l_version = ? WHERE nid = ?",
+            (*values, self._version, target),
+        )
+
+    def remote_only(self, parent: Nid, name: str) -> tuple[Nid, int, bytes, bool] | None:
+        """Return (nid, kind, content, bit) of the remote node of this place that has no other side, None when none."""
+        query = (
+            "SELECT nid, r_kind, r_content, r_exec FROM nodes WHERE r_parent = ? AND r_key = ? AND r_state = 1"
+            " AND r_name = ? AND l_state = 0 AND s_state = 0"
+        )
+        found = next(iter(self.connection.execute(query, (parent, name_key(name), name))), None)
+        return None if found is None else (Nid(found[0]), found[1], found[2], bool(found[3]))
+
+    def remote_holder(self, parent: Nid, name: str) -> Nid | None:
+        """Return the live remote node whose name is equal under fold, None when the name is free there."""
+        query = "SELECT nid FROM nodes WHERE r_parent = ? AND r_key = ? AND r_state = 1"
+        found = next(iter(self.connection.execute(query, (parent, name_key(name)))), None)
+        return None if found is None else Nid(found[0])
+
+    # -- the synced side --------------------------------------------------------------------------------------
+
+    def set_synced(self, nid: Nid, item: Item | None) -> None:
+        """Both sides agreed on this."""
+        if item is None:
+            self.connection.execute("UPDATE nodes SET s_state = 0 WHERE nid = ?", (nid,))
+            return
+        self.connection.execute(
+            "UPDATE nodes SET s_state = 1, s_parent = ?, s_name = ?, s_kind = ?, s_content = ?, s_exec = ?"
+            " WHERE nid = ?",
+            (item.parent, item.name, int(item.kind), item.content, int(item.is_executable), nid),
+        )
+
+    def clear_synced(self, nids: Sequence[Nid]) -> None:
+        """Forget what was agreed: what is on one side only counts as new there."""
+        self._many("UPDATE nodes SET s_state = 0 WHERE nid = ?", ((nid,) for nid in nids))
+
+    def forget_agreements(self) -> None:
+        """Make the next plan a union merge: no deletion can be derived any more."""
+        self.connection.execute("UPDATE nodes SET s_state = 0, dirty = 1")
+
+    def settle(self, nids: Iterable[Nid], *, keep: Callable[[Nid], bool] = lambda nid: False) -> list[Nid]:
+        """Agree what is equal, drop what is absent everywhere (unless to `keep`). Result: those that are dirty."""
+        dirty: list[Nid] = []
+        for nid in nids:
+            agreed = next(iter(self.connection.execute(_AGREE, (nid,))), None)
+            if agreed is None:
+                done = self.connection.execute("UPDATE nodes SET dirty = 1 WHERE nid = ? RETURNING nid", (nid,))
+                dirty += [Nid(row[0]) for row in done]
+            elif agreed[0] == 0 and not keep(nid):
+                self.connection.execute("DELETE FROM nodes WHERE nid = ?", (nid,))
+        return dirty
+
+    def dirty_nids(self) -> list[Nid]:
+        """Return all rows whose sides differ, for a start."""
+        return [Nid(row[0]) for row in self.connection.execute("SELECT nid FROM nodes WHERE dirty = 1 ORDER BY nid")]
+
+    def unit(self, side: str, nid: Nid) -> list[Nid]:
+        """Return the rows of the unit in the tree "r", "l" or "s" that are not absent there, the top first."""
+        query = _UNIT.format(side=side, present="= 1" if side != "l" else "> 0")
+        return [Nid(row[0]) for row in self.connection.execute(query, (nid,))]
+
+    def count_files(self) -> int:
+        """Return how many files the local and synced trees hold; the base of the deletion guard."""
+        return int(
+            next(iter(self.connection.execute("SELECT COUNT(*) FROM nodes WHERE s_state = 1 AND s_kind <> 2")))[0]
+        )
+
+    # -- held rows --------------------------------------------------------------------------------------------
+
+    def hold(self, nid: Nid, code: str, reason: str, next_try_ms: int | None) -> None:
+        """Remember why the row waits, and until when (None: until a new fact or a person's word)."""
+        self.connection.execute(
+            "UPDATE nodes SET held_code = ?, held_reason = ?, next_try_ms = ? WHERE nid = ?",
+            (code, reason, next_try_ms, nid),
+        )
+
+    def release(self, nids: Iterable[Nid]) -> None:
+        self._many(
+            "UPDATE nodes SET held_code = NULL, held_reason = NULL, next_try_ms = NULL"
+            " WHERE nid = ? AND held_code IS NOT NULL",
+            ((nid,) for nid in nids),
+        )
+
+    def held(self, limit: int = 10_000) -> list[tuple[Nid, str, str, int | None]]:
+        """Return (nid, code, reason, next try in ms) of held rows."""
+        columns = "nid, held_code, held_reason, next_try_ms"
+        query = f"SELECT {columns} FROM nodes WHERE held_code IS NOT NULL ORDER BY nid LIMIT ?"
+        return [(Nid(row[0]), row[1], row[2], row[3]) for row in self.connection.execute(query, (limit,))]
+
+    def put_unread(self, path: bytes, code: str, reason: str, next_try_ms: int | None) -> None:
+        """Something on disk that has no row and cannot be taken in; shown by status."""
+        self.connection.execute("INSERT OR REPLACE INTO unread VALUES (?, ?, ?, ?)", (path, code, reason, next_try_ms))
+
+    def clear_unread(self, below: bytes, *, is_deep: bool) -> None:
+        """What is looked at again counts anew."""
+        prefix = below + b"/" if below else b""
+        if is_deep and not below:
+            self.connection.execute("DELETE FROM unread")
+        elif is_deep:
+            upper = prefix[:-1] + b"0"
+            self.connection.execute(
+                "DELETE FROM unread WHERE path = ? OR (path >= ? AND path < ?)", (below, prefix, upper)
+            )
+        else:
+            self.connection.execute("DELETE FROM unread WHERE path = ?", (below,))
+
+    def unread(self, limit: int = 1_000) -> list[tuple[bytes, str, str, int | None]]:
+        query = "SELECT path, code, reason, next_try_ms FROM unread ORDER BY path LIMIT ?"
+        return [tuple(row) for row in self.connection.execute(query, (limit,))]
+
+    # -- blocks -----------------------------------------------------------------------------------------------
+
+    def put_blocklist(self, content: bytes, blocks: bytes) -> None:
+        """Remember a content's packed blocklist."""
+        self.connection.execute("INSERT OR IGNORE INTO blocklists VALUES (?, ?)", (content, blocks))
+
+    def put_local_blocks(self, content: bytes, blocks: bytes) -> None:
+        """Some local file holds this content now: its blocks can be had from it."""
+        self.put_blocklist(content, blocks)
+        if len(blocks) <= PACKED_BYTES:
+            return
+        rows: list[tuple[bytes, bytes, int, int]] = []
+        at = 0
+        for block in unpack_blocks(blocks):
+            rows.append((block.hash, content, at, block.size))
+            at += block.size
+        self._many("INSERT OR IGNORE INTO local_blocks VALUES (?, ?, ?, ?)", rows)
+
+    def blocks_of(self, content: bytes) -> list[Block]:
+        """Return the blocklist of a content that is known here."""
+        packed = self.reader.blocklist(content)
+        return [] if packed is None else unpack_blocks(packed)
+
+    def record(self, at_ms: int, decisions: Iterable[tuple[NodeId, str, str]]) -> None:
+        """Remember decisions as (node id, path, rule)."""
+        self._many(
+            "INSERT INTO activity (at_ms, node_id, path, rule) VALUES (?, ?, ?, ?)",
+            ((at_ms, node_id, path, rule) for node_id, path, rule in decisions),
+        )
+
+    def _many(self, sql: str, rows: Iterable[tuple[object, ...]]) -> None:
+        self.connection.executemany(sql, rows)

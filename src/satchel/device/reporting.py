@@ -1,0 +1,110 @@
+"""Says how a link stands, in words for people. Reads the engine and the index; changes nothing."""
+
+from __future__ import annotations
+
+from satchel.core.ids import Nid
+from satchel.core.operations import Place
+from satchel.device.engine import Engine
+from satchel.device.engine.results import COMMITS
+from satchel.device.engine.state import ALLOWED_DELETION, HELD_DELETION, Job, Phase, Stage
+from satchel.device.links import Link
+from satchel.device.status import HELD_SHOWN_MAX, TRANSFERS_SHOWN_MAX, HeldItem, LinkStatus, State, Transfer
+
+SOON_S = 10.0
+"""A row that is tried again so soon counts as being worked on."""
+
+
+def held_items(engine: Engine) -> list[HeldItem]:
+    """Return everything that waits, with its reason and next try; at most HELD_SHOWN_MAX."""
+    state = engine.state
+    index = state.index
+    items = [
+        HeldItem(
+            index.reader.remote_path_of(nid).lstrip("/"),
+            code,
+            reason,
+            next_try or 0,
+            needs_consent=code == HELD_DELETION,
+        )
+        for nid, code, reason, next_try in index.held(HELD_SHOWN_MAX)
+        if code != ALLOWED_DELETION
+    ]
+    items += [
+        HeldItem(path.decode(errors="backslashreplace"), code, reason, next_try or 0)
+        for path, code, reason, next_try in index.unread(HELD_SHOWN_MAX)
+    ]
+    return items[:HELD_SHOWN_MAX]
+
+
+def describe(engine: Engine, link: Link, transfers: dict[Nid, int], degraded: str) -> LinkStatus:
+    """Return the link's status."""
+    state = engine.state
+    held = held_items(engine)
+    jobs = [job for job in _jobs(engine) if job.stage is not Stage.DONE]
+    up = [job for job in jobs if isinstance(job.op, COMMITS)]
+    down = [job for job in jobs if not isinstance(job.op, COMMITS)]
+    shown = [_transfer(engine, job, transfers) for job in jobs if job.size and job.stage is Stage.RUNNING]
+    word = _state(engine, held)
+    return LinkStatus(
+        link.local,
+        link.remote,
+        word,
+        link.link_id.hex(),
+        to_upload=len(up),
+        to_download=len(down),
+        bytes_up_todo=sum(job.size for job in up),
+        bytes_up_done=state.progress.bytes_up_done,
+        bytes_down_todo=sum(job.size for job in down),
+        bytes_down_done=state.progress.bytes_down_done,
+        held=len(held),
+        transfers=tuple(shown[:TRANSFERS_SHOWN_MAX]),
+        held_items=tuple(held),
+        message=_message(engine, word, held),
+        degraded=degraded,
+        last_sync_ms=state.progress.last_sync_ns // 1_000_000,
+    )
+
+
+def _jobs(engine: Engine) -> list[Job]:
+    state = engine.state
+    lanes = (state.ready_commits, state.ready_disk, state.ready_fetch, state.ready_uploads, state.uploading.values())
+    found = [job for lane in lanes for job in lane]
+    found += [job for jobs in state.running.values() for job in jobs]
+    return found
+
+
+def _transfer(engine: Engine, job: Job, transfers: dict[Nid, int]) -> Transfer:
+    path = engine.state.index.reader.remote_path_of(job.nids[0]).lstrip("/")
+    done = min(job.size, transfers.get(job.nids[0], 0))
+    return Transfer(path, "down" if isinstance(job.op, Place) else "up", done, job.size)
+
+
+def _state(engine: Engine, held: list[HeldItem]) -> State:
+    state = engine.state
+    if state.halted:
+        return "halted"
+    if state.is_paused:
+        return "paused"
+    if state.phase is not Phase.LIVE:
+        return "offline" if state.phase is Phase.OFFLINE or state.reach_tries else "syncing"
+    if engine.is_settled:
+        return "attention" if held else "in_sync"
+    soon_s = state.now.monotonic_s + SOON_S
+    is_waiting = engine.is_idle and not any(at_s <= soon_s for at_s in state.retry_at.values())
+    if is_waiting and not any(at_s <= soon_s for at_s, _ in state.later_hints):
+        return "attention" if held or state.waiting else "in_sync"
+    return "syncing"
+
+
+def _message(engine: Engine, word: State, held: list[HeldItem]) -> str:
+    match word:
+        case "halted":
+            return engine.state.halted
+        case "offline":
+            return "The server cannot be reached; edits wait here and are sent when it is back."
+        case "attention" if any(item.needs_consent for item in held):
+            return "Many deletions wait for a word: see 'satchel held list', then 'held allow' or 'held undo'."
+        case "attention":
+            return f"{len(held)} items cannot be synced now; 'satchel held list' says why."
+        case _:
+            return ""

@@ -1,0 +1,341 @@
+"""Runs one link: steps the engine and lends it hands. Invariant: only the step thread touches index and engine.
+
+Facts gather in an inbox; a step takes all of them at once, and the tasks it returns go to the disk's worker threads or
+to the loop's network calls, each reporting one fact when done. Source: docs/design/040 (Engine).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar, assert_never
+
+import structlog
+
+from satchel.core.errors import Fault, RootMissing, Unavailable
+from satchel.core.ids import DeviceId, LinkId, NamespaceId, Nid, NodeId
+from satchel.device.applier import Applier
+from satchel.device.disk import LocalDisk
+from satchel.device.drive import drive
+from satchel.device.engine import Engine, Now, guard
+from satchel.device.engine.state import LinkIdentity, Phase
+from satchel.device.fetching import Fetcher
+from satchel.device.ignore import IgnoreRules
+from satchel.device.index.store import Index
+from satchel.device.links import Link
+from satchel.device.ports import ROOT_PATH, Clock, Hint, Remote, Volume, Watcher
+from satchel.device.reporting import describe, held_items
+from satchel.device.scanner import Scanner
+from satchel.device.sending import Sender
+from satchel.device.status import HeldItem, LinkStatus
+from satchel.device.tasks import (
+    ApplyTask,
+    CommitTask,
+    Fact,
+    FetchTask,
+    Hinted,
+    Pulled,
+    PullTask,
+    Reached,
+    ReachTask,
+    Scanned,
+    ScanTask,
+    SnapshotTaken,
+    SnapshotTask,
+    StreamEnded,
+    StreamFrameCame,
+    StreamTask,
+    Task,
+    UploadTask,
+)
+from satchel.device.transfer import Lanes
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+DISK_THREADS = 4
+SCAN_PARTS_WAITING_MAX = 8
+FRAME_TIMEOUT_S = 65.0
+"""The service pings every 25 s; a line silent for this long is lost."""
+
+
+class LinkRunner:
+    """One link. state_folder: where its index lives."""
+
+    def __init__(
+        self,
+        link: Link,
+        remote: Remote,
+        *,
+        device: DeviceId,
+        state_folder: Path,
+        clock: Clock,
+        lanes: Lanes,
+        watcher: Watcher,
+    ) -> None:
+        self.link = link
+        self._remote = remote
+        self._clock = clock
+        self._watcher = watcher
+        self._steps = ThreadPoolExecutor(1, thread_name_prefix="satchel-engine")
+        self._disk_threads = ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="satchel-disk")
+        self._inbox: deque[Fact] = deque()
+        self._news = asyncio.Event()
+        self._parts = threading.BoundedSemaphore(SCAN_PARTS_WAITING_MAX)
+        self._transfers: dict[Nid, int] = {}
+        self._is_stopping = False
+        state_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._index = Index(str(state_folder / "index.db"))
+        self._reader = self._index.open_reader()
+        self._fs = LocalDisk(link.local.encode())
+        self._applier = Applier(self._fs, clock)
+        self._scanner = Scanner(self._fs, self._reader, clock, IgnoreRules(), self._known_volume())
+        self._sender = Sender(self._fs, remote, lanes, self._progress)
+        self._fetcher = Fetcher(self._fs, remote, lanes, self._progress)
+        identity = LinkIdentity(
+            LinkId(link.link_id),
+            device,
+            link.device_name,
+            NamespaceId(bytes.fromhex(link.ns)),
+            NodeId(bytes.fromhex(link.unit)),
+        )
+        self._engine = Engine(self._index, identity, clock)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._hands: set[asyncio.Task[None]] = set()
+
+    def _known_volume(self) -> Volume | None:
+        marker, filesystem = self._index.get("volume_marker"), self._index.get("volume_filesystem")
+        if isinstance(marker, bytes) and isinstance(filesystem, bytes):
+            return Volume(marker, filesystem)
+        return None
+
+    # -- running ------------------------------------------------------------------------------------
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Sync until `stop`. Raises: a Fault when it cannot go on at all (the link's root is missing)."""
+        self._loop = asyncio.get_running_loop()
+        try:
+            await self._in_disk_thread(self._begin)
+            self._engine.state.is_degraded = not await self._watcher.start()
+            async with asyncio.TaskGroup() as group:
+                watching = group.create_task(self._watch(), name="link-watch")
+                stepping = group.create_task(self._step_on(group), name="link-steps")
+                await stop.wait()
+                self._is_stopping = True
+                watching.cancel()
+                stepping.cancel()
+                for task in self._hands:
+                    task.cancel()
+        finally:
+            await self._watcher.stop()
+            await self._remote.close_stream()
+            await asyncio.to_thread(self._close)
+
+    def _begin(self) -> None:
+        """The root must be there and be its volume; what a crash left in staging is sorted out first."""
+        volume = drive(self._fs.check_root())
+        known = self._known_volume()
+        if known is None:
+            with self._index.durable():
+                self._index.put("volume_marker", volume.marker)
+                self._index.put("volume_filesystem", volume.filesystem)
+        elif known != volume:
+            raise RootMissing("The linked folder is another volume now.", path=self.link.local, reason="volume_changed")
+        paths = drive(self._applier.recover(self._is_known_content))
+        if paths:
+            log.info("link.recovered", count=len(paths))
+
+    def _is_known_content(self, content: bytes) -> bool:
+        return bool(self._index.reader.is_synced_content(content))
+
+    def _close(self) -> None:
+        self._disk_threads.shutdown(wait=True)
+        self._steps.shutdown(wait=True)
+        self._reader.close()
+        self._index.close()
+
+    async def _watch(self) -> None:
+        while True:
+            hints = await self._watcher.next_hints(30.0)
+            if hints:
+                self._put(Hinted(tuple(hints)))
+
+    async def _step_on(self, group: asyncio.TaskGroup) -> None:
+        wake_s = 0.0
+        while True:
+            wait_s = wake_s - self._clock.monotonic_s()
+            if wait_s > 0 and not self._inbox:
+                try:
+                    async with asyncio.timeout(wait_s):
+                        await self._news.wait()
+                except TimeoutError:
+                    pass
+            self._news.clear()
+            facts = [self._inbox.popleft() for _ in range(len(self._inbox))]
+            tasks, wake_s = await self._in_step_thread(lambda facts=facts: self._step(facts))  # type: ignore[misc]
+            for fact in facts:
+                if isinstance(fact, Scanned):
+                    self._parts.release()
+            for task in tasks:
+                hand = group.create_task(self._do(task))
+                self._hands.add(hand)
+                hand.add_done_callback(self._hands.discard)
+
+    def _step(self, facts: list[Fact]) -> tuple[list[Task], float]:
+        tasks = self._engine.step(facts, Now(self._clock.monotonic_s(), self._clock.now_ns()))
+        return tasks, self._engine.next_wake_s()
+
+    def _put(self, fact: Fact) -> None:
+        self._inbox.append(fact)
+        self._news.set()
+
+    def _report_part(self, fact: Scanned) -> None:
+        """Called in the scanner's thread; waits when the engine is far behind."""
+        while not self._parts.acquire(timeout=0.5):
+            if self._is_stopping:
+                raise Unavailable("The link is being stopped.", where="scan")
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._put, fact)
+
+    # -- hands --------------------------------------------------------------------------------------
+
+    async def _do(self, task: Task) -> None:
+        match task:
+            case ScanTask():
+                await self._in_disk_thread(lambda: self._scan(task))
+            case ApplyTask():
+                self._put(await self._in_disk_thread(lambda: drive(self._applier.apply(task))))
+            case CommitTask():
+                self._put(await self._sender.commit(task))
+            case UploadTask():
+                self._put(await self._sender.upload(task))
+                self._transfers.pop(task.nid, None)
+            case FetchTask():
+                self._put(await self._fetcher.fetch(task))
+                for item in task.items:
+                    self._transfers.pop(item.nid, None)
+            case ReachTask(after_s=after_s):
+                await self._clock.sleep_s(after_s)
+                self._put(await self._asked(self._reach))
+            case SnapshotTask():
+                self._put(
+                    await self._asked(lambda: self._snapshot(task), lambda fault: SnapshotTaken(task, None, fault))
+                )
+            case PullTask():
+                self._put(await self._asked(lambda: self._pull(task), lambda fault: Pulled(None, {}, fault)))
+            case StreamTask():
+                await self._stream(task)
+            case _:
+                assert_never(task)
+
+    async def _asked(
+        self, call: Callable[[], Awaitable[Fact]], failed: Callable[[Fault], Fact] = lambda fault: Reached(None, fault)
+    ) -> Fact:
+        try:
+            return await call()
+        except Fault as fault:
+            return failed(fault)
+
+    async def _reach(self) -> Fact:
+        return Reached(await self._remote.namespaces())
+
+    async def _snapshot(self, task: SnapshotTask) -> Fact:
+        return SnapshotTaken(task, await self._remote.snapshot(task.request))
+
+    async def _pull(self, task: PullTask) -> Fact:
+        changes, contents = await self._remote.changes(task.request)
+        return Pulled(changes, contents)
+
+    async def _stream(self, task: StreamTask) -> None:
+        """Report frames until the line is lost."""
+        try:
+            await self._remote.open_stream(task.hello)
+            while True:
+                came = await self._remote.next_frame(FRAME_TIMEOUT_S)
+                if came is None:
+                    raise Unavailable("The stream was silent for too long.", where="stream", reason="silent")
+                self._put(StreamFrameCame(*came))
+        except Fault as fault:
+            await self._remote.close_stream()
+            self._put(StreamEnded(fault))
+
+    def _scan(self, task: ScanTask) -> None:
+        try:
+            drive(self._scanner.scan(task, self._report_part))
+        except Fault as fault:
+            if not self._is_stopping:
+                self._report_part(Scanned(task, (), True, 0, fault=fault))
+
+    def _progress(self, nid: Nid, size_bytes: int) -> None:
+        self._transfers[nid] = self._transfers.get(nid, 0) + size_bytes
+
+    async def _in_disk_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._disk_threads, work)
+
+    async def _in_step_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._steps, work)
+
+    # -- for the control socket ---------------------------------------------------------------------
+
+    def status(self) -> LinkStatus:
+        """Return how the link stands. Waits for the step under way."""
+        return self._steps.submit(self._describe).result()
+
+    def _describe(self) -> LinkStatus:
+        return describe(self._engine, self.link, dict(self._transfers), self._watcher.status_line)
+
+    def held(self) -> list[HeldItem]:
+        """Return what waits and why."""
+        return self._steps.submit(lambda: held_items(self._engine)).result()
+
+    def allow_held(self) -> int:
+        """Let held deletions go on. Result: how many rows."""
+        return self._commanded(lambda: guard.allow_held(self._engine.state))
+
+    def undo_held(self) -> int:
+        """Bring back what held deletions deleted. Result: how many rows."""
+        return self._commanded(lambda: guard.undo_held(self._engine.state))
+
+    def _commanded(self, work: Callable[[], T]) -> T:
+        result = self._steps.submit(work).result()
+        self._news.set()
+        self._put(Hinted(()))
+        return result
+
+    def hint_all(self) -> None:
+        """Look at the whole folder and ask the server at once."""
+
+        def look() -> None:
+            state = self._engine.state
+            if state.phase is Phase.LIVE:
+                state.wants_pull = True
+
+        self._steps.submit(look).result()
+        self._put(Hinted((Hint(ROOT_PATH, None, True),)))
+
+    def pause(self) -> None:
+        """Start nothing new; what is in flight ends."""
+        self._engine.state.is_paused = True
+        self._put(Hinted(()))
+
+    def resume(self) -> None:
+        """Go on."""
+        self._engine.state.is_paused = False
+        self._engine.state.halted = ""
+        self.hint_all()
+
+    async def wait_in_sync(self, timeout_s: float) -> LinkStatus:
+        """Look at everything, then return when in sync, or as it stands at the timeout."""
+        self.hint_all()
+        end_s = self._clock.monotonic_s() + timeout_s
+        while True:
+            await self._clock.sleep_s(0.05)
+            status = await self._in_step_thread(self._describe)
+            if not self._inbox and (status.state in ("in_sync", "halted", "paused", "attention")):
+                return status
+            if self._clock.monotonic_s() >= end_s:
+                return status

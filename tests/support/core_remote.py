@@ -31,7 +31,9 @@ from satchel.server.accounts.service import register_account
 from satchel.server.blocks.service import BlockService
 from satchel.server.db.schema import migrate
 from satchel.server.db.sqlite import InlineSqliteDatabase
+from satchel.server.feed.service import changes, manifests, snapshot
 from satchel.server.metadata.commit import commit
+from satchel.server.metadata.namespaces import namespaces
 from tests.support.stores import InlineWorkers, MemoryBlocks
 
 
@@ -120,24 +122,16 @@ class CoreRemote:
         return opened_all(reply.blocks, [memoryview(body) async for body in bodies])
 
     async def changes(self, request: ChangesRequest) -> tuple[Changes, dict[BlockHash, bytes]]:
-        from satchel.server.feed.service import changes
-
         page, bodies = await changes(self._service.db, self._service.blocks, self._principal, request)
         return page, opened_all(page.inline, [memoryview(body) for body in bodies])
 
     async def snapshot(self, request: SnapshotRequest) -> SnapshotPage:
-        from satchel.server.feed.service import snapshot
-
         return await snapshot(self._service.db, self._principal, request)
 
     async def manifests(self, ns: NamespaceId, ids: Sequence[ContentHash]) -> dict[ContentHash, bytes]:
-        from satchel.server.feed.service import manifests
-
         return dict((await manifests(self._service.db, self._principal, ManifestsRequest(ns, tuple(ids)))).manifests)
 
     async def namespaces(self) -> NamespacesReply:
-        from satchel.server.metadata.namespaces import namespaces
-
         return await namespaces(self._service.db, self._principal)
 
     async def open_stream(self, hello: Hello) -> None:

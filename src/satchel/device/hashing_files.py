@@ -1,0 +1,89 @@
+"""Reads a file once, cut and hashed. Invariant: what is returned was the whole file at one moment, or it is a fault.
+
+The open file's stat before and after the reading must be equal in everything, so nothing that changed meanwhile is ever
+sent. Memory is bounded by a few pieces, whatever the file's size. Source: docs/design/040, rules 4 and 5.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from satchel.core.cutting import StreamCutter
+from satchel.core.errors import FileChanging, LimitExceeded
+from satchel.core.hashing import EMPTY_CONTENT, Block, block_hash, content_hash, pack_blocks
+from satchel.core.ids import ContentHash
+from satchel.core.limits import BLOCKS_PER_FILE_MAX, MIB, SINGLE_BLOCK_BYTES_MAX
+from satchel.device.ports import Clock, DiskPath, FileSystem, OpenFile, Stat
+
+PIECE_BYTES = 8 * MIB
+"""How much of a long file is read at once."""
+
+CLOCK_GRAIN_NS = 10_000_000
+"""Two writes closer than this may carry the same time, so a file this young is hashed again by the next scan."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileRead:
+    """A file as it was read. stat: birth time included; its ctime_ns is 0 when the file was too young to be sure of.
+
+    blocks: packed blocklist, empty for an empty file. size: bytes that were hashed.
+    """
+
+    stat: Stat
+    content: ContentHash
+    blocks: bytes
+
+
+async def read_file(fs: FileSystem, path: DiskPath, clock: Clock) -> FileRead:
+    """Read, cut and hash a regular file. Raises: FileChanging, FileUnreadable, NotFound, LimitExceeded."""
+    file = await fs.open_file(path)
+    try:
+        begun_ns = clock.now_ns()
+        before = await file.stat()
+        if before.size == 0:
+            content, blocks = EMPTY_CONTENT, b""
+        elif before.size <= SINGLE_BLOCK_BYTES_MAX:
+            content, blocks = await _hash_short(file, path, before.size)
+        else:
+            content, blocks = await _hash_long(file, path, before.size)
+        after = await file.stat()
+    finally:
+        await file.close()
+    if after != before:
+        raise FileChanging("A file changed while it was being read.", path=path)
+    return FileRead(replace(after, ctime_ns=0) if _is_racy(after, begun_ns) else after, content, blocks)
+
+
+async def _hash_short(file: OpenFile, path: DiskPath, size: int) -> tuple[ContentHash, bytes]:
+    data = await file.read(0, size)
+    if len(data) != size:
+        raise FileChanging("A file became shorter while it was being read.", path=path)
+    block = Block(block_hash(data), size)
+    return content_hash((block.hash,)), pack_blocks((block,))
+
+
+async def _hash_long(file: OpenFile, path: DiskPath, size: int) -> tuple[ContentHash, bytes]:
+    cutter, blocks, at = StreamCutter(), list[Block](), 0
+    while at < size:
+        piece = await file.read(at, min(PIECE_BYTES, size - at))
+        if not piece:
+            raise FileChanging("A file became shorter while it was being read.", path=path)
+        at += len(piece)
+        blocks += [Block(block_hash(view), len(view)) for view in cutter.feed_blocks(piece, is_last=at >= size)]
+        if len(blocks) > BLOCKS_PER_FILE_MAX:
+            raise LimitExceeded(
+                "A file has too many blocks.",
+                limit="BLOCKS_PER_FILE_MAX",
+                maximum=BLOCKS_PER_FILE_MAX,
+                actual=len(blocks),
+            )
+    return content_hash(block.hash for block in blocks), pack_blocks(blocks)
+
+
+def _is_racy(stat: Stat, begun_ns: int) -> bool:
+    """Tell whether a write after ours could leave the times as they are.
+
+    A ctime cannot be set by hand, so a late one is late. An mtime can stand anywhere in the future; only one near the
+    present says that the file was just written.
+    """
+    return stat.ctime_ns >= begun_ns - CLOCK_GRAIN_NS or abs(stat.mtime_ns - begun_ns) <= CLOCK_GRAIN_NS

@@ -1,0 +1,64 @@
+"""Looks at the disk and says what differs from the index. Invariant: it decides nothing and changes nothing.
+
+`Scanner.scan` compares hinted folders with the known tree, reads what changed and reports facts in parts. It awaits
+nothing but the FileSystem port. Source: docs/design/040 (watching and scanning).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from satchel.core.errors import RootMissing
+from satchel.device.ignore import IgnoreRules
+from satchel.device.ports import ROOT_PATH, Clock, FileSystem, Volume
+from satchel.device.scanner.hints import Hints
+from satchel.device.scanner.known import KnownTree
+from satchel.device.scanner.parts import Parts
+from satchel.device.scanner.walk import Walk
+from satchel.device.tasks import Scanned, ScanTask
+
+__all__ = ["KnownTree", "Scanner"]
+
+
+class Scanner:
+    """Scans one linked folder. One scan at a time. volume: the root's identity as it was linked, when that is known."""
+
+    def __init__(
+        self,
+        fs: FileSystem,
+        known: KnownTree,
+        clock: Clock,
+        ignore: IgnoreRules | None = None,
+        volume: Volume | None = None,
+    ) -> None:
+        self._fs = fs
+        self._known = known
+        self._clock = clock
+        self._ignore = ignore or IgnoreRules()
+        self._volume = volume
+
+    async def scan(self, task: ScanTask, report: Callable[[Scanned], None]) -> None:
+        """Report what differs below the task's hints, in parts of at most about 500 facts, 32 MiB hashed or 250 ms.
+
+        The last part says so. When the root is not what it was, the last part carries RootMissing and no fact.
+        """
+        is_full = any(hint.folder == ROOT_PATH and hint.names is None and hint.is_deep for hint in task.hints)
+        parts = Parts(task, self._clock, report, is_full=is_full)
+        walk = Walk(self._fs, self._known, self._clock, self._ignore, Hints(task.hints), parts)
+        try:
+            if is_full:
+                await self._check_root()
+            await walk.run()
+            if is_full or walk.has_missing:
+                await self._check_root()
+            await walk.report_gone()
+        except RootMissing as fault:
+            parts.end(fault)
+            return
+        parts.end()
+
+    async def _check_root(self) -> None:
+        found = await self._fs.check_root()
+        self._volume = self._volume or found
+        if found != self._volume:
+            raise RootMissing("The linked folder is another volume now.", path=ROOT_PATH, reason="volume_changed")

@@ -1,0 +1,33 @@
+"""What the scanner has to know of the index. Invariant: reads only, and only rows whose local side is present."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from satchel.core.ids import Nid
+from satchel.device.index.rows import LocalRow
+from satchel.device.ports import DiskPath
+
+
+class KnownTree(Protocol):
+    """The local tree as it was last recorded. `index.reader.IndexReader` is one. Calls are cheap and synchronous."""
+
+    def children(self, nid: Nid) -> list[LocalRow]:
+        """Return the rows in a folder, in any order."""
+        ...
+
+    def find(self, parent: Nid, name: bytes) -> LocalRow | None:
+        """Return the row of exactly this name in a folder."""
+        ...
+
+    def by_identity(self, inode: int, birth_ns: int) -> list[LocalRow]:
+        """Return the rows last seen as this file: several for hard links."""
+        ...
+
+    def local(self, nid: Nid) -> LocalRow | None:
+        """Return one row."""
+        ...
+
+    def path_of(self, nid: Nid) -> DiskPath | None:
+        """Return where a row was last seen."""
+        ...

@@ -1,0 +1,480 @@
+"""Walks hinted folders and compares them with the known tree. Invariant: unknown never means gone, and nothing is gone
+before the whole scan has failed to find it elsewhere.
+
+One look compares one folder. New names come first, since they may be known files that left another name free; names
+that something else has taken wait until the walk is over. Source: docs/design/040 (rules 3 to 6, scanning).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from satchel.core.entries import Kind
+from satchel.core.errors import Fault, FileChanging, NameInvalid, NotFound, RootMissing
+from satchel.core.ids import Nid
+from satchel.core.limits import DEPTH_MAX, MIB, PATH_BYTES_MAX
+from satchel.core.paths import validate_name
+from satchel.device.hashing_files import FileRead, read_file
+from satchel.device.ignore import IGNORE_FILE, IgnoreRules, Scope
+from satchel.device.index.rows import LocalRow
+from satchel.device.ports import ROOT_PATH, Clock, DiskPath, FileSystem, Listed, Stat, joined, split
+from satchel.device.scanner.hints import Hints, Names
+from satchel.device.scanner.known import KnownTree
+from satchel.device.scanner.parts import Parts
+from satchel.device.scanner.places import Parent, Places, Step, is_identity
+from satchel.device.tasks import NewParent, SeenChanged, SeenGone, SeenMoved, SeenNew, SeenUnknown
+
+UNREAD_MOVE_BYTES_MIN = 16 * MIB
+"""A moved file from this size on is not read again when size and mtime are the known ones; the next scan does."""
+
+
+@dataclass(slots=True)
+class _Look:
+    """One folder to compare. parent: what it is to its names; container: the folder it is in (of a new one only).
+
+    above: rules of the container, None when not known yet. inode: the folder's own.
+    """
+
+    parent: Parent
+    path: DiskPath
+    inode: int
+    container: Parent | None = None
+    names: Names = None
+    is_deep: bool = True
+    above: Scope | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Missing:
+    row: LocalRow
+    folder: DiskPath
+    folder_inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A known name that something else stands at."""
+
+    look: _Look
+    scope: Scope
+    item: Listed
+    row: LocalRow
+
+
+class Walk:
+    """One scan."""
+
+    def __init__(
+        self, fs: FileSystem, known: KnownTree, clock: Clock, ignore: IgnoreRules, hints: Hints, parts: Parts
+    ) -> None:
+        self._fs = fs
+        self._known = known
+        self._clock = clock
+        self._ignore = ignore
+        self._hints = hints
+        self._parts = parts
+        self._places = Places(fs, known)
+        self._device = 0
+        self._stack: list[_Look] = []
+        self._taken: list[_Taken] = []
+        self._missing: dict[Nid, _Missing] = {}
+        self._handled: set[DiskPath] = set()
+        self._doubtful_inodes: set[int] = set()
+
+    # -- the way -----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Look at all that is hinted and at what follows from it. Raises: RootMissing."""
+        root = await self._places.stat(ROOT_PATH)
+        if root is None:
+            raise RootMissing("The linked folder is not there.", path=ROOT_PATH, reason="unreadable")
+        self._device = root.device
+        await self._hints.lift(self._places)
+        while True:
+            if self._stack:
+                await self._compare(self._stack.pop())
+            elif (folder := self._hints.next_folder()) is not None:
+                await self._start(folder)
+            elif self._taken:
+                await self._settle(self._taken.pop())
+            else:
+                return
+
+    async def _start(self, folder: DiskPath) -> None:
+        standing = await self._places.standing(folder)
+        if standing is None:
+            self._hints.drop(folder)
+            return
+        names, is_deep = self._hints.take(folder, frozenset(), is_deep=False)
+        self._stack.append(_Look(standing[0], folder, standing[1].inode, names=names, is_deep=is_deep))
+
+    async def _compare(self, look: _Look) -> None:
+        look.names, look.is_deep = self._hints.take(look.path, look.names, is_deep=look.is_deep)
+        if look.names is not None and IGNORE_FILE in look.names:
+            look.names, look.is_deep = None, True
+        seen = await (self._list_all(look) if look.names is None else self._list_named(look, look.names))
+        if seen is None:
+            return
+        listed, rows = seen
+        self._parts.saw(len(listed))
+        scope = await self._scope(look, listed, rows)
+        fresh, taken, touched, folders = self._sort_out(look, scope, listed, rows)
+        for item in fresh:
+            await self._fresh(look, scope, item)
+        for entry in taken:
+            await self._replaced(entry)
+        for item, row in touched:
+            await self._edited(joined(look.path, item.name), item.stat, row)
+        self._stack += [
+            _Look(row.nid, joined(look.path, row.name), row.stat.inode, above=scope) for row in reversed(folders)
+        ]
+        for row in rows.values():
+            if row.nid not in self._places.placed:
+                self._missing[row.nid] = _Missing(row, look.path, look.inode)
+
+    # -- what stands there -------------------------------------------------------------------------------------------
+
+    async def _list_all(self, look: _Look) -> tuple[list[Listed], dict[bytes, LocalRow]] | None:
+        try:
+            listed = await self._fs.list_folder(look.path)
+        except Fault as fault:
+            self._closed(look, FileChanging("A folder moved away.") if isinstance(fault, NotFound) else fault)
+            return None
+        if isinstance(look.parent, NewParent):
+            return listed, {}
+        return listed, {row.name: row for row in self._known.children(look.parent)}
+
+    async def _list_named(
+        self, look: _Look, names: frozenset[bytes]
+    ) -> tuple[list[Listed], dict[bytes, LocalRow]] | None:
+        assert not isinstance(look.parent, NewParent)
+        listed: list[Listed] = []
+        rows: dict[bytes, LocalRow] = {}
+        is_missing = False
+        for name in sorted(names):
+            row = self._known.find(look.parent, name)
+            try:
+                stat = await self._fs.stat(joined(look.path, name))
+            except Fault as fault:
+                if row is not None:
+                    self._unknown(row, fault.code, fault.message, retry=True)
+                continue
+            if row is not None:
+                rows[name] = row
+                is_missing = is_missing or stat is None
+            if stat is not None:
+                listed.append(Listed(name, stat))
+        if is_missing:
+            folder = await self._places.stat(look.path)
+            if folder is None or folder.inode != look.inode:
+                self._closed(look, FileChanging("A folder moved away."))
+                return None
+        return listed, rows
+
+    def _closed(self, look: _Look, fault: Fault) -> None:
+        """Report a folder that cannot be looked into; what is below it is unknown."""
+        if look.path == ROOT_PATH:
+            raise RootMissing("The linked folder cannot be read.", path=ROOT_PATH, reason=fault.code) from fault
+        if isinstance(look.parent, NewParent):
+            name = split(look.path)[1]
+            self._parts.add(SeenUnknown(None, look.container, name, fault.code, fault.message, True))
+            return
+        self._places.placed.add(look.parent)
+        self._parts.add(SeenUnknown(look.parent, None, split(look.path)[1], fault.code, fault.message, True))
+
+    async def _scope(self, look: _Look, listed: list[Listed], rows: dict[bytes, LocalRow]) -> Scope:
+        """Return the rules inside the folder; when they changed, everything below has to be looked at."""
+        if look.names is not None:
+            return await self._ignore.scope(self._fs, look.path)
+        stat = next((item.stat for item in listed if item.name == IGNORE_FILE), None)
+        row = rows.get(IGNORE_FILE)
+        if (row is None) != (stat is None) or (
+            row is not None and stat is not None and not is_unchanged(stat, row.stat)
+        ):
+            look.is_deep = True
+        above = look.above
+        if above is None and look.path:
+            above = await self._ignore.scope(self._fs, split(look.path)[0])
+        return await self._ignore.inside(self._fs, above, look.path, stat)
+
+    def _sort_out(
+        self, look: _Look, scope: Scope, listed: list[Listed], rows: dict[bytes, LocalRow]
+    ) -> tuple[list[Listed], list[_Taken], list[tuple[Listed, LocalRow]], list[LocalRow]]:
+        """Return what is new, taken by something else, touched, and the known folders to go into; drop it from `rows`.
+
+        What is left in `rows` is missing here. This loop runs over every name of a full scan.
+        """
+        fresh: list[Listed] = []
+        taken: list[_Taken] = []
+        touched: list[tuple[Listed, LocalRow]] = []
+        folders: list[LocalRow] = []
+        placed, path, device = self._places.placed, look.path, self._device
+        for item in listed:
+            stat = item.stat
+            row = rows.pop(item.name, None)
+            if stat.kind is None or (stat.device != device and stat.device):
+                self._not_ours(look, item, row)
+            elif scope.hides(path, item.name, is_folder=stat.kind is Kind.FOLDER):
+                if row is not None and row.nid not in placed:
+                    self._unknown(row, "ignored", "An ignore rule names it.", retry=False)
+            elif row is None or row.nid in placed:
+                fresh.append(item)
+            elif row.kind is stat.kind and is_unchanged(stat, row.stat):
+                if look.is_deep and stat.kind is Kind.FOLDER:
+                    folders.append(row)
+            elif row.kind is not stat.kind or row.stat.inode != stat.inode or stat.kind is Kind.FOLDER:
+                taken.append(_Taken(look, scope, item, row))
+            else:
+                touched.append((item, row))
+        return fresh, taken, touched, folders
+
+    # -- names that no row has ---------------------------------------------------------------------------------------
+
+    async def _fresh(self, look: _Look, scope: Scope, item: Listed) -> None:
+        path = joined(look.path, item.name)
+        if path in self._handled or not self._is_valid(look, item, path):
+            return
+        if item.stat.kind is Kind.FOLDER:
+            await self._fresh_folder(look, scope, item, path)
+        else:
+            await self._fresh_file(look, item, path)
+
+    def _is_valid(self, look: _Look, item: Listed, path: DiskPath) -> bool:
+        try:
+            validate_name(item.name.decode(errors="surrogateescape"))
+        except NameInvalid as fault:
+            self._unknown_at(look, item, fault.code, fault.message, retry=False)
+            return False
+        if len(path) >= PATH_BYTES_MAX or path.count(b"/") >= DEPTH_MAX:
+            self._unknown_at(look, item, "limit_exceeded", "The path is too long or too deep.", retry=False)
+            return False
+        return True
+
+    async def _fresh_folder(self, look: _Look, scope: Scope, item: Listed, path: DiskPath) -> None:
+        stat = await self._places.stat(path)
+        if stat is None or stat.kind is not Kind.FOLDER:
+            self._unknown_at(look, item, "file_changing", "It was replaced during the scan.", retry=True)
+            return
+        row = await self._places.moved_folder(stat)
+        if row is None:
+            order = self._parts.next_order()
+            self._parts.add(SeenNew(order, look.parent, item.name, stat, b"", b""))
+            self._places.folder_made(path, order)
+            self._stack.append(_Look(NewParent(order), path, stat.inode, look.parent, above=scope))
+            return
+        self._follow_folder(row, path)
+        self._parts.add(SeenMoved(row.nid, row.version, look.parent, item.name, stat, b"", b""))
+        self._stack.append(_Look(row.nid, path, stat.inode, is_deep=look.is_deep, above=scope))
+
+    def _follow_folder(self, row: LocalRow, path: DiskPath) -> None:
+        old = self._places.path_now(row)
+        if old is not None:
+            self._hints.follow(old, path)
+        self._place(row)
+        self._places.folder_moved(row.nid, path)
+
+    async def _fresh_file(self, look: _Look, item: Listed, path: DiskPath) -> None:
+        unread = await self._read_moved(path, item.stat)
+        moved = None if unread is None else await self._places.moved_file(unread.stat)
+        read = unread if moved is not None else await self._read(look, item, path)
+        if read is None:
+            return
+        moved = moved or await self._places.moved_file(read.stat)
+        if moved is None:
+            fact = SeenNew(self._parts.next_order(), look.parent, item.name, read.stat, read.content, read.blocks)
+            self._parts.add(fact)
+            return
+        row, steps = moved
+        self._place(row)
+        self._parts.add(_moved(row, look.parent, item.name, read))
+        await self._apply(steps)
+
+    async def _read_moved(self, path: DiskPath, listed: Stat) -> FileRead | None:
+        """Return a long file's known content when it only moved: the same file with the same size and mtime."""
+        if listed.kind is not Kind.FILE or listed.size < UNREAD_MOVE_BYTES_MIN:
+            return None
+        stat = await self._places.stat(path)
+        row = None if stat is None else self._places.row_of(stat)
+        if stat is None or row is None or not row.stat.same_file(stat):
+            return None
+        # A rename changes the ctime, so that alone cannot tell; 0 makes the next scan read it in its own time.
+        unsure = Stat(
+            stat.kind, stat.size, stat.mtime_ns, 0, stat.inode, stat.birth_ns, stat.is_executable, stat.device
+        )
+        return FileRead(unsure, row.content, b"")  # type: ignore[arg-type]  # a file row's content is its content hash
+
+    async def _apply(self, steps: list[Step]) -> None:
+        """Report known files that took each other's names."""
+        for step in steps:
+            self._handled.add(step.path)
+            self._place(step.row)
+            parent, name = step.before.parent, step.before.name
+            try:
+                read = await self._read_content(step.path, step.row.kind)
+            except Fault as fault:
+                self._unknown(step.row, fault.code, fault.message, retry=True)
+                continue
+            self._parts.add(_moved(step.row, parent, name, read))
+
+    # -- names that a row has ----------------------------------------------------------------------------------------
+
+    async def _replaced(self, entry: _Taken) -> None:
+        """Decide at once what is clear; the rest waits until the walk has seen where the rows' own files are."""
+        item, row = entry.item, entry.row
+        path = joined(entry.look.path, item.name)
+        stat = await self._places.stat(path)
+        if path in self._handled:
+            return
+        if stat is None or stat.kind is not item.stat.kind:
+            self._unknown(row, "file_changing", "It was replaced during the scan.", retry=True)
+        elif row.kind is Kind.FOLDER and is_identity(stat, row.stat):
+            if entry.look.is_deep:
+                self._stack.append(_Look(row.nid, path, stat.inode, above=entry.scope))
+        elif row.kind is stat.kind and row.kind is not Kind.FOLDER and self._places.row_of(stat, but=row.nid) is None:
+            await self._edited(path, item.stat, row)
+        else:
+            self._taken.append(entry)
+
+    async def _settle(self, entry: _Taken) -> None:
+        """Decide about a name that something else has taken, when the walk is over."""
+        look, item, row = entry.look, entry.item, entry.row
+        path = joined(look.path, item.name)
+        if path in self._handled:
+            return
+        if row.nid in self._places.placed:
+            await self._fresh(look, entry.scope, item)
+        elif row.kind is not item.stat.kind:
+            await self._gone_here(row)
+            await self._fresh(look, entry.scope, item)
+        elif row.kind is Kind.FOLDER:
+            await self._settle_folder(entry, path)
+        elif steps := await self._places.cycle(row):
+            await self._apply(steps)
+        else:
+            await self._edited(path, item.stat, row)
+
+    async def _settle_folder(self, entry: _Taken, path: DiskPath) -> None:
+        look, row = entry.look, entry.row
+        stat = await self._places.stat(path)
+        if stat is None or stat.kind is not Kind.FOLDER:
+            self._unknown(row, "file_changing", "It was replaced during the scan.", retry=True)
+        elif await self._places.moved_folder(stat) is not None:
+            await self._gone_here(row)
+            await self._fresh(look, entry.scope, entry.item)
+        else:
+            self._parts.add(SeenChanged(row.nid, row.version, stat, b"", b""))
+            self._stack.append(_Look(row.nid, path, stat.inode, above=entry.scope))
+
+    async def _gone_here(self, row: LocalRow) -> None:
+        """Report a row as gone whose name another node stands at, before that one takes it."""
+        await self._fs.check_root()
+        self._place(row)
+        self._parts.add(SeenGone(row.nid, row.version))
+
+    async def _edited(self, path: DiskPath, listed: Stat, row: LocalRow) -> None:
+        self._handled.add(path)
+        self._parts.will_hash(listed.size)
+        try:
+            read = await self._read_content(path, row.kind)
+        except Fault as fault:
+            code = "file_changing" if isinstance(fault, NotFound) else fault.code
+            self._unknown(row, code, fault.message, retry=True)
+            return
+        self._place(row)
+        blocks = b"" if read.content == row.content else read.blocks
+        self._parts.add(SeenChanged(row.nid, row.version, read.stat, read.content, blocks))
+
+    # -- contents ----------------------------------------------------------------------------------------------------
+
+    async def _read(self, look: _Look, item: Listed, path: DiskPath) -> FileRead | None:
+        assert item.stat.kind is not None
+        self._parts.will_hash(item.stat.size)
+        try:
+            return await self._read_content(path, item.stat.kind)
+        except NotFound:
+            self._doubtful_inodes.add(item.stat.inode)
+            return None
+        except Fault as fault:
+            self._unknown_at(look, item, fault.code, fault.message, retry=fault.retryable)
+            return None
+
+    async def _read_content(self, path: DiskPath, kind: Kind) -> FileRead:
+        if kind is Kind.FILE:
+            return await read_file(self._fs, path, self._clock)
+        before = await self._fs.stat(path)
+        target = await self._fs.read_link(path)
+        after = await self._fs.stat(path)
+        if after is None or before != after:
+            raise FileChanging("A symlink changed while it was being read.", path=path)
+        try:
+            target.decode()
+        except UnicodeDecodeError as error:
+            raise NameInvalid("A symlink's target is not Unicode text.", path=path, reason="surrogate") from error
+        return FileRead(after, target, b"")  # type: ignore[arg-type]  # a symlink's content is its target
+
+    # -- reports -----------------------------------------------------------------------------------------------------
+
+    def _place(self, row: LocalRow) -> None:
+        self._places.placed.add(row.nid)
+        self._missing.pop(row.nid, None)
+
+    def _not_ours(self, look: _Look, item: Listed, row: LocalRow | None) -> None:
+        is_foreign = item.stat.device != self._device and item.stat.device
+        code, reason = ("foreign_mount", "Another volume is mounted there.") if is_foreign else _SPECIAL
+        if row is not None and row.nid not in self._places.placed:
+            self._unknown(row, code, reason, retry=False)
+        else:
+            self._unknown_at(look, item, code, reason, retry=False)
+
+    def _unknown(self, row: LocalRow, code: str, reason: str, *, retry: bool) -> None:
+        self._place(row)
+        self._parts.add(SeenUnknown(row.nid, None, row.name, code, reason, retry))
+
+    def _unknown_at(self, look: _Look, item: Listed, code: str, reason: str, *, retry: bool) -> None:
+        self._doubtful_inodes.add(item.stat.inode)
+        self._parts.add(SeenUnknown(None, look.parent, item.name, code, reason, retry))
+
+    @property
+    def has_missing(self) -> bool:
+        """True when something was not found where it was."""
+        return bool(self._missing)
+
+    async def report_gone(self) -> None:
+        """Report what was found nowhere. The caller has checked the root."""
+        missing = sorted(self._missing.values(), key=lambda one: one.row.nid)
+        contents = Counter(one.row.content for one in missing if one.row.kind is Kind.FILE and one.row.stat.size)
+        folders: dict[DiskPath, bool] = {}
+        for one in missing:
+            row = one.row
+            if one.folder not in folders:
+                folder = await self._places.stat(one.folder)
+                folders[one.folder] = folder is not None and folder.inode == one.folder_inode
+            if not folders[one.folder] or row.stat.inode in self._doubtful_inodes or await self._is_back(one):
+                self._unknown(row, "file_changing", "It moved during the scan.", retry=True)
+            elif not (contents[row.content] == 1 and row.kind is Kind.FILE and self._parts.adopt_new(row)):
+                self._parts.add(SeenGone(row.nid, row.version))
+
+    async def _is_back(self, one: _Missing) -> bool:
+        try:
+            return await self._fs.stat(joined(one.folder, one.row.name)) is not None
+        except Fault:
+            return True
+
+
+_SPECIAL = ("kind_unsupported", "It is neither a file, a folder nor a symlink.")
+
+
+def is_unchanged(one: Stat, other: Stat) -> bool:
+    """True when nothing was written: size, both times and inode are as they were."""
+    return (
+        one.ctime_ns == other.ctime_ns
+        and one.mtime_ns == other.mtime_ns
+        and one.size == other.size
+        and one.inode == other.inode
+    )
+
+
+def _moved(row: LocalRow, parent: Parent, name: bytes, read: FileRead) -> SeenMoved:
+    blocks = b"" if read.content == row.content else read.blocks
+    return SeenMoved(row.nid, row.version, parent, name, read.stat, read.content, blocks)

@@ -2,8 +2,9 @@
 
 Invariant: every path is resolved beneath the root's handle without following a symlink, and every rename either finds
 its target free or swaps it; nothing is ever replaced. The methods never suspend and may be called by several threads.
-Layout of the state folder: `marker`, `staging/`, `trash/` (entries `<unix ns>-<random>`, each with a side note `.from`
-that tells where it stood). Source: docs/design/040, rules 2, 3, 6 and 10.
+Layout of the state folder: `marker`, `staging/`, `trash/` (entries `<unix ns>-<random>`). A note `n-<name>` beside
+something set aside or trashed is a symlink whose text is the path where it stood: a name and its text reach the disk
+together, and in the order of the renames. Source: docs/design/040, rules 2, 3, 6 and 10.
 """
 
 from __future__ import annotations
@@ -12,16 +13,32 @@ import errno
 import os
 
 from satchel.core.entries import Kind
+from satchel.core.errors import Fault
 from satchel.device import disk_calls
 from satchel.device.disk_calls import fault_of, stat_at, translating
 from satchel.device.disk_files import LocalOpenFile, LocalStagedFile, require_room
-from satchel.device.disk_root import FOLDER, Handles, as_regular, list_handle, plain_name, stat_or_none
+from satchel.device.disk_root import (
+    FOLDER,
+    NOTE_PREFIX,
+    PLACE,
+    Handles,
+    as_regular,
+    drop_note,
+    list_handle,
+    plain_name,
+    read_note,
+    stat_or_none,
+    write_note,
+)
 from satchel.device.disk_trash import LocalTrash
-from satchel.device.ports import DiskPath, Listed, Stat
+from satchel.device.ports import DiskPath, Listed, Stat, split
 
 DOWNLOAD_PREFIX = "d-"
 
 _NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS)
+
+_At = tuple[int, bytes]
+"""A handle of a folder and a name in it."""
 
 
 class LocalDisk(LocalTrash):
@@ -74,8 +91,9 @@ class LocalDisk(LocalTrash):
                 os.close(folder)
 
     async def free_bytes(self) -> int:
+        handles = self._open()
         with translating(b"", is_reading=True):
-            volume = os.fstatvfs(self._open().root)
+            volume = os.fstatvfs(handles.root)
         return volume.f_bavail * volume.f_frsize
 
     # -- staging ------------------------------------------------------------------------------------------------------
@@ -90,9 +108,10 @@ class LocalDisk(LocalTrash):
         return self._staged(name, handle, handles, 0)
 
     async def stage_symlink(self, target: bytes) -> str:
+        handles = self._open()
         name = self._download_name()
         with translating(b"staging"):
-            os.symlink(target, name, dir_fd=self._open().staging)
+            os.symlink(target, name, dir_fd=handles.staging)
         return name
 
     async def open_staged(self, name: str) -> LocalStagedFile:
@@ -122,23 +141,35 @@ class LocalDisk(LocalTrash):
         return stat_or_none(handles.staging, plain_name(name), handles.device)
 
     async def rename_staged(self, name: str, new_name: str) -> None:
-        staging = self._open().staging
+        handles = self._open()
         with translating(os.fsencode(name)):
-            disk_calls.rename_to_free(staging, plain_name(name), staging, plain_name(new_name))
+            disk_calls.rename_to_free(handles.staging, plain_name(name), handles.staging, plain_name(new_name))
 
     async def discard_staged(self, name: str) -> None:
         assert name.startswith(DOWNLOAD_PREFIX), "only a download may be thrown away"
+        handles = self._open()
         try:
-            os.unlink(plain_name(name), dir_fd=self._open().staging)
+            os.unlink(plain_name(name), dir_fd=handles.staging)
         except FileNotFoundError:
             return
         except OSError as error:
             raise fault_of(error, b"staging") from error
 
-    async def list_staged(self) -> list[Listed]:
+    async def list_staged(self, name: str = "", below: bytes = b"") -> list[Listed]:
         handles = self._open()
-        with translating(b"staging", is_reading=True):
-            return list_handle(handles.staging, handles.device)
+        path = plain_name(name) + (b"/" + below if below else b"") if name else b""
+        with translating(path, is_reading=True):
+            folder = disk_calls.open_beneath(handles.staging, path, FOLDER, is_openat2_tried=self._is_openat2_used)
+            try:
+                found = list_handle(folder, handles.device)
+            finally:
+                os.close(folder)
+        return found if name else [one for one in found if not one.name.startswith(NOTE_PREFIX)]
+
+    async def origin_of_staged(self, name: str) -> DiskPath | None:
+        handles = self._open()
+        path = read_note(handles.staging, plain_name(name))
+        return None if path is None else DiskPath(path)
 
     # -- changing -----------------------------------------------------------------------------------------------------
 
@@ -146,9 +177,20 @@ class LocalDisk(LocalTrash):
         handles = self._open()
         return self._from_own(handles, handles.staging, plain_name(name), path)
 
-    async def restore_staged(self, name: str, path: DiskPath) -> Stat:
+    async def restore_staged(self, name: str, path: DiskPath, below: bytes = b"") -> Stat:
         handles = self._open()
-        return self._from_own(handles, handles.staging, plain_name(name), path)
+        staged = plain_name(name)
+        if not below:
+            found = self._from_own(handles, handles.staging, staged, path)
+            drop_note(handles.staging, staged)
+            return found
+        folder, last = split(DiskPath(staged + b"/" + below))
+        with translating(path):
+            opened = disk_calls.open_beneath(handles.staging, folder, PLACE, is_openat2_tried=self._is_openat2_used)
+        try:
+            return self._from_own(handles, opened, last, path)
+        finally:
+            os.close(opened)
 
     async def exchange_staged(self, name: str, path: DiskPath) -> Stat:
         assert not name.startswith(DOWNLOAD_PREFIX), "a crash now would take the user's file for a download"
@@ -158,35 +200,50 @@ class LocalDisk(LocalTrash):
             folder, target = self._parent(handles, path)
             try:
                 _keep_permissions(handles.staging, staged, folder, target)
-                self._swap(handles, staged, folder, target)
+                self._swap(handles, (handles.staging, staged), (folder, target), other_path=path)
                 return stat_at(handles.staging, staged, handles.device)
             finally:
                 os.close(folder)
 
-    def _swap(self, handles: Handles, staged: bytes, folder: int, target: bytes) -> None:
+    def _swap(self, handles: Handles, one: _At, other: _At, *, other_path: bytes) -> None:
+        """Exchange two names; `other` is the user's. Raises: OSError."""
         try:
-            disk_calls.rename(handles.staging, staged, folder, target, disk_calls.RENAME_EXCHANGE)
+            disk_calls.rename(*one, *other, disk_calls.RENAME_EXCHANGE)
         except OSError as error:
             if error.errno not in _NO_EXCHANGE:
                 raise
-            self._swap_aside(handles, staged, folder, target)
+            self._swap_aside(handles, one, other, other_path)
 
-    def _swap_aside(self, handles: Handles, staged: bytes, folder: int, target: bytes) -> None:
-        """Exchange where the volume has no such call: the old file aside, the new one in, each to a free name."""
-        aside = f"a-{self._run}{next(self._numbers):x}.".encode() + target[:200]
-        disk_calls.rename_to_free(folder, target, handles.staging, aside)
+    def _swap_aside(self, handles: Handles, one: _At, other: _At, other_path: bytes) -> None:
+        """Exchange where the volume has no such call: the old one aside, the new one in, each to a free name.
+
+        A crash in between leaves the old one aside with its note, so that the next start returns it.
+        """
+        aside = f"a-{self._run}{next(self._numbers):x}.".encode() + other[1][:200]
+        write_note(handles.staging, aside, other_path)
+        disk_calls.rename_to_free(*other, handles.staging, aside)
         try:
-            disk_calls.rename_to_free(handles.staging, staged, folder, target)
+            disk_calls.rename_to_free(*one, *other)
         except OSError:
-            # Taken again already: then the old file stays aside, where the next start finds and keeps it.
-            disk_calls.rename_to_free(handles.staging, aside, folder, target)
+            # Taken again already? Then it stays aside, where the next start finds and keeps it.
+            disk_calls.rename_to_free(handles.staging, aside, *other)
+            drop_note(handles.staging, aside)
             raise
-        disk_calls.rename_to_free(handles.staging, aside, handles.staging, staged)
+        disk_calls.rename_to_free(handles.staging, aside, *one)
+        drop_note(handles.staging, aside)
 
     async def set_aside(self, path: DiskPath, name: str) -> Stat:
         assert not name.startswith(DOWNLOAD_PREFIX), "what is set aside is the user's"
         handles = self._open()
-        return self._into_own(handles, handles.staging, plain_name(name), path)
+        staged = plain_name(name)
+        with translating(path):
+            write_note(handles.staging, staged, path)
+        try:
+            return self._into_own(handles, handles.staging, staged, path)
+        except Fault:
+            if stat_or_none(handles.staging, staged, handles.device) is None:
+                drop_note(handles.staging, staged)
+            raise
 
     async def move(self, source: DiskPath, target: DiskPath) -> Stat:
         handles = self._open()
@@ -209,26 +266,11 @@ class LocalDisk(LocalTrash):
             try:
                 other_folder, other_name = self._parent(handles, other)
                 try:
-                    self._exchange(handles, (folder, name), (other_folder, other_name))
+                    self._swap(handles, (folder, name), (other_folder, other_name), other_path=other)
                 finally:
                     os.close(other_folder)
             finally:
                 os.close(folder)
-
-    def _exchange(self, handles: Handles, one: tuple[int, bytes], other: tuple[int, bytes]) -> None:
-        try:
-            disk_calls.rename(*one, *other, disk_calls.RENAME_EXCHANGE)
-        except OSError as error:
-            if error.errno not in _NO_EXCHANGE:
-                raise
-            aside = f"a-{self._run}{next(self._numbers):x}.".encode() + one[1][:200]
-            disk_calls.rename_to_free(*one, handles.staging, aside)
-            try:
-                disk_calls.rename_to_free(*other, *one)
-            except OSError:
-                disk_calls.rename_to_free(handles.staging, aside, *one)
-                raise
-            disk_calls.rename_to_free(handles.staging, aside, *other)
 
     async def make_folder(self, path: DiskPath) -> Stat:
         handles = self._open()

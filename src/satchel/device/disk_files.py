@@ -137,6 +137,11 @@ class LocalStagedFile:
         os.close(handle)
         return finished
 
+    async def close(self) -> None:
+        handle, self._handle = self._handle, -1
+        if handle >= 0:
+            os.close(handle)
+
     async def discard(self) -> None:
         handle, self._handle = self._handle, -1
         if handle < 0:

@@ -21,6 +21,8 @@ from satchel.device.marker import read_marker, write_marker
 from satchel.device.ports import DiskPath, Listed, Stat, Volume, split
 
 STATE_NAME = b".satchel"
+NOTE_PREFIX = b"n-"
+NOTE_BYTES_MAX = 8192
 FREE_BYTES_MIN: Final = 64 * MIB
 """Below so much free space nothing is staged: a full disk harms more programs than this one."""
 
@@ -180,6 +182,48 @@ def _make_own_folder(parent: int, name: bytes) -> None:
     try:
         os.mkdir(name, 0o700, dir_fd=parent)
     except FileExistsError:
+        pass
+
+
+def write_note(folder: int, name: bytes, path: bytes) -> None:
+    """Note where something stood, durably before what follows. A second note replaces nothing. Raises: OSError."""
+    try:
+        os.symlink(path, NOTE_PREFIX + name, dir_fd=folder)
+    except PermissionError:
+        # A volume without symlinks, as FAT: then a file has to be fsynced.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        handle = os.open(NOTE_PREFIX + name, flags, 0o600, dir_fd=folder)
+        try:
+            os.write(handle, path)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def read_note(folder: int, name: bytes) -> bytes | None:
+    """Return the path that was noted, None when there is no note."""
+    try:
+        return os.readlink(NOTE_PREFIX + name, dir_fd=folder)
+    except FileNotFoundError:
+        return None
+    except OSError:
+        pass
+    try:
+        handle = os.open(NOTE_PREFIX + name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    except OSError:
+        # A lost note costs only the old place, never the bytes.
+        return None
+    try:
+        return os.read(handle, NOTE_BYTES_MAX) or None
+    finally:
+        os.close(handle)
+
+
+def drop_note(folder: int, name: bytes) -> None:
+    """Remove a note; one that stays behind is harmless."""
+    try:
+        os.unlink(NOTE_PREFIX + name, dir_fd=folder)
+    except OSError:
         pass
 
 

@@ -1,7 +1,7 @@
 """The local trash: what was taken away from the user's sight and can be brought back.
 
 Invariant: things come in and go out by rename only, and nothing leaves for good but by `purge_trash`. An entry is
-`<unix ns>-<random>`, with a side note `.from` that tells people where it stood. Source: docs/design/040, rule 2.
+`<unix ns>-<random>`, with a note `n-<entry>` that tells people where it stood. Source: docs/design/040, rule 2.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from satchel.device.disk_calls import fault_of, translating
 from satchel.device.disk_files import LocalOpenFile
 from satchel.device.disk_root import (
     FOLDER,
+    NOTE_PREFIX,
     PLACE,
     Handles,
     LinkedRoot,
@@ -23,8 +24,11 @@ from satchel.device.disk_root import (
     list_handle,
     plain_name,
     stat_or_none,
+    write_note,
 )
 from satchel.device.ports import DiskPath, Listed, Stat, split
+
+_NOTE = NOTE_PREFIX.decode()
 
 
 class LocalTrash(LinkedRoot):
@@ -36,29 +40,24 @@ class LocalTrash(LinkedRoot):
         name = _trash_name()
         handles = self._open()
         self._into_own(handles, handles.trash, name.encode(), path)
-        self._note_origin(name, path)
+        try:
+            write_note(handles.trash, name.encode(), path)
+        except OSError:
+            # The note is for people who look into the trash; what is there stays there without it.
+            pass
         return name
 
     async def trash_staged(self, name: str) -> str:
         handles = self._open()
-        trashed = _trash_name()
-        with translating(os.fsencode(name)):
-            disk_calls.rename_to_free(handles.staging, plain_name(name), handles.trash, trashed.encode())
-        return trashed
-
-    def _note_origin(self, name: str, path: DiskPath) -> None:
-        """Leave a note for people who look into the trash; nothing depends on it, so it may fail and is not synced."""
+        staged, trashed = plain_name(name), _trash_name().encode()
+        with translating(staged):
+            disk_calls.rename_to_free(handles.staging, staged, handles.trash, trashed)
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            handle = os.open(name + ".from", flags, 0o600, dir_fd=self._open().trash)
+            disk_calls.rename_to_free(handles.staging, NOTE_PREFIX + staged, handles.trash, NOTE_PREFIX + trashed)
         except OSError:
-            return
-        try:
-            os.write(handle, path)
-        except OSError:
+            # A swapped-out file has no note.
             pass
-        finally:
-            os.close(handle)
+        return trashed.decode()
 
     def _trashed(self, handles: Handles, name: str, below: bytes, flags: int) -> int:
         path = plain_name(name) + (b"/" + below if below else b"")
@@ -110,8 +109,9 @@ class LocalTrash(LinkedRoot):
             os.close(folder)
 
     async def sync_trash(self) -> None:
+        handles = self._open()
         with translating(b"trash"):
-            os.fsync(self._open().trash)
+            os.fsync(handles.trash)
 
     async def purge_trash(self, before_ns: int) -> int:
         handles = self._open()
@@ -123,7 +123,7 @@ class LocalTrash(LinkedRoot):
         for name in due:
             try:
                 _remove_tree(handles.trash, name.encode())
-                purged += not name.endswith(".from")
+                purged += not name.startswith(_NOTE)
             except OSError as error:
                 fault = fault_of(error, name.encode())
         if fault is not None:
@@ -136,7 +136,7 @@ def _trash_name() -> str:
 
 
 def _trashed_at(name: str) -> int | None:
-    head, dash, _ = name.partition("-")
+    head, dash, _ = name.removeprefix(_NOTE).partition("-")
     return int(head) if dash and head.isdigit() else None
 
 

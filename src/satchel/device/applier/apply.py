@@ -1,0 +1,135 @@
+"""Applies a batch of disk tasks, each on its own: one that fails does not stop the others.
+
+Invariant: a task reported as `Applied` is durable: its data was fsynced before its rename, and its folders after.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from satchel.core.errors import Fault, NameTaken, NotFound
+from satchel.core.ids import ContentHash
+from satchel.device.applier import recovery, unit
+from satchel.device.applier.hands import Hands, is_same_state
+from satchel.device.applier.moving import move_paths
+from satchel.device.applier.recovery import IsKnown
+from satchel.device.applier.replacing import place_file, place_symlink
+from satchel.device.ports import Clock, DiskPath, FileSystem, Stat, split
+from satchel.device.tasks import (
+    Applied,
+    ApplyResult,
+    ApplyTask,
+    Changed,
+    DiskResult,
+    DiskTask,
+    Failed,
+    MovePaths,
+    PlaceFile,
+    PlaceFolder,
+    PlaceSymlink,
+    SetBit,
+    TrashUnit,
+)
+
+
+class Applier:
+    """Changes one linked folder. Holds no state, so several threads may drive it, each with tasks of its own.
+
+    No two tasks under way at once may name the same path; the engine sees to that by its busy nodes.
+    """
+
+    def __init__(self, fs: FileSystem, clock: Clock) -> None:
+        self._fs = fs
+        self._clock = clock
+
+    def _hands(self) -> Hands:
+        return Hands(self._fs, self._clock)
+
+    async def apply(self, task: ApplyTask) -> ApplyResult:
+        """Do the batch's tasks in order. Raises nothing of the disk: faults are results.
+
+        A staged file that a task names is used up only when its result is `Applied`.
+        """
+        hands = self._hands()
+        results: list[DiskResult] = []
+        for one in task.tasks:
+            try:
+                results.append(await _apply_one(hands, one))
+            except Fault as fault:
+                results.append(Failed(fault))
+        try:
+            await hands.touched.sync(self._fs)
+        except Fault as fault:
+            # It may be on disk and it may not: nothing of it counts, and the next scan tells.
+            results = [Failed(fault) if isinstance(result, Applied) else result for result in results]
+        return ApplyResult(task, tuple(results))
+
+    async def recover(self, is_known: IsKnown) -> list[DiskPath]:
+        """Empty staging after a start, before any absence counts. Result: paths to look at.
+
+        is_known(content hash): True when these bytes are provably elsewhere (the service holds them). Raises: a fault
+        when something could not be decided; it is then still in staging and the link must not start.
+        """
+        return await recovery.empty_staging(self._hands(), is_known)
+
+    async def changed_since_trashed(self, name: str, stat: Stat) -> bool:
+        """For the looks after 2 s, 30 s and 10 min: was a swapped-out file written to? stat: as it was expected."""
+        return await recovery.changed_since_trashed(self._hands(), name, stat)
+
+    async def hash_trashed(self, name: str) -> ContentHash:
+        """For the last look: the content hash of a trashed file. Raises: NotFound, FileUnreadable."""
+        return await recovery.hash_trashed(self._hands(), name)
+
+    async def rescue(self, name: str, path: DiskPath) -> tuple[DiskPath, Stat]:
+        """Bring a trashed file back as a conflicted copy beside `path`. Durable. Result: where, and its stat there."""
+        return await recovery.rescue(self._hands(), name, path)
+
+    async def look_again(self, task: TrashUnit, trashed: str) -> tuple[DiskPath, ...]:
+        """Put back what a late writer added to a trashed folder. Durable. Result: the paths to look at."""
+        hands = self._hands()
+        put_back = await unit.look_again(hands, task, trashed)
+        await hands.touched.sync(self._fs)
+        return put_back
+
+
+async def _apply_one(hands: Hands, task: DiskTask) -> DiskResult:
+    match task:
+        case PlaceFile():
+            return await place_file(hands, task)
+        case PlaceFolder():
+            return await _place_folder(hands, task)
+        case PlaceSymlink():
+            return await place_symlink(hands, task)
+        case MovePaths():
+            return await move_paths(hands, task)
+        case TrashUnit():
+            return await unit.trash_unit(hands, task)
+        case SetBit():
+            return await _set_bit(hands, task)
+        case _:
+            assert_never(task)
+
+
+async def _place_folder(hands: Hands, task: PlaceFolder) -> DiskResult:
+    try:
+        stat = await hands.fs.make_folder(task.path)
+    except NameTaken:
+        return Changed((task.path,), "the name is taken")
+    except NotFound:
+        return Changed((split(task.path)[0],), "the folder is gone")
+    hands.touched.arrived(task.path)
+    return Applied((stat,))
+
+
+async def _set_bit(hands: Hands, task: SetBit) -> DiskResult:
+    seen = await hands.fs.stat(task.path)
+    if seen is None or not is_same_state(seen, task.expected):
+        return Changed((task.path,), "the file is not as it was planned on")
+    try:
+        stat = await hands.fs.set_executable(task.path, task.is_executable)
+    except NotFound:
+        return Changed((task.path,), "the file is gone")
+    if not stat.same_file(task.expected):
+        # Another file took the name in the gap. Its bytes are untouched, and the scan sees its bit.
+        return Changed((task.path,), "another file took the name")
+    return Applied((stat,))

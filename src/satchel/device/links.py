@@ -1,7 +1,7 @@
 """Which local folders are linked to which remote ones. Invariant: links never overlap, on either side.
 
-The list is one small JSON file in SATCHEL_HOME, replaced whole: read, changed and written under a file lock, written
-beside, synced, renamed, and the folder synced. The command line changes it and tells the daemon, which reads it again.
+The list is one small JSON file in SATCHEL_HOME, replaced whole and durably under a file lock. The command line
+changes it and tells the daemon, which reads it again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import msgspec
 
 from satchel.core.errors import AlreadyExists, NotLinked, SettingInvalid, VersionUnsupported
 from satchel.core.ids import LinkId
-from satchel.core.paths import join_path, split_path
+from satchel.core.paths import join_path, name_key, split_path
+from satchel.device.durable import read_json, write_json
 
 FORMAT = 1
 LINKS_MAX = 100
@@ -64,12 +65,8 @@ class LinkStore:
     def links(self) -> tuple[Link, ...]:
         """Return all links, by local path. Raises: SettingInvalid for a damaged file, VersionUnsupported."""
         try:
-            raw = self._file.read_bytes()
-        except FileNotFoundError:
-            return ()
-        try:
-            stored = msgspec.json.decode(raw, type=_StoredLinks)
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            stored = read_json(self._file, _StoredLinks) or _StoredLinks()
+        except msgspec.DecodeError as error:
             raise SettingInvalid(
                 "The list of linked folders is damaged.", setting=str(self._file), reason=str(error)
             ) from error
@@ -134,9 +131,7 @@ class LinkStore:
             _StoredLink(link.link_id.hex(), link.local, link.remote, link.ns, link.unit, link.device_name)
             for link in links
         )
-        write_durably(
-            self._file, msgspec.json.format(msgspec.json.encode(_StoredLinks(FORMAT, rows)), indent=2) + b"\n"
-        )
+        write_json(self._file, _StoredLinks(FORMAT, rows))
 
 
 def check_overlap(link: Link, others: tuple[Link, ...]) -> None:
@@ -146,7 +141,7 @@ def check_overlap(link: Link, others: tuple[Link, ...]) -> None:
             raise AlreadyExists(
                 f"{link.local} overlaps {other.local}, which is linked already.", what="link", name=other.local
             )
-        mine, theirs = split_path(link.remote), split_path(other.remote)
+        mine, theirs = _keys(link.remote), _keys(other.remote)
         shared = min(len(mine), len(theirs))
         if link.ns == other.ns and mine[:shared] == theirs[:shared]:
             raise AlreadyExists(
@@ -156,22 +151,10 @@ def check_overlap(link: Link, others: tuple[Link, ...]) -> None:
             )
 
 
+def _keys(remote: str) -> tuple[str, ...]:
+    return tuple(name_key(name) for name in split_path(remote))
+
+
 def is_within(path: str, folder: str) -> bool:
     """Tell whether a local path is the folder or lies below it; both absolute and real."""
     return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
-
-
-def write_durably(path: Path, data: bytes) -> None:
-    """Replace a file of at most a few KiB, readable by its owner alone; durable on return."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
-    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(handle, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -31,8 +31,8 @@ class Transfer(msgspec.Struct, frozen=True):
 class HeldItem(msgspec.Struct, frozen=True):
     """Something that waits and why. path: relative to the linked folder, "" for the link as a whole.
 
-    next_try_ms: Unix time of the next try, 0 when it waits for a new fact or for a person. needs_consent: it goes on only
-    after `held allow` (many deletions at once).
+    next_try_ms: Unix time of the next try, 0 when it waits for a new fact or for a person. needs_consent: it goes on
+    only after `held allow` (many deletions at once).
     """
 
     path: str

@@ -1,0 +1,180 @@
+"""Keeps one link running: starts its runner, and starts it again after a fault that may pass.
+
+Invariant: a fault of one link never touches another, and a link that does not run says why in its status. What waiting
+cannot cure (signed out, another schema) halts until a person resumes or reloads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+import structlog
+
+from satchel.core.errors import Fault, RootMissing, Unauthenticated
+from satchel.core.ids import short
+from satchel.device.links import Link
+from satchel.device.ports import Clock
+from satchel.device.status import HeldItem, LinkStatus, State
+
+log = structlog.get_logger(__name__)
+
+RETRY_S_MIN = 1.0
+RETRY_S_MAX = 60.0
+
+
+class Runner(Protocol):
+    """One link's engine and its hands."""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Sync until `stop`; leaves nothing half done. Raises a Fault when it cannot go on at all."""
+        ...
+
+    def status(self) -> LinkStatus: ...
+
+    def hint_all(self) -> None:
+        """Look at the whole folder and ask the server at once."""
+        ...
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+    def held(self) -> list[HeldItem]: ...
+
+    def allow_held(self) -> int:
+        """Let the held deletions go on; result: how many."""
+        ...
+
+    def undo_held(self) -> int:
+        """Take the held deletions back; result: how many."""
+        ...
+
+    async def wait_in_sync(self, timeout_s: float) -> LinkStatus:
+        """Return when in sync, or when the time is over, with the status then."""
+        ...
+
+
+OpenRunner = Callable[[Link], AbstractAsyncContextManager[Runner]]
+"""Makes a link's runner, with its connection; both are closed on leaving."""
+
+
+class LinkKeeper:
+    """One link of the daemon. `run` lasts until `stop`; everything else may be called at any time."""
+
+    def __init__(self, link: Link, open_runner: OpenRunner, clock: Clock) -> None:
+        self.link = link
+        self._open_runner = open_runner
+        self._clock = clock
+        self._stop = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._runner: Runner | None = None
+        self._trouble: tuple[State, str] = ("syncing", "")
+        self._is_paused = False
+        self.is_over = asyncio.Event()
+
+    def stop(self) -> None:
+        """Ask the link to end; `is_over` tells when it has."""
+        self._stop.set()
+        self._wake.set()
+
+    def status(self) -> LinkStatus:
+        """Return the runner's status, or why there is no runner."""
+        if self._runner is not None:
+            return self._runner.status()
+        state, message = self._trouble
+        return LinkStatus(self.link.local, self.link.remote, state, self.link.link_id.hex(), message=message)
+
+    def pause(self) -> None:
+        self._is_paused = True
+        if self._runner is not None:
+            self._runner.pause()
+
+    def resume(self) -> None:
+        self._is_paused = False
+        self._wake.set()
+        if self._runner is not None:
+            self._runner.resume()
+
+    def hint_all(self) -> None:
+        self._wake.set()
+        if self._runner is not None:
+            self._runner.hint_all()
+
+    def held(self) -> list[HeldItem]:
+        return self._runner.held() if self._runner is not None else []
+
+    def allow_held(self) -> int:
+        return self._runner.allow_held() if self._runner is not None else 0
+
+    def undo_held(self) -> int:
+        return self._runner.undo_held() if self._runner is not None else 0
+
+    async def wait_in_sync(self, timeout_s: float) -> LinkStatus:
+        """Return when in sync or halted, or when the time is over, with the status then."""
+        until = self._clock.monotonic_s() + timeout_s
+        while (left_s := until - self._clock.monotonic_s()) > 0:
+            if self._runner is not None:
+                return await self._runner.wait_in_sync(left_s)
+            if self._trouble[0] == "halted" or self._stop.is_set():
+                break
+            await self._clock.sleep_s(min(0.1, left_s))
+        return self.status()
+
+    async def run(self) -> None:
+        """Run the link until `stop`."""
+        wait_s = RETRY_S_MIN
+        try:
+            while not self._stop.is_set():
+                began_s = self._clock.monotonic_s()
+                may_pass = await self._run_once()
+                if self._clock.monotonic_s() - began_s > RETRY_S_MAX:
+                    wait_s = RETRY_S_MIN
+                await self._pause_before_retry(wait_s if may_pass else None)
+                wait_s = min(wait_s * 2, RETRY_S_MAX)
+        finally:
+            self.is_over.set()
+
+    async def _run_once(self) -> bool:
+        """Run until a fault or the end. Result: whether waiting may cure what ended it."""
+        name = short(self.link.link_id)
+        try:
+            async with self._open_runner(self.link) as runner:
+                if self._is_paused:
+                    runner.pause()
+                self._runner = runner
+                log.info("link.running", link=name)
+                await runner.run(self._stop)
+            return True
+        except Unauthenticated as fault:
+            self._trouble = ("halted", "This device is signed out. Sign in again with 'satchel login'; all files stay.")
+            log.warning("link.signed_out", link=name, code=fault.code)
+            return False
+        except Fault as fault:
+            may_pass = fault.retryable or isinstance(fault, RootMissing)
+            self._trouble = ("offline" if fault.retryable else "halted", f"{fault.message} {fault.hint}".strip())
+            log.warning("link.stopped", link=name, code=fault.code, may_pass=may_pass)
+            return may_pass
+        except Exception:
+            # The last line of defence of this link: quarantined with its trace, tried again, the others go on.
+            self._trouble = (
+                "halted",
+                "An internal error stopped this folder; the daemon's log has it. No file is lost.",
+            )
+            log.exception("link.failed", link=name)
+            return True
+        finally:
+            self._runner = None
+
+    async def _pause_before_retry(self, wait_s: float | None) -> None:
+        """Wait, at most `wait_s` (None: for a person), until told to go on."""
+        if self._stop.is_set():
+            return
+        self._wake.clear()
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._wake.wait()
+        except TimeoutError:
+            pass

@@ -12,7 +12,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from satchel.core.limits import JSON_BODY_BYTES_MAX
-from satchel.server.gateway import account, health
+from satchel.server.gateway import account, content, files, health, history, sync
 from satchel.server.gateway.device import PREFIX, DeviceApp
 from satchel.server.gateway.raw import Message, Receive, Scope, Send
 from satchel.server.gateway.rest import answer_fault
@@ -24,6 +24,7 @@ SAFE_HEADERS = [
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
+ROOMS = (account, files, content, history, sync, health)
 _VERSION = "1"
 
 
@@ -63,7 +64,7 @@ class Gateway:
 def rest_app(services: Services) -> Litestar:
     """Return the REST application."""
     return Litestar(
-        route_handlers=[*account.ROUTES, *health.ROUTES],
+        route_handlers=[handler for room in ROOMS for handler in room.ROUTES],
         exception_handlers={Exception: answer_fault},
         state=State({"services": services, "probe": health.Probe()}),
         request_max_body_size=JSON_BODY_BYTES_MAX,

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from satchel.core.access import Right
-from satchel.core.errors import LimitExceeded, NotFound, QuotaExceeded, TooManyRequests
+from satchel.core.errors import LimitExceeded, NotFound, TooManyRequests
 from satchel.core.limits import (
     BLOCKS_PUT_BODY_BYTES_MAX,
     COMMIT_BODY_BYTES_MAX,
     COMMITS_IN_FLIGHT_MAX,
-    INLINE_UP_BYTES_MAX,
     MIB,
 )
 from satchel.core.messages import (
@@ -27,21 +26,18 @@ from satchel.core.messages import (
     ManifestsRequest,
     PutRequest,
     SnapshotRequest,
-    Stored,
     decode_frame,
     encode_frame,
     encode_frame_head,
 )
 from satchel.server.accounts.access import authorize
 from satchel.server.accounts.principal import Principal
-from satchel.server.accounts.service import account_of
-from satchel.server.blocks.service import paired
 from satchel.server.feed.service import changes, manifests, snapshot
+from satchel.server.gateway.commits import check_room, commit_request
 from satchel.server.gateway.errors import as_fault, frame_body, headers_of
 from satchel.server.gateway.raw import Disconnected, Receive, Scope, Send, read_body, respond
 from satchel.server.gateway.services import Services
 from satchel.server.gateway.stream import serve_stream
-from satchel.server.metadata.commit import commit
 from satchel.server.metadata.namespaces import namespaces
 
 PREFIX = "/sync/v1/"
@@ -73,7 +69,9 @@ class DeviceApp:
         self._services = services
         self._committing: Counter[bytes] = Counter()
         self._routes = {PREFIX + name: route for name, route in _ROUTES.items()}
-        self._routes[PREFIX + "commit"] = Route(self._commit, "commit_body_bytes", COMMIT_BODY_BYTES_MAX + HEADER_ROOM)
+        self._routes[PREFIX + "commit"] = Route(
+            self._commit, "COMMIT_BODY_BYTES_MAX", COMMIT_BODY_BYTES_MAX + HEADER_ROOM
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or serve one stream."""
@@ -120,20 +118,7 @@ class DeviceApp:
 
 async def _commit(services: Services, principal: Principal, body: bytes) -> Pieces:
     request, bodies = _decoded(body, CommitRequest)
-    authorize(principal, request.ns, Right.WRITE)
-    for wire in request.inline:
-        if wire.size > INLINE_UP_BYTES_MAX:
-            raise LimitExceeded(
-                "A block inside a commit is too long; put it first.",
-                limit="inline_up_bytes",
-                maximum=INLINE_UP_BYTES_MAX,
-                actual=wire.size,
-            )
-    placed = await services.blocks.store(request.ns, paired(request.inline, bodies))
-    reply = await commit(services.db, services.clock, principal, request, placed)
-    if any(isinstance(outcome, Stored) and outcome.seq for outcome in reply.outcomes):
-        await services.bus.publish(request.ns, reply.head_seq)
-    return encode_frame(reply)
+    return encode_frame(await commit_request(services, principal, request, bodies))
 
 
 async def _put(services: Services, principal: Principal, body: bytes) -> Pieces:
@@ -177,15 +162,6 @@ async def _namespaces(services: Services, principal: Principal, body: bytes) -> 
     return encode_frame(await namespaces(services.db, principal))
 
 
-async def check_room(services: Services, principal: Principal, more_bytes: int) -> None:
-    """Return if the account may store `more_bytes` more. Raises: QuotaExceeded."""
-    account = await account_of(services.db, principal)
-    if account.quota_bytes is not None and account.used_bytes + more_bytes > account.quota_bytes:
-        raise QuotaExceeded(
-            "The account has no room left.", used_bytes=account.used_bytes, quota_bytes=account.quota_bytes
-        )
-
-
 def _decoded(body: bytes, into: type[T]) -> tuple[T, list[memoryview]]:
     return decode_frame(body, into)
 
@@ -201,7 +177,7 @@ async def _answer(send: Send, pieces: Pieces) -> None:
 
 
 _ROUTES = {
-    "blocks/put": Route(_put, "blocks_put_body_bytes", BLOCKS_PUT_BODY_BYTES_MAX + HEADER_ROOM),
+    "blocks/put": Route(_put, "BLOCKS_PUT_BODY_BYTES_MAX", BLOCKS_PUT_BODY_BYTES_MAX + HEADER_ROOM),
     "blocks/get": Route(_get),
     "changes": Route(_changes),
     "snapshot": Route(_snapshot),

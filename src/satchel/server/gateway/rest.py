@@ -16,7 +16,7 @@ from satchel.server.gateway.services import Services
 
 Asked = Request[object, object, State]
 
-_KINDS = {Kind.FILE: "file", Kind.FOLDER: "folder", Kind.SYMLINK: "symlink", Kind.MOUNT: "mount"}
+KINDS: dict[int, str] = {Kind.FILE: "file", Kind.FOLDER: "folder", Kind.SYMLINK: "symlink", Kind.MOUNT: "mount"}
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -60,7 +60,7 @@ def item_of(entry: Entry) -> Item:
         id=entry.node_id.hex(),
         parent_id=entry.parent_id.hex(),
         name=entry.name,
-        kind=_KINDS[kind],
+        kind=KINDS[kind],
         size=entry.size,
         mtime_ns=entry.mtime_ns,
         is_executable=entry.is_executable,
@@ -99,8 +99,15 @@ def _translated(error: HTTPException) -> Fault:
         return NotFound("There is no such route.")
     if error.status_code == 413:
         return LimitExceeded(
-            "The request's body is too long.", limit="json_body_bytes", maximum=JSON_BODY_BYTES_MAX, actual="more"
+            "The request's body is too long.", limit="JSON_BODY_BYTES_MAX", maximum=JSON_BODY_BYTES_MAX, actual="more"
         )
     if error.status_code >= 500:
         return Fault("Something went wrong inside the server.")
-    return MessageInvalid("The request is not what this route takes.", reason=error.detail)
+    return MessageInvalid("The request is not what this route takes.", reason=_reason(error))
+
+
+def _reason(error: HTTPException) -> str:
+    """Return what is wrong, by the names of the fields; the framework's text holds no values."""
+    extra = error.extra if isinstance(error.extra, list) else []
+    told = [f"{part.get('key', '')}: {part.get('message', '')}" for part in extra if isinstance(part, dict)]
+    return "; ".join(told) or error.detail

@@ -1,0 +1,197 @@
+"""REST: a file's bytes, down and up. Invariant: an upload is seen whole or not at all; what it replaces stays a version.
+
+Both ways are streamed: no more than a few blocks are in memory. Downloads never run in a browser as our own pages:
+attachment, `nosniff`, sandbox. Source: docs/design/050, 060 (5).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from litestar import Response, get, put
+from litestar.response import Stream
+
+from satchel.core.cutting import CDC1, StreamCutter
+from satchel.core.entries import Entry, Kind
+from satchel.core.errors import LimitExceeded, MessageInvalid, NotFound, PreconditionFailed
+from satchel.core.hashing import Block, content_hash, pack_blocks, unpack_blocks
+from satchel.core.ids import BlockHash, ContentHash, NamespaceId, NodeId
+from satchel.core.limits import BLOCKS_PER_COMMIT_MAX, MIB
+from satchel.core.messages import Content, CreateOp, EditOp
+from satchel.server.accounts.principal import Principal
+from satchel.server.gateway.commits import check_room, commit_op, new_op_id
+from satchel.server.gateway.files import new_node_id, place_of, resolve_or_none
+from satchel.server.gateway.history import node_of
+from satchel.server.gateway.rest import Asked, Item, item_of, principal_of, services_of
+from satchel.server.gateway.services import Services
+from satchel.server.metadata.tree import blocklist_of, entry_by_id, versions
+
+FED_BYTES = 8 * MIB
+READ_BYTES_MAX = 8 * MIB
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """What is downloaded: a name, a content and its length."""
+
+    name: str
+    content: ContentHash
+    size: int
+
+
+@get("/api/v1/content")
+async def download(
+    request: Asked,
+    path: str = "",
+    id: str = "",
+    rev: int = 0,  # the query's name
+) -> Response[bytes] | Stream:
+    """Give a file's bytes, whole or one range of them; `rev` names an earlier version."""
+    services, principal = services_of(request), await principal_of(request)
+    file = await _file(services, principal, await node_of(services, principal, path=path, node=id), rev)
+    tag = f'"{file.content.hex()}"'
+    headers = {
+        "etag": tag,
+        "accept-ranges": "bytes",
+        "content-disposition": f"attachment; filename*=UTF-8''{quote(file.name, safe='')}",
+        "cache-control": "private, no-cache",
+    }
+    if request.headers.get("if-none-match", "") == tag:
+        return Response(b"", status_code=304, headers=headers)
+    first, last, is_part = _range(request, file.size, tag)
+    if first > last and file.size:
+        return Response(b"", status_code=416, headers=headers | {"content-range": f"bytes */{file.size}"})
+    if is_part:
+        headers["content-range"] = f"bytes {first}-{last}/{file.size}"
+    blocks = unpack_blocks(await blocklist_of(services.db, principal.root_ns, file.content)) if file.size else []
+    pieces = _pieces(services, principal.root_ns, blocks, first, last + 1)
+    # The first piece is read before the answer begins, so that damage is an error and not a short file.
+    head = await anext(pieces, b"")
+
+    async def body() -> AsyncIterator[bytes]:
+        yield head
+        async for piece in pieces:
+            yield piece
+
+    headers["content-length"] = str(last + 1 - first)
+    return Stream(body(), status_code=206 if is_part else 200, headers=headers, media_type="application/octet-stream")
+
+
+@put("/api/v1/content", status_code=200, request_max_body_size=None)
+async def upload(request: Asked, path: str, mtime_ns: int = 0) -> Item:
+    """Store the request's body as the file at a path; with `If-Match: rev`, only if the file is still at that rev."""
+    services, principal = services_of(request), await principal_of(request)
+    parent, name = await place_of(services, principal, path)
+    current = await resolve_or_none(services, principal, path)
+    _check_match(request, current)
+    declared = request.headers.get("content-length", "")
+    await check_room(services, principal, int(declared) if declared.isdigit() else 0)
+    content = await _received(services, principal, request)
+    op_id = new_op_id(services)
+    if current is None:
+        node_id = new_node_id(services)
+        await commit_op(
+            services, principal, CreateOp(op_id, node_id, parent, name, Kind.FILE, content, mtime_ns=mtime_ns)
+        )
+    else:
+        node_id = current.node_id
+        bit = current.is_executable
+        await commit_op(services, principal, EditOp(op_id, node_id, current.content_rev, content, "", mtime_ns, bit))
+    return item_of(await entry_by_id(services.db, principal, principal.root_ns, node_id))
+
+
+async def _file(services: Services, principal: Principal, node_id: NodeId, rev: int) -> _File:
+    ns = principal.root_ns
+    if not rev:
+        entry = await entry_by_id(services.db, principal, ns, node_id)
+        if entry.kind != Kind.FILE:
+            raise MessageInvalid("Only a file has bytes to give.", reason="kind")
+        return _File(entry.name, ContentHash(entry.content), entry.size)
+    for version in await versions(services.db, principal, ns, node_id):
+        if version.rev == rev:
+            return _File(f"rev-{rev}", version.content_hash, version.size)
+    raise NotFound("There is no such version.", rev=rev)
+
+
+def _range(request: Asked, size: int, tag: str) -> tuple[int, int, bool]:
+    """Return the first and the last byte wanted, and whether that is a part. An empty part has first > last."""
+    match = _RANGE.fullmatch(request.headers.get("range", ""))
+    if match is None or request.headers.get("if-range", tag) != tag or match.groups() == ("", ""):
+        return 0, size - 1, False
+    first, last = match.groups()
+    if not first:
+        return max(0, size - int(last)), size - 1 if int(last) else -1, True
+    return int(first), min(int(last), size - 1) if last else size - 1, True
+
+
+async def _pieces(
+    services: Services, ns: NamespaceId, blocks: list[Block], start: int, end: int
+) -> AsyncIterator[bytes]:
+    """Yield the file's bytes from `start` to before `end`, a few blocks at a time. Raises: BlockDamaged."""
+    group: list[Block] = []
+    at = group_at = size = 0
+    for block in [*blocks, None]:
+        if group and (block is None or size + block.size > READ_BYTES_MAX):
+            parts = await services.blocks.read_bytes(ns, [wanted.hash for wanted in group])
+            for wanted, part in zip(group, parts, strict=True):
+                cut = bytes(part[max(0, start - group_at) : max(0, end - group_at)])
+                if cut:
+                    yield cut
+                group_at += wanted.size
+            group, size = [], 0
+        if block is not None:
+            if at + block.size > start and at < end:
+                group_at = at if not group else group_at
+                group.append(block)
+                size += block.size
+            at += block.size
+
+
+def _check_match(request: Asked, current: Entry | None) -> None:
+    if current is not None and current.kind != Kind.FILE:
+        raise MessageInvalid("There is a folder at this path.", reason="kind")
+    wanted = request.headers.get("if-match", "").strip('"')
+    actual = "" if current is None else str(current.content_rev)
+    if wanted and wanted != actual:
+        raise PreconditionFailed("The file is not at that rev.", expected=wanted, actual=actual)
+    if request.headers.get("if-none-match") == "*" and current is not None:
+        raise PreconditionFailed("There is a file at this path.", expected="", actual=actual)
+
+
+async def _received(services: Services, principal: Principal, request: Asked) -> Content:
+    """Cut, store and name what comes; return the content to commit."""
+    cutter = StreamCutter(CDC1)
+    listed: list[Block] = []
+    waiting: list[bytes] = []
+    waiting_bytes = 0
+    async for chunk in request.stream():
+        waiting.append(chunk)
+        waiting_bytes += len(chunk)
+        if waiting_bytes >= FED_BYTES:
+            listed += await _stored(services, principal, cutter.feed_blocks(b"".join(waiting)))
+            waiting, waiting_bytes = [], 0
+    listed += await _stored(services, principal, cutter.feed_blocks(b"".join(waiting), is_last=True))
+    if len(listed) > BLOCKS_PER_COMMIT_MAX:
+        raise LimitExceeded(
+            "The file has too many blocks for one commit.",
+            limit="BLOCKS_PER_COMMIT_MAX",
+            maximum=BLOCKS_PER_COMMIT_MAX,
+            actual=len(listed),
+        )
+    return Content(
+        content_hash(block.hash for block in listed), pack_blocks(listed), sum(block.size for block in listed), CDC1
+    )
+
+
+async def _stored(services: Services, principal: Principal, blocks: list[memoryview]) -> list[Block]:
+    if not blocks:
+        return []
+    wires = await services.blocks.put_bytes(principal.root_ns, blocks)
+    return [Block(BlockHash(wire.hash), wire.size) for wire in wires]
+
+
+ROUTES = (download, upload)

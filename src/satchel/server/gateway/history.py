@@ -1,0 +1,142 @@
+"""REST: versions and trash. Invariant: restoring makes a new state; no earlier one is lost by it."""
+
+from __future__ import annotations
+
+import msgspec
+from litestar import get, post
+
+from satchel.core.entries import Entry
+from satchel.core.errors import MessageInvalid
+from satchel.core.ids import NodeId
+from satchel.core.limits import LIST_PAGE_MAX
+from satchel.core.messages import Outcome
+from satchel.server.accounts.principal import Principal
+from satchel.server.gateway.commits import stored_or_fault
+from satchel.server.gateway.files import Limit, existing
+from satchel.server.gateway.rest import KINDS, Asked, Item, from_hex, item_of, principal_of, services_of
+from satchel.server.gateway.services import Services
+from satchel.server.metadata.restore import restore_unit, restore_version
+from satchel.server.metadata.tree import entry_by_id, trash, versions
+
+
+class Version(msgspec.Struct, frozen=True):
+    """One committed content of a file. rev names it; number counts from 1; device: who wrote it, as called now."""
+
+    rev: int
+    number: int
+    size: int
+    mtime_ns: int
+    content_hash: str
+    author: str
+    device: str
+    created_ms: int
+
+
+class Versions(msgspec.Struct, frozen=True):
+    """A file's versions, the newest first."""
+
+    id: str
+    versions: list[Version]
+
+
+class RestoreAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which version of which file: by path, or by id (also of a deleted one)."""
+
+    rev: int
+    path: str = ""
+    id: str = ""
+
+
+class Trashed(msgspec.Struct, frozen=True):
+    """A deleted file or folder. path: where it was; deleted_ms: 0 when unknown."""
+
+    id: str
+    path: str
+    name: str
+    kind: str
+    size: int
+    deleted_ms: int
+
+
+class TrashPage(msgspec.Struct, frozen=True):
+    """A page of the trash, the last deleted first. after: give it to get the next page; empty at the end."""
+
+    items: list[Trashed]
+    after: str
+
+
+class TrashRestoreAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to bring back, by id."""
+
+    id: str
+
+
+@get("/api/v1/versions")
+async def list_versions(request: Asked, path: str = "", id: str = "") -> Versions:  # the query's name
+    """List the versions of a file, by path, or by id (also of a deleted one)."""
+    services, principal = services_of(request), await principal_of(request)
+    node_id = await node_of(services, principal, path=path, node=id)
+    found = await versions(services.db, principal, principal.root_ns, node_id)
+    shown = [
+        Version(
+            rev=version.rev,
+            number=version.number,
+            size=version.size,
+            mtime_ns=version.mtime_ns,
+            content_hash=version.content_hash.hex(),
+            author=version.author,
+            device=version.device,
+            created_ms=version.created_ms,
+        )
+        for version in found
+    ]
+    return Versions(node_id.hex(), shown)
+
+
+@post("/api/v1/restore", status_code=200)
+async def restore(request: Asked, data: RestoreAsked) -> Item:
+    """Give a file the content of an earlier version, as its newest one."""
+    services, principal = services_of(request), await principal_of(request)
+    node_id = await node_of(services, principal, path=data.path, node=data.id)
+    ns = principal.root_ns
+    outcome = await restore_version(services.db, services.clock, principal, ns, node_id, data.rev)
+    return item_of(await _told(services, principal, node_id, outcome))
+
+
+@get("/api/v1/trash")
+async def list_trash(request: Asked, after: str = "", limit: Limit = LIST_PAGE_MAX) -> TrashPage:
+    """List what was deleted, the last first."""
+    services, principal = services_of(request), await principal_of(request)
+    found = await trash(services.db, principal, principal.root_ns, after, limit)
+    items = [
+        Trashed(item.node_id.hex(), item.path, item.name, KINDS[item.kind], item.size, item.deleted_ms)
+        for item in found
+    ]
+    return TrashPage(items, found[-1].token if len(found) == limit else "")
+
+
+@post("/api/v1/trash/restore", status_code=200)
+async def restore_trash(request: Asked, data: TrashRestoreAsked) -> Item:
+    """Bring a deleted file or folder back, with all that went with it."""
+    services, principal = services_of(request), await principal_of(request)
+    node_id = NodeId(from_hex(data.id, what="id"))
+    outcome = await restore_unit(services.db, services.clock, principal, principal.root_ns, node_id)
+    return item_of(await _told(services, principal, node_id, outcome))
+
+
+async def node_of(services: Services, principal: Principal, *, path: str, node: str) -> NodeId:
+    """Return the node that is named by path or by id, exactly one of them. Raises: MessageInvalid, NotFound."""
+    if bool(path) == bool(node):
+        raise MessageInvalid("Name the file by its path or by its id.", reason="path or id")
+    return NodeId(from_hex(node, what="id")) if node else (await existing(services, principal, path)).node_id
+
+
+async def _told(services: Services, principal: Principal, node_id: NodeId, outcome: Outcome) -> Entry:
+    """Tell who waits of what was restored, and return it as it stands now."""
+    stored = stored_or_fault(outcome)
+    if stored.seq:
+        await services.bus.publish(principal.root_ns, stored.seq)
+    return await entry_by_id(services.db, principal, principal.root_ns, node_id)
+
+
+ROUTES = (list_versions, restore, list_trash, restore_trash)

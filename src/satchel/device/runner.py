@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar, assert_never
+from typing import TypeVar
 
 import structlog
 
-from satchel.core.errors import Fault, RootMissing, Unavailable
+from satchel.core.errors import RootMissing, Unavailable
 from satchel.core.ids import DeviceId, LinkId, NamespaceId, Nid, NodeId
 from satchel.device.applier import Applier
 from satchel.device.disk import LocalDisk
@@ -24,6 +24,7 @@ from satchel.device.drive import drive
 from satchel.device.engine import Engine, Now, guard
 from satchel.device.engine.state import LinkIdentity, Phase
 from satchel.device.fetching import Fetcher
+from satchel.device.hands import Hands
 from satchel.device.ignore import IgnoreRules
 from satchel.device.index.store import Index
 from satchel.device.links import Link
@@ -33,34 +34,19 @@ from satchel.device.scanner import Scanner
 from satchel.device.sending import Sender
 from satchel.device.status import HeldItem, LinkStatus
 from satchel.device.tasks import (
-    ApplyTask,
-    CommitTask,
     Fact,
-    FetchTask,
+    Fetched,
     Hinted,
-    Pulled,
-    PullTask,
-    Reached,
-    ReachTask,
     Scanned,
-    ScanTask,
-    SnapshotTaken,
-    SnapshotTask,
-    StreamEnded,
-    StreamFrameCame,
-    StreamTask,
     Task,
-    UploadTask,
+    Uploaded,
 )
 from satchel.device.transfer import Lanes
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
-DISK_THREADS = 4
 SCAN_PARTS_WAITING_MAX = 8
-FRAME_TIMEOUT_S = 65.0
-"""The service pings every 25 s; a line silent for this long is lost."""
 
 
 class LinkRunner:
@@ -82,7 +68,6 @@ class LinkRunner:
         self._clock = clock
         self._watcher = watcher
         self._steps = ThreadPoolExecutor(1, thread_name_prefix="satchel-engine")
-        self._disk_threads = ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="satchel-disk")
         self._inbox: deque[Fact] = deque()
         self._news = asyncio.Event()
         self._parts = threading.BoundedSemaphore(SCAN_PARTS_WAITING_MAX)
@@ -93,9 +78,16 @@ class LinkRunner:
         self._reader = self._index.open_reader()
         self._fs = LocalDisk(link.local.encode())
         self._applier = Applier(self._fs, clock)
-        self._scanner = Scanner(self._fs, self._reader, clock, IgnoreRules(), self._known_volume())
-        self._sender = Sender(self._fs, remote, lanes, self._progress)
-        self._fetcher = Fetcher(self._fs, remote, lanes, self._progress)
+        self._hands_of = Hands(
+            remote=remote,
+            clock=clock,
+            lanes=lanes,
+            scanner=Scanner(self._fs, self._reader, clock, IgnoreRules(), self._known_volume()),
+            applier=self._applier,
+            sender=Sender(self._fs, remote, lanes, self._progress),
+            fetcher=Fetcher(self._fs, remote, lanes, self._progress),
+            report=self,
+        )
         identity = LinkIdentity(
             LinkId(link.link_id),
             device,
@@ -119,7 +111,7 @@ class LinkRunner:
         """Sync until `stop`. Raises: a Fault when it cannot go on at all (the link's root is missing)."""
         self._loop = asyncio.get_running_loop()
         try:
-            await self._in_disk_thread(self._begin)
+            await asyncio.to_thread(self._begin)
             self._engine.state.is_degraded = not await self._watcher.start()
             async with asyncio.TaskGroup() as group:
                 watching = group.create_task(self._watch(), name="link-watch")
@@ -153,7 +145,6 @@ class LinkRunner:
         return bool(self._index.reader.is_synced_content(content))
 
     def _close(self) -> None:
-        self._disk_threads.shutdown(wait=True)
         self._steps.shutdown(wait=True)
         self._reader.close()
         self._index.close()
@@ -162,7 +153,7 @@ class LinkRunner:
         while True:
             hints = await self._watcher.next_hints(30.0)
             if hints:
-                self._put(Hinted(tuple(hints)))
+                self.put(Hinted(tuple(hints)))
 
     async def _step_on(self, group: asyncio.TaskGroup) -> None:
         wake_s = 0.0
@@ -178,103 +169,51 @@ class LinkRunner:
             facts = [self._inbox.popleft() for _ in range(len(self._inbox))]
             tasks, wake_s = await self._in_step_thread(lambda facts=facts: self._step(facts))  # type: ignore[misc]
             for fact in facts:
-                if isinstance(fact, Scanned):
-                    self._parts.release()
+                self._forget(fact)
             for task in tasks:
-                hand = group.create_task(self._do(task))
+                hand = group.create_task(self._hands_of.do(task))
                 self._hands.add(hand)
                 hand.add_done_callback(self._hands.discard)
+
+    def _forget(self, fact: Fact) -> None:
+        """A fact is folded: make room for the next, and drop what was told of its progress."""
+        match fact:
+            case Scanned():
+                self._free_part()
+            case Uploaded(task=task):
+                self._transfers.pop(task.nid, None)
+            case Fetched(task=fetched):
+                for item in fetched.items:
+                    self._transfers.pop(item.nid, None)
+            case _:
+                pass
+
+    def _free_part(self) -> None:
+        try:
+            self._parts.release()
+        except ValueError:
+            # A scan that failed outright reported its end without taking a place.
+            log.debug("link.part_unplaced")
 
     def _step(self, facts: list[Fact]) -> tuple[list[Task], float]:
         tasks = self._engine.step(facts, Now(self._clock.monotonic_s(), self._clock.now_ns()))
         return tasks, self._engine.next_wake_s()
 
-    def _put(self, fact: Fact) -> None:
+    def put(self, fact: Fact) -> None:
+        """Take a fact for the next step."""
         self._inbox.append(fact)
         self._news.set()
 
-    def _report_part(self, fact: Scanned) -> None:
-        """Called in the scanner's thread; waits when the engine is far behind."""
+    def part(self, fact: Scanned) -> None:
+        """Called in the scanner's thread; waits there when the engine is far behind."""
         while not self._parts.acquire(timeout=0.5):
             if self._is_stopping:
                 raise Unavailable("The link is being stopped.", where="scan")
         assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._put, fact)
-
-    # -- hands --------------------------------------------------------------------------------------
-
-    async def _do(self, task: Task) -> None:
-        match task:
-            case ScanTask():
-                await self._in_disk_thread(lambda: self._scan(task))
-            case ApplyTask():
-                self._put(await self._in_disk_thread(lambda: drive(self._applier.apply(task))))
-            case CommitTask():
-                self._put(await self._sender.commit(task))
-            case UploadTask():
-                self._put(await self._sender.upload(task))
-                self._transfers.pop(task.nid, None)
-            case FetchTask():
-                self._put(await self._fetcher.fetch(task))
-                for item in task.items:
-                    self._transfers.pop(item.nid, None)
-            case ReachTask(after_s=after_s):
-                await self._clock.sleep_s(after_s)
-                self._put(await self._asked(self._reach))
-            case SnapshotTask():
-                self._put(
-                    await self._asked(lambda: self._snapshot(task), lambda fault: SnapshotTaken(task, None, fault))
-                )
-            case PullTask():
-                self._put(await self._asked(lambda: self._pull(task), lambda fault: Pulled(None, {}, fault)))
-            case StreamTask():
-                await self._stream(task)
-            case _:
-                assert_never(task)
-
-    async def _asked(
-        self, call: Callable[[], Awaitable[Fact]], failed: Callable[[Fault], Fact] = lambda fault: Reached(None, fault)
-    ) -> Fact:
-        try:
-            return await call()
-        except Fault as fault:
-            return failed(fault)
-
-    async def _reach(self) -> Fact:
-        return Reached(await self._remote.namespaces())
-
-    async def _snapshot(self, task: SnapshotTask) -> Fact:
-        return SnapshotTaken(task, await self._remote.snapshot(task.request))
-
-    async def _pull(self, task: PullTask) -> Fact:
-        changes, contents = await self._remote.changes(task.request)
-        return Pulled(changes, contents)
-
-    async def _stream(self, task: StreamTask) -> None:
-        """Report frames until the line is lost."""
-        try:
-            await self._remote.open_stream(task.hello)
-            while True:
-                came = await self._remote.next_frame(FRAME_TIMEOUT_S)
-                if came is None:
-                    raise Unavailable("The stream was silent for too long.", where="stream", reason="silent")
-                self._put(StreamFrameCame(*came))
-        except Fault as fault:
-            await self._remote.close_stream()
-            self._put(StreamEnded(fault))
-
-    def _scan(self, task: ScanTask) -> None:
-        try:
-            drive(self._scanner.scan(task, self._report_part))
-        except Fault as fault:
-            if not self._is_stopping:
-                self._report_part(Scanned(task, (), True, 0, fault=fault))
+        self._loop.call_soon_threadsafe(self.put, fact)
 
     def _progress(self, nid: Nid, size_bytes: int) -> None:
         self._transfers[nid] = self._transfers.get(nid, 0) + size_bytes
-
-    async def _in_disk_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._disk_threads, work)
 
     async def _in_step_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._steps, work)
@@ -303,7 +242,7 @@ class LinkRunner:
     def _commanded(self, work: Callable[[], T]) -> T:
         result = self._steps.submit(work).result()
         self._news.set()
-        self._put(Hinted(()))
+        self.put(Hinted(()))
         return result
 
     def hint_all(self) -> None:
@@ -315,12 +254,12 @@ class LinkRunner:
                 state.wants_pull = True
 
         self._steps.submit(look).result()
-        self._put(Hinted((Hint(ROOT_PATH, None, True),)))
+        self.put(Hinted((Hint(ROOT_PATH, None, True),)))
 
     def pause(self) -> None:
         """Start nothing new; what is in flight ends."""
         self._engine.state.is_paused = True
-        self._put(Hinted(()))
+        self.put(Hinted(()))
 
     def resume(self) -> None:
         """Go on."""

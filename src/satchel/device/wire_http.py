@@ -154,10 +154,11 @@ async def pieces_of(body: Sequence[bytes]) -> AsyncIterator[bytes]:
 
 def named_fault(code: str, message: str, hint: str, fields: Mapping[str, object]) -> Fault:
     """Return the fault that the server named. A code of a newer server is a plain Fault with that code and hint."""
+    data = {name: value for name, value in fields.items() if name not in ("self", "message")}
     known = _FAULTS.get(code)
     if known is not None:
-        return known(message, **dict(fields))
-    fault = Fault(message, **dict(fields))
+        return known(message, **data)
+    fault = Fault(message, **data)
     fault.code, fault.hint = code, hint
     return fault
 

@@ -53,9 +53,9 @@ class Session:
     device_id: bytes
     root_ns: bytes
 
-    def ask(self, method: str, path: str, body: object = None, **query: object) -> Answer:
+    def ask(self, method: str, route: str, /, body: object = None, **query: object) -> Answer:
         """Ask REST with the session's token; a body that is not bytes travels as JSON."""
-        return ask(self.url, method, path, body, token=self.token, query=query)
+        return ask(self.url, method, route, body, token=self.token, query=query)
 
 
 @dataclass(frozen=True, slots=True)

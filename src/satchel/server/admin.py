@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import msgspec
 import structlog
@@ -151,8 +151,9 @@ async def run_admin(settings: Settings, command: str, args: Args) -> object:
             await db.close()
 
 
-async def serve_admin(socket: str, admin: Admin) -> None:
-    """Answer on the socket until cancelled."""
+@contextlib.asynccontextmanager
+async def answering(socket: str, admin: Admin) -> AsyncIterator[None]:
+    """Answer on the socket while the block runs."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -170,9 +171,9 @@ async def serve_admin(socket: str, admin: Admin) -> None:
         server = await asyncio.start_unix_server(answer, path, limit=LINE_BYTES_MAX)
     os.chmod(socket, 0o600)
     try:
-        async with server:
-            await server.serve_forever()
+        yield
     finally:
+        server.close()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(socket)
 

@@ -26,7 +26,7 @@ from satchel.server.adapters.blocks_local import LocalBlocks
 from satchel.server.adapters.bus_memory import MemoryBus
 from satchel.server.adapters.machine import MachineClock, ThreadWorkers
 from satchel.server.adapters.state_memory import MemoryState
-from satchel.server.admin import Admin, serve_admin
+from satchel.server.admin import Admin, answering
 from satchel.server.blocks.service import BlockService
 from satchel.server.db.engine import open_database
 from satchel.server.db.schema import begin_run
@@ -122,17 +122,15 @@ async def _run(
     server.lifespan = server.config.lifespan_class(server.config)
     await server.startup([listener])
     admin = Admin(services.db, services.clock, services.identity.forget_all)
-    async with asyncio.TaskGroup() as group:
+    async with answering(settings.admin_socket, admin), asyncio.TaskGroup() as group:
         ticking = group.create_task(server.main_loop())
         watching = group.create_task(watch(server.server_state.connections, settings.deadlines))
-        administering = group.create_task(serve_admin(settings.admin_socket, admin))
         told = _told(settings, listener)
         _log.info("server.ready", url=told.url, run=services.facts.run)
         if ready is not None:
             ready(told)
         await stopping.wait()
         _log.info("server.stopping")
-        administering.cancel()
         services.waiters.stop()
         server.should_exit = True
         await ticking

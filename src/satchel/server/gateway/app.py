@@ -6,7 +6,7 @@ Source: docs/design/050.
 
 from __future__ import annotations
 
-from litestar import Litestar
+from litestar import Litestar, get
 from litestar.datastructures import State
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
@@ -15,7 +15,7 @@ from satchel.core.limits import JSON_BODY_BYTES_MAX
 from satchel.server.gateway import account, content, files, health, history, sync
 from satchel.server.gateway.device import PREFIX, DeviceApp
 from satchel.server.gateway.raw import Message, Receive, Scope, Send
-from satchel.server.gateway.rest import answer_fault
+from satchel.server.gateway.rest import Asked, answer_fault
 from satchel.server.gateway.services import Services
 
 SAFE_HEADERS = [
@@ -61,17 +61,24 @@ class Gateway:
         await self._rest(scope, receive, guarded)  # type: ignore[arg-type]  # litestar's own names for these shapes
 
 
+@get("/api/v1/openapi.json", include_in_schema=False)
+async def documentation(request: Asked) -> dict[str, object]:
+    """Give the description of REST, OpenAPI 3.1."""
+    return request.app.openapi_schema.to_schema()
+
+
 def rest_app(services: Services) -> Litestar:
     """Return the REST application."""
     return Litestar(
-        route_handlers=[handler for room in ROOMS for handler in room.ROUTES],
+        route_handlers=[documentation, *(handler for room in ROOMS for handler in room.ROUTES)],
         exception_handlers={Exception: answer_fault},
         state=State({"services": services, "probe": health.Probe()}),
         request_max_body_size=JSON_BODY_BYTES_MAX,
         openapi_config=OpenAPIConfig(
             title="Satchel",
             version=_VERSION,
-            path="/api/v1",
+            # The framework answers for all below this path, in HTML; ours is the route below.
+            path="/api/v1/schema",
             render_plugins=[JsonRenderPlugin(path="/openapi.json")],
         ),
         logging_config=None,

@@ -1,4 +1,4 @@
-"""REST: a file's bytes, down and up. Invariant: an upload is seen whole or not at all; what it replaces stays a version.
+"""REST: a file's bytes, down and up. Invariant: an upload is seen whole or not at all; what it replaced is kept.
 
 Both ways are streamed: no more than a few blocks are in memory. Downloads never run in a browser as our own pages:
 attachment, `nosniff`, sandbox. Source: docs/design/050, 060 (5).

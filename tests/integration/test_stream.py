@@ -209,6 +209,32 @@ def test_a_connected_device_is_shown_online(user: User) -> None:
     with_stream(phone, hello(phone), work)
 
 
+def closed_after(session: Session, act: Callable[[], object]) -> int:
+    """Return the code with which the stream ends once `act` was done."""
+
+    async def main() -> int:
+        stream = await open_stream(session, hello(session))
+        await welcomed(stream)
+        await asyncio.to_thread(act)
+        with pytest.raises(ConnectionClosed) as closed:
+            await stream.next()
+        assert closed.value.rcvd is not None
+        return closed.value.rcvd.code
+
+    return asyncio.run(main())
+
+
+def test_a_revoked_device_loses_its_stream(user: User) -> None:
+    phone, laptop = user.sign_in("phone"), user.sign_in("laptop")
+    path = f"/api/v1/devices/{phone.device_id.hex()}"
+    assert closed_after(phone, lambda: laptop.ask("DELETE", path)) == 4401
+
+
+def test_a_disabled_account_loses_its_streams(server: RunningServer, user: User) -> None:
+    phone = user.sign_in("phone")
+    assert closed_after(phone, lambda: server.admin("user.disable", name=user.name)) == 4401
+
+
 def test_no_token_opens_no_stream(server: RunningServer) -> None:
     nobody = Session(server.url, "nonsense", b"", b"", b"n" * 16)
 

@@ -121,7 +121,12 @@ async def _run(
     server.config.load()
     server.lifespan = server.config.lifespan_class(server.config)
     await server.startup([listener])
-    admin = Admin(services.db, services.clock, services.identity.forget_all)
+
+    def doubt_all() -> None:
+        services.identity.forget_all()
+        services.waiters.doubt()
+
+    admin = Admin(services.db, services.clock, doubt_all)
     async with answering(settings.admin_socket, admin), asyncio.TaskGroup() as group:
         ticking = group.create_task(server.main_loop())
         watching = group.create_task(watch(server.server_state.connections, settings.deadlines))

@@ -87,6 +87,7 @@ async def logout(request: Asked) -> None:
     services, principal = services_of(request), await principal_of(request)
     await sign_out(services.db, services.clock, principal)
     services.identity.forget(principal.device_id)
+    services.waiters.doubt(principal.account_id)
 
 
 @get("/api/v1/account")
@@ -135,11 +136,12 @@ async def rename(request: Asked, device_id: str, data: DeviceName) -> None:
 
 @delete("/api/v1/devices/{device_id:str}", status_code=204)
 async def revoke(request: Asked, device_id: str) -> None:
-    """Sign one of the account's devices out for ever; its streams end within a minute."""
+    """Sign one of the account's devices out for ever; its streams end."""
     services, principal = services_of(request), await principal_of(request)
     device = DeviceId(from_hex(device_id, what="device"))
     await revoke_device(services.db, services.clock, principal, device)
     services.identity.forget(device)
+    services.waiters.doubt(principal.account_id)
 
 
 ROUTES = (login, logout, account, devices, rename, revoke)

@@ -137,7 +137,8 @@ async def _push_forever(stream: _Stream, waiter: Waiter, presence: str) -> None:
         is_news = await waiter.wait(seen, timeout_s=PING_S)
         late = {ns for ns, seq in seen.items() if waiter.heads[ns] > seq}
         now = asyncio.get_running_loop().time()
-        if now - stream.checked_at >= RECHECK_S or not is_news:
+        if waiter.is_doubted or not is_news or now - stream.checked_at >= RECHECK_S:
+            waiter.is_doubted = False
             await services.identity.of_token(stream.token)
             stream.checked_at = now
         if not is_news:

@@ -7,7 +7,7 @@ Source: docs/design/050 (the bus carries only positions), 060 (7).
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -21,18 +21,25 @@ RETRY_AFTER_S = 30.0
 
 
 class Waiter:
-    """One stream or long-poll. heads: the newest position told of each of its namespaces, 0 for none yet."""
+    """One stream or long-poll. heads: the newest position told of each of its namespaces, 0 for none yet.
+
+    is_doubted: its token or rights may be gone; whoever waits checks them and puts the doubt away.
+    """
 
     def __init__(self, namespaces: Iterable[NamespaceId]) -> None:
         self.heads: dict[NamespaceId, int] = dict.fromkeys(namespaces, 0)
         self.is_stopped = False
+        self.is_doubted = False
         self._news = asyncio.Event()
 
     async def wait(self, seen: Mapping[NamespaceId, int], *, timeout_s: float) -> bool:
-        """Return True once a namespace is beyond `seen` or the service stops; False after `timeout_s`."""
+        """Return True once a namespace is beyond `seen`, the service stops, or a right may be gone.
+
+        False after `timeout_s`.
+        """
         try:
             async with asyncio.timeout(timeout_s):
-                while not self.is_stopped and not self._is_ahead(seen):
+                while not (self.is_stopped or self.is_doubted or self._is_ahead(seen)):
                     self._news.clear()
                     await self._news.wait()
         except TimeoutError:
@@ -52,7 +59,7 @@ class Waiters:
 
     def __init__(self, bus: Bus) -> None:
         self._of_ns: dict[NamespaceId, set[Waiter]] = defaultdict(set)
-        self._of_account: Counter[AccountId] = Counter()
+        self._of_account: dict[AccountId, set[Waiter]] = defaultdict(set)
         self._count = 0
         self._end = bus.subscribe(self._told)
         self._is_stopped = False
@@ -63,11 +70,11 @@ class Waiters:
     @contextmanager
     def joined(self, account: AccountId, namespaces: Iterable[NamespaceId]) -> Iterator[Waiter]:
         """Yield a waiter for these namespaces. Raises: TooManyRequests past 200 for the account or 100,000 in all."""
-        if self._of_account[account] >= STREAMS_PER_ACCOUNT_MAX or len(self) >= WAITERS_MAX:
+        if len(self._of_account.get(account, ())) >= STREAMS_PER_ACCOUNT_MAX or len(self) >= WAITERS_MAX:
             raise TooManyRequests("Too many connections wait for changes.", retry_after_s=RETRY_AFTER_S)
         waiter = Waiter(namespaces)
         waiter.is_stopped = self._is_stopped
-        self._of_account[account] += 1
+        self._of_account[account].add(waiter)
         self._count += 1
         for ns in waiter.heads:
             self._of_ns[ns].add(waiter)
@@ -75,13 +82,20 @@ class Waiters:
             yield waiter
         finally:
             self._count -= 1
-            self._of_account[account] -= 1
+            self._of_account[account].discard(waiter)
             if not self._of_account[account]:
                 del self._of_account[account]
             for ns in waiter.heads:
                 self._of_ns[ns].discard(waiter)
                 if not self._of_ns[ns]:
                     del self._of_ns[ns]
+
+    def doubt(self, account: AccountId | None = None) -> None:
+        """Have all of the account (or all there are) check again what they may do; called where a right is taken."""
+        for one in [account] if account is not None else list(self._of_account):
+            for waiter in self._of_account.get(one, ()):
+                waiter.is_doubted = True
+                waiter.wake()
 
     def stop(self) -> None:
         """Wake all for good; the service goes down."""

@@ -78,3 +78,17 @@ def test_an_account_past_its_limit_is_refused_until_one_leaves() -> None:
     assert len(waiters) == 0
     with waiters.joined(ANN, [NS]):
         assert len(waiters) == 1
+
+
+def test_a_doubt_wakes_those_of_the_account_alone() -> None:
+    async def main() -> None:
+        waiters = Waiters(MemoryBus())
+        with waiters.joined(ANN, [NS]) as ann, waiters.joined(AccountId(b"b" * 16), [NS]) as ben:
+            waiters.doubt(ANN)
+            assert (ann.is_doubted, ben.is_doubted) == (True, False)
+            assert await ann.wait({NS: 0}, timeout_s=60)
+            assert not await ben.wait({NS: 0}, timeout_s=0)
+            waiters.doubt()
+            assert ben.is_doubted
+
+    asyncio.run(main())

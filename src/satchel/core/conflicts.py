@@ -46,6 +46,21 @@ def is_conflicted_copy(name: str) -> bool:
     return _COPY.search(name) is not None
 
 
+def original_name(name: str) -> str:
+    """Return the name that a conflicted copy was made from; any other name as it is.
+
+    A copy that conflicts again is named after this, so that copies are counted and never nested. Pure.
+    """
+    while _COPY.search(name):
+        closing = name.rindex(")")
+        opening = _opening_bracket(name, closing)
+        stem, extension = name[:opening].removesuffix(" "), name[closing + 1 :]
+        if not stem:
+            break
+        name = stem + extension
+    return name
+
+
 def clash_name(name: str, reason: ClashReason, number: int = 0, is_folder: bool = False) -> str:
     """Return `stem (case conflict).ext` and its like; number > 0 stands before the closing bracket. Pure."""
     counted = f" {number}" if number else ""
@@ -78,6 +93,16 @@ def _with_suffix(name: str, suffix: str, is_folder: bool) -> str:
     stem, extension = (name, "") if is_folder else _split_extension(name)
     room = NAME_BYTES_MAX - len(suffix.encode()) - len(extension.encode())
     return _shortened(stem, room) + suffix + extension
+
+
+def _opening_bracket(name: str, closing: int) -> int:
+    """Return where the bracket that closes there was opened; a device's name may hold brackets itself."""
+    depth = 0
+    for at in range(closing, -1, -1):
+        depth += (name[at] == ")") - (name[at] == "(")
+        if depth == 0:
+            return at
+    return 0
 
 
 def _split_extension(name: str) -> tuple[str, str]:

@@ -236,6 +236,7 @@ class LocalDisk(LocalTrash):
         assert not name.startswith(DOWNLOAD_PREFIX), "what is set aside is the user's"
         handles = self._open()
         staged = plain_name(name)
+        self._require_path(path)
         with translating(path):
             write_note(handles.staging, staged, path)
         try:

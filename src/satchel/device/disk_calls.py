@@ -70,9 +70,9 @@ def open_beneath(folder: int, path: bytes, flags: int, *, is_openat2_tried: bool
 
     Result: a handle that the caller closes. Raises: OSError; ELOOP for a symlink on the way or at its end.
     """
-    flags |= os.O_CLOEXEC | os.O_NOFOLLOW
     if is_openat2_tried:
-        how = _OPEN_HOW.pack(flags, 0, _RESOLVE)
+        # Without O_NOFOLLOW: with it a symlink at the end would be called "not a directory", which means an absence.
+        how = _OPEN_HOW.pack(flags | os.O_CLOEXEC, 0, _RESOLVE)
         for _ in range(8):
             handle: int = _libc.syscall(_SYS_OPENAT2, folder, path or b".", how, len(how))
             if handle >= 0:
@@ -84,7 +84,7 @@ def open_beneath(folder: int, path: bytes, flags: int, *, is_openat2_tried: bool
         # EPERM is how some sandboxes answer a call they do not know; a true one comes again below.
         if number not in (errno.ENOSYS, errno.EPERM, errno.EAGAIN):
             raise OSError(number, os.strerror(number), path)
-    return _walk_beneath(folder, path, flags)
+    return _walk_beneath(folder, path, flags | os.O_CLOEXEC | os.O_NOFOLLOW)
 
 
 def _walk_beneath(folder: int, path: bytes, flags: int) -> int:

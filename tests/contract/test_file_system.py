@@ -1,0 +1,509 @@
+"""The contract of the `FileSystem` port, over the real disk (ext4 or whatever is under it, tmpfs, without openat2) and
+the fake one. Each test is a claim that the scanner, the transfer or the applier rests on."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from satchel.core.entries import Kind
+from satchel.core.errors import Fault, FileUnreadable, NameInvalid, NameTaken, NotFound
+from satchel.device.drive import drive
+from satchel.device.ports import ROOT_PATH, DiskPath, Stat
+from tests.support.disk_worlds import WORLD_NAMES, World, make_world
+
+MTIME_NS = 1_600_000_000_123_456_789
+HOSTILE_PATHS = [
+    b"../x",
+    b"a/../../x",
+    b"/etc/passwd",
+    b"a//b",
+    b"a/./b",
+    b".",
+    b"..",
+    b"a\0b",
+    b".satchel/marker",
+    b"a/",
+]
+
+
+@pytest.fixture(params=WORLD_NAMES)
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    made: list[str] = []
+
+    def folder(where: str) -> bytes:
+        if where == "disk":
+            return str(tmp_path).encode()
+        made.append(tempfile.mkdtemp(prefix="satchel-", dir="/dev/shm"))
+        return made[-1].encode()
+
+    yield make_world(request.param, folder)
+    for one in made:
+        shutil.rmtree(one)
+
+
+def path(text: str | bytes) -> DiskPath:
+    return DiskPath(text.encode() if isinstance(text, str) else text)
+
+
+def staged(world: World, data: bytes, *, is_executable: bool = False) -> tuple[str, Stat]:
+    file = drive(world.disk.stage())
+    drive(file.write(data))
+    return file.name, drive(file.finish(mtime_ns=MTIME_NS, is_executable=is_executable))
+
+
+def stat_of(world: World, at: str | bytes) -> Stat:
+    found = drive(world.disk.stat(path(at)))
+    assert found is not None
+    return found
+
+
+# -- looking ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_root_keeps_its_identity(world: World) -> None:
+    first = drive(world.disk.check_root())
+    assert drive(world.disk.check_root()) == first
+    assert first.marker
+
+
+def test_a_listing_is_sorted_and_hides_the_state_folder(world: World) -> None:
+    world.user.write_file(b"b", b"1")
+    world.user.make_folder(b"a")
+    world.user.make_symlink(b"c", b"b")
+    listed = drive(world.disk.list_folder(ROOT_PATH))
+    assert [(one.name, one.stat.kind) for one in listed] == [
+        (b"a", Kind.FOLDER),
+        (b"b", Kind.FILE),
+        (b"c", Kind.SYMLINK),
+    ]
+
+
+def test_a_listing_agrees_with_stat_but_for_the_birth_time(world: World) -> None:
+    world.user.write_file(b"a", b"12345")
+    world.user.set_executable(b"a", True)
+    (one,) = drive(world.disk.list_folder(ROOT_PATH))
+    stat = stat_of(world, "a")
+    assert one.stat.birth_ns == 0
+    assert stat.birth_ns > 0
+    assert (one.stat.size, one.stat.mtime_ns, one.stat.ctime_ns, one.stat.inode) == (
+        5,
+        stat.mtime_ns,
+        stat.ctime_ns,
+        stat.inode,
+    )
+    assert one.stat.is_executable and stat.is_executable
+    assert one.stat.same_file(stat)
+
+
+def test_listing_what_is_not_there_is_not_found(world: World) -> None:
+    world.user.write_file(b"file", b"")
+    for missing in ("gone", "gone/below", "file"):
+        with pytest.raises(NotFound):
+            drive(world.disk.list_folder(path(missing)))
+
+
+def test_stat_of_what_is_not_there_is_none(world: World) -> None:
+    world.user.write_file(b"file", b"")
+    assert [drive(world.disk.stat(path(one))) for one in ("gone", "gone/below", "file/below")] == [None, None, None]
+
+
+def test_a_symlink_on_the_way_is_out_of_reach_and_never_absent(world: World) -> None:
+    world.user.make_folder(b"real")
+    world.user.write_file(b"real/file", b"1")
+    world.user.make_symlink(b"link", b"real")
+    with pytest.raises(FileUnreadable):
+        drive(world.disk.stat(path("link/file")))
+    with pytest.raises(FileUnreadable):
+        drive(world.disk.list_folder(path("link")))
+    with pytest.raises(FileUnreadable):
+        drive(world.disk.open_file(path("link/file")))
+    assert stat_of(world, "link").kind == Kind.SYMLINK
+    assert drive(world.disk.read_link(path("link"))) == b"real"
+
+
+def test_only_a_regular_file_is_opened(world: World) -> None:
+    world.user.make_folder(b"folder")
+    world.user.make_symlink(b"link", b"folder")
+    for other in ("folder", "link"):
+        with pytest.raises(FileUnreadable):
+            drive(world.disk.open_file(path(other)))
+    with pytest.raises(NotFound):
+        drive(world.disk.open_file(path("gone")))
+
+
+def test_an_open_file_reads_ranges_and_less_only_at_the_end(world: World) -> None:
+    world.user.write_file(b"file", b"0123456789")
+    file = drive(world.disk.open_file(path("file")))
+    assert drive(file.read(0, 4)) == b"0123"
+    assert drive(file.read(8, 100)) == b"89"
+    assert drive(file.read(10, 1)) == b""
+    assert drive(file.stat()) == stat_of(world, "file")
+    drive(file.close())
+
+
+@pytest.mark.parametrize("hostile", HOSTILE_PATHS)
+def test_a_path_that_leaves_the_root_or_names_the_state_folder_is_refused(world: World, hostile: bytes) -> None:
+    name, _ = staged(world, b"evil")
+    calls = [
+        world.disk.stat(path(hostile)),
+        world.disk.list_folder(path(hostile)),
+        world.disk.open_file(path(hostile)),
+        world.disk.place_staged(name, path(hostile)),
+        world.disk.make_folder(path(hostile)),
+        world.disk.trash(path(hostile)),
+        world.disk.set_aside(path(hostile), "m-1.x"),
+    ]
+    for call in calls:
+        with pytest.raises(NameInvalid):
+            drive(call)
+    assert drive(world.disk.stat_staged(name)) is not None
+
+
+def test_names_of_255_bytes_and_names_that_are_no_utf8_are_kept(world: World) -> None:
+    for raw in (b"n" * 255, b"\xff\xfe latin \xe9", "é" * 127 + "x"):
+        name, _ = staged(world, b"data")
+        at = path(raw)
+        assert drive(world.disk.place_staged(name, at)).size == 4
+        assert at in [one.name for one in drive(world.disk.list_folder(ROOT_PATH))]
+        assert world.user.tree()[at] == b"data"
+
+
+def test_a_longer_name_is_refused_and_what_was_staged_stays(world: World) -> None:
+    name, _ = staged(world, b"data")
+    with pytest.raises(NameInvalid):
+        drive(world.disk.place_staged(name, path(b"n" * 256)))
+    assert drive(world.disk.stat_staged(name)) is not None
+
+
+# -- staging ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_staged_file_can_be_read_back_and_gone_on_with(world: World) -> None:
+    file = drive(world.disk.stage())
+    drive(file.write(b"first "))
+    drive(file.close())
+    again = drive(world.disk.open_staged(file.name))
+    drive(again.write(memoryview(b"second")))
+    assert drive(again.read(0, 100)) == b"first second"
+    stat = drive(again.finish(mtime_ns=MTIME_NS, is_executable=True))
+    assert (stat.size, stat.mtime_ns, stat.is_executable) == (12, MTIME_NS, True)
+    assert drive(world.disk.stat_staged(file.name)) == stat
+
+
+def test_ranges_of_another_file_are_copied(world: World) -> None:
+    world.user.write_file(b"source", bytes(range(256)) * 64)
+    source = drive(world.disk.open_file(path("source")))
+    file = drive(world.disk.stage())
+    drive(file.write(b"head"))
+    drive(file.copy_from(source, 4096, 8192))
+    drive(file.copy_from(source, 10, 6))
+    expected = b"head" + (bytes(range(256)) * 64)[4096:12288] + bytes(range(10, 16))
+    assert drive(file.read(0, 1 << 20)) == expected
+    drive(source.close())
+    drive(file.discard())
+
+
+def test_a_copy_past_the_end_is_a_fault(world: World) -> None:
+    world.user.write_file(b"source", b"short")
+    source = drive(world.disk.open_file(path("source")))
+    file = drive(world.disk.stage())
+    with pytest.raises(Fault) as caught:
+        drive(file.copy_from(source, 0, 100))
+    assert caught.value.code == "file_changing"
+    drive(source.close())
+    drive(file.discard())
+
+
+def test_discarding_is_idempotent(world: World) -> None:
+    file = drive(world.disk.stage())
+    drive(file.discard())
+    drive(file.discard())
+    drive(world.disk.discard_staged(file.name))
+    assert drive(world.disk.list_staged()) == []
+
+
+def test_only_downloads_can_be_thrown_away(world: World) -> None:
+    name, _ = staged(world, b"data")
+    drive(world.disk.rename_staged(name, "x-1.data"))
+    with pytest.raises(AssertionError):
+        drive(world.disk.discard_staged("x-1.data"))
+    assert [one.name for one in drive(world.disk.list_staged())] == [b"x-1.data"]
+
+
+def test_a_download_cannot_be_exchanged_before_it_is_renamed(world: World) -> None:
+    world.user.write_file(b"file", b"old")
+    name, _ = staged(world, b"new")
+    with pytest.raises(AssertionError):
+        drive(world.disk.exchange_staged(name, path("file")))
+    assert world.user.tree() == {b"file": b"old"}
+
+
+def test_renaming_in_staging_replaces_nothing(world: World) -> None:
+    one, _ = staged(world, b"one")
+    other, _ = staged(world, b"other")
+    with pytest.raises(NameTaken):
+        drive(world.disk.rename_staged(one, other))
+    with pytest.raises(NotFound):
+        drive(world.disk.rename_staged("d-gone", "x-1.a"))
+    assert world.user.everything() == {b"one", b"other"}
+
+
+# -- changing ---------------------------------------------------------------------------------------------------------
+
+
+def test_placing_gives_the_file_its_mtime_and_bit(world: World) -> None:
+    name, finished = staged(world, b"data", is_executable=True)
+    placed = drive(world.disk.place_staged(name, path("file")))
+    assert placed == stat_of(world, "file")
+    assert placed.same_file(finished)
+    assert (placed.mtime_ns, placed.is_executable) == (MTIME_NS, True)
+    assert world.user.tree() == {b"file": b"data"}
+    assert drive(world.disk.stat_staged(name)) is None
+
+
+def test_placing_on_a_taken_name_changes_nothing(world: World) -> None:
+    world.user.write_file(b"file", b"mine")
+    world.user.make_folder(b"folder")
+    world.user.make_symlink(b"link", b"nowhere")
+    name, _ = staged(world, b"theirs")
+    for taken in ("file", "folder", "link"):
+        with pytest.raises(NameTaken):
+            drive(world.disk.place_staged(name, path(taken)))
+    assert world.user.tree() == {b"file": b"mine", b"folder": None, b"link": b"nowhere"}
+    assert drive(world.disk.stat_staged(name)) is not None
+
+
+def test_placing_into_a_folder_that_is_gone_is_not_found(world: World) -> None:
+    name, _ = staged(world, b"data")
+    with pytest.raises(NotFound):
+        drive(world.disk.place_staged(name, path("gone/file")))
+
+
+def test_placing_never_goes_through_a_symlink(world: World) -> None:
+    world.user.make_folder(b"target")
+    world.user.make_symlink(b"link", b"target")
+    name, _ = staged(world, b"data")
+    with pytest.raises(FileUnreadable):
+        drive(world.disk.place_staged(name, path("link/file")))
+    assert world.user.tree() == {b"link": b"target", b"target": None}
+
+
+def test_an_exchange_swaps_and_tells_what_came_out(world: World) -> None:
+    world.user.write_file(b"file", b"the old one")
+    before = stat_of(world, "file")
+    name, finished = staged(world, b"new")
+    drive(world.disk.rename_staged(name, "x-1.file"))
+    out = drive(world.disk.exchange_staged("x-1.file", path("file")))
+    assert out.same_file(before)
+    assert stat_of(world, "file").same_file(finished)
+    assert drive(world.disk.stat_staged("x-1.file")) == out
+    assert world.user.tree() == {b"file": b"new"}
+    assert world.user.everything() == {b"new", b"the old one"}
+
+
+def test_an_exchange_with_nothing_is_not_found(world: World) -> None:
+    name, _ = staged(world, b"new")
+    drive(world.disk.rename_staged(name, "x-1.file"))
+    with pytest.raises(NotFound):
+        drive(world.disk.exchange_staged("x-1.file", path("gone")))
+    assert drive(world.disk.stat_staged("x-1.file")) is not None
+
+
+def test_a_move_keeps_identity_and_replaces_nothing(world: World) -> None:
+    world.user.make_folder(b"folder")
+    world.user.write_file(b"a", b"1")
+    world.user.write_file(b"b", b"2")
+    before = stat_of(world, "a")
+    with pytest.raises(NameTaken):
+        drive(world.disk.move(path("a"), path("b")))
+    with pytest.raises(NotFound):
+        drive(world.disk.move(path("a"), path("gone/a")))
+    with pytest.raises(NotFound):
+        drive(world.disk.move(path("gone"), path("c")))
+    moved = drive(world.disk.move(path("a"), path("folder/c")))
+    assert moved.same_file(before)
+    assert moved == stat_of(world, "folder/c")
+    assert world.user.tree() == {b"b": b"2", b"folder": None, b"folder/c": b"1"}
+
+
+def test_a_folder_cannot_move_into_itself(world: World) -> None:
+    world.user.make_folder(b"folder")
+    world.user.make_folder(b"folder/in")
+    with pytest.raises(Fault):
+        drive(world.disk.move(path("folder"), path("folder/in/folder")))
+    assert world.user.tree() == {b"folder": None, b"folder/in": None}
+
+
+def test_two_names_change_places(world: World) -> None:
+    world.user.make_folder(b"folder")
+    world.user.write_file(b"folder/a", b"1")
+    world.user.write_file(b"b", b"2")
+    drive(world.disk.exchange(path("folder/a"), path("b")))
+    assert world.user.tree() == {b"b": b"1", b"folder": None, b"folder/a": b"2"}
+    drive(world.disk.exchange(path("folder"), path("b")))
+    assert world.user.tree() == {b"b": None, b"b/a": b"2", b"folder": b"1"}
+    with pytest.raises(NotFound):
+        drive(world.disk.exchange(path("b"), path("gone")))
+
+
+def test_folders_and_symlinks_are_made_at_free_names_only(world: World) -> None:
+    made = drive(world.disk.make_folder(path("folder")))
+    assert (made.kind, made.size) == (Kind.FOLDER, 0)
+    link = drive(world.disk.make_symlink(path("folder/link"), b"../somewhere"))
+    assert (link.kind, link.size) == (Kind.SYMLINK, len(b"../somewhere"))
+    with pytest.raises(NameTaken):
+        drive(world.disk.make_folder(path("folder")))
+    with pytest.raises(NameTaken):
+        drive(world.disk.make_symlink(path("folder/link"), b"x"))
+    with pytest.raises(NotFound):
+        drive(world.disk.make_folder(path("gone/folder")))
+    assert world.user.tree() == {b"folder": None, b"folder/link": b"../somewhere"}
+
+
+def test_a_staged_symlink_is_placed_like_a_file(world: World) -> None:
+    name = drive(world.disk.stage_symlink(b"target"))
+    stat = drive(world.disk.stat_staged(name))
+    assert stat is not None and stat.kind == Kind.SYMLINK
+    assert drive(world.disk.place_staged(name, path("link"))).same_file(stat)
+    assert world.user.tree() == {b"link": b"target"}
+
+
+def test_the_bit_changes_neither_bytes_nor_identity(world: World) -> None:
+    world.user.write_file(b"file", b"data")
+    before = stat_of(world, "file")
+    on = drive(world.disk.set_executable(path("file"), True))
+    assert on.is_executable and on.same_file(before) and on == stat_of(world, "file")
+    off = drive(world.disk.set_executable(path("file"), False))
+    assert not off.is_executable and off.same_file(before)
+    with pytest.raises(NotFound):
+        drive(world.disk.set_executable(path("gone"), True))
+
+
+def test_the_bit_is_not_set_through_a_symlink(world: World) -> None:
+    world.user.write_file(b"file", b"data")
+    world.user.make_symlink(b"link", b"file")
+    with pytest.raises(FileUnreadable):
+        drive(world.disk.set_executable(path("link"), True))
+    assert not stat_of(world, "file").is_executable
+
+
+def test_a_new_file_at_an_old_inode_has_another_birth_time(world: World) -> None:
+    world.user.write_file(b"file", b"data")
+    before = stat_of(world, "file")
+    world.user.delete(b"file")
+    world.user.write_file(b"file", b"data")
+    after = stat_of(world, "file")
+    assert (after.inode, after.birth_ns) != (before.inode, before.birth_ns)
+    assert not after.same_file(before)
+
+
+# -- set aside, trash -------------------------------------------------------------------------------------------------
+
+
+def make_unit(world: World) -> None:
+    world.user.make_folder(b"unit")
+    world.user.make_folder(b"unit/sub")
+    world.user.write_file(b"unit/sub/file", b"deep")
+    world.user.write_file(b"unit/top", b"high")
+
+
+def test_what_is_set_aside_keeps_its_origin_and_can_be_looked_into(world: World) -> None:
+    make_unit(world)
+    before = stat_of(world, "unit")
+    aside = drive(world.disk.set_aside(path("unit"), "t-1.unit"))
+    assert (aside.inode, aside.birth_ns) == (before.inode, before.birth_ns)
+    assert world.user.tree() == {}
+    assert [one.name for one in drive(world.disk.list_staged())] == [b"t-1.unit"]
+    assert drive(world.disk.origin_of_staged("t-1.unit")) == b"unit"
+    assert [one.name for one in drive(world.disk.list_staged("t-1.unit"))] == [b"sub", b"top"]
+    assert [one.name for one in drive(world.disk.list_staged("t-1.unit", b"sub"))] == [b"file"]
+    drive(world.disk.restore_staged("t-1.unit", path("file"), b"sub/file"))
+    drive(world.disk.restore_staged("t-1.unit", path("again")))
+    assert world.user.tree() == {b"again": None, b"again/sub": None, b"again/top": b"high", b"file": b"deep"}
+    assert drive(world.disk.origin_of_staged("t-1.unit")) is None
+    assert drive(world.disk.list_staged()) == []
+
+
+def test_setting_aside_what_is_gone_leaves_no_note(world: World) -> None:
+    with pytest.raises(NotFound):
+        drive(world.disk.set_aside(path("gone"), "t-1.gone"))
+    assert drive(world.disk.origin_of_staged("t-1.gone")) is None
+    assert drive(world.disk.list_staged()) == []
+
+
+def test_restoring_from_staging_replaces_nothing(world: World) -> None:
+    world.user.write_file(b"a", b"1")
+    world.user.write_file(b"b", b"2")
+    drive(world.disk.set_aside(path("a"), "m-1.a"))
+    with pytest.raises(NameTaken):
+        drive(world.disk.restore_staged("m-1.a", path("b")))
+    with pytest.raises(NotFound):
+        drive(world.disk.restore_staged("m-1.a", path("gone/a")))
+    assert drive(world.disk.restore_staged("m-1.a", path("a"))) == stat_of(world, "a")
+    assert world.user.tree() == {b"a": b"1", b"b": b"2"}
+
+
+def test_a_trashed_unit_can_be_read_listed_and_restored_in_parts(world: World) -> None:
+    make_unit(world)
+    top = stat_of(world, "unit/top")
+    name = drive(world.disk.trash(path("unit")))
+    drive(world.disk.sync_trash())
+    assert world.user.tree() == {}
+    assert [one.name for one in drive(world.disk.list_trashed(name))] == [b"sub", b"top"]
+    assert [one.name for one in drive(world.disk.list_trashed(name, b"sub"))] == [b"file"]
+    assert drive(world.disk.stat_trashed(name, b"top")) == top
+    assert drive(world.disk.stat_trashed(name, b"gone")) is None
+    assert drive(world.disk.stat_trashed("1-gone")) is None
+    file = drive(world.disk.open_trashed(name + "/sub/file"))
+    assert drive(file.read(0, 10)) == b"deep"
+    drive(file.close())
+    drive(world.disk.restore_trashed(name, b"sub/file", path("back")))
+    with pytest.raises(NameTaken):
+        drive(world.disk.restore_trashed(name, b"top", path("back")))
+    with pytest.raises(NotFound):
+        drive(world.disk.list_trashed("1-gone"))
+    assert world.user.tree() == {b"back": b"deep"}
+
+
+def test_a_swapped_out_file_goes_to_the_trash_and_can_be_opened_there(world: World) -> None:
+    world.user.write_file(b"file", b"old")
+    name, _ = staged(world, b"new")
+    drive(world.disk.rename_staged(name, "x-1.file"))
+    out = drive(world.disk.exchange_staged("x-1.file", path("file")))
+    trashed = drive(world.disk.trash_staged("x-1.file"))
+    found = drive(world.disk.stat_trashed(trashed))
+    assert found is not None and found.same_file(out)
+    file = drive(world.disk.open_trashed(trashed))
+    assert drive(file.read(0, 10)) == b"old"
+    drive(file.close())
+    assert drive(world.disk.list_staged()) == []
+
+
+def test_the_trash_is_purged_by_age_and_by_nothing_else(world: World) -> None:
+    make_unit(world)
+    world.user.write_file(b"file", b"data")
+    world.user.make_folder(b"outside")
+    world.user.write_file(b"outside/kept", b"kept")
+    world.user.make_symlink(b"unit/out", b"../../../outside")
+    unit = drive(world.disk.trash(path("unit")))
+    file = drive(world.disk.trash(path("file")))
+    born = int(unit.partition("-")[0])
+    assert drive(world.disk.purge_trash(born)) == 0
+    assert drive(world.disk.purge_trash(born + 1)) == 1
+    assert drive(world.disk.stat_trashed(unit)) is None
+    assert drive(world.disk.stat_trashed(file)) is not None
+    assert world.user.tree() == {b"outside": None, b"outside/kept": b"kept"}
+
+
+def test_a_folder_that_is_gone_needs_no_sync(world: World) -> None:
+    drive(world.disk.sync_folder(path("gone")))
+    drive(world.disk.sync_folder(ROOT_PATH))
+
+
+def test_free_bytes_are_told(world: World) -> None:
+    assert drive(world.disk.free_bytes()) > 0

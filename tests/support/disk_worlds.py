@@ -1,0 +1,36 @@
+"""A linked folder with its disk and its user, on each disk that passes the contract."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from satchel.device.disk import LocalDisk
+from satchel.device.ports import FileSystem
+from tests.support.disk_users import FakeUser, RealUser, User
+from tests.support.fake_disk import FakeDisk
+from tests.support.still_clock import StillClock
+
+WORLD_NAMES = ("fake", "disk", "memory", "names")
+"""disk: where pytest keeps its folders. memory: tmpfs. names: without openat2, each path walked name by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """disk: the port. user: the person behind it. root: b"" for the fake."""
+
+    disk: FileSystem
+    user: User
+    root: bytes = b""
+
+
+def make_world(name: str, folder: Callable[[str], bytes]) -> World:
+    """Return a fresh linked folder. folder("disk" | "memory"): makes an empty folder there."""
+    if name == "fake":
+        fake = FakeDisk(StillClock())
+        return World(fake, FakeUser(fake))
+    root = os.path.join(folder("disk" if name == "disk" else "memory"), b"root")
+    os.mkdir(root)
+    LocalDisk.initialise(root)
+    return World(LocalDisk(root, free_bytes_min=0, is_openat2_used=name != "names"), RealUser(root), root)

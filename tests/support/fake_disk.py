@@ -1,0 +1,463 @@
+"""The `FileSystem` port in memory, for the simulation and for tests that no real disk can give.
+
+Invariant: it answers as `LocalDisk` does (one contract suite runs over both), is deterministic, and after `crash` every
+call of the old generation is refused, so that no `finally` of an abandoned coroutine tidies up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from satchel.core.entries import Kind
+from satchel.core.errors import (
+    Fault,
+    FileChanging,
+    FileUnreadable,
+    NameInvalid,
+    NameTaken,
+    NotFound,
+    RootMissing,
+    StorageFull,
+)
+from satchel.device.ports import ROOT_PATH, DiskPath, Listed, OpenFile, Stat, Volume, split
+from tests.support.fake_volume import CrashMode, FakeVolume, Inode, TimeSource
+
+STATE_NAME = b".satchel"
+BeforeCall = Callable[[str, tuple[object, ...]], Fault | None]
+Pause = Callable[[], Awaitable[None]]
+
+
+class DeadGeneration(BaseException):
+    """A call on a disk whose machine has crashed. No handler of faults may catch it."""
+
+
+class FakeOpenFile:
+    def __init__(self, disk: FakeDisk, inode: Inode) -> None:
+        self._disk = disk
+        self._inode = inode
+
+    async def stat(self) -> Stat:
+        await self._disk.enter("file_stat")
+        return self._inode.stat()
+
+    async def read(self, offset: int, length: int) -> bytes:
+        await self._disk.enter("file_read", offset, length)
+        return bytes(self._inode.data[offset : offset + length])
+
+    async def close(self) -> None:
+        pass
+
+
+class FakeStagedFile:
+    def __init__(self, disk: FakeDisk, name: str, inode: Inode) -> None:
+        self.name = name
+        self._disk = disk
+        self._inode = inode
+        self._is_open = True
+
+    async def write(self, data: bytes | memoryview) -> None:
+        await self._disk.enter("staged_write", self.name, len(data))
+        self._disk.volume.require_room(len(data))
+        self._inode.data += data
+        self._inode.mtime_ns = self._inode.ctime_ns = self._disk.volume.tick()
+
+    async def copy_from(self, source: OpenFile, offset: int, length: int) -> None:
+        data = await source.read(offset, length)
+        await self.write(data)
+        if len(data) < length:
+            raise FileChanging("A file became shorter while it was copied.", path=self.name)
+
+    async def read(self, offset: int, length: int) -> bytes:
+        await self._disk.enter("staged_read", self.name)
+        return bytes(self._inode.data[offset : offset + length])
+
+    async def finish(self, *, mtime_ns: int, is_executable: bool) -> Stat:
+        try:
+            await self._disk.enter("staged_finish", self.name)
+        except Fault:
+            await self.discard()
+            raise
+        self._is_open = False
+        self._inode.mtime_ns = mtime_ns
+        self._inode.is_executable = is_executable
+        self._inode.ctime_ns = self._disk.volume.tick()
+        self._inode.save()
+        return self._inode.stat()
+
+    async def discard(self) -> None:
+        if not self._is_open:
+            return
+        self._is_open = False
+        await self._disk.enter("staged_discard", self.name)
+        self._disk.remove(self._disk.volume.staging, self._disk.raw(self.name))
+
+    async def close(self) -> None:
+        self._is_open = False
+
+
+class FakeDisk:
+    """A linked folder in memory.
+
+    pause: awaited at each call, the scheduling point. before_call: sees each call's name and arguments; a fault that it
+    returns is raised instead of the call. root_state: "missing" (folder gone) or "empty" (its volume is not mounted, so
+    an empty folder stands there). The user's side is `tests.support.fake_user.FakeUser`.
+    """
+
+    def __init__(
+        self,
+        clock: TimeSource,
+        *,
+        capacity_bytes: int | None = None,
+        free_bytes_min: int = 0,
+        before_call: BeforeCall | None = None,
+        pause: Pause | None = None,
+    ) -> None:
+        self.clock = clock
+        self.volume = FakeVolume(clock, capacity_bytes)
+        self.free_bytes_min = free_bytes_min
+        self.before_call = before_call
+        self.pause = pause
+        self.marker = b"fake-root-marker"
+        self.root_state = "ok"
+        self.generation = 0
+        self.calls = 0
+        self._is_dead = False
+        self._numbers = 0
+
+    # -- the machine --------------------------------------------------------------------------------------------------
+
+    async def enter(self, name: str, *args: object) -> None:
+        """Begin a call: refuse a dead machine, let others run, ask for a fault."""
+        self._require_alive()
+        if self.pause is not None:
+            await self.pause()
+            self._require_alive()
+        self.calls += 1
+        fault = self.before_call(name, args) if self.before_call is not None else None
+        if fault is not None:
+            raise fault
+        if self.root_state == "missing" or (self.root_state == "empty" and name not in ("list_folder", "stat")):
+            raise RootMissing("The linked folder is not there.", path="fake", reason=self.root_state)
+
+    def _require_alive(self) -> None:
+        if self._is_dead:
+            raise DeadGeneration
+
+    def crash(self, mode: CrashMode = "strict", seed: int = 0) -> FakeDisk:
+        """Cut the power: this disk is dead from now on. Result: the disk as the next start finds it, same hooks."""
+        self._is_dead = True
+        left = FakeDisk(self.clock, before_call=self.before_call, pause=self.pause)
+        left.volume = self.volume.after_crash(mode, seed)
+        left.free_bytes_min = self.free_bytes_min
+        left.marker = self.marker
+        left.root_state = self.root_state
+        left.generation = self.generation + 1
+        left._numbers = self._numbers
+        return left
+
+    def restart(self) -> FakeDisk:
+        """Kill the process only: the kernel keeps all that was done. Result: the disk for the next start."""
+        for inode in self.volume.everything():
+            inode.save()
+        for step in self.volume.pending:
+            self.volume.sync(step.changes[0][0])
+        return self.crash()
+
+    # -- resolving ----------------------------------------------------------------------------------------------------
+
+    def _parent(self, path: DiskPath) -> tuple[Inode, bytes]:
+        self._require_path(path)
+        if not path:
+            raise NameInvalid("The linked folder itself stays where it is.", name="", reason="root")
+        folder, name = split(path)
+        return self.volume.folder(self.volume.root, folder), name
+
+    @staticmethod
+    def _require_path(path: DiskPath) -> None:
+        raw = bytes(path)
+        names = raw.split(b"/") if raw else [b"-"]
+        is_plain = b"\0" not in raw and b"" not in names and b"." not in names and b".." not in names
+        if not is_plain or names[0] == STATE_NAME:
+            raise NameInvalid("This is no path in the linked folder.", name=repr(path), reason="path")
+
+    @staticmethod
+    def raw(name: str) -> bytes:
+        """Return the bytes of one name in staging or in the trash."""
+        raw = name.encode(errors="surrogateescape")
+        if not raw or b"/" in raw or raw in (b".", b".."):
+            raise NotFound("This is no name in the state folder.", path=name)
+        return raw
+
+    @staticmethod
+    def _require(folder: Inode, name: bytes) -> Inode:
+        found = folder.entries.get(name)
+        if found is None:
+            raise NotFound("Nothing is there.", path=repr(name))
+        return found
+
+    @staticmethod
+    def _require_free(folder: Inode, name: bytes) -> None:
+        if len(name) > 255:
+            raise NameInvalid("This disk cannot hold the name.", name=repr(name), reason="ENAMETOOLONG")
+        if name in folder.entries:
+            raise NameTaken("The name is taken.", path=repr(name))
+
+    def remove(self, folder: Inode, name: bytes) -> None:
+        """Unlink one name, if it is there."""
+        found = folder.entries.get(name)
+        if found is not None:
+            self.volume.do((folder, name, None))
+            self.volume.free(found)
+
+    def _rename(self, source: tuple[Inode, bytes], target: tuple[Inode, bytes]) -> Stat:
+        moved = self._require(*source)
+        self._require_free(*target)
+        if moved.kind == Kind.FOLDER and _is_inside(target[0], moved):
+            raise NameInvalid("A folder cannot go into itself.", name=repr(target[1]), reason="EINVAL")
+        self.volume.do((*source, None), (*target, moved))
+        return moved.stat()
+
+    def _swap(self, one: tuple[Inode, bytes], other: tuple[Inode, bytes]) -> None:
+        first, second = self._require(*one), self._require(*other)
+        if _is_inside(other[0], first) or _is_inside(one[0], second):
+            raise NameInvalid("A folder cannot change places with what is in it.", name=repr(one[1]), reason="EINVAL")
+        self.volume.do((*one, second), (*other, first))
+
+    # -- looking ------------------------------------------------------------------------------------------------------
+
+    async def check_root(self) -> Volume:
+        await self.enter("check_root")
+        return Volume(self.marker, b"fake-volume")
+
+    async def list_folder(self, path: DiskPath) -> list[Listed]:
+        await self.enter("list_folder", path)
+        self._require_path(path)
+        return [] if self.root_state == "empty" and not path else _listed(self.volume.folder(self.volume.root, path))
+
+    async def stat(self, path: DiskPath) -> Stat | None:
+        await self.enter("stat", path)
+        if not path:
+            return self.volume.root.stat()
+        if self.root_state == "empty":
+            return None
+        try:
+            folder, name = self._parent(path)
+        except NotFound:
+            return None
+        found = folder.entries.get(name)
+        return None if found is None else found.stat()
+
+    async def open_file(self, path: DiskPath) -> FakeOpenFile:
+        await self.enter("open_file", path)
+        return FakeOpenFile(self, _regular(self._require(*self._parent(path))))
+
+    async def read_link(self, path: DiskPath) -> bytes:
+        await self.enter("read_link", path)
+        found = self._require(*self._parent(path))
+        if found.kind != Kind.SYMLINK:
+            raise FileUnreadable("This is no symlink.", path=repr(path), reason="EINVAL")
+        return found.target
+
+    async def free_bytes(self) -> int:
+        await self.enter("free_bytes")
+        capacity = self.volume.capacity_bytes
+        return 1 << 40 if capacity is None else capacity - self.volume.used_bytes()
+
+    # -- staging ------------------------------------------------------------------------------------------------------
+
+    async def stage(self) -> FakeStagedFile:
+        await self.enter("stage")
+        name, inode = self._stage(Kind.FILE, b"")
+        return FakeStagedFile(self, name, inode)
+
+    async def stage_symlink(self, target: bytes) -> str:
+        await self.enter("stage_symlink", target)
+        return self._stage(Kind.SYMLINK, target)[0]
+
+    def _stage(self, kind: Kind, target: bytes) -> tuple[str, Inode]:
+        capacity = self.volume.capacity_bytes
+        if capacity is not None and capacity - self.volume.used_bytes() < self.free_bytes_min:
+            raise StorageFull("The disk is nearly full.", where="fake")
+        self._numbers += 1
+        name = f"d-{self._numbers:x}"
+        inode = self.volume.inode(kind, target=target)
+        self.volume.do((self.volume.staging, name.encode(), inode))
+        return name, inode
+
+    async def open_staged(self, name: str) -> FakeStagedFile:
+        await self.enter("open_staged", name)
+        return FakeStagedFile(self, name, _regular(self._require(self.volume.staging, self.raw(name))))
+
+    async def stat_staged(self, name: str) -> Stat | None:
+        await self.enter("stat_staged", name)
+        found = self.volume.staging.entries.get(self.raw(name))
+        return None if found is None else found.stat()
+
+    async def rename_staged(self, name: str, new_name: str) -> None:
+        await self.enter("rename_staged", name, new_name)
+        staging = self.volume.staging
+        self._rename((staging, self.raw(name)), (staging, self.raw(new_name)))
+
+    async def discard_staged(self, name: str) -> None:
+        assert name.startswith("d-"), "only a download may be thrown away"
+        await self.enter("discard_staged", name)
+        self.remove(self.volume.staging, self.raw(name))
+
+    async def list_staged(self, name: str = "", below: bytes = b"") -> list[Listed]:
+        await self.enter("list_staged", name, below)
+        path = (self.raw(name) if name else b"") + (b"/" + below if below else b"")
+        return _listed(self.volume.folder(self.volume.staging, path))
+
+    async def origin_of_staged(self, name: str) -> DiskPath | None:
+        await self.enter("origin_of_staged", name)
+        path = self.volume.notes.get(name)
+        return None if path is None else DiskPath(path)
+
+    # -- changing -----------------------------------------------------------------------------------------------------
+
+    async def place_staged(self, name: str, path: DiskPath) -> Stat:
+        await self.enter("place_staged", name, path)
+        return self._rename((self.volume.staging, self.raw(name)), self._parent(path))
+
+    async def exchange_staged(self, name: str, path: DiskPath) -> Stat:
+        assert not name.startswith("d-"), "a crash now would take the user's file for a download"
+        await self.enter("exchange_staged", name, path)
+        staged = (self.volume.staging, self.raw(name))
+        self._swap(staged, self._parent(path))
+        return self._require(*staged).stat()
+
+    async def set_aside(self, path: DiskPath, name: str) -> Stat:
+        assert not name.startswith("d-"), "what is set aside is the user's"
+        await self.enter("set_aside", path, name)
+        stat = self._rename(self._parent(path), (self.volume.staging, self.raw(name)))
+        self.volume.notes[name] = path
+        return stat
+
+    async def restore_staged(self, name: str, path: DiskPath, below: bytes = b"") -> Stat:
+        await self.enter("restore_staged", name, path, below)
+        folder, last = self._inside(self.volume.staging, name, below)
+        stat = self._rename((folder, last), self._parent(path))
+        if not below:
+            self.volume.notes.pop(name, None)
+        return stat
+
+    def _inside(self, top: Inode, name: str, below: bytes) -> tuple[Inode, bytes]:
+        if not below:
+            return top, self.raw(name)
+        folder, last = split(DiskPath(self.raw(name) + b"/" + below))
+        return self.volume.folder(top, folder), last
+
+    async def move(self, source: DiskPath, target: DiskPath) -> Stat:
+        await self.enter("move", source, target)
+        return self._rename(self._parent(source), self._parent(target))
+
+    async def exchange(self, one: DiskPath, other: DiskPath) -> None:
+        await self.enter("exchange", one, other)
+        self._swap(self._parent(one), self._parent(other))
+
+    async def make_folder(self, path: DiskPath) -> Stat:
+        await self.enter("make_folder", path)
+        return self._make(path, Kind.FOLDER, b"")
+
+    async def make_symlink(self, path: DiskPath, target: bytes) -> Stat:
+        await self.enter("make_symlink", path, target)
+        return self._make(path, Kind.SYMLINK, target)
+
+    def _make(self, path: DiskPath, kind: Kind, target: bytes) -> Stat:
+        folder, name = self._parent(path)
+        self._require_free(folder, name)
+        inode = self.volume.inode(kind, target=target)
+        self.volume.do((folder, name, inode))
+        return inode.stat()
+
+    async def set_executable(self, path: DiskPath, is_executable: bool) -> Stat:
+        await self.enter("set_executable", path, is_executable)
+        found = _regular(self._require(*self._parent(path)))
+        found.is_executable = is_executable
+        found.ctime_ns = self.volume.tick()
+        found.save()
+        return found.stat()
+
+    async def sync_folder(self, path: DiskPath) -> None:
+        await self.enter("sync_folder", path)
+        try:
+            self.volume.sync(self.volume.folder(self.volume.root, path))
+        except NotFound:
+            return
+
+    # -- the local trash ----------------------------------------------------------------------------------------------
+
+    def _trash_name(self) -> str:
+        self._numbers += 1
+        return f"{self.volume.tick()}-{self._numbers:08x}"
+
+    async def trash(self, path: DiskPath) -> str:
+        await self.enter("trash", path)
+        name = self._trash_name()
+        self._rename(self._parent(path), (self.volume.trash, name.encode()))
+        return name
+
+    async def trash_staged(self, name: str) -> str:
+        await self.enter("trash_staged", name)
+        trashed = self._trash_name()
+        self._rename((self.volume.staging, self.raw(name)), (self.volume.trash, trashed.encode()))
+        self.volume.notes.pop(name, None)
+        return trashed
+
+    async def open_trashed(self, name: str) -> FakeOpenFile:
+        await self.enter("open_trashed", name)
+        top, _, below = name.partition("/")
+        folder, last = self._inside(self.volume.trash, top, below.encode(errors="surrogateescape"))
+        return FakeOpenFile(self, _regular(self._require(folder, last)))
+
+    async def list_trashed(self, name: str, below: bytes = b"") -> list[Listed]:
+        await self.enter("list_trashed", name, below)
+        return _listed(self.volume.folder(self.volume.trash, self.raw(name) + (b"/" + below if below else b"")))
+
+    async def stat_trashed(self, name: str, below: bytes = b"") -> Stat | None:
+        await self.enter("stat_trashed", name, below)
+        try:
+            folder, last = self._inside(self.volume.trash, name, below)
+        except NotFound:
+            return None
+        found = folder.entries.get(last)
+        return None if found is None else found.stat()
+
+    async def restore_trashed(self, name: str, below: bytes, path: DiskPath) -> Stat:
+        await self.enter("restore_trashed", name, below, path)
+        return self._rename(self._inside(self.volume.trash, name, below), self._parent(path))
+
+    async def sync_trash(self) -> None:
+        await self.enter("sync_trash")
+        self.volume.sync(self.volume.trash)
+
+    async def purge_trash(self, before_ns: int) -> int:
+        await self.enter("purge_trash", before_ns)
+        trash = self.volume.trash
+        due = [name for name in trash.entries if int(name.partition(b"-")[0]) < before_ns]
+        for name in due:
+            self.remove(trash, name)
+        return len(due)
+
+
+def _listed(folder: Inode) -> list[Listed]:
+    return [Listed(name, one.stat(has_birth=False)) for name, one in sorted(folder.entries.items())]
+
+
+def _regular(inode: Inode) -> Inode:
+    if inode.kind != Kind.FILE:
+        raise FileUnreadable("This is no regular file.", path="", reason="kind")
+    return inode
+
+
+def _is_inside(folder: Inode, top: Inode) -> bool:
+    """True when `folder` is `top` or lies in it."""
+    waiting = [top]
+    for one in waiting:
+        if one is folder:
+            return True
+        waiting += [below for below in one.entries.values() if below.kind == Kind.FOLDER]
+    return False
+
+
+__all__ = ["ROOT_PATH", "DeadGeneration", "FakeDisk", "FakeOpenFile", "FakeStagedFile"]

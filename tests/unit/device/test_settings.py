@@ -1,0 +1,64 @@
+"""Settings of a device: environment over file over default, and what is wrong is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from satchel.core.errors import SettingInvalid
+from satchel.device.settings import FILE_NAME, SETTINGS, file_settings, load_settings, set_setting
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    return {"SATCHEL_HOME": str(home), **more}
+
+
+def test_the_environment_wins_over_the_file_and_the_file_over_the_default(tmp_path: Path) -> None:
+    assert load_settings(environment(tmp_path)).log_level == "info"
+    set_setting(tmp_path, "log_level", "debug")
+    assert load_settings(environment(tmp_path)).log_level == "debug"
+    assert load_settings(environment(tmp_path, SATCHEL_LOG_LEVEL="error")).log_level == "error"
+    assert load_settings(environment(tmp_path, SATCHEL_LOG_LEVEL="")).log_level == "debug"
+    set_setting(tmp_path, "log_level", None)
+    assert load_settings(environment(tmp_path)).log_level == "info"
+
+
+def test_home_is_the_environments_or_the_platforms(tmp_path: Path) -> None:
+    assert load_settings(environment(tmp_path)).home == tmp_path
+    assert load_settings({}).home.name == "satchel"
+    assert load_settings({"SATCHEL_HOME": "relative"}).home.is_absolute()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("log_level", "loud"),
+        ("device_name", "a\nb"),
+        ("device_name", " "),
+        ("transfer_threads", "0"),
+        ("transfer_threads", "many"),
+        ("home", "/elsewhere"),
+        ("colour", "blue"),
+    ],
+)
+def test_a_wrong_value_or_name_is_refused_and_named(tmp_path: Path, name: str, value: str) -> None:
+    with pytest.raises(SettingInvalid) as refused:
+        set_setting(tmp_path, name, value)
+    assert refused.value.fields["setting"] == name
+    assert file_settings(tmp_path) == {}
+
+
+def test_a_wrong_environment_or_file_stops_the_start(tmp_path: Path) -> None:
+    with pytest.raises(SettingInvalid):
+        load_settings(environment(tmp_path, SATCHEL_TRANSFER_THREADS="33"))
+    for text in ("{", '{"colour": "blue"}', '{"log_level": 3}'):
+        (tmp_path / FILE_NAME).write_text(text)
+        with pytest.raises(SettingInvalid):
+            load_settings(environment(tmp_path))
+
+
+def test_every_setting_has_a_doc_line_and_a_variable() -> None:
+    for setting in SETTINGS:
+        assert setting.doc.endswith(".")
+        assert setting.variable == f"SATCHEL_{setting.name.upper()}"

@@ -138,8 +138,13 @@ def live_line() -> Iterator[Callable[[str], None]]:
     if not is_terminal():
         yield lambda _text: None
         return
+
+    def show(text: str) -> None:
+        sys.stderr.write("\r\x1b[2K" + printable(text)[:200])
+        sys.stderr.flush()
+
     try:
-        yield lambda text: sys.stderr.write("\r\x1b[2K" + printable(text)[:200]) and sys.stderr.flush()
+        yield show
     finally:
         sys.stderr.write("\r\x1b[2K")
         sys.stderr.flush()

@@ -1,31 +1,27 @@
 """How the command line talks to the daemon: a Unix socket in SATCHEL_HOME, one JSON line asked, one answered.
 
-Invariant: only this user gets in (socket 0600 in a folder 0700, and the peer's user id is compared), every line is
-bounded and every wait ends. What is asked is done by the daemon; this file only carries it.
+Invariant: every line is bounded and every wait ends. This is the asking side and what both sides share; it blocks, and
+imports little, so that `satchel status` starts fast.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import socket
-import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from satchel.core.errors import DaemonNotRunning, Fault, MessageInvalid, TooManyRequests, Unavailable, every_fault
+from satchel.core.errors import DaemonNotRunning, Fault, MessageInvalid, Unavailable, every_fault
 
 T = TypeVar("T")
 
 SOCKET_NAME = "control.sock"
 REQUEST_BYTES_MAX = 64 * 1024
 REPLY_BYTES_MAX = 4 * 1024 * 1024
-CONNECTIONS_MAX = 32
-REQUEST_DEADLINE_S = 10.0
 ANSWER_DEADLINE_S = 30.0
 WAIT_S_MAX = 24 * 3600.0
 _SOCKET_PATH_BYTES_MAX = 100
@@ -57,67 +53,6 @@ class Answer(msgspec.Struct, frozen=True):
 
     value: msgspec.Raw = msgspec.Raw(b"null")
     fault: FaultTold | None = None
-
-
-Handler = Callable[[Request], Awaitable[object]]
-
-
-class ControlServer:
-    """Listens on the socket and hands each request to `handler`, which returns something JSON can hold or raises."""
-
-    def __init__(self, home: Path, handler: Handler) -> None:
-        self._home = home
-        self._handler = handler
-        self._busy = 0
-
-    @contextlib.asynccontextmanager
-    async def listening(self) -> AsyncIterator[None]:
-        """Serve until left. The caller holds the daemon's lock, so an old socket is a dead one and is replaced."""
-        with _reachable(self._home) as path:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
-            door = _bound(path)
-        server = await asyncio.start_unix_server(self._serve, sock=door, limit=REQUEST_BYTES_MAX)
-        try:
-            yield
-        finally:
-            server.close()
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._home / SOCKET_NAME)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            async with asyncio.timeout(REQUEST_DEADLINE_S):
-                line = await reader.readline()
-            answer = await self._answer(writer, line)
-            async with asyncio.timeout(REQUEST_DEADLINE_S):
-                writer.write(answer + b"\n")
-                await writer.drain()
-        except (TimeoutError, ConnectionError, ValueError):
-            pass  # The other side is gone, silent or talks nonsense; it is told nothing.
-        finally:
-            writer.close()
-
-    async def _answer(self, writer: asyncio.StreamWriter, line: bytes) -> bytes:
-        if _peer_uid(writer) != os.geteuid():
-            return _encode_fault(Fault("This daemon belongs to another user."))
-        if self._busy >= CONNECTIONS_MAX:
-            return _encode_fault(TooManyRequests("Too many commands at once.", retry_after_s=1))
-        self._busy += 1
-        try:
-            request = msgspec.json.decode(line, type=Request)
-            deadline_s = min(request.timeout_s, WAIT_S_MAX) + ANSWER_DEADLINE_S
-            async with asyncio.timeout(deadline_s):
-                value = await self._handler(request)
-            return msgspec.json.encode(Answer(msgspec.Raw(msgspec.json.encode(value))))
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
-            return _encode_fault(MessageInvalid("The daemon does not know this request.", reason=str(error)))
-        except TimeoutError:
-            return _encode_fault(Unavailable("The daemon took too long.", where="daemon", reason="deadline"))
-        except Fault as fault:
-            return _encode_fault(fault)
-        finally:
-            self._busy -= 1
 
 
 class ControlClient:
@@ -153,7 +88,7 @@ class ControlClient:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line_out:
             line_out.settimeout(timeout_s)
             try:
-                with _reachable(self._home) as path:
+                with reachable(self._home) as path:
                     line_out.connect(path)
                 line_out.sendall(line)
                 return _read_line(line_out)
@@ -171,11 +106,6 @@ def fault_of(code: str, message: str, fields: dict[str, str]) -> Fault:
     return Fault(message, **fields)
 
 
-def _encode_fault(fault: Fault) -> bytes:
-    told = FaultTold(fault.code, fault.message, {key: str(value) for key, value in fault.fields.items()})
-    return msgspec.json.encode(Answer(fault=told))
-
-
 def _read_line(line_in: socket.socket) -> bytes:
     pieces, size = [], 0
     while True:
@@ -188,22 +118,8 @@ def _read_line(line_in: socket.socket) -> bytes:
             raise MessageInvalid("The daemon's answer is too long.", reason="too_long")
 
 
-def _bound(path: str) -> socket.socket:
-    door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        # The folder is 0700 already; the mode is set before anyone can be accepted.
-        door.bind(path)
-        os.chmod(path, 0o600)
-        door.listen(CONNECTIONS_MAX)
-        door.setblocking(False)
-    except OSError:
-        door.close()
-        raise
-    return door
-
-
 @contextlib.contextmanager
-def _reachable(home: Path) -> Iterator[str]:
+def reachable(home: Path) -> Iterator[str]:
     """Give a path of the socket that fits into a Unix address, however long SATCHEL_HOME is."""
     path = str(home / SOCKET_NAME)
     if len(os.fsencode(path)) <= _SOCKET_PATH_BYTES_MAX:
@@ -214,10 +130,3 @@ def _reachable(home: Path) -> Iterator[str]:
         yield f"/proc/self/fd/{folder}/{SOCKET_NAME}"
     finally:
         os.close(folder)
-
-
-def _peer_uid(writer: asyncio.StreamWriter) -> int:
-    line = writer.get_extra_info("socket")
-    raw = line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    _pid, uid, _gid = struct.unpack("3i", raw)
-    return int(uid)

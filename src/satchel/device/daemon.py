@@ -21,7 +21,8 @@ from satchel import __version__
 from satchel.core.errors import AlreadyRunning, Fault, MessageInvalid, NotLinked
 from satchel.core.ids import LinkId
 from satchel.device.clock import MachineClock
-from satchel.device.control import ControlServer, Request
+from satchel.device.control import Request
+from satchel.device.control_server import ControlServer
 from satchel.device.credentials import Credentials, load
 from satchel.device.keeper import LinkKeeper, OpenRunner, Runner
 from satchel.device.links import Link, LinkStore
@@ -29,9 +30,9 @@ from satchel.device.logs import configure_logs
 from satchel.device.ports import Clock
 from satchel.device.remote import HttpRemote
 from satchel.device.runner import LinkRunner
-from satchel.device.settings import DeviceSettings, load_settings
-from satchel.device.thread_lanes import ThreadLanes
+from satchel.device.settings import Settings, load_settings
 from satchel.device.status import DaemonStatus, HeldItem, LinkStatus
+from satchel.device.thread_lanes import ThreadLanes
 
 log = structlog.get_logger(__name__)
 
@@ -168,7 +169,7 @@ def only_daemon(home: Path) -> Iterator[None]:
         yield
 
 
-def run_daemon(settings: DeviceSettings, *, to_terminal: bool) -> int:
+def run_daemon(settings: Settings, *, to_terminal: bool) -> int:
     """Run the daemon until SIGTERM, SIGINT or `stop`; return the exit code.
 
     Raises: AlreadyRunning, NotSignedIn, SettingInvalid.
@@ -181,12 +182,12 @@ def run_daemon(settings: DeviceSettings, *, to_terminal: bool) -> int:
     return 0
 
 
-async def _run(settings: DeviceSettings, known: Credentials) -> None:
+async def _run(settings: Settings, known: Credentials) -> None:
     clock, lanes = MachineClock(), ThreadLanes(settings.transfer_threads)
 
     @contextlib.asynccontextmanager
     async def open_runner(link: Link) -> AsyncIterator[Runner]:
-        remote = HttpRemote(known.server, known.token, clock=clock)
+        remote = HttpRemote(known.url, known.token, clock=clock)
         try:
             yield LinkRunner(
                 link,
@@ -200,7 +201,7 @@ async def _run(settings: DeviceSettings, known: Credentials) -> None:
         finally:
             await remote.close()
 
-    daemon = Daemon(settings.home, open_runner, clock, (known.server, known.account, known.device_name))
+    daemon = Daemon(settings.home, open_runner, clock, (known.url, known.account, known.device_name))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, daemon.stop)

@@ -1,3 +1,5 @@
+import re
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -31,3 +33,9 @@ def test_of_several_links_the_most_serious_counts() -> None:
     assert gravest(["attention", "syncing"]) == "attention"
     assert gravest(["halted", "offline"]) == "halted"
     assert gravest([]) == "in_sync"
+
+
+def test_the_manual_lists_exactly_the_codes_that_exist() -> None:
+    manual = (Path(__file__).parents[3] / "docs" / "use" / "commands.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| (.+) \|$", manual, re.MULTILINE)
+    assert {int(code): meaning for code, meaning in rows} == exit_codes.MEANINGS

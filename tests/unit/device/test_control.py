@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from satchel.core.errors import DaemonNotRunning, MessageInvalid, NotLinked
-from satchel.device.control import SOCKET_NAME, ControlClient, ControlServer, Request
+from satchel.device.control import SOCKET_NAME, ControlClient, Request
+from satchel.device.control_server import ControlServer
 
 
 async def answer(request: Request) -> object:

@@ -1,0 +1,125 @@
+"""The program `satchel`: finds the command, prints its result or its one-line error, gives its exit code.
+
+Invariant: a Fault never shows a traceback, and nothing heavy (aiohttp, rich, the server) is imported before a command
+needs it, so that the program starts in well under 150 ms. Source: docs/use/commands.md.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from satchel import __version__
+from satchel.cli import (
+    account,
+    config,
+    daemon,
+    doctor,
+    exit_codes,
+    files,
+    history,
+    links,
+    output,
+    serving,
+    sync,
+    transfers,
+    up,
+)
+from satchel.cli.settings import is_color_wanted
+from satchel.core.errors import Fault, FileUnreadable, StorageFull
+
+EPILOG = "Everywhere: --json for programs, --quiet for nothing but errors. Exit codes: docs/use/commands.md."
+
+app = typer.Typer(
+    name="satchel",
+    help="Keep a folder the same on all your devices, with every earlier state of it, on a server of your own.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        output.give({"version": __version__}, text=f"satchel {__version__}")
+        raise typer.Exit(exit_codes.OK)
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version."),
+    json: bool = typer.Option(False, "--json", help="Print JSON, one value (anywhere on the line)."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="Print nothing but results and errors (anywhere)."),
+) -> None:
+    """See the module; json and quiet are taken off the line before it is parsed and stand here for --help."""
+
+
+for group in (up, serving, account, links, daemon, sync, files, transfers, history, config, doctor):
+    group.register(app)
+
+
+def run() -> None:
+    """Entry point of the console script."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command line and return its exit code."""
+    rest = _take_modes(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        # A file's name may hold what the terminal's encoding cannot.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # both are text streams at start
+    try:
+        app(args=rest, prog_name="satchel")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else exit_codes.FAILED
+    except Fault as fault:
+        output.complain(fault)
+        return exit_codes.of_fault(fault)
+    except BaseExceptionGroup as group:
+        return _ended_by(group)
+    except OSError as error:
+        output.complain(_fault_of(error))
+        return exit_codes.of_fault(_fault_of(error))
+    except KeyboardInterrupt:
+        return exit_codes.INTERRUPTED
+    return exit_codes.OK
+
+
+def _ended_by(group: BaseExceptionGroup[BaseException]) -> int:
+    """Tell the first fault of a task group; anything else is our own mistake and is shown whole."""
+    first: BaseException = group
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    if isinstance(first, OSError):
+        first = _fault_of(first)
+    if not isinstance(first, Fault):
+        raise group
+    output.complain(first)
+    return exit_codes.of_fault(first)
+
+
+def _fault_of(error: OSError) -> Fault:
+    path = error.filename if isinstance(error.filename, str) else ""
+    reason = error.strerror or str(error)
+    if error.errno == 28:
+        return StorageFull("The disk is full.", where=path, reason=reason)
+    return FileUnreadable(f"{path or 'A file'}: {reason}.", path=path, reason=reason)
+
+
+def _take_modes(arguments: list[str]) -> list[str]:
+    """Set the mode from the options that stand anywhere before `--`, and return the rest of the line."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    mine, rest = arguments[:end], arguments[end:]
+    output.mode.json = "--json" in mine
+    output.mode.quiet = "--quiet" in mine or "-q" in mine
+    output.mode.color = is_color_wanted()
+    return [word for word in mine if word not in ("--json", "--quiet", "-q")] + rest
+
+
+if __name__ == "__main__":
+    run()

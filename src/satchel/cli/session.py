@@ -1,0 +1,110 @@
+"""What commands share: this SATCHEL_HOME, its sign-in, its daemon, and what a person means by a path.
+
+Invariant: the only file of the command line that knows where the device keeps things.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import AsyncIterator, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from satchel.core.paths import join_path, split_path
+from satchel.device.control import ControlClient, Request
+from satchel.device.links import Link, LinkStore
+from satchel.device.settings import Settings, load_settings
+from satchel.device.status import DaemonStatus
+
+if TYPE_CHECKING:
+    from satchel.device.api import Api
+    from satchel.device.credentials import Credentials
+
+T = TypeVar("T")
+
+REMOTE_PREFIX = "satchel:"
+"""Says that a path is a remote one, where it could be taken for a local one."""
+
+
+def settings() -> Settings:
+    """Return the device's settings. Raises: SettingInvalid."""
+    return load_settings()
+
+
+def home() -> Path:
+    """Return SATCHEL_HOME."""
+    return settings().home
+
+
+def credentials() -> Credentials:
+    """Return this device's sign-in. Raises: NotSignedIn."""
+    from satchel.device.credentials import load
+
+    return load(home())
+
+
+def control() -> ControlClient:
+    """Return the way to the daemon, which may not run."""
+    return ControlClient(home())
+
+
+def links() -> LinkStore:
+    """Return the list of linked folders."""
+    return LinkStore(home())
+
+
+def daemon_status(client: ControlClient) -> DaemonStatus:
+    """Return what the daemon says of itself. Raises: DaemonNotRunning."""
+    return client.ask(Request("status"), DaemonStatus)
+
+
+def daemon_pid(client: ControlClient) -> int:
+    """Return the daemon's process id. Raises: DaemonNotRunning."""
+    return daemon_status(client).pid
+
+
+@contextlib.asynccontextmanager
+async def api() -> AsyncIterator[Api]:
+    """Give the service's REST interface, signed in as this device. Raises: NotSignedIn."""
+    from satchel.device.api import Api
+
+    known = credentials()
+    async with Api(known.url, known.token) as signed_in:
+        yield signed_in
+
+
+def run(work: Coroutine[object, object, T]) -> T:
+    """Run asynchronous work to its end."""
+    import asyncio
+
+    return asyncio.run(work)
+
+
+def link_of(local: str) -> Link:
+    """Return the link of that local folder, or the only one when `local` is empty. Raises: NotLinked."""
+    from satchel.core.errors import NotLinked
+
+    known = links().links()
+    if not local and len(known) == 1:
+        return known[0]
+    real = os.path.realpath(os.path.expanduser(local)) if local else ""
+    for link in known:
+        if link.local == real:
+            return link
+    raise NotLinked(f"{local or 'No folder'} is not linked.", path=local)
+
+
+def remote_path(typed: str) -> str:
+    """Return the remote path that a person means.
+
+    `satchel:/a` is remote; a path in a linked folder (as typed, seen from here) stands for its remote twin; anything
+    else is remote, from the root on. Raises: NameInvalid, LimitExceeded.
+    """
+    if typed.startswith(REMOTE_PREFIX):
+        return join_path(split_path(typed.removeprefix(REMOTE_PREFIX)))
+    expanded = os.path.expanduser(typed)
+    held = links().holding(os.path.abspath(expanded)) if expanded else None
+    if held is not None:
+        return held[1]
+    return join_path(split_path(typed))

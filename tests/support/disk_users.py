@@ -78,6 +78,7 @@ class FakeUser:
         if inode is None:
             inode = self.disk.volume.inode(Kind.FILE)
             self._do((folder, name, inode))
+        _require_file(inode, path)
         self._write(inode, data)
 
     def _write(self, inode: Inode, data: bytes) -> None:
@@ -87,9 +88,11 @@ class FakeUser:
 
     def save_file(self, path: bytes, data: bytes) -> None:
         folder, name = self._at(path)
+        old = folder.entries.get(name)
+        if old is not None:
+            _require_file(old, path)
         inode = self.disk.volume.inode(Kind.FILE)
         self._write(inode, data)
-        old = folder.entries.get(name)
         self._do((folder, name, inode))
         if old is not None:
             self.disk.volume.free(old)
@@ -139,6 +142,11 @@ class FakeUser:
 
     def everything(self) -> set[bytes]:
         return {bytes(one.data) for one in self.disk.volume.everything() if one.kind == Kind.FILE}
+
+
+def _require_file(inode: Inode, path: bytes) -> None:
+    if inode.kind != Kind.FILE:
+        raise IsADirectoryError(path)
 
 
 def _walk(folder: Inode, path: bytes) -> Iterator[tuple[bytes, bytes | None]]:

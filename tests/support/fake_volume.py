@@ -200,7 +200,8 @@ class FakeVolume:
         for step in self.pending:
             touched = {id(folder) for folder, _, _ in step.changes}
             if touched & stopped or rng.random() < 0.5:
-                stopped |= touched
+                # What is in a folder cannot be there before the folder is.
+                stopped |= touched | {id(inode) for _, _, inode in step.changes if inode is not None}
             else:
                 self._save([step])
 

@@ -75,6 +75,9 @@ async def trash_unit(hands: Hands, task: TrashUnit) -> DiskResult:
             # The disk refuses: the rest goes back whole, so that nothing that was not looked at is hidden.
             path, _ = await hands.restore_staged(staged, _again(hands, task.path))
             return Changed((task.path, path, *put_back), "it could not be looked through before it was deleted")
+    if put_back:
+        # What was put back must be safe there before the unit, in which it durably stood, is out of recovery's sight.
+        await hands.touched.sync(hands.fs)
     trashed = await hands.fs.trash_staged(staged)
     hands.touched.trashed()
     return Applied((), trashed=trashed, put_back=(task.path, *put_back) if put_back else ())

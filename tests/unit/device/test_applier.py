@@ -1,0 +1,587 @@
+"""The applier, undisturbed and disturbed at each call that it makes: by a user, by a fault of the disk, by a power cut.
+
+The enumeration is over a fake disk, the only one that can be stopped between two calls; the undisturbed runs are over
+real disks too.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from satchel.core.entries import Kind
+from satchel.core.errors import Fault, FileUnreadable, StorageFailed, StorageFull
+from satchel.core.hashing import block_hash, content_hash
+from satchel.core.ids import ContentHash
+from satchel.device.applier import Applier
+from satchel.device.drive import drive
+from satchel.device.ports import DiskPath, FileSystem
+from satchel.device.tasks import (
+    Applied,
+    ApplyTask,
+    Changed,
+    DiskResult,
+    DiskTask,
+    Failed,
+    MovePaths,
+    PlaceFile,
+    PlaceFolder,
+    PlaceSymlink,
+    SetBit,
+    TrashUnit,
+)
+from tests.support.disk_scenarios import (
+    MTIME_NS,
+    NEW,
+    NID,
+    OTHER,
+    SCENARIOS,
+    SYNCED,
+    UNSYNCED,
+    Scenario,
+    move,
+    new_file,
+    stat_of,
+    unit,
+)
+from tests.support.disk_users import FakeUser
+from tests.support.disk_worlds import World, make_world
+from tests.support.fake_disk import DeadGeneration, FakeDisk
+from tests.support.fake_volume import CrashMode
+from tests.support.still_clock import StillClock
+
+EDIT = b"what the user wrote in the moment between"
+by_name = pytest.mark.parametrize("scenario", SCENARIOS, ids=[one.name for one in SCENARIOS])
+
+
+@pytest.fixture(params=("fake", "memory"))
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    made: list[str] = []
+
+    def folder(where: str) -> bytes:
+        made.append(tempfile.mkdtemp(prefix="satchel-", dir="/dev/shm"))
+        return made[-1].encode()
+
+    yield make_world(request.param, folder)
+    for one in made:
+        shutil.rmtree(one)
+
+
+def apply(disk: FileSystem, *tasks: DiskTask) -> tuple[DiskResult, ...]:
+    return drive(Applier(disk, StillClock()).apply(ApplyTask(1, tasks))).results
+
+
+def known(content: ContentHash) -> bool:
+    return content in {content_hash([block_hash(one)]) for one in (SYNCED, OTHER, NEW)}
+
+
+def recover(disk: FileSystem) -> list[DiskPath]:
+    return drive(Applier(disk, StillClock(seed=9)).recover(known))
+
+
+# -- undisturbed ------------------------------------------------------------------------------------------------------
+
+
+@by_name
+def test_an_undisturbed_task_does_what_it_says(world: World, scenario: Scenario) -> None:
+    scenario.setup(world.user)
+    before = world.user.everything()
+    (result,) = apply(world.disk, scenario.build(world.disk))
+    assert isinstance(result, Applied)
+    assert world.user.tree() == scenario.done
+    assert before <= world.user.everything()
+    assert drive(world.disk.list_staged()) == []
+
+
+@by_name
+def test_the_stats_reported_are_those_on_disk(world: World, scenario: Scenario) -> None:
+    scenario.setup(world.user)
+    task = scenario.build(world.disk)
+    (result,) = apply(world.disk, task)
+    assert isinstance(result, Applied)
+    match task:
+        case MovePaths(moves):
+            paths = [one.target for one in moves]
+        case TrashUnit():
+            paths = []
+        case PlaceFile(path=path) | PlaceFolder(path=path) | PlaceSymlink(path=path) | SetBit(path=path):
+            paths = [path]
+    assert list(result.stats) == [stat_of(world.disk, one) for one in paths]
+
+
+def test_a_placed_file_has_the_mtime_and_the_bit(world: World) -> None:
+    (result,) = apply(world.disk, PlaceFile(NID, DiskPath(b"file"), "", NEW, MTIME_NS, True, None))
+    assert isinstance(result, Applied)
+    assert (result.stats[0].mtime_ns, result.stats[0].is_executable) == (MTIME_NS, True)
+
+
+def test_a_kept_copy_is_reported_and_takes_the_next_free_name(world: World) -> None:
+    world.user.write_file(b"a.txt", UNSYNCED)
+    world.user.write_file(b"a (copy).txt", b"taken")
+    before = stat_of(world.disk, b"a.txt")
+    (result,) = apply(world.disk, new_file(b"a.txt", before, b"a (copy).txt"))
+    assert isinstance(result, Applied)
+    assert result.kept_name == b"a (copy 1).txt"
+    assert result.kept is not None and result.kept.same_file(before)
+    assert world.user.tree() == {b"a (copy 1).txt": UNSYNCED, b"a (copy).txt": b"taken", b"a.txt": NEW}
+
+
+def test_a_replaced_file_is_in_the_trash_under_the_reported_name(world: World) -> None:
+    world.user.write_file(b"file", SYNCED)
+    (result,) = apply(world.disk, new_file(b"file", stat_of(world.disk, b"file")))
+    assert isinstance(result, Applied)
+    file = drive(world.disk.open_trashed(result.trashed))
+    assert drive(file.read(0, 100)) == SYNCED
+    drive(file.close())
+
+
+def test_one_failing_task_does_not_stop_the_others(world: World) -> None:
+    results = apply(
+        world.disk,
+        new_file(b"gone/file"),
+        PlaceFolder(NID, DiskPath(b"folder")),
+        new_file(b".satchel/file"),
+        new_file(b"folder/file"),
+    )
+    assert [type(one) for one in results] == [Changed, Applied, Failed, Applied]
+    assert world.user.tree() == {b"folder": None, b"folder/file": NEW}
+
+
+def test_a_junk_file_does_not_bring_a_deleted_folder_back(world: World) -> None:
+    world.user.make_folder(b"unit")
+    world.user.write_file(b"unit/.DS_Store", b"where the icons were")
+    (result,) = apply(world.disk, unit(world.disk, b"unit"))
+    assert isinstance(result, Applied) and result.put_back == ()
+    assert world.user.tree() == {}
+
+
+def test_an_unexpected_folder_goes_back_with_all_that_is_in_it(world: World) -> None:
+    world.user.make_folder(b"unit")
+    world.user.make_folder(b"unit/new")
+    world.user.write_file(b"unit/new/file", UNSYNCED)
+    (result,) = apply(world.disk, unit(world.disk, b"unit"))
+    assert isinstance(result, Applied)
+    assert result.put_back == (b"unit", b"unit/new")
+    assert world.user.tree() == {b"unit": None, b"unit/new": None, b"unit/new/file": UNSYNCED}
+
+
+def test_a_rename_that_differs_in_nothing_the_disk_sees_is_no_loss(world: World) -> None:
+    world.user.write_file(b"a", UNSYNCED)
+    (result,) = apply(world.disk, MovePaths((move(world.disk, b"a", b"a"),)))
+    assert world.user.tree() == {b"a": UNSYNCED}
+    assert isinstance(result, Applied | Changed)
+
+
+@pytest.mark.parametrize("name", [b"n" * 255, b"\xff\xfe \xe9", ("é" * 127).encode() + b"x"])
+def test_long_and_undecodable_names_are_replaced_kept_and_trashed(world: World, name: bytes) -> None:
+    world.user.write_file(name, UNSYNCED)
+    (kept,) = apply(world.disk, new_file(name, stat_of(world.disk, name), name))
+    assert isinstance(kept, Applied) and len(kept.kept_name) <= 255
+    assert world.user.tree() == {name: NEW, kept.kept_name: UNSYNCED}
+    (trashed,) = apply(world.disk, TrashUnit(NID, DiskPath(name), {b"": stat_of(world.disk, name)}))
+    assert isinstance(trashed, Applied)
+    assert world.user.tree() == {kept.kept_name: UNSYNCED}
+
+
+# -- not as planned ---------------------------------------------------------------------------------------------------
+
+
+@by_name
+def test_nothing_changes_when_the_file_is_another_than_planned(world: World, scenario: Scenario) -> None:
+    scenario.setup(world.user)
+    task = scenario.build(world.disk)
+    victim = scenario.paths[0]
+    there = drive(world.disk.stat(DiskPath(victim)))
+    if there is None or there.kind == Kind.FOLDER:
+        world.user.write_file(victim + b"+", EDIT)
+    elif there.kind == Kind.FILE:
+        world.user.save_file(victim, EDIT)
+    else:
+        world.user.delete(victim)
+        world.user.make_symlink(victim, b"the user's own target")
+    before = world.user.tree()
+    (result,) = apply(world.disk, task)
+    if isinstance(result, Changed):
+        assert world.user.tree() == before
+    else:
+        assert EDIT in world.user.tree().values()
+
+
+def test_a_stat_that_the_scanner_was_not_sure_of_equals_nothing(world: World) -> None:
+    world.user.write_file(b"file", UNSYNCED)
+    unsure = replace(stat_of(world.disk, b"file"), ctime_ns=0)
+    results = apply(world.disk, new_file(b"file", unsure), TrashUnit(NID, DiskPath(b"file"), {b"": unsure}))
+    assert [type(one) for one in results] == [Changed, Changed]
+    assert world.user.tree() == {b"file": UNSYNCED}
+
+
+def test_a_refused_download_stays_in_staging_for_the_next_try(world: World) -> None:
+    world.user.write_file(b"file", UNSYNCED)
+    file = drive(world.disk.stage())
+    drive(file.write(NEW))
+    drive(file.finish(mtime_ns=MTIME_NS, is_executable=False))
+    taken = PlaceFile(NID, DiskPath(b"file"), file.name, None, MTIME_NS, False, None)
+    stale = replace(taken, expected=replace(stat_of(world.disk, b"file"), size=1))
+    results = apply(world.disk, taken, stale, replace(taken, path=DiskPath(b"free")))
+    assert [type(one) for one in results] == [Changed, Changed, Applied]
+    assert world.user.tree() == {b"file": UNSYNCED, b"free": NEW}
+
+
+# -- a user between two calls -----------------------------------------------------------------------------------------
+
+
+def edit_in_place(user: FakeUser, path: bytes) -> None:
+    user.write_file(path, EDIT)
+
+
+def save_over(user: FakeUser, path: bytes) -> None:
+    user.save_file(path, EDIT)
+
+
+def move_away(user: FakeUser, path: bytes) -> None:
+    user.rename(path, b"moved away by the user")
+
+
+def move_away_and_make_anew(user: FakeUser, path: bytes) -> None:
+    user.rename(path, b"moved away by the user")
+    user.write_file(path, EDIT)
+
+
+def add_inside(user: FakeUser, path: bytes) -> None:
+    user.write_file(path + b"/added", EDIT)
+
+
+def replace_by_symlink(user: FakeUser, path: bytes) -> None:
+    user.rename(path, b"moved away by the user")
+    user.make_symlink(path, b"/etc")
+
+
+DISTURBANCES: tuple[Callable[[FakeUser, bytes], None], ...] = (
+    edit_in_place,
+    save_over,
+    move_away,
+    move_away_and_make_anew,
+    add_inside,
+    replace_by_symlink,
+)
+
+
+def disturbed(scenario: Scenario, disturb: Callable[[FakeUser, bytes], None], path: bytes, at: int) -> bool:
+    """Run the scenario; the user acts before the call number `at`. Result: False when there was no such call."""
+    calls = 0
+    acted = False
+    overwritten: set[bytes] = set()
+
+    def before_call(name: str, args: tuple[object, ...]) -> Fault | None:
+        nonlocal calls, acted
+        calls += 1
+        if calls == at:
+            before = user.tree()
+            try:
+                disturb(user, path)
+            except (Fault, KeyError, OSError):
+                # What the user wanted to touch is not there at this moment.
+                return None
+            acted = True
+            overwritten.update({data for data in [before.get(path)] if data is not None})
+        return None
+
+    disk = FakeDisk(StillClock())
+    user = FakeUser(disk)
+    scenario.setup(user)
+    required = user.everything()
+    task = scenario.build(disk)
+    disk.before_call = before_call
+    (result,) = apply(disk, task)
+    disk.before_call = None
+    if not acted:
+        return calls >= at
+    required -= overwritten if disturb in (edit_in_place, save_over) else set()
+    assert required <= user.everything(), "a byte is lost"
+    tree = user.tree()
+    if disturb not in (move_away, replace_by_symlink):
+        assert EDIT in tree.values(), "an edit is hidden"
+    if UNSYNCED in required:
+        assert UNSYNCED in tree.values(), "an unsynced file is hidden"
+    if isinstance(result, Applied) and isinstance(task, PlaceFile) and tree.get(task.path) != NEW:
+        seen = drive(disk.stat(task.path))
+        assert seen != result.stats[0], "the user's edit would be taken for the service's version"
+    assert all(one.name.startswith(b"d-") for one in drive(disk.list_staged())), "something precious stays in staging"
+    return True
+
+
+@by_name
+@pytest.mark.parametrize("disturb", DISTURBANCES, ids=lambda one: one.__name__)
+def test_whatever_a_user_does_between_two_calls_nothing_is_lost_or_hidden(
+    scenario: Scenario, disturb: Callable[[FakeUser, bytes], None]
+) -> None:
+    for path in scenario.paths:
+        at = 1
+        while disturbed(scenario, disturb, path, at):
+            at += 1
+        assert at > 2, "the enumeration reached no call"
+
+
+# -- a fault at each call ---------------------------------------------------------------------------------------------
+
+
+def faulted(scenario: Scenario, fault: Fault, at: int, *, is_sticky: bool) -> bool:
+    """Run the scenario with a fault at call `at` (and from then on). Result: False when there was no such call."""
+    calls = 0
+
+    def before_call(name: str, args: tuple[object, ...]) -> Fault | None:
+        nonlocal calls
+        calls += 1
+        return fault if calls == at or (is_sticky and calls > at) else None
+
+    disk = FakeDisk(StillClock())
+    user = FakeUser(disk)
+    scenario.setup(user)
+    required = user.everything()
+    task = scenario.build(disk)
+    disk.before_call = before_call
+    try:
+        (result,) = apply(disk, task)
+        assert isinstance(result, Applied | Changed | Failed)
+    except Fault:
+        # Even tidying up was refused: the next start does it.
+        pass
+    disk.before_call = None
+    assert required <= user.everything(), "a byte is lost"
+    recover(disk)
+    assert required <= user.everything(), "a byte is lost by the recovery"
+    assert drive(disk.list_staged()) == []
+    if UNSYNCED in required:
+        assert UNSYNCED in user.tree().values(), "an unsynced file is hidden"
+    return calls >= at
+
+
+@by_name
+@pytest.mark.parametrize("is_sticky", [False, True], ids=["once", "for ever"])
+@pytest.mark.parametrize("fault", [StorageFull(), StorageFailed(), FileUnreadable()], ids=lambda one: one.code)
+def test_a_fault_at_any_call_loses_and_hides_nothing(scenario: Scenario, fault: Fault, is_sticky: bool) -> None:
+    at = 1
+    while faulted(scenario, fault, at, is_sticky=is_sticky):
+        at += 1
+    assert at > 2
+
+
+def test_a_result_does_not_count_when_its_folder_could_not_be_synced() -> None:
+    disk = FakeDisk(StillClock())
+    disk.before_call = lambda name, args: StorageFailed() if name == "sync_folder" else None
+    results = apply(disk, new_file(b"one"), new_file(b".satchel/two"), new_file(b"three"))
+    assert [type(one) for one in results] == [Failed, Failed, Failed]
+
+
+def test_each_touched_folder_is_synced_once_in_a_batch() -> None:
+    disk = FakeDisk(StillClock())
+    synced: list[object] = []
+
+    def before_call(name: str, args: tuple[object, ...]) -> Fault | None:
+        if name == "sync_folder":
+            synced.append(args[0])
+        return None
+
+    disk.before_call = before_call
+    apply(disk, PlaceFolder(NID, DiskPath(b"a")), *(new_file(b"a/%d" % number) for number in range(50)))
+    assert synced == [b"", b"a"]
+
+
+# -- a power cut at each call -----------------------------------------------------------------------------------------
+
+
+class _PowerCut(BaseException):
+    pass
+
+
+def cut_off(scenario: Scenario, at: int, mode: CrashMode, seed: int) -> bool:
+    """Cut the power before call `at`, start again, recover. Result: False when there was no such call."""
+    calls = 0
+
+    def before_call(name: str, args: tuple[object, ...]) -> Fault | None:
+        nonlocal calls
+        calls += 1
+        if calls == at:
+            raise _PowerCut
+        return None
+
+    disk = FakeDisk(StillClock())
+    user = FakeUser(disk)
+    scenario.setup(user)
+    required = user.everything()
+    task = scenario.build(disk)
+    disk.before_call = before_call
+    result: DiskResult | None = None
+    try:
+        (result,) = apply(disk, task)
+    except _PowerCut:
+        pass
+    left = disk.crash(mode, seed)
+    left.before_call = None
+    recover(left)
+    survivor = FakeUser(left)
+    assert required <= survivor.everything(), "a byte is lost"
+    assert drive(left.list_staged()) == []
+    tree = survivor.tree()
+    if UNSYNCED in required:
+        assert UNSYNCED in tree.values(), "an unsynced file is hidden"
+    if result is not None:
+        assert isinstance(result, Applied)
+        assert tree == scenario.done, "what was reported is not durable"
+    return calls >= at
+
+
+@by_name
+def test_a_power_cut_at_any_call_loses_and_hides_nothing(scenario: Scenario) -> None:
+    modes: list[tuple[CrashMode, int]] = [("strict", 0), *(("reordered", seed) for seed in range(6))]
+    for mode, seed in modes:
+        at = 1
+        while cut_off(scenario, at, mode, seed):
+            at += 1
+        assert at > 2
+
+
+@by_name
+def test_a_kill_at_any_call_returns_to_before_or_after(scenario: Scenario) -> None:
+    """A kill of the process, where the kernel goes on: nothing of the user's moved but by the task itself."""
+    at = 1
+    while killed(scenario, at):
+        at += 1
+
+
+def killed(scenario: Scenario, at: int) -> bool:
+    calls = 0
+
+    def before_call(name: str, args: tuple[object, ...]) -> Fault | None:
+        nonlocal calls
+        calls += 1
+        if calls == at:
+            raise _PowerCut
+        return None
+
+    disk = FakeDisk(StillClock())
+    user = FakeUser(disk)
+    scenario.setup(user)
+    before = user.tree()
+    task = scenario.build(disk)
+    disk.before_call = before_call
+    try:
+        apply(disk, task)
+    except _PowerCut:
+        pass
+    left = disk.restart()
+    left.before_call = None
+    recover(left)
+    tree = FakeUser(left).tree()
+    if isinstance(task, PlaceFile | PlaceFolder | PlaceSymlink | SetBit) and b"copy" not in scenario.name.encode():
+        extra = {path for path in tree if path not in before and path not in scenario.done}
+        assert all(b"recovered" in path for path in extra)
+    assert drive(left.list_staged()) == []
+    return calls >= at
+
+
+def test_a_dead_generation_answers_nothing() -> None:
+    disk = FakeDisk(StillClock())
+    disk.crash()
+    with pytest.raises(DeadGeneration):
+        drive(disk.list_staged())
+
+
+# -- recovery and late writers ----------------------------------------------------------------------------------------
+
+
+def test_recovery_throws_away_downloads_only(world: World) -> None:
+    for name in ("", "x-0011.letter.txt"):
+        file = drive(world.disk.stage())
+        drive(file.write(UNSYNCED + name.encode()))
+        drive(file.finish(mtime_ns=MTIME_NS, is_executable=False))
+        if name:
+            drive(world.disk.rename_staged(file.name, name))
+    found = recover(world.disk)
+    assert found == [b"letter (recovered 2026-11-18).txt"]
+    assert world.user.tree() == {b"letter (recovered 2026-11-18).txt": UNSYNCED + b"x-0011.letter.txt"}
+    assert drive(world.disk.list_staged()) == []
+
+
+def test_recovery_moves_known_bytes_to_the_trash(world: World) -> None:
+    file = drive(world.disk.stage())
+    drive(file.write(SYNCED))
+    drive(file.finish(mtime_ns=MTIME_NS, is_executable=False))
+    drive(world.disk.rename_staged(file.name, "x-0011.file"))
+    assert recover(world.disk) == []
+    assert world.user.tree() == {}
+    assert world.user.everything() == {SYNCED}
+
+
+def test_recovery_returns_what_was_set_aside_to_its_place(world: World) -> None:
+    world.user.make_folder(b"folder")
+    world.user.make_folder(b"folder/unit")
+    world.user.write_file(b"folder/unit/file", UNSYNCED)
+    before = world.user.tree()
+    drive(world.disk.set_aside(DiskPath(b"folder/unit"), "t-0011.unit"))
+    assert recover(world.disk) == [b"folder/unit"]
+    assert world.user.tree() == before
+
+
+def test_recovery_puts_what_lost_its_place_beside_it_or_in_the_root(world: World) -> None:
+    world.user.make_folder(b"gone")
+    world.user.write_file(b"gone/a", UNSYNCED)
+    world.user.write_file(b"b", SYNCED)
+    drive(world.disk.set_aside(DiskPath(b"gone/a"), "t-1.a"))
+    drive(world.disk.set_aside(DiskPath(b"b"), "t-2.b"))
+    world.user.delete(b"gone")
+    world.user.write_file(b"b", OTHER)
+    assert recover(world.disk) == [b"a (recovered 2026-11-18)", b"b (recovered 2026-11-18)"]
+    assert world.user.tree() == {
+        b"a (recovered 2026-11-18)": UNSYNCED,
+        b"b": OTHER,
+        b"b (recovered 2026-11-18)": SYNCED,
+    }
+
+
+def test_a_late_writer_is_noticed_and_its_bytes_come_back(world: World) -> None:
+    world.user.write_file(b"file", SYNCED)
+    writer = world.user.open_late(b"file")
+    expected = stat_of(world.disk, b"file")
+    (result,) = apply(world.disk, new_file(b"file", expected))
+    assert isinstance(result, Applied)
+    applier = Applier(world.disk, StillClock())
+    assert not drive(applier.changed_since_trashed(result.trashed, expected))
+    assert drive(applier.hash_trashed(result.trashed)) == content_hash([block_hash(SYNCED)])
+    writer.write(UNSYNCED)
+    writer.close()
+    assert drive(applier.changed_since_trashed(result.trashed, expected))
+    path, stat = drive(applier.rescue(result.trashed, DiskPath(b"file")))
+    assert stat == stat_of(world.disk, path)
+    assert world.user.tree() == {b"file": NEW, b"file (conflicted copy 2026-11-18)": UNSYNCED}
+
+
+def test_what_a_late_writer_adds_to_a_trashed_folder_comes_back() -> None:
+    disk = FakeDisk(StillClock())
+    user = FakeUser(disk)
+    user.make_folder(b"unit")
+    user.write_file(b"unit/known", SYNCED)
+    task = unit(disk, b"unit", b"known")
+    (result,) = apply(disk, task)
+    assert isinstance(result, Applied)
+    added = disk.volume.inode(Kind.FILE)
+    added.data += UNSYNCED
+    disk.volume.do((disk.volume.trash.entries[result.trashed.encode()], b"added", added))
+    applier = Applier(disk, StillClock())
+    assert drive(applier.look_again(task, result.trashed)) == (b"unit/added",)
+    assert user.tree() == {b"unit": None, b"unit/added": UNSYNCED}
+    assert drive(applier.look_again(task, result.trashed)) == ()
+
+
+def test_the_disk_full_fails_one_task_and_harms_nothing() -> None:
+    disk = FakeDisk(StillClock(), capacity_bytes=len(SYNCED) + len(NEW) - 1)
+    user = FakeUser(disk)
+    user.write_file(b"file", SYNCED)
+    (full,) = apply(disk, new_file(b"file", stat_of(disk, b"file")))
+    assert isinstance(full, Failed) and isinstance(full.fault, StorageFull)
+    assert user.tree() == {b"file": SYNCED}
+    assert drive(disk.list_staged()) == []

@@ -33,6 +33,7 @@ from satchel.device.runner import LinkRunner
 from satchel.device.settings import Settings, load_settings
 from satchel.device.status import DaemonStatus, HeldItem, LinkStatus
 from satchel.device.thread_lanes import ThreadLanes
+from satchel.device.watcher.inotify import InotifyWatcher
 
 log = structlog.get_logger(__name__)
 
@@ -196,7 +197,7 @@ async def _run(settings: Settings, known: Credentials) -> None:
                 state_folder=settings.home / "links" / link.link_id.hex(),
                 clock=clock,
                 lanes=lanes,
-                watcher=best_watcher(os.fsencode(link.local), clock),
+                watcher=InotifyWatcher(os.fsencode(link.local), clock),
             )
         finally:
             await remote.close()

@@ -19,7 +19,7 @@ from satchel.device.ports import FileSystem, OpenFile, Remote, StagedFile
 from satchel.device.tasks import FetchItem, LocalSource
 from satchel.device.transfer import Lanes, Progress, on_disk, open_source
 
-WINDOW_BYTES_MAX = 20 * MIB
+WINDOW_BYTES_MAX = 16 * MIB
 """Two windows are in memory at once, and the bodies of the requests under way."""
 GET_BYTES_MIN = 4 * MIB
 """A request takes blocks until it has this much, so at most 8 MiB less one byte."""

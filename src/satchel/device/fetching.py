@@ -107,7 +107,7 @@ class Fetcher:
         fault: Fault | None = None
         if missing:
             try:
-                found.update(await self._remote.get_blocks(ns, list(dict.fromkeys(missing))))
+                found.update(await _get_what_is_there(self._remote, ns, list(dict.fromkeys(missing))))
             except Fault as failed:
                 fault = failed
         count = max(1, min(WRITERS_PER_GROUP, len(group) // FILES_PER_WRITER_MIN))
@@ -141,6 +141,20 @@ class Fetcher:
         except Fault as failed:
             return FetchedItem(wanted.item.nid, "", wanted.packed, failed)
         return FetchedItem(wanted.item.nid, name, wanted.packed)
+
+
+async def _get_what_is_there(remote: Remote, ns: NamespaceId, hashes: Sequence[BlockHash]) -> dict[BlockHash, bytes]:
+    """Return the blocks that the service can give. A damaged one fails its request, so that is halved around it."""
+    try:
+        return await remote.get_blocks(ns, hashes)
+    except (BlockDamaged, BlockMismatch):
+        if len(hashes) == 1:
+            return {}
+    half = len(hashes) // 2
+    return {
+        **await _get_what_is_there(remote, ns, hashes[:half]),
+        **await _get_what_is_there(remote, ns, hashes[half:]),
+    }
 
 
 def _packed(item: FetchItem, known: dict[ContentHash, bytes], fault: Fault | None) -> bytes:

@@ -60,6 +60,7 @@ from satchel.core.messages import (
 from satchel.device.ports import Clock, OutgoingBlock
 from satchel.device.wire_blocks import opened_all, wire
 from satchel.device.wire_http import (
+    CONNECTIONS_MAX,
     ERROR_BYTES_MAX,
     JOINED_BYTES_MAX,
     ConnectionLost,
@@ -97,7 +98,9 @@ class HttpRemote:
     """The service at `url`, for the device that holds `token`. Close it at the end."""
 
     def __init__(self, url: str, token: str, *, clock: Clock) -> None:
-        self._http = HttpSession(url, token)
+        # Blocks have connections of their own, so that a commit never waits behind a file's bytes.
+        self._http = HttpSession(url, token, connections=CONNECTIONS_MAX // 2)
+        self._bulk = HttpSession(url, token, connections=CONNECTIONS_MAX // 2)
         self._where = str(self._http.origin)
         self._clock = clock
         self._stream: aiohttp.ClientWebSocketResponse | None = None
@@ -207,6 +210,7 @@ class HttpRemote:
     async def close(self) -> None:
         await self.close_stream()
         await self._http.close()
+        await self._bulk.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     # -- one call -----------------------------------------------------------------------------------------------------
@@ -234,7 +238,8 @@ class HttpRemote:
         size = sum(len(piece) for piece in pieces)
         headers = {"Content-Type": FRAME_TYPE, "Content-Length": str(size)}
         data = b"".join(pieces) if size <= JOINED_BYTES_MAX else pieces_of(pieces)
-        async with self._http.request(
+        http = self._bulk if name.startswith("blocks/") else self._http
+        async with http.request(
             "POST", f"/sync/v1/{name}", headers=headers, data=data, bytes_expected=size + bytes_max
         ) as response:
             if response.status == 200 and response.content_type == FRAME_TYPE:

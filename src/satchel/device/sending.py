@@ -22,7 +22,7 @@ from satchel.device.tasks import CommitTask, Committed, InlineSource, LocalSourc
 from satchel.device.transfer import Lanes, Progress, no_progress, on_disk, open_source
 from satchel.device.wire_blocks import shut, wire
 
-PUT_BYTES_MAX = 12 * MIB
+PUT_BYTES_MAX = 8 * MIB
 """Of blocks in one put, uncompressed; below the service's bound with room for the header."""
 PUTS_IN_FLIGHT_MAX = 3
 INLINE_FILES_PER_HOP = 64
@@ -104,9 +104,14 @@ class Sender:
 
 
 def _batches(blocks: Sequence[tuple[BlockHash, int, int]]) -> Iterator[list[tuple[BlockHash, int, int]]]:
+    """Yield the blocks in order, each content once, in requests of bounded size."""
     batch: list[tuple[BlockHash, int, int]] = []
     total = 0
+    seen: set[BlockHash] = set()
     for block in blocks:
+        if block[0] in seen:
+            continue
+        seen.add(block[0])
         if batch and total + block[1] > PUT_BYTES_MAX:
             yield batch
             batch, total = [], 0

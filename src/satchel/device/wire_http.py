@@ -51,7 +51,8 @@ def parse_origin(url: str) -> URL:
 class HttpSession:
     """Requests to one origin with one token ("" before login). Made outside a loop; the first request opens it."""
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, *, connections: int = CONNECTIONS_MAX) -> None:
+        self._connections = connections
         self.origin = parse_origin(url)
         self._token = token
         self._session: aiohttp.ClientSession | None = None
@@ -66,7 +67,7 @@ class HttpSession:
             if self._token:
                 headers["Authorization"] = f"Bearer {self._token}"
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX, keepalive_timeout=KEEPALIVE_S),
+                connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=KEEPALIVE_S),
                 headers=headers,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,

@@ -287,6 +287,33 @@ def test_a_block_that_the_service_lacks_is_a_fault_of_that_file_alone(run: Run, 
     run(work)
 
 
+def test_a_damaged_block_fails_its_own_file_and_no_other_of_the_group(run: Run, tmp_path: Path) -> None:
+    disk = new_disk(tmp_path)
+    files = [noise(4_000, seed=index) for index in range(40)]
+    damaged = block_hash(files[17])
+
+    class Rotten(Watched):
+        """A service that refuses a whole request when it meets the damaged block."""
+
+        async def get_blocks(self, ns: NamespaceId, hashes: Sequence[BlockHash]) -> dict[BlockHash, bytes]:
+            self.asked.append(hashes)
+            if damaged in hashes:
+                raise BlockDamaged("rotten", hash=damaged.hex())
+            return await CoreRemote.get_blocks(self, ns, hashes)
+
+    async def work(lanes: Lanes) -> None:
+        remote = Rotten(await CoreService.start())
+        for data in files:
+            await remote.hold(data)
+        items = tuple(item_of(index, data) for index, data in enumerate(files))
+        fetched = await Fetcher(disk, remote, lanes).fetch(FetchTask(1, remote.ns, items))
+        assert [index for index, fault in enumerate(faults(fetched)) if fault] == [17]
+        assert faults(fetched)[17] is BlockDamaged
+        assert len(remote.asked) <= 13
+
+    run(work)
+
+
 def test_without_the_service_what_the_disk_has_is_built_all_the_same(run: Run, tmp_path: Path) -> None:
     disk = new_disk(tmp_path)
     here, away, large = noise(4_000, seed=1), noise(4_000, seed=2), noise(LARGE_BYTES, seed=3)

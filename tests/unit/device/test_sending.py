@@ -97,6 +97,23 @@ def test_a_large_file_arrives_whole_in_bounded_requests(run: Run, tmp_path: Path
     run(work)
 
 
+def test_a_content_that_repeats_in_a_file_travels_once(run: Run, tmp_path: Path) -> None:
+    data = bytes(40 * 1024 * 1024)
+    disk = new_disk(tmp_path)
+    write(tmp_path, "zeros", data)
+
+    async def work(lanes: Lanes) -> None:
+        service = await CoreService.start()
+        remote = Watched(service)
+        done = await Sender(disk, remote, lanes).upload(upload_of(disk, "zeros", data, service.ns))
+        assert done.fault is None
+        sent = [block.hash for put in remote.puts for block in put]
+        assert len(sent) == len(set(sent))
+        assert set(sent) == {block.hash for block in blocks_of(data)}
+
+    run(work)
+
+
 def test_a_file_that_changed_before_or_while_it_is_read_is_told(run: Run, tmp_path: Path) -> None:
     data = noise(2_000_000)
     disk = new_disk(tmp_path)

@@ -69,9 +69,10 @@ class Hints:
         self._waiting.pop(folder, None)
         return merged
 
-    def drop(self, folder: DiskPath) -> None:
-        """Forget a hint whose folder is not there: the look at its parent told so."""
-        self._waiting.pop(folder, None)
+    def put_off(self, folder: DiskPath) -> None:
+        """Pass over a hint whose folder is not there; it is taken when the folder is found after all, or never."""
+        assert self._order[0] == folder
+        self._order.popleft()
 
     def follow(self, old: DiskPath, new: DiskPath) -> None:
         """Carry the hints at and below a moved folder's old place over to its new one."""

@@ -24,11 +24,12 @@ Parent = Nid | NewParent
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """`row` stands where `before` stood: at `path`."""
+    """`row` stands where `before` stood: at `path`, and looks like `stat`."""
 
     row: LocalRow
     before: LocalRow
     path: DiskPath
+    stat: Stat
 
 
 class Places:
@@ -40,7 +41,9 @@ class Places:
         self._folder_now: dict[Nid, DiskPath] = {}
         self._at: dict[DiskPath, Parent] = {}
         self.placed: set[Nid] = set()
-        """Rows reported at a new place, as unknown or as gone: no other fact of this scan may claim them."""
+        """Rows reported at a new place, as edited, unknown or gone: no other fact of this scan may claim them."""
+        self.gone: set[Nid] = set()
+        """Rows reported as gone before the end: what the index held below them is gone with them."""
 
     def folder_moved(self, nid: Nid, path: DiskPath) -> None:
         """Note that a known folder stands at `path` now."""
@@ -75,7 +78,7 @@ class Places:
         stat = await self.stat(path)
         if stat is None or (path and stat.kind is not Kind.FOLDER):
             return None
-        if row is not None and path not in self._at and stat.inode != row.stat.inode:
+        if row is not None and path not in self._at and not is_identity(stat, row.stat):
             return None
         return nid, stat
 
@@ -97,13 +100,19 @@ class Places:
     def row_of(self, stat: Stat, *, but: Nid | None = None) -> LocalRow | None:
         """Return the known row that this file on disk is, by inode and birth time, unless it is placed already."""
         for row in self._known.by_identity(stat.inode, stat.birth_ns):
-            if row.kind is not stat.kind or row.nid in self.placed or row.nid == but:
+            if row.kind is not stat.kind or row.nid in self.placed or row.nid == but or self._is_below_gone(row):
                 continue
             # Without birth times an inode may have been used again; then size and mtime must speak for it too.
             if not stat.birth_ns and stat.kind is Kind.FILE and not row.stat.same_file(stat):
                 continue
             return row
         return None
+
+    def _is_below_gone(self, row: LocalRow) -> bool:
+        above: LocalRow | None = row if self.gone else None
+        while above is not None and above.parent not in self.gone:
+            above = self._known.local(above.parent)
+        return above is not None
 
     async def moved_folder(self, stat: Stat) -> LocalRow | None:
         """Return the known folder that this folder is, when its old place does not hold it any more."""
@@ -132,24 +141,27 @@ class Places:
                 return row, steps
             if is_identity(there, last.stat):
                 return None
+            if there.kind is not last.kind:
+                # A folder where a file was continues nothing.
+                return row, steps
             occupant = self.row_of(there)
             if occupant is None or occupant.nid == row.nid or any(step.row.nid == occupant.nid for step in steps):
                 return None
-            steps.append(Step(occupant, last, old))
+            steps.append(Step(occupant, last, old, there))
             last = occupant
         return None
 
     async def cycle(self, row: LocalRow) -> list[Step]:
-        """Return the steps of a closed exchange of known files that `row` is part of; empty when there is none."""
+        """Return the steps of a closed exchange of known nodes that `row` is part of; empty when there is none."""
         steps: list[Step] = []
         last = row
         while len(steps) < CHAIN_ROWS_MAX:
             old = self.path_now(last)
             there = None if old is None else await self.stat(old)
             occupant = None if there is None else self.row_of(there)
-            if old is None or occupant is None or any(step.row.nid == occupant.nid for step in steps):
+            if old is None or there is None or occupant is None or any(step.row.nid == occupant.nid for step in steps):
                 return []
-            steps.append(Step(occupant, last, old))
+            steps.append(Step(occupant, last, old, there))
             if occupant.nid == row.nid:
                 return steps if len(steps) > 1 else []
             last = occupant

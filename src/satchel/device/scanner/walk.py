@@ -78,6 +78,7 @@ class Walk:
         self._device = 0
         self._stack: list[_Look] = []
         self._taken: list[_Taken] = []
+        self._unclaimed: list[_Taken] = []
         self._missing: dict[Nid, _Missing] = {}
         self._handled: set[DiskPath] = set()
         self._doubtful_inodes: set[int] = set()
@@ -97,14 +98,16 @@ class Walk:
             elif (folder := self._hints.next_folder()) is not None:
                 await self._start(folder)
             elif self._taken:
-                await self._settle(self._taken.pop())
+                await self._settle_claimed(self._taken.pop())
+            elif self._unclaimed:
+                await self._settle(self._unclaimed.pop())
             else:
                 return
 
     async def _start(self, folder: DiskPath) -> None:
         standing = await self._places.standing(folder)
         if standing is None:
-            self._hints.drop(folder)
+            self._hints.put_off(folder)
             return
         names, is_deep = self._hints.take(folder, frozenset(), is_deep=False)
         self._stack.append(_Look(standing[0], folder, standing[1].inode, names=names, is_deep=is_deep))
@@ -305,11 +308,17 @@ class Walk:
         return FileRead(unsure, row.content, b"")  # type: ignore[arg-type]  # a file row's content is its content hash
 
     async def _apply(self, steps: list[Step]) -> None:
-        """Report known files that took each other's names."""
+        """Report known nodes that took each other's names."""
         for step in steps:
             self._handled.add(step.path)
-            self._place(step.row)
             parent, name = step.before.parent, step.before.name
+            if step.row.kind is Kind.FOLDER:
+                self._follow_folder(step.row, step.path)
+                self._parts.add(SeenMoved(step.row.nid, step.row.version, parent, name, step.stat, b"", b""))
+                # Hints below crossed over as well, so all of it is looked at.
+                self._stack.append(_Look(step.row.nid, step.path, step.stat.inode))
+                continue
+            self._place(step.row)
             try:
                 read = await self._read_content(step.path, step.row.kind)
             except Fault as fault:
@@ -336,6 +345,14 @@ class Walk:
         else:
             self._taken.append(entry)
 
+    async def _settle_claimed(self, entry: _Taken) -> None:
+        """Settle a name where a known node stands now; where something new stands, its own row has time to be found."""
+        stat = await self._places.stat(joined(entry.look.path, entry.item.name))
+        if stat is not None and self._places.row_of(stat, but=entry.row.nid) is not None:
+            await self._settle(entry)
+        else:
+            self._unclaimed.append(entry)
+
     async def _settle(self, entry: _Taken) -> None:
         """Decide about a name that something else has taken, when the walk is over."""
         look, item, row = entry.look, entry.item, entry.row
@@ -347,10 +364,10 @@ class Walk:
         elif row.kind is not item.stat.kind:
             await self._gone_here(row)
             await self._fresh(look, entry.scope, item)
-        elif row.kind is Kind.FOLDER:
-            await self._settle_folder(entry, path)
         elif steps := await self._places.cycle(row):
             await self._apply(steps)
+        elif row.kind is Kind.FOLDER:
+            await self._settle_folder(entry, path)
         else:
             await self._edited(path, item.stat, row)
 
@@ -363,6 +380,8 @@ class Walk:
             await self._gone_here(row)
             await self._fresh(look, entry.scope, entry.item)
         else:
+            self._place(row)
+            self._places.folder_moved(row.nid, path)
             self._parts.add(SeenChanged(row.nid, row.version, stat, b"", b""))
             self._stack.append(_Look(row.nid, path, stat.inode, above=entry.scope))
 
@@ -370,6 +389,7 @@ class Walk:
         """Report a row as gone whose name another node stands at, before that one takes it."""
         await self._fs.check_root()
         self._place(row)
+        self._places.gone.add(row.nid)
         self._parts.add(SeenGone(row.nid, row.version))
 
     async def _edited(self, path: DiskPath, listed: Stat, row: LocalRow) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import resource
 import signal
 import socket
 import sys
@@ -35,6 +36,7 @@ from satchel.server.gateway.app import Gateway
 from satchel.server.gateway.counters import Counters
 from satchel.server.gateway.deadlines import WatchedProtocol, watch
 from satchel.server.gateway.identity import Identity
+from satchel.server.gateway.raw import Room
 from satchel.server.gateway.services import Services
 from satchel.server.notify.waiters import Waiters
 from satchel.server.settings import Settings
@@ -64,6 +66,7 @@ async def serve(
     Raises: SettingInvalid, AlreadyRunning, StorageFailed, Unavailable, VersionUnsupported.
     """
     require_fast_cutter()
+    _raise_descriptors()
     begin_logs(settings)
     stopping = stop or asyncio.Event()
     with data_lock(settings.data):
@@ -100,6 +103,7 @@ async def opened(settings: Settings) -> AsyncIterator[Services]:
                 identity=Identity(db, clock),
                 counters=Counters(blocks.counts),
                 facts=facts,
+                room=Room(),
             )
         finally:
             await store.close()
@@ -185,6 +189,13 @@ def _told(settings: Settings, listener: socket.socket) -> Ready:
     scheme = "https" if settings.tls_key else "http"
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return Ready(settings.public_url or f"{scheme}://{host}:{port}", settings.host, port)
+
+
+def _raise_descriptors() -> None:
+    """Take all file descriptors that the system allows: each connection needs one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 @contextlib.contextmanager

@@ -40,7 +40,7 @@ def open_block(wire: WireBlock, body: bytes | memoryview) -> bytes | memoryview:
     Raises: LimitExceeded, BlockMismatch (a frame that does not decompress to the declared length).
     """
     if not 0 < wire.size <= BLOCK_BYTES_MAX:
-        raise LimitExceeded("A block is too long.", limit="block_bytes", maximum=BLOCK_BYTES_MAX, actual=wire.size)
+        raise LimitExceeded("A block is too long.", limit="BLOCK_BYTES_MAX", maximum=BLOCK_BYTES_MAX, actual=wire.size)
     if wire.codec == CODEC_RAW:
         data: bytes | memoryview = body
     elif wire.codec == CODEC_ZSTD:

@@ -10,7 +10,8 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from satchel.core.errors import BlockDamaged, LimitExceeded, MessageInvalid
+from satchel.core.errors import BlockDamaged, BlockMismatch, LimitExceeded, MessageInvalid
+from satchel.core.hashing import block_hash
 from satchel.core.ids import BlockHash, NamespaceId, PackId, uuid7
 from satchel.core.limits import BLOCKS_GET_COUNT_MAX, INLINE_DOWN_BYTES_MAX, KIB, LEASE_HOURS_MIN, MIB
 from satchel.core.messages import GetReply, GetRequest, PutReply, PutRequest, WireBlock
@@ -99,7 +100,7 @@ class BlockService:
         if len(request.hashes) > BLOCKS_GET_COUNT_MAX:
             raise LimitExceeded(
                 "Too many blocks are asked for.",
-                limit="blocks_get_count",
+                limit="BLOCKS_GET_COUNT_MAX",
                 maximum=BLOCKS_GET_COUNT_MAX,
                 actual=len(request.hashes),
             )
@@ -134,7 +135,7 @@ class BlockService:
         return found
 
     async def read_bytes(self, ns: NamespaceId, hashes: Sequence[BlockHash]) -> list[Bytes]:
-        """Return the blocks' own bytes, in order. Raises: BlockDamaged."""
+        """Return the blocks' own bytes, in order, each hashed again: nobody behind us would. Raises: BlockDamaged."""
         placed = await self._db.read(lambda conn: readable_txn(conn, ns, hashes))
         for name in hashes:
             if name not in placed:
@@ -143,8 +144,8 @@ class BlockService:
         bodies = await self._read(ns, blocks)
         pairs = [(_wire(block), body) for block, body in zip(blocks, bodies, strict=True)]
         if sum(block.size for block in blocks) <= INLINE_HASHING_BYTES_MAX:
-            return [open_block(wire, body) for wire, body in pairs]
-        return await self._workers.run(lambda: [open_block(wire, body) for wire, body in pairs])
+            return _whole(pairs)
+        return await self._workers.run(lambda: _whole(pairs))
 
     async def _verify(self, incoming: Incoming) -> None:
         if sum(wire.size for wire, _ in incoming) <= INLINE_HASHING_BYTES_MAX:
@@ -214,6 +215,20 @@ def paired(blocks: Sequence[WireBlock], bodies: Sequence[Bytes]) -> list[tuple[W
     if len(blocks) != len(bodies):
         raise MessageInvalid("The frame has not one body for each block.", reason="bodies")
     return list(zip(blocks, bodies, strict=True))
+
+
+def _whole(pairs: Incoming) -> list[Bytes]:
+    """Return the blocks' own bytes. Raises: BlockDamaged for one that is not what its name says."""
+    opened: list[Bytes] = []
+    for wire, body in pairs:
+        try:
+            data = open_block(wire, body)
+        except BlockMismatch as mismatch:
+            raise BlockDamaged("A stored block does not open.", hash=wire.hash.hex()) from mismatch
+        if block_hash(data) != wire.hash:
+            raise BlockDamaged("A stored block does not have its hash.", hash=wire.hash.hex())
+        opened.append(data)
+    return opened
 
 
 def _groups(blocks: Sequence[PlacedBlock]) -> Iterator[list[PlacedBlock]]:

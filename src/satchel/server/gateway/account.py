@@ -6,9 +6,12 @@ import msgspec
 from litestar import delete, get, patch, post
 
 from satchel.core.ids import DeviceId
+from satchel.core.limits import KIB
 from satchel.server.accounts.service import account_of, list_devices, rename_device, revoke_device, sign_in, sign_out
 from satchel.server.gateway.rest import Asked, from_hex, principal_of, services_of
 from satchel.server.notify.presence import presence_key
+
+LOGIN_BODY_BYTES_MAX = 16 * KIB
 
 
 class Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -59,7 +62,7 @@ class DeviceName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
 
 
-@post("/api/v1/login", status_code=200)
+@post("/api/v1/login", status_code=200, public=True, request_max_body_size=LOGIN_BODY_BYTES_MAX)
 async def login(request: Asked, data: Login) -> LoggedIn:
     """Sign in with a password; makes a device and its token."""
     services = services_of(request)

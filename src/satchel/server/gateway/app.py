@@ -6,15 +6,20 @@ Source: docs/design/050.
 
 from __future__ import annotations
 
+import contextlib
+from typing import Any
+
 from litestar import Litestar, get
+from litestar.connection import ASGIConnection
 from litestar.datastructures import State
+from litestar.handlers import BaseRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from satchel.core.limits import JSON_BODY_BYTES_MAX
 from satchel.server.gateway import account, content, files, health, history, sync
 from satchel.server.gateway.device import PREFIX, DeviceApp
-from satchel.server.gateway.raw import Message, Receive, Scope, Send
+from satchel.server.gateway.raw import Disconnected, Message, Receive, Scope, Send, patient
 from satchel.server.gateway.rest import Asked, answer_fault
 from satchel.server.gateway.services import Services
 
@@ -49,7 +54,7 @@ class Gateway:
             await send({"type": "websocket.close", "code": 1008})
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        counters = self._services.counters
+        counters, send = self._services.counters, patient(send)
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -58,26 +63,34 @@ class Gateway:
                 message["headers"] = [*message.get("headers", ()), *SAFE_HEADERS]
             await send(message)
 
-        await self._rest(scope, receive, guarded)  # type: ignore[arg-type]  # litestar's own names for these shapes
+        with contextlib.suppress(Disconnected):
+            await self._rest(scope, receive, guarded)  # type: ignore[arg-type]  # litestar's own names for these shapes
 
 
-@get("/api/v1/openapi.json", include_in_schema=False)
+@get("/api/v1/openapi.json", include_in_schema=False, public=True)
 async def documentation(request: Asked) -> dict[str, object]:
     """Give the description of REST, OpenAPI 3.1."""
     return request.app.openapi_schema.to_schema()
+
+
+async def signed_in(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Guard of every route that does not call itself public: no body is read for someone without a token."""
+    if not handler.opt.get("public"):
+        await connection.app.state.services.identity.of(connection.scope["headers"])
 
 
 def rest_app(services: Services) -> Litestar:
     """Return the REST application."""
     return Litestar(
         route_handlers=[documentation, *(handler for room in ROOMS for handler in room.ROUTES)],
+        guards=[signed_in],
         exception_handlers={Exception: answer_fault},
         state=State({"services": services, "probe": health.Probe()}),
         request_max_body_size=JSON_BODY_BYTES_MAX,
         openapi_config=OpenAPIConfig(
             title="Satchel",
             version=_VERSION,
-            # The framework answers for all below this path, in HTML; ours is the route below.
+            # The framework answers for all below this path, in HTML; ours is the route above.
             path="/api/v1/schema",
             render_plugins=[JsonRenderPlugin(path="/openapi.json")],
         ),

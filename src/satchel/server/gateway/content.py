@@ -31,6 +31,8 @@ from satchel.server.metadata.tree import blocklist_of, entry_by_id, versions
 
 FED_BYTES = 8 * MIB
 READ_BYTES_MAX = 8 * MIB
+UPLOAD_BYTES_IN_MEMORY = 4 * FED_BYTES
+"""What comes, joined, squeezed, and on its way to the disk."""
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
@@ -90,7 +92,8 @@ async def upload(request: Asked, path: str, mtime_ns: int = 0) -> Item:
     _check_match(request, current)
     declared = request.headers.get("content-length", "")
     await check_room(services, principal, int(declared) if declared.isdigit() else 0)
-    content = await _received(services, principal, request)
+    with services.room.taken(principal.account_id, UPLOAD_BYTES_IN_MEMORY):
+        content = await _received(services, principal, request)
     op_id = new_op_id(services)
     if current is None:
         node_id = new_node_id(services)

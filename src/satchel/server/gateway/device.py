@@ -35,7 +35,16 @@ from satchel.server.accounts.principal import Principal
 from satchel.server.feed.service import changes, manifests, snapshot
 from satchel.server.gateway.commits import check_room, commit_request
 from satchel.server.gateway.errors import as_fault, frame_body, headers_of
-from satchel.server.gateway.raw import Disconnected, Receive, Scope, Send, read_body, respond
+from satchel.server.gateway.raw import (
+    Disconnected,
+    Receive,
+    Scope,
+    Send,
+    declared_bytes,
+    patient,
+    read_body,
+    respond,
+)
 from satchel.server.gateway.services import Services
 from satchel.server.gateway.stream import serve_stream
 from satchel.server.metadata.namespaces import namespaces
@@ -86,8 +95,10 @@ class DeviceApp:
             if route is None or scope["method"] != "POST":
                 raise NotFound("There is no such call.")
             principal = await self._services.identity.of(scope["headers"])
-            body = await read_body(scope, receive, limit=route.limit, maximum=route.maximum)
-            pieces = await route.handler(self._services, principal, body)
+            with self._services.room.taken(principal.account_id, declared_bytes(scope, maximum=route.maximum)):
+                body = await read_body(scope, receive, limit=route.limit, maximum=route.maximum)
+                pieces = await route.handler(self._services, principal, body)
+                del body
             await _answer(send, pieces)
             self._services.counters.status(200)
         except Disconnected:
@@ -170,6 +181,7 @@ async def _answer(send: Send, pieces: Pieces) -> None:
     if not isinstance(pieces, AsyncIterator):
         await respond(send, 200, [FRAME_TYPE], pieces)
         return
+    send = patient(send)
     await send({"type": "http.response.start", "status": 200, "headers": [FRAME_TYPE]})
     async for piece in pieces:
         await send({"type": "http.response.body", "body": piece, "more_body": True})

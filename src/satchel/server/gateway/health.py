@@ -44,7 +44,7 @@ class Probe:
         return self._is_well
 
 
-@get("/health")
+@get("/health", public=True)
 async def health(request: Asked) -> Response[Health]:
     """Tell whether the service is well: 200 `ok`, or 503 `failing`."""
     probe: Probe = request.app.state.probe

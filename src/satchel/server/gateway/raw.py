@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from satchel.core.errors import Fault, LimitExceeded, MessageInvalid
-from satchel.core.limits import KIB
+from satchel.core.errors import Fault, LimitExceeded, MessageInvalid, Unavailable
+from satchel.core.ids import AccountId
+from satchel.core.limits import KIB, MIB
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -16,10 +20,56 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 JOINED_BYTES_MAX = 64 * KIB
 """Shorter answers go out in one write: a copy costs less than a call."""
+SEND_TIMEOUT_S = 60.0
+"""For one piece of an answer; who reads slower than that is let go."""
+ALL_BODIES_BYTES_MAX = 512 * MIB
+ACCOUNT_BODIES_BYTES_MAX = 128 * MIB
 
 
 class Disconnected(Exception):  # no fault: nobody is left to be answered
     """The other side went away while it was being read or written."""
+
+
+class Room:
+    """How much of all bodies may be in memory at once. Invariant: no account takes more than a quarter of it."""
+
+    def __init__(self) -> None:
+        self._taken = 0
+        self._of_account: Counter[AccountId] = Counter()
+
+    @contextmanager
+    def taken(self, account: AccountId, size: int) -> Iterator[None]:
+        """Hold room for a body of `size` bytes while the block runs. Raises: Unavailable (retry) when there is none."""
+        if self._taken + size > ALL_BODIES_BYTES_MAX or self._of_account[account] + size > ACCOUNT_BODIES_BYTES_MAX:
+            raise Unavailable("The server has too much to do right now.", where="gateway", reason="bodies")
+        self._taken += size
+        self._of_account[account] += size
+        try:
+            yield
+        finally:
+            self._taken -= size
+            self._of_account[account] -= size
+            if not self._of_account[account]:
+                del self._of_account[account]
+
+
+def declared_bytes(scope: Scope, *, maximum: int) -> int:
+    """Return how long the body says it is, `maximum` when it does not say."""
+    declared = header(scope["headers"], b"content-length")
+    return min(int(declared), maximum) if declared.isdigit() else maximum
+
+
+def patient(send: Send) -> Send:
+    """Return a `send` that raises Disconnected when the other side does not take a piece for a minute."""
+
+    async def timed(message: Message) -> None:
+        try:
+            async with asyncio.timeout(SEND_TIMEOUT_S):
+                await send(message)
+        except TimeoutError:
+            raise Disconnected from None
+
+    return timed
 
 
 async def read_body(scope: Scope, receive: Receive, *, limit: str, maximum: int) -> bytes:

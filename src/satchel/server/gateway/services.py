@@ -9,6 +9,7 @@ from satchel.server.db.engine import Database
 from satchel.server.db.schema import StoreFacts
 from satchel.server.gateway.counters import Counters
 from satchel.server.gateway.identity import Identity
+from satchel.server.gateway.raw import Room
 from satchel.server.notify.waiters import Waiters
 from satchel.server.ports import Bus, Clock, EphemeralState
 from satchel.server.settings import Settings
@@ -28,3 +29,4 @@ class Services:
     identity: Identity
     counters: Counters
     facts: StoreFacts
+    room: Room

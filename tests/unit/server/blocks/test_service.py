@@ -116,6 +116,17 @@ def test_a_stored_block_that_is_gone_or_short_is_damage_never_wrong_bytes() -> N
     run(work)
 
 
+def test_rotten_bytes_are_damage_and_never_given_out_as_a_file() -> None:
+    async def work(world: World) -> None:
+        (name,) = await world.put(ANN, b"as it was written")
+        for pack, data in list(world.store.objects.items()):
+            world.store.objects[pack] = data[:-1] + b"?"
+        with pytest.raises(BlockDamaged):
+            await world.service.read_bytes(ANN, [name])
+
+    run(work)
+
+
 def test_a_service_cuts_nothing_off_a_file_that_it_shuts_itself() -> None:
     async def work(world: World) -> None:
         wires = await world.service.put_bytes(ANN, [b"text " * 1_000, b"x"])

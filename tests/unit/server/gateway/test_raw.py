@@ -1,0 +1,99 @@
+"""Bodies are bounded, one by one and all together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from satchel.core.errors import LimitExceeded, MessageInvalid, Unavailable
+from satchel.core.ids import AccountId
+from satchel.server.gateway.raw import (
+    ACCOUNT_BODIES_BYTES_MAX,
+    ALL_BODIES_BYTES_MAX,
+    Disconnected,
+    Message,
+    Room,
+    Scope,
+    declared_bytes,
+    read_body,
+)
+
+ANN, BEN = AccountId(b"a" * 16), AccountId(b"b" * 16)
+
+
+def body_of(pieces: Sequence[bytes], *, declared: str = "", maximum: int = 10, is_cut: bool = False) -> bytes:
+    messages: list[Message] = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
+    messages[-1]["more_body"] = is_cut
+    messages.append({"type": "http.disconnect"})
+    left = iter(messages)
+
+    async def receive() -> Message:
+        return next(left)
+
+    scope: Scope = {"headers": [(b"content-length", declared.encode())] if declared else []}
+    return asyncio.run(read_body(scope, receive, limit="TEST", maximum=maximum))
+
+
+@pytest.mark.parametrize("pieces", [[b""], [b"0123456789"], [b"01234", b"", b"56789"], [b"0"] * 10])
+def test_a_body_up_to_the_limit_is_read_whole(pieces: list[bytes]) -> None:
+    assert body_of(pieces) == b"".join(pieces)
+
+
+@pytest.mark.parametrize("pieces", [[b"0123456789x"], [b"01234", b"56789", b"x"], [b"x"] * 1_000])
+def test_a_body_past_the_limit_is_refused_by_its_name(pieces: list[bytes]) -> None:
+    with pytest.raises(LimitExceeded) as refused:
+        body_of(pieces)
+    assert refused.value.fields["limit"] == "TEST"
+
+
+def test_a_declared_length_past_the_limit_is_refused_before_a_byte_is_read() -> None:
+    async def receive() -> Message:
+        raise AssertionError("the body was read")
+
+    scope: Scope = {"headers": [(b"content-length", b"11")]}
+    with pytest.raises(LimitExceeded):
+        asyncio.run(read_body(scope, receive, limit="TEST", maximum=10))
+
+
+def test_a_length_that_is_no_number_is_refused() -> None:
+    with pytest.raises(MessageInvalid):
+        body_of([b"x"], declared="-1")
+
+
+def test_a_body_that_breaks_off_is_no_body() -> None:
+    with pytest.raises(Disconnected):
+        body_of([b"half"], is_cut=True)
+
+
+def test_room_is_given_back_and_never_given_twice() -> None:
+    room = Room()
+    with room.taken(ANN, ACCOUNT_BODIES_BYTES_MAX):
+        with pytest.raises(Unavailable), room.taken(ANN, 1):
+            pass
+        with room.taken(BEN, 1):
+            pass
+    with room.taken(ANN, ACCOUNT_BODIES_BYTES_MAX):
+        pass
+
+
+def test_all_accounts_together_are_bounded() -> None:
+    room = Room()
+    count = ALL_BODIES_BYTES_MAX // ACCOUNT_BODIES_BYTES_MAX
+
+    def fill(number: int) -> None:
+        if number == count:
+            with pytest.raises(Unavailable), room.taken(ANN, 1):
+                pass
+            return
+        with room.taken(AccountId(bytes([number]) * 16), ACCOUNT_BODIES_BYTES_MAX):
+            fill(number + 1)
+
+    fill(0)
+
+
+def test_a_body_that_does_not_say_its_length_takes_all_that_it_may() -> None:
+    assert declared_bytes({"headers": []}, maximum=10) == 10
+    assert declared_bytes({"headers": [(b"content-length", b"3")]}, maximum=10) == 3
+    assert declared_bytes({"headers": [(b"content-length", b"99")]}, maximum=10) == 10

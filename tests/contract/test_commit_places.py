@@ -341,3 +341,32 @@ def test_a_node_that_left_a_deleted_unit_lives_on_elsewhere(run: Run) -> None:
         assert await path_of(db, ada.principal, ada.principal.root_ns, file) == "/sub/f"
 
     run(scenario)
+
+
+def test_a_skeleton_in_a_unit_stays_one_when_the_unit_comes_back(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        ada = await Writer.new(db)
+        top = await ada.folder("top")
+        sub = await ada.folder("sub", top)
+        await ada.file("lost", b"l", sub)
+        await ada.stored(DeleteOp(op_id(), sub, 3), UndeleteOp(op_id(), sub, top, "sub"))
+        await ada.stored(DeleteOp(op_id(), top, 5), UndeleteOp(op_id(), sub, ROOT_NODE, "sub", is_subtree=True))
+        assert await names(ada, sub) == []
+
+    run(scenario)
+
+
+def test_a_dead_row_that_lost_its_name_comes_back_as_it_was(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        ada = await Writer.new(db)
+        top = await ada.folder("top")
+        sub = await ada.folder("sub", top)
+        await ada.file("lost", b"l", sub)
+        await ada.stored(DeleteOp(op_id(), sub, 3), UndeleteOp(op_id(), sub, top, "sub"))
+        kept = await ada.file("kept", b"k", sub)
+        await ada.stored(DeleteOp(op_id(), top, 6), UndeleteOp(op_id(), top, ROOT_NODE, "top"))
+        await ada.folder("sub", top)
+        await ada.stored(UndeleteOp(op_id(), sub, top, "old sub", is_subtree=True))
+        assert {e.node_id for e in await ada.snapshot(sub)} == {sub, kept}
+
+    run(scenario)

@@ -1,0 +1,253 @@
+"""Accounts, devices and tokens, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from satchel.core.errors import (
+    AlreadyExists,
+    LimitExceeded,
+    MessageInvalid,
+    NameInvalid,
+    NotFound,
+    TooManyRequests,
+    Unauthenticated,
+)
+from satchel.core.ids import DeviceId
+from satchel.core.limits import DEVICES_PER_ACCOUNT_MAX, PASSWORD_BYTES_MAX
+from satchel.server.accounts.passwords import ACCOUNT_GUESSES_MAX, GUESS_WINDOW_MS, Guesses
+from satchel.server.accounts.service import (
+    account_of,
+    add_user,
+    authenticate,
+    begin_device_run,
+    disable_user,
+    list_devices,
+    list_users,
+    register_account,
+    register_device,
+    rename_device,
+    revoke_device,
+    set_password,
+    set_quota,
+    sign_in,
+    sign_out,
+    touch_device,
+)
+from satchel.server.db.engine import Database
+from tests.support.clocks import SteppingClock
+from tests.support.databases import Run
+
+PASSWORD = "correct horse"
+
+
+def test_a_token_opens_its_account_until_it_is_revoked(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        clock = SteppingClock()
+        account = await add_user(db, clock, name="Ada", password=PASSWORD, is_admin=True, quota_bytes=5)
+        session = await sign_in(db, clock, user="ADA", password=PASSWORD, device_name="laptop")
+        principal = await authenticate(db, session.token)
+        assert (principal.account_id, principal.account_name) == (account.account_id, "Ada")
+        assert (principal.root_ns, principal.device_name, principal.is_admin) == (account.root_ns, "laptop", True)
+        assert (session.account_id, session.root_ns) == (account.account_id, account.root_ns)
+        assert await account_of(db, principal) == account
+        rows = await db.read(lambda conn: conn.fetch("SELECT token_hash FROM devices"))
+        assert session.token.encode() not in rows[0][0]
+        await sign_out(db, clock, principal)
+        with pytest.raises(Unauthenticated):
+            await authenticate(db, session.token)
+
+    run(scenario)
+
+
+def test_wrong_names_and_passwords_and_disabled_accounts_answer_alike(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        clock = SteppingClock()
+        await add_user(db, clock, name="ada", password=PASSWORD)
+        token = (await sign_in(db, clock, user="ada", password=PASSWORD, device_name="laptop")).token
+        messages = set()
+        for user, password in (("ada", "wrong"), ("nobody", PASSWORD), ("a\0b", PASSWORD), ("", "")):
+            with pytest.raises(Unauthenticated) as told:
+                await sign_in(db, clock, user=user, password=password, device_name="x")
+            messages.add(str(told.value))
+        await disable_user(db, "ADA")
+        with pytest.raises(Unauthenticated) as told:
+            await sign_in(db, clock, user="ada", password=PASSWORD, device_name="x")
+        assert messages == {str(told.value)}
+        with pytest.raises(Unauthenticated):
+            await authenticate(db, token)
+        await disable_user(db, "ada", is_disabled=False)
+        assert (await authenticate(db, token)).account_name == "ada"
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("token", ["", "x", "x" * 10_000, "\ud800", "\0"])
+def test_a_token_that_nobody_has_opens_nothing(run: Run, token: str) -> None:
+    async def scenario(db: Database) -> None:
+        with pytest.raises(Unauthenticated):
+            await authenticate(db, token)
+
+    run(scenario)
+
+
+def test_guesses_run_out_for_the_account_and_come_back_with_time(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        clock = SteppingClock()
+        for _ in range(ACCOUNT_GUESSES_MAX):
+            with pytest.raises(Unauthenticated):
+                await sign_in(db, clock, user="nobody", password="wrong guess", device_name="x")
+        with pytest.raises(TooManyRequests):
+            await sign_in(db, clock, user="NOBODY", password="wrong guess", device_name="x")
+        clock.now += GUESS_WINDOW_MS
+        with pytest.raises(Unauthenticated):
+            await sign_in(db, clock, user="nobody", password="wrong guess", device_name="x")
+
+    run(scenario)
+
+
+def test_guesses_are_counted_by_address_across_accounts() -> None:
+    guesses = Guesses()
+    for number in range(100):
+        guesses.check(account=f"{number}", address="192.0.2.1", now_ms=number)
+        guesses.failed(account=f"{number}", address="192.0.2.1", now_ms=number)
+    with pytest.raises(TooManyRequests):
+        guesses.check(account="another", address="192.0.2.1", now_ms=100)
+    guesses.check(account="another", address="192.0.2.2", now_ms=100)
+
+
+def test_a_password_is_bounded_before_it_is_hashed(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        clock = SteppingClock()
+        with pytest.raises(LimitExceeded):
+            await add_user(db, clock, name="ada", password="x" * (PASSWORD_BYTES_MAX + 1))
+        with pytest.raises(MessageInvalid):
+            await add_user(db, clock, name="ada", password="short")
+        await add_user(db, clock, name="ada", password="ü" * (PASSWORD_BYTES_MAX // 2))
+        with pytest.raises(LimitExceeded):
+            await sign_in(db, clock, user="ada", password="ü" * PASSWORD_BYTES_MAX, device_name="x")
+
+    run(scenario)
+
+
+def test_a_name_belongs_to_one_account_whatever_the_case(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        clock = SteppingClock()
+        results = await asyncio.gather(
+            *(register_account(db, clock, name=name, password_hash="-") for name in ("Ada", "ada", "ADA")),
+            return_exceptions=True,
+        )
+        assert sorted(isinstance(result, AlreadyExists) for result in results) == [False, True, True]
+        for name in ("", "a/b", " ada", "a\nb"):
+            with pytest.raises(NameInvalid):
+                await register_account(db, clock, name=name, password_hash="-")
+        assert len(await list_users(db)) == 1
+        rows = await db.read(lambda conn: conn.fetch("SELECT COUNT(*) FROM namespaces"))
+        assert rows == [(1,)]
+
+    run(scenario)
+
+
+def test_a_new_password_may_sign_all_devices_out(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        clock = SteppingClock()
+        await add_user(db, clock, name="ada", password=PASSWORD)
+        old = await sign_in(db, clock, user="ada", password=PASSWORD, device_name="old")
+        await set_password(db, "ada", "another one")
+        assert (await authenticate(db, old.token)).device_id == old.device_id
+        with pytest.raises(Unauthenticated):
+            await sign_in(db, clock, user="ada", password=PASSWORD, device_name="x")
+        await sign_in(db, clock, user="ada", password="another one", device_name="new")
+        await set_password(db, "ada", "a third one", revoke_devices_at_ms=clock.now_ms())
+        with pytest.raises(Unauthenticated):
+            await authenticate(db, old.token)
+        with pytest.raises(NotFound):
+            await set_password(db, "nobody", "another one")
+
+    run(scenario)
+
+
+def test_devices_are_listed_renamed_and_revoked_by_their_own_account_alone(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        clock = SteppingClock()
+        ada = await register_account(db, clock, name="ada", password_hash="-")
+        bob = await register_account(db, clock, name="bob", password_hash="-")
+        token, laptop = await register_device(db, clock, account_id=ada.account_id, name="laptop")
+        _, phone = await register_device(db, clock, account_id=ada.account_id, name="phone")
+        foreign, _ = await register_device(db, clock, account_id=bob.account_id, name="theirs")
+        mine, theirs = await authenticate(db, token), await authenticate(db, foreign)
+        await rename_device(db, mine, phone, "telephone")
+        assert [(d.device_id, d.name) for d in await list_devices(db, mine)] == [
+            (laptop, "laptop"),
+            (phone, "telephone"),
+        ]
+        for device_id in (phone, DeviceId(bytes(16))):
+            with pytest.raises(NotFound):
+                await rename_device(db, theirs, device_id, "stolen")
+            with pytest.raises(NotFound):
+                await revoke_device(db, clock, theirs, device_id)
+        await revoke_device(db, clock, mine, phone)
+        assert [d.device_id for d in await list_devices(db, mine)] == [laptop]
+        with pytest.raises(NotFound):
+            await revoke_device(db, clock, mine, phone)
+
+    run(scenario)
+
+
+def test_an_account_has_as_many_devices_as_the_limit_and_no_more(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        clock = SteppingClock()
+        ada = await register_account(db, clock, name="ada", password_hash="-")
+        await asyncio.gather(
+            *(
+                register_device(db, clock, account_id=ada.account_id, name=f"{number}")
+                for number in range(DEVICES_PER_ACCOUNT_MAX)
+            )
+        )
+        with pytest.raises(LimitExceeded):
+            await register_device(db, clock, account_id=ada.account_id, name="one more")
+
+    run(scenario)
+
+
+def test_a_device_whose_run_number_fell_back_was_restored(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        clock = SteppingClock()
+        ada = await register_account(db, clock, name="ada", password_hash="-")
+        token, _ = await register_device(db, clock, account_id=ada.account_id, name="laptop")
+        mine = await authenticate(db, token)
+        assert [await begin_device_run(db, mine, run) for run in (1, 1, 5, 3, 6)] == [True, True, True, False, True]
+
+    run(scenario)
+
+
+def test_a_visit_is_noted_at_most_once_an_hour(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        clock = SteppingClock()
+        ada = await register_account(db, clock, name="ada", password_hash="-")
+        token, _ = await register_device(db, clock, account_id=ada.account_id, name="laptop")
+        mine = await authenticate(db, token)
+        (before,) = await list_devices(db, mine)
+        await touch_device(db, clock, mine)
+        assert await list_devices(db, mine) == [before]
+        clock.now += 2 * 60 * 60 * 1000
+        await touch_device(db, clock, mine)
+        assert (await list_devices(db, mine))[0].seen_ms == clock.now
+
+    run(scenario)
+
+
+def test_a_quota_is_set_and_lifted(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        clock = SteppingClock()
+        await register_account(db, clock, name="ada", password_hash="-")
+        await set_quota(db, "Ada", 100)
+        assert (await list_users(db))[0].quota_bytes == 100
+        await set_quota(db, "ada", None)
+        assert (await list_users(db))[0].quota_bytes is None
+        with pytest.raises(NotFound):
+            await set_quota(db, "bob", 1)
+
+    run(scenario)

@@ -171,9 +171,9 @@ async def _received(services: Services, principal: Principal, request: Asked) ->
     listed: list[Block] = []
     waiting: list[bytes] = []
     waiting_bytes = 0
-    async for chunk in request.stream():
-        waiting.append(chunk)
-        waiting_bytes += len(chunk)
+    async for piece in request.stream():
+        waiting.append(piece)
+        waiting_bytes += len(piece)
         if waiting_bytes >= FED_BYTES:
             listed += await _stored(services, principal, cutter.feed_blocks(b"".join(waiting)))
             waiting, waiting_bytes = [], 0

@@ -43,6 +43,7 @@ from tests.support.disk_scenarios import (
     SYNCED,
     UNSYNCED,
     Scenario,
+    downloaded,
     move,
     new_file,
     stat_of,
@@ -219,16 +220,20 @@ def test_a_stat_that_the_scanner_was_not_sure_of_equals_nothing(world: World) ->
     assert world.user.tree() == {b"file": UNSYNCED}
 
 
-def test_a_refused_download_stays_in_staging_for_the_next_try(world: World) -> None:
+def test_a_download_that_is_not_wanted_any_more_leaves_staging(world: World) -> None:
     world.user.write_file(b"file", UNSYNCED)
-    file = drive(world.disk.stage())
-    drive(file.write(NEW))
-    drive(file.finish(mtime_ns=MTIME_NS, is_executable=False))
-    taken = PlaceFile(NID, DiskPath(b"file"), file.name, None, MTIME_NS, False, None)
-    stale = replace(taken, expected=replace(stat_of(world.disk, b"file"), size=1))
-    results = apply(world.disk, taken, stale, replace(taken, path=DiskPath(b"free")))
-    assert [type(one) for one in results] == [Changed, Changed, Applied]
-    assert world.user.tree() == {b"file": UNSYNCED, b"free": NEW}
+    stale = replace(stat_of(world.disk, b"file"), size=1)
+    tasks = (downloaded(world.disk, b"file", None), downloaded(world.disk, b"file", stale))
+    results = apply(world.disk, *tasks)
+    assert [type(one) for one in results] == [Changed, Changed]
+    assert world.user.tree() == {b"file": UNSYNCED}
+    assert drive(world.disk.list_staged()) == []
+
+
+def test_a_download_that_is_gone_fails_its_task_alone(world: World) -> None:
+    missing = PlaceFile(NID, DiskPath(b"file"), "d-gone", None, MTIME_NS, False, None)
+    results = apply(world.disk, missing, new_file(b"other"))
+    assert [type(one) for one in results] == [Failed, Applied]
 
 
 # -- a user between two calls -----------------------------------------------------------------------------------------
@@ -310,7 +315,7 @@ def disturbed(scenario: Scenario, disturb: Callable[[FakeUser, bytes], None], pa
     if isinstance(result, Applied) and isinstance(task, PlaceFile) and tree.get(task.path) != NEW:
         seen = drive(disk.stat(task.path))
         assert seen != result.stats[0], "the user's edit would be taken for the service's version"
-    assert all(one.name.startswith(b"d-") for one in drive(disk.list_staged())), "something precious stays in staging"
+    assert drive(disk.list_staged()) == [], "something stays in staging"
     return True
 
 

@@ -48,7 +48,7 @@ class Applier:
     async def apply(self, task: ApplyTask) -> ApplyResult:
         """Do the batch's tasks in order. Raises nothing of the disk: faults are results.
 
-        A staged file that a task names is used up only when its result is `Applied`.
+        A staged file that a task names is used up, whatever the result.
         """
         hands = self._hands()
         results: list[DiskResult] = []

@@ -1,7 +1,7 @@
 """Puts a file or a symlink in its place, new or instead of the one that was planned on.
 
 Invariant: what is swapped out is looked at before it is given up; what is not the planned file is a user's unseen edit
-and goes back, or stays under a name of its own. A staged file is used up by `Applied` alone. Source: 040, rule 2.
+and goes back, or stays under a name of its own. Source: docs/design/040, rule 2.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from satchel.device.tasks import Applied, Changed, DiskResult, Failed, PlaceFile
 
 
 async def place_file(hands: Hands, task: PlaceFile) -> DiskResult:
-    """Place a downloaded file, or write the task's data first. Raises: the disk's faults; nothing changed then."""
+    """Place a downloaded file, or write the task's data first. Raises: the disk's faults; nothing changed then.
+
+    The staged file is used up, whatever comes of it: a plan that no longer holds is made anew, with a new download.
+    """
     if task.data is None:
         finished = await hands.fs.stat_staged(task.staged)
         if finished is None:
             return Failed(NotFound("The downloaded file is gone from staging.", path=task.staged))
-        return await _place(hands, task.staged, finished, task)
+        return await _place_or_discard(hands, task.staged, finished, task)
     file = await hands.fs.stage()
     try:
         await file.write(task.data)
@@ -30,7 +33,7 @@ async def place_file(hands: Hands, task: PlaceFile) -> DiskResult:
     except Fault:
         await file.discard()
         raise
-    return await _place_own(hands, file.name, finished, task)
+    return await _place_or_discard(hands, file.name, finished, task)
 
 
 async def place_symlink(hands: Hands, task: PlaceSymlink) -> DiskResult:
@@ -39,11 +42,11 @@ async def place_symlink(hands: Hands, task: PlaceSymlink) -> DiskResult:
     finished = await hands.fs.stat_staged(staged)
     if finished is None:
         return Failed(NotFound("The new symlink is gone from staging.", path=staged))
-    return await _place_own(hands, staged, finished, task)
+    return await _place_or_discard(hands, staged, finished, task)
 
 
-async def _place_own(hands: Hands, staged: str, finished: Stat, task: PlaceFile | PlaceSymlink) -> DiskResult:
-    """Place what this task itself staged, and throw it away when it was not wanted."""
+async def _place_or_discard(hands: Hands, staged: str, finished: Stat, task: PlaceFile | PlaceSymlink) -> DiskResult:
+    """Place what is staged, and throw it away when it is not wanted any more."""
     try:
         result = await _place(hands, staged, finished, task)
     except Fault:

@@ -225,7 +225,8 @@ class LinkRunner:
         return self._steps.submit(self._describe).result()
 
     def _describe(self) -> LinkStatus:
-        return describe(self._engine, self.link, dict(self._transfers), self._watcher.status_line)
+        degraded = self._watcher.status_line if self._engine.state.is_degraded else ""
+        return describe(self._engine, self.link, dict(self._transfers), degraded)
 
     def held(self) -> list[HeldItem]:
         """Return what waits and why."""

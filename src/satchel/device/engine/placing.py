@@ -13,7 +13,7 @@ from satchel.core.limits import MIB
 from satchel.core.operations import MoveLocal, Place, PlannedMove, SetExecutable, TrashLocal
 from satchel.core.paths import name_key
 from satchel.core.trees import Item
-from satchel.device.engine.results import fail, fail_until_scanned, fail_with, finish
+from satchel.device.engine.results import LOOK_AGAIN_S, fail, fail_until_scanned, fail_with, finish
 from satchel.device.engine.state import Job, Phase, Stage, State
 from satchel.device.ports import ROOT_PATH, DiskPath, Stat, joined
 from satchel.device.tasks import (
@@ -293,7 +293,8 @@ def _take(state: State, job: Job, task: DiskTask, result: DiskResult) -> None:
             finish(state, job)
         case Changed(paths=paths):
             fail_until_scanned(state, job)
-            state.look_again(*paths)
+            for path in paths:
+                state.look_later(LOOK_AGAIN_S, path)
         case Failed(fault=fault):
             fail_with(state, job, fault)
 
@@ -320,7 +321,8 @@ def _write(state: State, job: Job, task: DiskTask, result: Applied) -> None:
             row = index.row(op.nid)
             if row is not None and isinstance(row.local, Item):
                 index.set_local(op.nid, row.local.parent, row.local.name, row.local.content, result.stats[0])
-                if row.synced is not None:
+                planned = job.rows[op.nid].remote
+                if row.synced is not None and isinstance(planned, Item) and planned.is_executable == op.is_executable:
                     held = row.synced.holding(row.synced.content, is_executable=op.is_executable)
                     index.set_synced(op.nid, held)
         case _:

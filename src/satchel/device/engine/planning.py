@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 
-from satchel.core.conflicts import ClashReason, clash_name, conflicted_copy_name
 from satchel.core.entries import Kind
 from satchel.core.ids import Nid, NodeId
 from satchel.core.operations import (
@@ -27,8 +26,6 @@ from satchel.device.engine.guard import deletions_to_hold, due_deletions, hold_d
 from satchel.device.engine.results import due_retries, hold_rows, make_ready
 from satchel.device.engine.state import PLAN_ROWS_MAX, Job, Phase, Stage, State
 from satchel.device.index.closure import Closure
-
-CLASHES: tuple[ClashReason, ...] = ("case", "unicode", "kind")
 
 BUSY_ROWS_MAX = 8_000
 """No further plan while so many rows are in flight; keeps memory bounded."""
@@ -61,9 +58,14 @@ def _plan_some(state: State) -> bool:
         closure = Closure(state.index, state.busy.keys() | state.snapshot_busy)
         closure.load([row.nid for row in dirty])
     copies = _copies(state, closure, dirty)
-    closure.grow(dirty, _copy_names(state, dirty))
+    closure.grow(dirty)
     context = Context(
-        device_id=state.identity.device, device_name=state.identity.device_name, date=_date(state), copies=copies
+        device_id=state.identity.device,
+        device_name=state.identity.device_name,
+        date=_date(state),
+        copies=copies,
+        taken=state.index.is_taken,
+        spent=frozenset(state.spent),
     )
     made = plan(closure.rows, context)
     state.progress.plans += 1
@@ -94,29 +96,11 @@ def _copies(state: State, closure: Closure, dirty: list[Row]) -> dict[NodeId, Ro
     found: dict[NodeId, Row] = {}
     for row in dirty:
         if _both_edited(row):
-            made = closure.by_node_id(copy_id(state.identity.device, row))
-            if made is not None:
-                found[made.node_id] = made
+            for number in range(len(state.spent) + 1):
+                made = closure.by_node_id(copy_id(state.identity.device, row, number))
+                if made is not None:
+                    found[made.node_id] = made
     return found
-
-
-def _copy_names(state: State, dirty: list[Row]) -> list[tuple[Nid, str]]:
-    names: list[tuple[Nid, str]] = []
-    date, device = _date(state), state.identity.device_name
-    for row in dirty:
-        side = row.remote if isinstance(row.remote, Item) else row.local
-        if not isinstance(side, Item) or (row.remote is None and row.local is None):
-            continue
-        if not _both_edited(row) and not (row.synced is None and isinstance(row.local, Item) and row.remote is None):
-            continue
-        if row.synced is None and state.index.remote_holder(side.parent, side.name) is None:
-            continue
-        for number in range(3):
-            names.append((side.parent, conflicted_copy_name(side.name, device, date, number, side.kind is Kind.FOLDER)))
-            names += [
-                (side.parent, clash_name(side.name, reason, number, side.kind is Kind.FOLDER)) for reason in CLASHES
-            ]
-    return names
 
 
 def _copy_nid(state: State, copy: NodeId) -> Nid:

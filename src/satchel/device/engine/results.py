@@ -21,6 +21,9 @@ from satchel.core.operations import (
 )
 from satchel.device.engine.state import RETRY_S_MAX, RETRY_S_MIN, Job, Stage, State
 
+LOOK_AGAIN_S = 0.02
+"""Longer than the clock's grain, within which the scanner cannot be sure of a file."""
+
 COMMITS = (CommitCreate, CommitCopy, CommitEdit, CommitAttr, CommitMove, CommitDelete, CommitUndelete)
 
 
@@ -139,7 +142,7 @@ def fail_until_scanned(state: State, job: Job) -> None:
         state.fresh.discard(nid)
         state.deleting.discard(nid)
         state.after_scan.add(nid)
-        state.look_again(path)
+        state.look_later(LOOK_AGAIN_S, path)
 
 
 def due_retries(state: State) -> None:

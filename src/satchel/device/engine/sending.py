@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from satchel.core.entries import Kind
+from satchel.core.entries import Entry, Kind
 from satchel.core.hashing import Block, unpack_blocks
 from satchel.core.ids import ROOT_NID, ContentHash, Nid, NodeId, OpId
 from satchel.core.limits import (
@@ -312,6 +312,9 @@ def _take(state: State, job: Job, outcome: Outcome, head_seq: int) -> None:
             _follow(state, job, seq or head_seq)
         case NeedBlocks(hashes=hashes):
             _need(state, job, frozenset(hashes))
+        case Conflict(current=current) if isinstance(job.op, CommitCopy) and _is_spent(job.op, current):
+            state.spent.add(job.op.copy_id)
+            _contest(state, job, head_seq, "conflict")
         case Conflict() | Moved():
             _contest(state, job, head_seq, "conflict")
         case Refused(code=code, detail=detail):
@@ -323,6 +326,10 @@ def _take(state: State, job: Job, outcome: Outcome, head_seq: int) -> None:
                 _contest(state, job, head_seq, code)
         case _:
             assert_never(outcome)
+
+
+def _is_spent(op: CommitCopy, current: Entry | None) -> bool:
+    return current is not None and current.node_id == op.copy_id and not current.is_live
 
 
 def _follow(state: State, job: Job, seq: int) -> None:

@@ -169,6 +169,8 @@ class State:
         self.delete_window: deque[tuple[float, int]] = deque()
         self.after_scan: set[Nid] = set()
         self.held_back: set[Nid] = set()
+        self.spent: set[NodeId] = set()
+        """Ids of conflicted copies that were made and deleted: another id is taken for the next."""
         self.allowed: set[Nid] = set()
         self.retry_at: dict[Nid, float] = {}
         self.tries: dict[Nid, int] = {}

@@ -258,11 +258,13 @@ class Index:
         found = next(iter(self.connection.execute(query, (parent, name_key(name), name))), None)
         return None if found is None else (Nid(found[0]), found[1], found[2], bool(found[3]))
 
-    def remote_holder(self, parent: Nid, name: str) -> Nid | None:
-        """Return the live remote node whose name is equal under fold, None when the name is free there."""
-        query = "SELECT nid FROM nodes WHERE r_parent = ? AND r_key = ? AND r_state = 1"
-        found = next(iter(self.connection.execute(query, (parent, name_key(name)))), None)
-        return None if found is None else Nid(found[0])
+    def is_taken(self, parent: Nid, key: str) -> bool:
+        """Return whether a node of this name key stands in the folder, on either side."""
+        query = (
+            "SELECT 1 FROM nodes WHERE r_parent = ? AND r_key = ? AND r_state = 1 UNION ALL"
+            " SELECT 1 FROM nodes WHERE l_parent = ? AND l_key = ? AND l_state > 0 LIMIT 1"
+        )
+        return next(iter(self.connection.execute(query, (parent, key, parent, key))), None) is not None
 
     # -- the synced side --------------------------------------------------------------------------------------
 

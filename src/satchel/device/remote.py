@@ -234,7 +234,7 @@ class HttpRemote:
         reply, views = decode_frame(raw, into)
         return reply, views
 
-    async def _exchange(self, name: str, pieces: Sequence[bytes], bytes_max: int) -> bytes:
+    async def _exchange(self, name: str, pieces: Sequence[bytes], bytes_max: int) -> memoryview:
         size = sum(len(piece) for piece in pieces)
         headers = {"Content-Type": FRAME_TYPE, "Content-Length": str(size)}
         data = b"".join(pieces) if size <= JOINED_BYTES_MAX else pieces_of(pieces)
@@ -246,7 +246,7 @@ class HttpRemote:
                 return await read_bounded(response, bytes_max)
             if response.status == 200 or response.content_type not in (FRAME_TYPE, ERROR_TYPE):
                 raise foreign_fault(response, self._where)
-            told = decode_plain(await read_bounded(response, ERROR_BYTES_MAX), ErrorReply)
+            told = decode_plain(bytes(await read_bounded(response, ERROR_BYTES_MAX)), ErrorReply)
         fields = {"retry_after_s": told.retry_after_s} if told.retry_after_s else {}
         raise named_fault(told.code, told.message, told.hint, fields)
 

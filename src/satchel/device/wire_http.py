@@ -128,23 +128,21 @@ def translating(where: str) -> Iterator[None]:
         raise Unavailable("The server cannot be reached.", where=where, reason=repr(error)) from error
 
 
-async def read_bounded(response: aiohttp.ClientResponse, bytes_max: int) -> bytes:
+async def read_bounded(response: aiohttp.ClientResponse, bytes_max: int) -> memoryview:
     """Return the whole body. Raises: LimitExceeded, before anything is read when the length is declared."""
-    declared = response.content_length or 0
-    parts: list[bytes] = []
-    size = 0
-    if declared <= bytes_max:
+    size = response.content_length or 0
+    # Parts are appended as they come: a list of them and their join would be in memory at once.
+    body = bytearray()
+    if size <= bytes_max:
         async for part in response.content.iter_any():
-            parts.append(part)
-            size += len(part)
+            body += part
+            size = max(size, len(body))
             if size > bytes_max:
                 break
-    if max(declared, size) > bytes_max:
+    if size > bytes_max:
         response.close()
-        raise LimitExceeded(
-            "The server's reply is too long.", limit="reply_bytes", maximum=bytes_max, actual=max(declared, size)
-        )
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+        raise LimitExceeded("The server's reply is too long.", limit="reply_bytes", maximum=bytes_max, actual=size)
+    return memoryview(body)
 
 
 async def pieces_of(body: Sequence[bytes]) -> AsyncIterator[bytes]:

@@ -26,7 +26,7 @@ def run(arguments: list[str]) -> int:
         settings = load_settings(given, config=config)
         uvloop.run(serve(settings, ready=_tell))
     except Fault as fault:
-        sys.stderr.write(f"{fault.message} {fault} {fault.hint}\n")
+        sys.stderr.write(f"{fault} {fault.hint}\n")
         return 1
     return 0
 

@@ -29,7 +29,7 @@ from satchel.server.adapters.machine import MachineClock, ThreadWorkers
 from satchel.server.adapters.state_memory import MemoryState
 from satchel.server.admin import Admin, answering
 from satchel.server.blocks.service import BlockService
-from satchel.server.db.engine import open_database
+from satchel.server.db.opening import open_database
 from satchel.server.db.schema import begin_run
 from satchel.server.folder import data_lock
 from satchel.server.gateway.app import Gateway
@@ -122,9 +122,14 @@ async def _run(
     ready: Callable[[Ready], None] | None,
 ) -> None:
     server = _server(settings, Gateway(services))
-    server.config.load()
+    try:
+        server.config.load()
+    except OSError as error:
+        raise SettingInvalid(
+            "The certificate or its key cannot be used.", setting="tls_certificate", reason=str(error)
+        ) from error
     server.lifespan = server.config.lifespan_class(server.config)
-    await server.startup([listener])
+    await _listen(server, listener, settings)
 
     def doubt_all() -> None:
         services.identity.forget_all()
@@ -147,6 +152,22 @@ async def _run(
         watching.cancel()
 
 
+async def _listen(server: uvicorn.Server, listener: socket.socket, settings: Settings) -> None:
+    """Begin to accept, as uvicorn's own start does, but with a deadline for the TLS handshake too."""
+    loop = asyncio.get_running_loop()
+    deadline_s = settings.deadlines.header_s if server.config.ssl else None
+
+    def connected() -> WatchedProtocol:
+        state = server.lifespan.state
+        return WatchedProtocol(config=server.config, server_state=server.server_state, app_state=state, _loop=loop)
+
+    accepting = await loop.create_server(
+        connected, sock=listener, ssl=server.config.ssl, ssl_handshake_timeout=deadline_s, backlog=BACKLOG
+    )
+    server.servers = [accepting]
+    server.started = True
+
+
 def _server(settings: Settings, app: Gateway) -> uvicorn.Server:
     return uvicorn.Server(
         uvicorn.Config(
@@ -156,13 +177,12 @@ def _server(settings: Settings, app: Gateway) -> uvicorn.Server:
             ws="websockets-sansio",
             ws_max_size=WS_MESSAGE_BYTES_MAX,
             ws_per_message_deflate=False,
-            lifespan="on",
+            lifespan="off",
             access_log=False,
             log_config=None,
             server_header=False,
             proxy_headers=bool(settings.behind_proxy),
             forwarded_allow_ips=list(settings.behind_proxy) or None,
-            backlog=BACKLOG,
             limit_concurrency=CONNECTIONS_MAX,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=max(1, round(settings.deadlines.drain_s)),

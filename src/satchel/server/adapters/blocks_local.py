@@ -153,15 +153,17 @@ class LocalBlocks:
             raise Unavailable("The disk does not answer.", where=self._root, reason="timeout") from None
 
     def _read(self, spans: Sequence[Span]) -> list[bytes | None]:
-        found: list[bytes | None] = []
+        found: list[bytes | None] = [None] * len(spans)
         open_name, fd = "", -1
         try:
-            for span in spans:
+            # In the order of the disk: each log is opened once, and read forwards.
+            for place, span in sorted(enumerate(spans), key=lambda pair: pair[1]):
                 if span.name != open_name:
                     if fd >= 0:
                         os.close(fd)
                     open_name, fd = span.name, self._open_to_read(span.name)
-                found.append(_read_span(fd, span) if fd >= 0 else None)
+                if fd >= 0:
+                    found[place] = _read_span(fd, span)
         finally:
             if fd >= 0:
                 os.close(fd)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import apsw
 
-from satchel.core.hashing import content_hash, unpack_blocks
+from satchel.core.hashing import EMPTY_CONTENT, content_hash, unpack_blocks
 from satchel.core.ids import ROOT_NID, BlockHash, ContentHash, Nid, NodeId
 from satchel.core.paths import name_key
 from satchel.device.index.rows import LocalRow, local_row_of
@@ -84,6 +84,8 @@ class IndexReader:
 
     def blocklist(self, content: bytes) -> bytes | None:
         """Return the packed blocklist of a content hash, None when it is not known here."""
+        if content == EMPTY_CONTENT:
+            return b""
         found = self._one("SELECT blocks FROM blocklists WHERE content = ?", content)
         return None if found is None else found[0]
 

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from satchel.server.db.engine import Database, open_database
+from satchel.server.db.engine import Database
+from satchel.server.db.opening import open_database
 from tests.support.clocks import SteppingClock
 from tests.support.postgres import PostgresServer, running_postgres
 

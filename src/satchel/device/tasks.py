@@ -231,6 +231,8 @@ class FetchedItem:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
+    """What a FetchTask staged, item by item; each is whole and verified, or has its fault."""
+
     task: FetchTask
     items: tuple[FetchedItem, ...]
 
@@ -258,6 +260,8 @@ class PlaceFile:
 
 @dataclass(frozen=True, slots=True)
 class PlaceFolder:
+    """Make a folder; the name must be free."""
+
     nid: Nid
     path: DiskPath
 
@@ -304,6 +308,8 @@ class TrashUnit:
 
 @dataclass(frozen=True, slots=True)
 class SetBit:
+    """Set the executable bit. expected: stat of the file as it was planned on."""
+
     nid: Nid
     path: DiskPath
     is_executable: bool
@@ -375,6 +381,8 @@ class ReachTask:
 
 @dataclass(frozen=True, slots=True)
 class Reached:
+    """The service's answer to who we are, or the fault that kept it away."""
+
     reply: NamespacesReply | None
     fault: Fault | None = None
 
@@ -388,6 +396,8 @@ class SnapshotTask:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotTaken:
+    """One page of a snapshot, or its fault."""
+
     task: SnapshotTask
     page: SnapshotPage | None
     fault: Fault | None = None
@@ -402,12 +412,16 @@ class StreamTask:
 
 @dataclass(frozen=True, slots=True)
 class StreamFrameCame:
+    """One frame of the stream. contents: the inline blocks, verified, by hash."""
+
     frame: StreamFrame
     contents: dict[BlockHash, bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class StreamEnded:
+    """The stream is over, for this reason."""
+
     fault: Fault
 
 

@@ -18,7 +18,8 @@ from satchel.core.errors import Fault, MessageInvalid, Unavailable, every_fault
 from satchel.core.limits import KIB
 from satchel.server.accounts.service import Account, add_user, disable_user, list_users, set_password, set_quota
 from satchel.server.adapters.machine import MachineClock
-from satchel.server.db.engine import Database, open_database
+from satchel.server.db.engine import Database
+from satchel.server.db.opening import open_database
 from satchel.server.folder import data_lock, socket_path
 from satchel.server.ports import Clock
 from satchel.server.settings import Settings

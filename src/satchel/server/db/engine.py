@@ -13,8 +13,7 @@ import re
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any, Literal, Protocol, TypeVar
 
-from satchel.core.errors import SettingInvalid, StorageFailed
-from satchel.server.ports import Clock
+from satchel.core.errors import StorageFailed
 
 T = TypeVar("T")
 Dialect = Literal["sqlite", "postgres"]
@@ -75,34 +74,6 @@ class Database(Protocol):
         ...
 
 
-async def open_database(url: str, clock: Clock) -> Database:
-    """Open the store that `url` names and bring its schema up to date.
-
-    `sqlite:///relative/path`, `sqlite:////absolute/path`, `postgresql://user:password@host:port/name`.
-    Raises: SettingInvalid, VersionUnsupported (a newer schema), StorageFailed, Unavailable.
-    """
-    # Each driver is imported only where its URL asks for it: asyncpg is not part of the embedded installation.
-    from satchel.server.db.schema import migrate
-
-    database: Database
-    if url.startswith("sqlite:///"):
-        from satchel.server.db.sqlite import SqliteDatabase
-
-        database = SqliteDatabase(url.removeprefix("sqlite:///"), clock)
-    elif url.startswith(("postgresql://", "postgres://")):
-        from satchel.server.db.postgres import open_postgres
-
-        database = await open_postgres(url, clock)
-    else:
-        raise SettingInvalid("The database URL names no known store.", setting="database_url", reason="scheme")
-    try:
-        await migrate(database, clock)
-    except BaseException:
-        await database.close()
-        raise
-    return database
-
-
 def row_lock(conn: Connection) -> str:
     """Return the clause that locks the selected rows; SQLite has one writer and needs none."""
     return " FOR UPDATE" if conn.dialect == "postgres" else ""
@@ -114,25 +85,25 @@ async def fetch_in(conn: Connection, sql: str, keys: Iterable[Value], *args: Val
     args: the statement's own `$1..$n`; the keys follow them. Rows come in no particular order.
     """
     rows: list[Row] = []
-    for chunk in _padded(keys, IN_LIST_MAX):
-        rows += await conn.fetch(_in_list(sql, len(args) + 1, len(chunk)), *args, *chunk)
+    for part in _padded(keys, IN_LIST_MAX):
+        rows += await conn.fetch(_in_list(sql, len(args) + 1, len(part)), *args, *part)
     return rows
 
 
 async def execute_in(conn: Connection, sql: str, keys: Iterable[Value], *args: Value) -> int:
     """As `fetch_in`, for a statement that changes rows; return how many it changed."""
     count = 0
-    for chunk in _padded(keys, IN_LIST_MAX):
-        count += await conn.execute(_in_list(sql, len(args) + 1, len(chunk)), *args, *chunk)
+    for part in _padded(keys, IN_LIST_MAX):
+        count += await conn.execute(_in_list(sql, len(args) + 1, len(part)), *args, *part)
     return count
 
 
 async def fetch_in_pairs(conn: Connection, sql: str, pairs: Iterable[tuple[Value, Value]], *args: Value) -> list[Row]:
     """As `fetch_in`, where `{pairs}` stands for a list of pairs: `(a, b) IN {pairs}`."""
     rows: list[Row] = []
-    for chunk in _padded(pairs, PAIR_LIST_MAX):
-        text = _pair_list(sql, len(args) + 1, len(chunk), conn.dialect)
-        rows += await conn.fetch(text, *args, *(value for pair in chunk for value in pair))
+    for part in _padded(pairs, PAIR_LIST_MAX):
+        text = _pair_list(sql, len(args) + 1, len(part), conn.dialect)
+        rows += await conn.fetch(text, *args, *(value for pair in part for value in pair))
     return rows
 
 
@@ -163,9 +134,9 @@ def _padded(keys: Iterable[K], limit: int) -> Iterator[list[K]]:
     """Yield chunks filled up to a power of two by their last key: few statement texts, so prepared ones are reused."""
     wanted = list(keys)
     for at in range(0, len(wanted), limit):
-        chunk = wanted[at : at + limit]
-        chunk += [chunk[-1]] * ((1 << (len(chunk) - 1).bit_length()) - len(chunk))
-        yield chunk
+        part = wanted[at : at + limit]
+        part += [part[-1]] * ((1 << (len(part) - 1).bit_length()) - len(part))
+        yield part
 
 
 @functools.lru_cache(maxsize=512)

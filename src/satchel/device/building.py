@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from satchel.core.errors import BlockDamaged, BlockMismatch, Fault, FileChanging, FileUnreadable, NotFound
+from satchel.core.errors import BlockDamaged, BlockMismatch, Fault, StorageFull
 from satchel.core.hashing import Block, block_hash
 from satchel.core.ids import BlockHash, NamespaceId
 from satchel.core.limits import BLOCKS_GET_COUNT_MAX, MIB
@@ -137,7 +137,7 @@ async def _open_sources(fs: FileSystem, item: FetchItem, wrong: set[_Place]) -> 
                 files[place] = file
             else:
                 await file.close()
-        except (NotFound, FileUnreadable):
+        except Fault:
             continue
     return files
 
@@ -212,8 +212,11 @@ async def _append(parts: _Parts, window: Sequence[_Run], ahead: dict[BlockHash, 
         if run.place is not None:
             try:
                 await parts.staged.copy_from(parts.files[run.place], run.offset, run.size)
-            except (FileUnreadable, FileChanging, NotFound) as gone:
-                raise _SourceWrong(run.place) from gone
+            except StorageFull:
+                raise
+            except Fault as failed:
+                # A disk error may be the source's or the new file's; without this source the next attempt tells.
+                raise _SourceWrong(run.place) from failed
             continue
         for block in run.blocks:
             data = ahead[block.hash]

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from satchel.core.errors import BlockDamaged, BlockMismatch, Fault, FileUnreadable, NotFound
+from satchel.core.errors import BlockDamaged, BlockMismatch, Fault, NotFound
 from satchel.core.hashing import Block, block_hash, pack_blocks, packed_content_hash, unpack_blocks
 from satchel.core.ids import BlockHash, ContentHash, NamespaceId
 from satchel.core.limits import BLOCKS_GET_COUNT_MAX, MANIFESTS_GET_COUNT_MAX, MIB
@@ -116,6 +116,9 @@ class Fetcher:
         results: dict[int, FetchedItem] = {}
         for part in await self._lanes.each(jobs, WRITERS_PER_GROUP):
             results.update(part)
+        for each in group:
+            if results[each.index].fault is None:
+                self._progress(each.item.nid, each.item.size)
         return results
 
     async def _write(
@@ -126,7 +129,6 @@ class Fetcher:
             try:
                 name = await _write_file(self._fs, each, found, fault, made)
                 results[each.index] = FetchedItem(each.item.nid, name, each.packed)
-                self._progress(each.item.nid, each.item.size)
             except Fault as failed:
                 results[each.index] = FetchedItem(each.item.nid, "", each.packed, failed)
         return results
@@ -213,7 +215,7 @@ async def _read_source(fs: FileSystem, source: LocalSource, block: Block) -> byt
         if not source.stat.same_file(await file.stat()):
             return None
         data = await file.read(source.offset, block.size)
-    except (NotFound, FileUnreadable):
+    except Fault:
         return None
     finally:
         if file is not None:

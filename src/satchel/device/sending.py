@@ -135,7 +135,8 @@ async def _read_small_file(fs: FileSystem, inline: InlineSource) -> OutgoingBloc
             after = await file.stat()
         finally:
             await file.close()
-    except (NotFound, FileUnreadable):
+    except Fault:
+        # One bad file must not stop the others of its request; the scan that follows tells its reason.
         return None
     is_whole = inline.source.stat.same_file(before) and before.same_file(after)
     if not is_whole or len(data) != inline.size or block_hash(data) != inline.hash:

@@ -16,7 +16,7 @@ from satchel.device.tasks import LocalSource
 T = TypeVar("T")
 
 Progress = Callable[[Nid, int], None]
-"""Told after each step: the file's row and how many more of its bytes are done. Cheap, and never raises."""
+"""Told after each step: the file's row and how many more of its bytes are done. Cheap, never raises, on the loop."""
 
 
 def no_progress(nid: Nid, size_bytes: int) -> None:

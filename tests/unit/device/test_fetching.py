@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from satchel.core.errors import BlockDamaged, BlockMismatch, Fault, StorageFull, Unavailable
+from satchel.core.errors import BlockDamaged, BlockMismatch, Fault, StorageFailed, StorageFull, Unavailable
 from satchel.core.hashing import EMPTY_CONTENT, Block, block_hash, pack_blocks
 from satchel.core.ids import BlockHash, ContentHash, NamespaceId, Nid
 from satchel.device.building import GETS_IN_FLIGHT_MAX
@@ -15,7 +15,7 @@ from satchel.device.disk import LocalDisk
 from satchel.device.disk_files import LocalOpenFile, LocalStagedFile
 from satchel.device.drive import drive
 from satchel.device.fetching import Fetcher
-from satchel.device.ports import DiskPath, OpenFile
+from satchel.device.ports import DiskPath, OpenFile, Stat
 from satchel.device.tasks import Fetched, FetchItem, FetchTask, LocalSource
 from satchel.device.thread_lanes import ThreadLanes
 from satchel.device.transfer import Lanes
@@ -218,13 +218,58 @@ class _Written:
         self._file = file
         self._path = path
 
-    async def stat(self) -> object:
+    async def stat(self) -> Stat:
         found = await self._file.stat()
         overwrite(self._path, 25_000_000, b"written meanwhile")
         return found
 
     async def read(self, offset: int, length: int) -> bytes:
         return await self._file.read(offset, length)
+
+    async def close(self) -> None:
+        await self._file.close()
+
+
+def test_a_source_that_cannot_be_read_is_replaced_by_the_service(run: Run, tmp_path: Path) -> None:
+    data, small = noise(LARGE_BYTES), noise(4_000, seed=4)
+    new_disk(tmp_path)
+    (tmp_path / "large").write_bytes(data)
+    (tmp_path / "small").write_bytes(small)
+
+    class Scratched(LocalDisk):
+        """A disk whose sectors fail once a file is opened."""
+
+        async def open_file(self, path: DiskPath) -> LocalOpenFile:
+            return _Unreadable(await super().open_file(path))  # type: ignore[return-value]
+
+    disk = Scratched(os.fsencode(tmp_path), free_bytes_min=0)
+
+    async def work(lanes: Lanes) -> None:
+        remote = await start()
+        await remote.hold(data)
+        await remote.hold(small)
+        items = (
+            with_source(item_of(1, data), disk, "large", data),
+            with_source(item_of(2, small), disk, "small", small),
+        )
+        fetched = await Fetcher(disk, remote, lanes).fetch(FetchTask(1, remote.ns, items))
+        assert faults(fetched) == [None, None]
+        assert staged_bytes(tmp_path, fetched) == [data, small]
+
+    run(work)
+
+
+class _Unreadable:
+    """An open file that fails to read."""
+
+    def __init__(self, file: OpenFile) -> None:
+        self._file = file
+
+    async def stat(self) -> Stat:
+        return await self._file.stat()
+
+    async def read(self, offset: int, length: int) -> bytes:
+        raise StorageFailed(where="disk", reason="EIO")
 
     async def close(self) -> None:
         await self._file.close()

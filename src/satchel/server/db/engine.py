@@ -131,7 +131,7 @@ K = TypeVar("K")
 
 
 def _padded(keys: Iterable[K], limit: int) -> Iterator[list[K]]:
-    """Yield chunks filled up to a power of two by their last key: few statement texts, so prepared ones are reused."""
+    """Yield parts filled up to a power of two by their last key: few statement texts, so prepared ones are reused."""
     wanted = list(keys)
     for at in range(0, len(wanted), limit):
         part = wanted[at : at + limit]

@@ -21,9 +21,7 @@ async def open_database(url: str, clock: Clock) -> Database:
 
         database = SqliteDatabase(url.removeprefix("sqlite:///"), clock)
     elif url.startswith(("postgresql://", "postgres://")):
-        from satchel.server.db.postgres import open_postgres
-
-        database = await open_postgres(url, clock)
+        database = await _open_postgres(url, clock)
     else:
         raise SettingInvalid("The database URL names no known store.", setting="database_url", reason="scheme")
     try:
@@ -32,3 +30,12 @@ async def open_database(url: str, clock: Clock) -> Database:
         await database.close()
         raise
     return database
+
+
+async def _open_postgres(url: str, clock: Clock) -> Database:
+    try:
+        from satchel.server.db.postgres import open_postgres
+    except ImportError as error:
+        reason = "PostgreSQL needs the extra 'cluster': pip install 'satchel[cluster]'"
+        raise SettingInvalid("The database driver is missing.", setting="database_url", reason=reason) from error
+    return await open_postgres(url, clock)

@@ -10,7 +10,8 @@ import apsw
 import pytest
 
 from satchel.core.errors import SettingInvalid, StorageFailed, StorageFull, Unavailable
-from satchel.server.db.engine import Connection, drive, open_database
+from satchel.server.db.engine import Connection, drive
+from satchel.server.db.opening import open_database
 from satchel.server.db.schema import migrate
 from satchel.server.db.sqlite import InlineSqliteDatabase, SqliteDatabase
 from tests.support.clocks import SteppingClock

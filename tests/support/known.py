@@ -21,7 +21,7 @@ class KnownModel:
 
     def __init__(self) -> None:
         self.rows: dict[Nid, LocalRow] = {}
-        self.unknown: dict[Nid, LocalRow] = {}
+        self.unknown: set[Nid] = set()
         self._next = 1
 
     # -- what the scanner reads ---------------------------------------------------------------------------------------
@@ -78,17 +78,15 @@ class KnownModel:
         if fact.stat.kind is Kind.FILE:
             assert packed_content_hash(fact.blocks) == fact.content
         parent = self._parent(fact.parent, made)
-        held = [row for row in self.unknown.values() if (row.parent, row.name) == (parent, fact.name)]
-        for row in held:
-            del self.unknown[row.nid]
         made[fact.order] = nid
         self.rows[nid] = LocalRow(nid, parent, fact.name, fact.stat.kind, fact.stat, fact.content, 1)
 
     def _take_unknown(self, fact: SeenUnknown) -> None:
         if fact.nid is None:
             return
-        for nid in [fact.nid, *self._below(fact.nid)]:
-            self.unknown[nid] = self.rows.pop(nid)
+        row = self.rows[fact.nid]
+        self.unknown.add(fact.nid)
+        self.rows[fact.nid] = replace(row, stat=replace(row.stat, ctime_ns=0), version=row.version + 1)
 
     def _row(self, nid: Nid, base: int) -> LocalRow:
         row = self.rows[nid]
@@ -96,6 +94,7 @@ class KnownModel:
         return row
 
     def _keep(self, row: LocalRow, fact: SeenChanged | SeenMoved) -> None:
+        self.unknown.discard(row.nid)
         self.rows[row.nid] = replace(row, stat=fact.stat, version=row.version + 1)
 
     def _parent(self, parent: Nid | NewParent, made: dict[int, Nid]) -> Nid:
@@ -111,6 +110,7 @@ class KnownModel:
 
     def _drop(self, nid: Nid) -> None:
         for gone in [nid, *self._below(nid)]:
+            self.unknown.discard(gone)
             del self.rows[gone]
 
     # -- what a test asks ---------------------------------------------------------------------------------------------
@@ -125,12 +125,14 @@ class KnownModel:
         return nid
 
     def tree(self) -> dict[DiskPath, tuple[Kind, bytes]]:
-        """Return every path with its kind and content."""
+        """Return every path with its kind and content; what is unknown is left out with all below it."""
         found: dict[DiskPath, tuple[Kind, bytes]] = {}
         waiting = [(ROOT_NID, ROOT_PATH)]
         while waiting:
             nid, path = waiting.pop()
             for row in self.children(nid):
+                if row.nid in self.unknown:
+                    continue
                 place = joined(path, row.name)
                 found[place] = (row.kind, row.content)
                 waiting.append((row.nid, place))

@@ -33,7 +33,8 @@ UNREAD_MOVE_BYTES_MIN = 16 * MIB
 class _Look:
     """One folder to compare. parent: what it is to its names; container: the folder it is in (of a new one only).
 
-    above: rules of the container, None when not known yet. inode: the folder's own.
+    above: rules of the container, None when not known yet. inode: the folder's own. unsure: its row, when that is to
+    be reported as known again once the folder could be listed.
     """
 
     parent: Parent
@@ -43,6 +44,7 @@ class _Look:
     names: Names = None
     is_deep: bool = True
     above: Scope | None = None
+    unsure: LocalRow | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,7 @@ class Walk:
             return
         listed, rows = seen
         self._parts.saw(len(listed))
+        await self._sure_again(look)
         scope = await self._scope(look, listed, rows)
         fresh, taken, touched, folders = self._sort_out(look, scope, listed, rows)
         for item in fresh:
@@ -133,8 +136,17 @@ class Walk:
             _Look(row.nid, joined(look.path, row.name), row.stat.inode, above=scope) for row in reversed(folders)
         ]
         for row in rows.values():
-            if row.nid not in self._places.placed:
+            if row.nid in self._places.placed:
+                continue
+            if scope.hides(look.path, row.name, is_folder=row.kind is Kind.FOLDER):
+                self._unknown(row, *_IGNORED, retry=False)
+            else:
                 self._missing[row.nid] = _Missing(row, look.path, look.inode)
+
+    async def _sure_again(self, look: _Look) -> None:
+        stat = None if look.unsure is None else await self._places.stat(look.path)
+        if look.unsure is not None and stat is not None:
+            self._parts.add(SeenChanged(look.unsure.nid, look.unsure.version, stat, b"", b""))
 
     # -- what stands there -------------------------------------------------------------------------------------------
 
@@ -220,7 +232,7 @@ class Walk:
                 self._not_ours(look, item, row)
             elif scope.hides(path, item.name, is_folder=stat.kind is Kind.FOLDER):
                 if row is not None and row.nid not in placed:
-                    self._unknown(row, "ignored", "An ignore rule names it.", retry=False)
+                    self._unknown(row, *_IGNORED, retry=False)
             elif row is None or row.nid in placed:
                 fresh.append(item)
             elif row.kind is stat.kind and is_unchanged(stat, row.stat):
@@ -338,7 +350,10 @@ class Walk:
         if stat is None or stat.kind is not item.stat.kind:
             self._unknown(row, "file_changing", "It was replaced during the scan.", retry=True)
         elif row.kind is Kind.FOLDER and is_identity(stat, row.stat):
-            if entry.look.is_deep:
+            if not row.stat.ctime_ns:
+                # The index was not sure of it: unreadable or ignored until now.
+                self._stack.append(_Look(row.nid, path, stat.inode, above=entry.scope, unsure=row))
+            elif entry.look.is_deep:
                 self._stack.append(_Look(row.nid, path, stat.inode, above=entry.scope))
         elif row.kind is stat.kind and row.kind is not Kind.FOLDER and self._places.row_of(stat, but=row.nid) is None:
             await self._edited(path, item.stat, row)
@@ -482,6 +497,7 @@ class Walk:
             return True
 
 
+_IGNORED = ("ignored", "An ignore rule names it.")
 _SPECIAL = ("kind_unsupported", "It is neither a file, a folder nor a symlink.")
 
 

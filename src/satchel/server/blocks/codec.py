@@ -21,6 +21,9 @@ SAVING_MIN = 0.03
 PROBE_BYTES_MIN = 64
 """Shorter blocks stay raw: the frame costs what it saves."""
 
+FRAME_BYTES_MAX = 512
+"""What a zstd frame may add; without a bound, empty parts could fill the disk in the name of one byte."""
+
 _local = threading.local()
 
 
@@ -54,6 +57,8 @@ def open_block(wire: WireBlock, body: bytes | memoryview) -> bytes | memoryview:
 
 def verify_block(wire: WireBlock, body: bytes | memoryview) -> None:
     """Return if the body is the block it says. Raises: LimitExceeded, BlockMismatch."""
+    if len(body) > wire.size + wire.size // 128 + FRAME_BYTES_MAX:
+        raise BlockMismatch("A block is longer as stored than zstd would make it.", expected=wire.size, actual=len(body))
     if len(body) != wire.stored_size:
         raise BlockMismatch("A block's body has another length.", expected=wire.stored_size, actual=len(body))
     actual = block_hash(open_block(wire, body))

@@ -60,3 +60,11 @@ def test_an_unknown_codec_and_a_broken_frame_are_refused() -> None:
         open_block(WireBlock(block_hash(b"x"), 1, 7, 1), b"x")
     with pytest.raises(BlockMismatch):
         open_block(WireBlock(block_hash(b"x"), 1, CODEC_ZSTD, 9), b"no frame!")
+
+
+def test_a_frame_padded_far_past_its_content_is_refused() -> None:
+    empty_part = b"\x00\x00\x00"
+    frame = zstandard.ZstdCompressor(write_content_size=False).compress(b"x")
+    padded = frame[:6] + empty_part * 1_000 + frame[6:]
+    with pytest.raises(BlockMismatch):
+        verify_block(WireBlock(block_hash(b"x"), 1, CODEC_ZSTD, len(padded)), padded)

@@ -210,11 +210,9 @@ def test_deleted_tree_is_hinted_from_above(tmp_path: Path) -> None:
     run(tmp_path, story)
 
 
-def test_state_folder_and_left_overs_of_programs_are_silent(tmp_path: Path) -> None:
+def test_state_folder_is_silent(tmp_path: Path) -> None:
     async def story(watch: Watch) -> None:
         (watch.root / ".satchel/staged").write_text("x")
-        (watch.root / ".doc.swp").write_text("x")
-        (watch.root / ".DS_Store").write_text("x")
         (watch.root / "last").write_text("x")
         await watch.until_covered("last")
         assert watch.hints == [Hint(ROOT_PATH, frozenset((b"last",)))]
@@ -222,7 +220,7 @@ def test_state_folder_and_left_overs_of_programs_are_silent(tmp_path: Path) -> N
     run(tmp_path, story)
 
 
-def test_left_over_renamed_to_a_document_is_hinted(tmp_path: Path) -> None:
+def test_new_file_renamed_over_a_document_is_hinted(tmp_path: Path) -> None:
     async def story(watch: Watch) -> None:
         (watch.root / ".goutputstream-ABC123").write_text("x")
         (watch.root / ".goutputstream-ABC123").rename(watch.root / "doc")

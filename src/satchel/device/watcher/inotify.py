@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from inotify_simple import INotify, flags
 
-from satchel.device.ignore import STATE_FOLDER, is_built_in
+from satchel.device.ignore import STATE_FOLDER
 from satchel.device.ports import ROOT_PATH, Clock, DiskPath, Hint, joined
 from satchel.device.watcher.settle import ABSENCE_S, Due, Settle
 from satchel.device.watcher.watches import Watches
@@ -202,9 +202,7 @@ class InotifyWatcher:
 
     def _take(self, number: int, mask: int, cookie: int, name: bytes, now_s: float) -> None:
         is_folder = bool(mask & _ISDIR)
-        if name == STATE_FOLDER or is_built_in(name, is_folder=is_folder):
-            if mask & _TO and cookie in self._left:
-                self._left.pop(cookie)
+        if name == STATE_FOLDER:
             return
         if mask & _MODIFY:
             self._settle.written(number, name, now_s)

@@ -150,6 +150,18 @@ def test_a_failed_fsync_is_never_tried_again(root: bytes, disk: LocalDisk, monke
     assert drive(disk.list_staged()) == []
 
 
+def test_a_staged_file_whose_fsync_failed_is_dropped(disk: LocalDisk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(handle: int) -> None:
+        raise OSError(errno.EIO, "the disk failed")
+
+    file = drive(disk.stage())
+    drive(file.write(NEW))
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(StorageFailed):
+        drive(file.finish(mtime_ns=MTIME_NS, is_executable=False))
+    assert drive(disk.list_staged()) == []
+
+
 def test_below_the_floor_nothing_is_staged(root: bytes) -> None:
     disk = LocalDisk(root, free_bytes_min=1 << 60)
     with pytest.raises(StorageFull):

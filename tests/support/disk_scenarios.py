@@ -8,10 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from satchel.core.ids import Nid
+from satchel.core.hashing import block_hash, content_hash
+from satchel.core.ids import ContentHash, Nid
+from satchel.device.applier import Applier
 from satchel.device.drive import drive
 from satchel.device.ports import DiskPath, FileSystem, Stat
 from satchel.device.tasks import (
+    ApplyTask,
+    DiskResult,
     DiskTask,
     MovePath,
     MovePaths,
@@ -22,6 +26,7 @@ from satchel.device.tasks import (
     TrashUnit,
 )
 from tests.support.disk_users import User
+from tests.support.still_clock import StillClock
 
 MTIME_NS = 1_600_000_000_123_456_789
 NID = Nid(7)
@@ -161,3 +166,18 @@ SCENARIOS = (
     Scenario("set bit", _file, lambda disk: SetBit(NID, DiskPath(b"file"), True, stat_of(disk, b"file")), (b"file",),
              {b"file": SYNCED}),
 )  # fmt: skip
+
+
+def apply(disk: FileSystem, *tasks: DiskTask) -> tuple[DiskResult, ...]:
+    """Apply the tasks as one batch."""
+    return drive(Applier(disk, StillClock()).apply(ApplyTask(1, tasks))).results
+
+
+def is_known(content: ContentHash) -> bool:
+    """True for what the service holds: all but `UNSYNCED` and what a test writes."""
+    return content in {content_hash([block_hash(one)]) for one in (SYNCED, OTHER, NEW)}
+
+
+def recover(disk: FileSystem) -> list[DiskPath]:
+    """Empty staging as the next start does."""
+    return drive(Applier(disk, StillClock(seed=9)).recover(is_known))

@@ -15,17 +15,11 @@ import pytest
 
 from satchel.core.entries import Kind
 from satchel.core.errors import Fault, FileUnreadable, StorageFailed, StorageFull
-from satchel.core.hashing import block_hash, content_hash
-from satchel.core.ids import ContentHash
-from satchel.device.applier import Applier
 from satchel.device.drive import drive
-from satchel.device.ports import DiskPath, FileSystem
+from satchel.device.ports import DiskPath
 from satchel.device.tasks import (
     Applied,
-    ApplyTask,
     Changed,
-    DiskResult,
-    DiskTask,
     Failed,
     MovePaths,
     PlaceFile,
@@ -38,21 +32,21 @@ from tests.support.disk_scenarios import (
     MTIME_NS,
     NEW,
     NID,
-    OTHER,
     SCENARIOS,
     SYNCED,
     UNSYNCED,
     Scenario,
+    apply,
     downloaded,
     move,
     new_file,
+    recover,
     stat_of,
     unit,
 )
 from tests.support.disk_users import FakeUser
 from tests.support.disk_worlds import World, make_world
-from tests.support.fake_disk import DeadGeneration, FakeDisk
-from tests.support.fake_volume import CrashMode
+from tests.support.fake_disk import FakeDisk
 from tests.support.still_clock import StillClock
 
 EDIT = b"what the user wrote in the moment between"
@@ -70,18 +64,6 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
     yield make_world(request.param, folder)
     for one in made:
         shutil.rmtree(one)
-
-
-def apply(disk: FileSystem, *tasks: DiskTask) -> tuple[DiskResult, ...]:
-    return drive(Applier(disk, StillClock()).apply(ApplyTask(1, tasks))).results
-
-
-def known(content: ContentHash) -> bool:
-    return content in {content_hash([block_hash(one)]) for one in (SYNCED, OTHER, NEW)}
-
-
-def recover(disk: FileSystem) -> list[DiskPath]:
-    return drive(Applier(disk, StillClock(seed=9)).recover(known))
 
 
 # -- undisturbed ------------------------------------------------------------------------------------------------------
@@ -331,6 +313,121 @@ def test_whatever_a_user_does_between_two_calls_nothing_is_lost_or_hidden(
         assert at > 2, "the enumeration reached no call"
 
 
+def act_before(disk: FakeDisk, call: str, act: Callable[[], None]) -> None:
+    """Let the user act once, just before the next call of that name."""
+    is_over = False
+
+    def before_call(name: str, args: tuple[object, ...]) -> Fault | None:
+        nonlocal is_over
+        if name == call and not is_over:
+            is_over = True
+            act()
+        return None
+
+    disk.before_call = before_call
+
+
+def saved_twice(scenario: Scenario, path: bytes, first: int, second: int) -> bool:
+    """Run the scenario; the user saves before both calls, by rename. Result: False when there was no second call."""
+    calls = 0
+    edits = [b"first " + EDIT, b"second " + EDIT]
+    disk = FakeDisk(StillClock())
+    user = FakeUser(disk)
+    scenario.setup(user)
+    required = user.everything()
+    visible: set[bytes] = set()
+    task = scenario.build(disk)
+
+    def before_call(name: str, args: tuple[object, ...]) -> Fault | None:
+        nonlocal calls
+        calls += 1
+        if calls in (first, second):
+            replaced = user.tree().get(path)
+            edit = edits.pop(0)
+            user.save_file(path, edit)
+            # What a user overwrites by himself is his own loss.
+            if replaced is not None:
+                required.discard(replaced)
+                visible.discard(replaced)
+            visible.add(edit)
+        return None
+
+    disk.before_call = before_call
+    apply(disk, task)
+    disk.before_call = None
+    assert required <= user.everything(), "a byte is lost"
+    assert visible <= set(user.tree().values()), "an edit is hidden"
+    assert drive(disk.list_staged()) == []
+    return calls >= second
+
+
+@pytest.mark.parametrize("name", ["new file", "replace", "replace and keep", "move", "swap", "cycle", "trash file"])
+def test_two_saves_at_any_two_moments_are_both_kept(name: str) -> None:
+    scenario = next(one for one in SCENARIOS if one.name == name)
+    reached = 0
+    for first in range(1, 12):
+        second = first + 1
+        while saved_twice(scenario, scenario.paths[0], first, second):
+            second += 1
+            reached += 1
+    assert reached > 3, "the enumeration reached no second call"
+
+
+def test_an_edit_that_cannot_go_back_is_kept_beside_it() -> None:
+    disk = FakeDisk(StillClock())
+    user = FakeUser(disk)
+    user.write_file(b"file", SYNCED)
+    task = new_file(b"file", stat_of(disk, b"file"))
+    edits = [UNSYNCED, EDIT]
+
+    def before_call(name: str, args: tuple[object, ...]) -> Fault | None:
+        if name == "exchange_staged" and edits:
+            user.save_file(b"file", edits.pop(0))
+        return None
+
+    disk.before_call = before_call
+    (result,) = apply(disk, task)
+    disk.before_call = None
+    assert isinstance(result, Changed)
+    assert user.tree() == {b"file": UNSYNCED, b"file (conflicted copy 2026-11-18)": EDIT}
+    assert set(result.paths) == set(user.tree())
+
+
+@pytest.mark.parametrize(
+    "scenario", [one for one in SCENARIOS if one.name in ("move", "swap", "cycle")], ids=lambda one: one.name
+)
+def test_what_moved_and_was_not_meant_goes_back(scenario: Scenario) -> None:
+    disk = FakeDisk(StillClock())
+    user = FakeUser(disk)
+    scenario.setup(user)
+    task = scenario.build(disk)
+    before = user.tree()
+    act_before(disk, "move" if scenario.name == "move" else "exchange", lambda: user.save_file(b"c", EDIT))
+    (result,) = apply(disk, task)
+    assert isinstance(result, Changed)
+    assert user.tree() == {**before, b"c": EDIT}
+
+
+def test_a_chain_that_breaks_is_taken_back_in_reverse() -> None:
+    disk = FakeDisk(StillClock())
+    user = FakeUser(disk)
+    scenario = next(one for one in SCENARIOS if one.name == "chain")
+    scenario.setup(user)
+    task = scenario.build(disk)
+    before = user.tree()
+
+    def before_call(name: str, args: tuple[object, ...]) -> Fault | None:
+        if name == "move" and args == (b"folder/a", b"b"):
+            user.rename(b"folder/a", b"folder/elsewhere")
+        return None
+
+    disk.before_call = before_call
+    (result,) = apply(disk, task)
+    assert isinstance(result, Changed)
+    del before[b"folder/a"]
+    assert user.tree() == {**before, b"folder/elsewhere": SYNCED}
+
+
 # -- a fault at each call ---------------------------------------------------------------------------------------------
 
 
@@ -394,199 +491,3 @@ def test_each_touched_folder_is_synced_once_in_a_batch() -> None:
     disk.before_call = before_call
     apply(disk, PlaceFolder(NID, DiskPath(b"a")), *(new_file(b"a/%d" % number) for number in range(50)))
     assert synced == [b"", b"a"]
-
-
-# -- a power cut at each call -----------------------------------------------------------------------------------------
-
-
-class _PowerCut(BaseException):
-    pass
-
-
-def cut_off(scenario: Scenario, at: int, mode: CrashMode, seed: int) -> bool:
-    """Cut the power before call `at`, start again, recover. Result: False when there was no such call."""
-    calls = 0
-
-    def before_call(name: str, args: tuple[object, ...]) -> Fault | None:
-        nonlocal calls
-        calls += 1
-        if calls == at:
-            raise _PowerCut
-        return None
-
-    disk = FakeDisk(StillClock())
-    user = FakeUser(disk)
-    scenario.setup(user)
-    required = user.everything()
-    task = scenario.build(disk)
-    disk.before_call = before_call
-    result: DiskResult | None = None
-    try:
-        (result,) = apply(disk, task)
-    except _PowerCut:
-        pass
-    left = disk.crash(mode, seed)
-    left.before_call = None
-    recover(left)
-    survivor = FakeUser(left)
-    assert required <= survivor.everything(), "a byte is lost"
-    assert drive(left.list_staged()) == []
-    tree = survivor.tree()
-    if UNSYNCED in required:
-        assert UNSYNCED in tree.values(), "an unsynced file is hidden"
-    if result is not None:
-        assert isinstance(result, Applied)
-        assert tree == scenario.done, "what was reported is not durable"
-    return calls >= at
-
-
-@by_name
-def test_a_power_cut_at_any_call_loses_and_hides_nothing(scenario: Scenario) -> None:
-    modes: list[tuple[CrashMode, int]] = [("strict", 0), *(("reordered", seed) for seed in range(6))]
-    for mode, seed in modes:
-        at = 1
-        while cut_off(scenario, at, mode, seed):
-            at += 1
-        assert at > 2
-
-
-@by_name
-def test_a_kill_at_any_call_returns_to_before_or_after(scenario: Scenario) -> None:
-    """A kill of the process, where the kernel goes on: nothing of the user's moved but by the task itself."""
-    at = 1
-    while killed(scenario, at):
-        at += 1
-
-
-def killed(scenario: Scenario, at: int) -> bool:
-    calls = 0
-
-    def before_call(name: str, args: tuple[object, ...]) -> Fault | None:
-        nonlocal calls
-        calls += 1
-        if calls == at:
-            raise _PowerCut
-        return None
-
-    disk = FakeDisk(StillClock())
-    user = FakeUser(disk)
-    scenario.setup(user)
-    before = user.tree()
-    task = scenario.build(disk)
-    disk.before_call = before_call
-    try:
-        apply(disk, task)
-    except _PowerCut:
-        pass
-    left = disk.restart()
-    left.before_call = None
-    recover(left)
-    tree = FakeUser(left).tree()
-    if isinstance(task, PlaceFile | PlaceFolder | PlaceSymlink | SetBit) and b"copy" not in scenario.name.encode():
-        extra = {path for path in tree if path not in before and path not in scenario.done}
-        assert all(b"recovered" in path for path in extra)
-    assert drive(left.list_staged()) == []
-    return calls >= at
-
-
-def test_a_dead_generation_answers_nothing() -> None:
-    disk = FakeDisk(StillClock())
-    disk.crash()
-    with pytest.raises(DeadGeneration):
-        drive(disk.list_staged())
-
-
-# -- recovery and late writers ----------------------------------------------------------------------------------------
-
-
-def test_recovery_throws_away_downloads_only(world: World) -> None:
-    for name in ("", "x-0011.letter.txt"):
-        file = drive(world.disk.stage())
-        drive(file.write(UNSYNCED + name.encode()))
-        drive(file.finish(mtime_ns=MTIME_NS, is_executable=False))
-        if name:
-            drive(world.disk.rename_staged(file.name, name))
-    found = recover(world.disk)
-    assert found == [b"letter (recovered 2026-11-18).txt"]
-    assert world.user.tree() == {b"letter (recovered 2026-11-18).txt": UNSYNCED + b"x-0011.letter.txt"}
-    assert drive(world.disk.list_staged()) == []
-
-
-def test_recovery_moves_known_bytes_to_the_trash(world: World) -> None:
-    file = drive(world.disk.stage())
-    drive(file.write(SYNCED))
-    drive(file.finish(mtime_ns=MTIME_NS, is_executable=False))
-    drive(world.disk.rename_staged(file.name, "x-0011.file"))
-    assert recover(world.disk) == []
-    assert world.user.tree() == {}
-    assert world.user.everything() == {SYNCED}
-
-
-def test_recovery_returns_what_was_set_aside_to_its_place(world: World) -> None:
-    world.user.make_folder(b"folder")
-    world.user.make_folder(b"folder/unit")
-    world.user.write_file(b"folder/unit/file", UNSYNCED)
-    before = world.user.tree()
-    drive(world.disk.set_aside(DiskPath(b"folder/unit"), "t-0011.unit"))
-    assert recover(world.disk) == [b"folder/unit"]
-    assert world.user.tree() == before
-
-
-def test_recovery_puts_what_lost_its_place_beside_it_or_in_the_root(world: World) -> None:
-    world.user.make_folder(b"gone")
-    world.user.write_file(b"gone/a", UNSYNCED)
-    world.user.write_file(b"b", SYNCED)
-    drive(world.disk.set_aside(DiskPath(b"gone/a"), "t-1.a"))
-    drive(world.disk.set_aside(DiskPath(b"b"), "t-2.b"))
-    world.user.delete(b"gone")
-    world.user.write_file(b"b", OTHER)
-    assert recover(world.disk) == [b"a (recovered 2026-11-18)", b"b (recovered 2026-11-18)"]
-    assert world.user.tree() == {
-        b"a (recovered 2026-11-18)": UNSYNCED,
-        b"b": OTHER,
-        b"b (recovered 2026-11-18)": SYNCED,
-    }
-
-
-def test_a_late_writer_is_noticed_and_its_bytes_come_back(world: World) -> None:
-    world.user.write_file(b"file", SYNCED)
-    writer = world.user.open_late(b"file")
-    expected = stat_of(world.disk, b"file")
-    (result,) = apply(world.disk, new_file(b"file", expected))
-    assert isinstance(result, Applied)
-    applier = Applier(world.disk, StillClock())
-    assert not drive(applier.changed_since_trashed(result.trashed, expected))
-    assert drive(applier.hash_trashed(result.trashed)) == content_hash([block_hash(SYNCED)])
-    writer.write(UNSYNCED)
-    writer.close()
-    assert drive(applier.changed_since_trashed(result.trashed, expected))
-    path, stat = drive(applier.rescue(result.trashed, DiskPath(b"file")))
-    assert stat == stat_of(world.disk, path)
-    assert world.user.tree() == {b"file": NEW, b"file (conflicted copy 2026-11-18)": UNSYNCED}
-
-
-def test_what_a_late_writer_adds_to_a_trashed_folder_comes_back() -> None:
-    disk = FakeDisk(StillClock())
-    user = FakeUser(disk)
-    user.make_folder(b"unit")
-    user.write_file(b"unit/known", SYNCED)
-    task = unit(disk, b"unit", b"known")
-    (result,) = apply(disk, task)
-    assert isinstance(result, Applied)
-    added = disk.volume.inode(Kind.FILE)
-    added.data += UNSYNCED
-    disk.volume.do((disk.volume.trash.entries[result.trashed.encode()], b"added", added))
-    applier = Applier(disk, StillClock())
-    assert drive(applier.look_again(task, result.trashed)) == (b"unit/added",)
-    assert user.tree() == {b"unit": None, b"unit/added": UNSYNCED}
-    assert drive(applier.look_again(task, result.trashed)) == ()
-
-
-def test_the_disk_full_fails_one_task_and_harms_nothing() -> None:
-    disk = FakeDisk(StillClock(), capacity_bytes=len(SYNCED) + len(NEW) - 1)
-    user = FakeUser(disk)
-    user.write_file(b"file", SYNCED)
-    (full,) = apply(disk, new_file(b"file", stat_of(disk, b"file")))
-    assert isinstance(full, Failed) and isinstance(full.fault, StorageFull)
-    assert user.tree() == {b"file": SYNCED}
-    assert drive(disk.list_staged()) == []

@@ -11,15 +11,12 @@ import pytest
 from satchel.core.entries import Kind
 from satchel.core.errors import Fault, StorageFull
 from satchel.core.hashing import block_hash, content_hash
-from satchel.core.ids import ContentHash
 from satchel.device.applier import Applier
 from satchel.device.drive import drive
-from satchel.device.ports import DiskPath, FileSystem
+from satchel.device.ports import DiskPath
 from satchel.device.tasks import (
     Applied,
-    ApplyTask,
     DiskResult,
-    DiskTask,
     Failed,
     PlaceFile,
     PlaceFolder,
@@ -34,7 +31,9 @@ from tests.support.disk_scenarios import (
     SYNCED,
     UNSYNCED,
     Scenario,
+    apply,
     new_file,
+    recover,
     stat_of,
     unit,
 )
@@ -59,18 +58,6 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
     yield make_world(request.param, folder)
     for one in made:
         shutil.rmtree(one)
-
-
-def apply(disk: FileSystem, *tasks: DiskTask) -> tuple[DiskResult, ...]:
-    return drive(Applier(disk, StillClock()).apply(ApplyTask(1, tasks))).results
-
-
-def known(content: ContentHash) -> bool:
-    return content in {content_hash([block_hash(one)]) for one in (SYNCED, OTHER, NEW)}
-
-
-def recover(disk: FileSystem) -> list[DiskPath]:
-    return drive(Applier(disk, StillClock(seed=9)).recover(known))
 
 
 # -- a power cut at each call -----------------------------------------------------------------------------------------

@@ -48,6 +48,10 @@ class KnownModel:
             nid = row.parent
         return DiskPath(path)
 
+    def files_after(self, after: Nid, limit: int) -> list[LocalRow]:
+        rows = [row for nid, row in sorted(self.rows.items()) if nid > after and row.kind is Kind.FILE]
+        return [row for row in rows if row.nid not in self.unknown][:limit]
+
     # -- what the scanner found ---------------------------------------------------------------------------------------
 
     def take(self, facts: Iterable[LocalFact]) -> None:

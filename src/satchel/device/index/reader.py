@@ -49,6 +49,10 @@ class IndexReader:
         rows = self._rows("nid = ? AND l_state > 0", nid)
         return rows[0] if rows else None
 
+    def files_after(self, after: Nid, limit: int) -> list[LocalRow]:
+        """Return up to `limit` rows of files that are present, with a greater nid, in order."""
+        return self._rows("nid > ? AND l_state = 1 AND l_kind = 1 ORDER BY nid LIMIT ?", after, limit)
+
     def path_of(self, nid: Nid) -> DiskPath | None:
         """Return the path on disk, None when the node or a folder above it is not there."""
         names: list[str] = []

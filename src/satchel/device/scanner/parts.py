@@ -39,7 +39,7 @@ class Parts:
         return self._order
 
     def saw(self, names: int) -> None:
-        """Count names that were compared, for progress."""
+        """Count names that were compared since the last part, for progress."""
         self._files_seen += names
 
     def will_hash(self, size: int) -> None:
@@ -82,7 +82,8 @@ class Parts:
         facts, self._facts = tuple(self._facts), []
         self._hashed_bytes = 0
         self._begun_s = self._clock.monotonic_s()
-        self._send(Scanned(self._task, facts, is_last, self._files_seen, self._is_full, fault))
+        seen, self._files_seen = self._files_seen, 0
+        self._send(Scanned(self._task, facts, is_last, seen, self._is_full, fault))
 
 
 def _is_same_content(fact: LocalFact, row: LocalRow) -> bool:

@@ -47,8 +47,8 @@ sim: $(VENV)/.dev-stamp ## Run the simulation; SEED=4711 repeats one run
 bench: $(VENV)/.dev-stamp ## Run the micro-benchmarks
 	@$(BIN)/python -m bench
 
-kill: $(VENV)/.dev-stamp ## Kill real processes at every step and check that nothing acknowledged is lost
-	@$(BIN)/python -m pytest -n $(JOBS) tests/e2e
+kill: $(VENV)/.dev-stamp ## Kill real processes a hundred times; nothing acknowledged may be lost
+	@$(BIN)/python -m tests.e2e.kill_run --kills 100 $(if $(SEED),--seed $(SEED))
 
 clean: ## Remove the environment and all caches; no data
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -22,7 +22,7 @@ class Signal:
 
     def __init__(self) -> None:
         self.is_set = False
-        self.waiters: list[_Job] = []
+        self.waiters: list[tuple[_Job, int]] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +79,8 @@ class Scheduler:
     def set(self, signal: Signal) -> None:
         """Wake whoever waits for it."""
         signal.is_set = True
-        for job in signal.waiters:
-            if job.turn >= 0:
+        for job, turn in signal.waiters:
+            if job.turn == turn:
                 job.turn += 1
                 self._ready.append(job)
         signal.waiters = []
@@ -116,7 +116,7 @@ class Scheduler:
 
     def _wake(self, end_s: float) -> bool:
         if not self._asleep or self._asleep[0][0] > end_s:
-            self.now_s = end_s
+            self.now_s = max(self.now_s, end_s)
             return False
         self.now_s = max(self.now_s, self._asleep[0][0])
         while self._asleep and self._asleep[0][0] <= self.now_s:
@@ -142,6 +142,6 @@ class Scheduler:
             self._count += 1
             heapq.heappush(self._asleep, (self.now_s + asked.seconds, self._count, job, job.turn))
             if asked.signal is not None:
-                asked.signal.waiters.append(job)
+                asked.signal.waiters.append((job, job.turn))
         else:
             self._ready.append(job)

@@ -116,7 +116,7 @@ class Engine:
             next_commits(state)
             next_uploads(state)
             next_placings(state)
-        if state.wants_pull:
+        if state.wants_pull and state.may_ask:
             state.wants_pull = False
             pull(state)
         if state.now.monotonic_s >= self._next_poll_s:
@@ -149,6 +149,8 @@ class Engine:
         times = [state.now.monotonic_s + 60.0, self._next_poll_s]
         if state.deleting:
             times.append(min(state.delete_last_s + DELETE_QUIET_S, state.delete_first_s + 30.0))
+        if state.calm_until_s > state.now.monotonic_s:
+            times.append(state.calm_until_s)
         if state.retry_at:
             times.append(min(state.retry_at.values()))
         if state.later_hints:

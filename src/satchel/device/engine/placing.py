@@ -14,7 +14,7 @@ from satchel.core.operations import MoveLocal, Place, PlannedMove, SetExecutable
 from satchel.core.paths import name_key
 from satchel.core.trees import Item
 from satchel.device.engine.results import LOOK_AGAIN_S, fail, fail_until_scanned, fail_with, finish
-from satchel.device.engine.state import Job, Phase, Stage, State
+from satchel.device.engine.state import Job, Stage, State
 from satchel.device.ports import ROOT_PATH, DiskPath, Stat, joined
 from satchel.device.tasks import (
     Applied,
@@ -203,7 +203,7 @@ def _place(state: State, job: Job, op: Place, planned: dict[Nid, DiskPath]) -> D
 
 def next_fetches(state: State) -> None:
     """Hand out files to build in staging: small ones together, a large one alone."""
-    while state.phase is Phase.LIVE and state.ready_fetch and state.counts["fetch"] < FETCHES_IN_FLIGHT_MAX:
+    while state.may_ask and state.ready_fetch and state.counts["fetch"] < FETCHES_IN_FLIGHT_MAX:
         jobs: list[Job] = []
         items: list[FetchItem] = []
         size = 0
@@ -252,6 +252,7 @@ def fold_fetched(state: State, fact: Fetched) -> None:
     for job, item in zip(jobs, fact.items, strict=True):
         if item.fault is not None:
             if item.fault.code in ("unavailable", "too_many_requests"):
+                state.calm_down(item.fault)
                 job.stage = Stage.READY
                 state.ready_fetch.append(job)
             else:

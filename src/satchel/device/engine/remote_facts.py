@@ -139,6 +139,7 @@ def fold_snapshot(state: State, fact: SnapshotTaken) -> None:
         if state.phase is Phase.JOINING:
             _lost(state, fact.fault)
         elif fact.fault is not None and fact.fault.retryable:
+            state.calm_down(fact.fault)
             state.snapshot_units.appendleft(fact.task.request.unit)
         else:
             _unit_done(state, fact.task.request.unit)
@@ -185,7 +186,7 @@ def _end_join(state: State, page: SnapshotPage) -> None:
 
 def next_unit(state: State) -> None:
     """Ask for the next unit that appeared whole, one at a time."""
-    if state.snapshot_units and not state.is_snapshotting and state.phase is Phase.LIVE:
+    if state.snapshot_units and not state.is_snapshotting and state.may_ask:
         _ask_page(state, state.snapshot_units.popleft(), ROOT_NODE, -1)
 
 
@@ -232,8 +233,12 @@ def fold_pulled(state: State, fact: Pulled) -> None:
     """An answer to `pull`."""
     state.is_pulling = False
     if fact.changes is not None:
+        state.calm_tries = 0
         fold_changes(state, fact.changes, fact.contents)
-    elif fact.fault is not None and not fact.fault.retryable:
+    elif fact.fault is not None and fact.fault.retryable:
+        state.calm_down(fact.fault)
+        state.wants_pull = True
+    elif fact.fault is not None:
         _lost(state, fact.fault)
 
 

@@ -58,7 +58,7 @@ from satchel.device.engine.results import (
     finish,
     make_ready,
 )
-from satchel.device.engine.state import BATCH_PAUSE_S, Job, Phase, Stage, State
+from satchel.device.engine.state import BATCH_PAUSE_S, Job, Stage, State
 from satchel.device.tasks import CommitTask, Committed, InlineSource, LocalSource, Uploaded, UploadTask
 
 INLINE_BODY_BYTES_MAX = 8 * MIB - 512 * 1024
@@ -83,7 +83,7 @@ class _Batch:
 
 def next_commits(state: State) -> None:
     """Hand out commit requests as the batching rule allows."""
-    while state.phase is Phase.LIVE and state.ready_commits and state.counts["commit"] < COMMITS_IN_FLIGHT_MAX:
+    while state.may_ask and state.ready_commits and state.counts["commit"] < COMMITS_IN_FLIGHT_MAX:
         if not _may_send(state):
             return
         batch = _fill(state)
@@ -274,6 +274,7 @@ def fold_committed(state: State, fact: Committed) -> None:
         assert fact.fault is not None
         _take_back(state, jobs, fact)
         return
+    state.calm_tries = 0
     state.head_seq = max(state.head_seq, fact.reply.head_seq)
     unread = set(fact.unread)
     outcomes = iter(fact.reply.outcomes)
@@ -294,6 +295,7 @@ def _take_back(state: State, jobs: list[Job], fact: Committed) -> None:
         for job in jobs:
             fail_with(state, job, fact.fault)
         return
+    state.calm_down(fact.fault)
     for job in reversed(jobs):
         if job.stage is Stage.DONE:
             continue
@@ -375,7 +377,7 @@ def _need(state: State, job: Job, hashes: frozenset[bytes]) -> None:
 
 def next_uploads(state: State) -> None:
     """Hand out files whose blocks are to be sent."""
-    while state.phase is Phase.LIVE and state.ready_uploads and state.counts["upload"] < UPLOADS_IN_FLIGHT_MAX:
+    while state.may_ask and state.ready_uploads and state.counts["upload"] < UPLOADS_IN_FLIGHT_MAX:
         job = state.ready_uploads.popleft()
         if job.stage is Stage.DONE or job.upload is None:
             continue
@@ -397,6 +399,7 @@ def fold_uploaded(state: State, fact: Uploaded) -> None:
         fail_until_scanned(state, job)
         state.look_later(0.2, fact.task.source.path)
     elif fact.fault.code in ("unavailable", "too_many_requests"):
+        state.calm_down(fact.fault)
         job.stage = Stage.READY
         state.ready_uploads.appendleft(job)
     else:

@@ -10,6 +10,7 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from enum import Enum
 
+from satchel.core.errors import Fault
 from satchel.core.ids import ROOT_NODE, DeviceId, LinkId, NamespaceId, Nid, NodeId, OpId, Tag
 from satchel.core.messages import Position
 from satchel.core.operations import Operation
@@ -198,6 +199,8 @@ class State:
         self.unread_tries: dict[bytes, int] = {}
         # joining
         self.reach_tries = 0
+        self.calm_tries = 0
+        self.calm_until_s = -1e9
         self.is_pulling = False
         self.has_stream = False
         self.snapshot_units: deque[NodeId] = deque()
@@ -214,6 +217,19 @@ class State:
         self.position = Position(self.identity.ns, seq, tag)
         self.index.put("seq", seq)
         self.index.put("tag", tag)
+
+    def calm_down(self, fault: Fault) -> None:
+        """The service could not be asked, or is overloaded: ask nothing for a growing while, with jitter."""
+        self.calm_tries += 1
+        wait_s = min(30.0, 0.1 * 2.0 ** min(self.calm_tries, 9)) * (0.75 + self.clock.random(1)[0] / 512)
+        asked_s = fault.fields.get("retry_after_s")
+        wait_s = max(wait_s, float(asked_s)) if isinstance(asked_s, (int, float)) else wait_s
+        self.calm_until_s = max(self.calm_until_s, self.now.monotonic_s + wait_s)
+
+    @property
+    def may_ask(self) -> bool:
+        """True when the service may be asked for anything now."""
+        return self.phase is Phase.LIVE and self.now.monotonic_s >= self.calm_until_s
 
     def next_number(self) -> int:
         self.number += 1

@@ -26,7 +26,7 @@ class Draft:
     the tree's and for the names' sake. is_stuck: may not be done now, and so nothing that needs it.
     """
 
-    __slots__ = ("is_stuck", "item", "joint", "make", "make_moves", "moves", "names", "needs", "nid")
+    __slots__ = ("is_detoured", "is_stuck", "item", "joint", "make", "make_moves", "moves", "names", "needs", "nid")
 
     def __init__(self, nid: Nid, item: Item, make: Make | None, *, is_stuck: bool = False) -> None:
         self.nid = nid
@@ -38,6 +38,7 @@ class Draft:
         self.names: list[Draft] = []
         self.joint: Draft | None = None
         self.is_stuck = is_stuck
+        self.is_detoured = False
 
     @property
     def is_move(self) -> bool:
@@ -56,6 +57,7 @@ class Draft:
         self.item = self.item.at(self.item.parent, name)
         self.moves = tuple(PlannedMove(move.nid, move.parent, name, move.base_rev) for move in self.moves)
         self.names = []
+        self.is_detoured = True
 
 
 def ordered(drafts: list[Draft], detour_name: Callable[[Item], str]) -> list[Operation]:
@@ -72,7 +74,8 @@ def ordered(drafts: list[Draft], detour_name: Callable[[Item], str]) -> list[Ope
     for draft in chain:
         before = [each.leader() for each in draft.needs]
         before += [each.leader() for each in draft.names]
-        if draft.is_stuck or any(each.is_stuck for each in before):
+        # What comes after a detour of its own node counted on the place that this node has not reached yet.
+        if draft.is_stuck or any(each.is_stuck or (each.is_detoured and each.nid == draft.nid) for each in before):
             draft.is_stuck = True
             continue
         index = len(operations)

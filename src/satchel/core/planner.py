@@ -191,7 +191,9 @@ class _Drafts:
         row = self.rows[nid]
         draft: Draft | None = None
         if remote is None:
-            make: Make = CommitCreate if row.synced is None else CommitUndelete
+            # A rev without a remote side: the service had the node and holds it as deleted.
+            is_new = row.synced is None and not row.content_rev
+            make: Make = CommitCreate if is_new else CommitUndelete
             draft = self.server.made[nid] = self._add(nid, item, make)
         elif remote.place != item.place:
             draft = self._add_move(self.server, nid, item, base_rev=row.place_rev)

@@ -408,6 +408,28 @@ def test_what_moved_and_was_not_meant_goes_back(scenario: Scenario) -> None:
     assert user.tree() == {**before, b"c": EDIT}
 
 
+def test_the_newest_save_keeps_the_name_and_the_unseen_one_stands_beside_it() -> None:
+    disk = FakeDisk(StillClock())
+    user = FakeUser(disk)
+    user.write_file(b"file", SYNCED)
+    task = new_file(b"file", stat_of(disk, b"file"))
+    seen = [""]
+
+    def before_call(name: str, args: tuple[object, ...]) -> Fault | None:
+        if name == "exchange_staged" and name not in seen:
+            user.save_file(b"file", UNSYNCED)
+        elif seen[-1] == "exchange_staged" and seen.count("exchange_staged") == 1:
+            user.save_file(b"file", EDIT)
+        seen.append(name)
+        return None
+
+    disk.before_call = before_call
+    (result,) = apply(disk, task)
+    disk.before_call = None
+    assert isinstance(result, Changed)
+    assert user.tree() == {b"file": EDIT, b"file (conflicted copy 2026-11-18)": UNSYNCED}
+
+
 def test_a_chain_that_breaks_is_taken_back_in_reverse() -> None:
     disk = FakeDisk(StillClock())
     user = FakeUser(disk)

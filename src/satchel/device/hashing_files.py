@@ -83,7 +83,7 @@ async def _hash_long(file: OpenFile, path: DiskPath, size: int) -> tuple[Content
 def _is_racy(stat: Stat, begun_ns: int) -> bool:
     """Tell whether a write after ours could leave the times as they are.
 
-    A ctime cannot be set by hand, so a late one is late. An mtime can stand anywhere in the future; only one near the
-    present says that the file was just written.
+    Only times near the present say that the file was just written: an mtime can be set to any day, and after a clock
+    that went back a ctime lies in the future too; a later write would show in both.
     """
-    return stat.ctime_ns >= begun_ns - CLOCK_GRAIN_NS or abs(stat.mtime_ns - begun_ns) <= CLOCK_GRAIN_NS
+    return abs(stat.ctime_ns - begun_ns) <= CLOCK_GRAIN_NS or abs(stat.mtime_ns - begun_ns) <= CLOCK_GRAIN_NS

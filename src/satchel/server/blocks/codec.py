@@ -58,7 +58,7 @@ def open_block(wire: WireBlock, body: bytes | memoryview) -> bytes | memoryview:
 def verify_block(wire: WireBlock, body: bytes | memoryview) -> None:
     """Return if the body is the block it says. Raises: LimitExceeded, BlockMismatch."""
     if len(body) > wire.size + wire.size // 128 + FRAME_BYTES_MAX:
-        raise BlockMismatch("A block is longer as stored than zstd would make it.", expected=wire.size, actual=len(body))
+        raise BlockMismatch("A block is padded past what zstd adds.", expected=wire.size, actual=len(body))
     if len(body) != wire.stored_size:
         raise BlockMismatch("A block's body has another length.", expected=wire.stored_size, actual=len(body))
     actual = block_hash(open_block(wire, body))

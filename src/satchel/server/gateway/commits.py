@@ -61,12 +61,11 @@ def stored_or_fault(outcome: Outcome) -> Stored:
     match outcome:
         case Stored():
             return outcome
-        case Conflict(current=None):
-            raise NotFound("The file or folder is gone.")
-        case Conflict(current=current):
-            if current.is_live:
+        case Conflict():
+            current = outcome.current
+            if current is not None and current.is_live:
                 raise PreconditionFailed("It changed meanwhile, or its name is taken.", actual=current.content_rev)
-            raise NotFound("The file or folder is deleted.")
+            raise NotFound("The file or folder is gone.")
         case NeedBlocks(hashes=hashes):
             raise MessageInvalid("Blocks are missing.", reason="need_blocks", missing=len(hashes))
         case Moved():

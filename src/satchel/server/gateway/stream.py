@@ -30,7 +30,7 @@ from satchel.core.messages import (
     encode_frame,
 )
 from satchel.server.accounts.principal import Principal
-from satchel.server.accounts.service import begin_device_run
+from satchel.server.accounts.service import begin_device_run, touch_device
 from satchel.server.feed.service import changes
 from satchel.server.gateway.errors import as_fault, frame_body, headers_of
 from satchel.server.gateway.identity import bearer
@@ -110,6 +110,7 @@ async def _serve(
 ) -> None:
     known = await namespaces(services.db, principal)
     is_restored = not await begin_device_run(services.db, principal, hello.run)
+    await touch_device(services.db, services.clock, principal)
     heads = {head.ns: Position(head.ns, head.head_seq, head.head_tag) for head in known.namespaces}
     told = {position.ns: position for position in hello.positions if position.ns in heads}
     stream = _Stream(services, principal, token, hello.link, send, heads | told)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, cast
 
 from satchel.core.errors import StorageFailed
 
@@ -80,13 +80,18 @@ def row_lock(conn: Connection) -> str:
 
 
 async def fetch_in(conn: Connection, sql: str, keys: Iterable[Value], *args: Value) -> list[Row]:
-    """Run `sql`, in which `{keys}` stands for an IN list, for all keys, in as few statements as the limits allow.
+    """Run `sql`, in which `column IN {keys}` stands for a list of keys, for all keys, in as few statements as possible.
 
-    args: the statement's own `$1..$n`; the keys follow them. Rows come in no particular order.
+    args: the statement's own `$1..$n`; the keys follow them. Rows come in no particular order, each once.
     """
     rows: list[Row] = []
-    for part in _padded(keys, IN_LIST_MAX):
-        rows += await conn.fetch(_in_list(sql, len(args) + 1, len(part)), *args, *part)
+    if conn.dialect == "sqlite":
+        for part in _padded(keys, IN_LIST_MAX):
+            rows += await conn.fetch(_in_list(sql, len(args) + 1, len(part)), *args, *part)
+    elif wanted := list(dict.fromkeys(keys)):
+        text = _looked_up(sql, len(args) + 1, (type(wanted[0]),))
+        # The driver takes a list as an array where the port speaks of single values.
+        rows = await conn.fetch(text, *args, cast("Value", wanted))
     return rows
 
 
@@ -99,11 +104,17 @@ async def execute_in(conn: Connection, sql: str, keys: Iterable[Value], *args: V
 
 
 async def fetch_in_pairs(conn: Connection, sql: str, pairs: Iterable[tuple[Value, Value]], *args: Value) -> list[Row]:
-    """As `fetch_in`, where `{pairs}` stands for a list of pairs: `(a, b) IN {pairs}`."""
+    """As `fetch_in`, for `(column, column) IN {pairs}`."""
     rows: list[Row] = []
-    for part in _padded(pairs, PAIR_LIST_MAX):
-        text = _pair_list(sql, len(args) + 1, len(part), conn.dialect)
-        rows += await conn.fetch(text, *args, *(value for pair in part for value in pair))
+    if conn.dialect == "sqlite":
+        for part in _padded(pairs, PAIR_LIST_MAX):
+            values = [value for pair in part for value in pair]
+            rows += await conn.fetch(_pair_list(sql, len(args) + 1, len(part)), *args, *values)
+    elif wanted := list(dict.fromkeys(pairs)):
+        text = _looked_up(sql, len(args) + 1, (type(wanted[0][0]), type(wanted[0][1])))
+        # As above: one array a column.
+        columns = [cast("Value", [pair[at] for pair in wanted]) for at in (0, 1)]
+        rows = await conn.fetch(text, *args, *columns)
     return rows
 
 
@@ -139,12 +150,32 @@ def _padded(keys: Iterable[K], limit: int) -> Iterator[list[K]]:
         yield part
 
 
+_ARRAYS: dict[type, str] = {bytes: "bytea[]", str: "text[]", int: "bigint[]"}
+_LISTED = re.compile(r"\(?([\w.]+)(?:, ([\w.]+)\))? IN \{(?:keys|pairs)\}")
+
+
+@functools.lru_cache(maxsize=512)
+def _looked_up(sql: str, first: int, types: tuple[type, ...]) -> str:
+    """Return PostgreSQL's text: the keys as arrays, the statement once for each as a look-up by index.
+
+    OFFSET 0 keeps it so. Left to choose, the planner reads a whole namespace as long as its statistics are old.
+    """
+    arrays = ", ".join(f"${first + at}::{_ARRAYS[type_]}" for at, type_ in enumerate(types))
+
+    def equal(match: re.Match[str]) -> str:
+        return " AND ".join(f"{column} = w.k{at}" for at, column in enumerate(match.groups()) if column)
+
+    names = ", ".join(f"k{at}" for at in range(len(types)))
+    inner = _LISTED.sub(equal, sql)
+    return f"SELECT x.* FROM unnest({arrays}) AS w ({names}) CROSS JOIN LATERAL ({inner} OFFSET 0) AS x"
+
+
 @functools.lru_cache(maxsize=512)
 def _in_list(sql: str, first: int, count: int) -> str:
     return sql.replace("{keys}", "(" + ", ".join(f"${number}" for number in range(first, first + count)) + ")")
 
 
 @functools.lru_cache(maxsize=512)
-def _pair_list(sql: str, first: int, count: int, dialect: Dialect) -> str:
+def _pair_list(sql: str, first: int, count: int) -> str:
     marks = ", ".join(f"(${first + 2 * at}, ${first + 2 * at + 1})" for at in range(count))
-    return sql.replace("{pairs}", f"(VALUES {marks})" if dialect == "sqlite" else f"({marks})")
+    return sql.replace("{pairs}", f"(VALUES {marks})")

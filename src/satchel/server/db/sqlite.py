@@ -28,6 +28,7 @@ GROUP_MAX = 256
 WAITING_MAX = 8_192
 READERS = 3
 BUSY_MS = 30_000
+WAIT_S = 120
 CACHE_KIB = 64 * 1024
 WAL_PAGES = 4_000
 
@@ -127,7 +128,12 @@ class SqliteDatabase:
             waiting.put_nowait(job)
         except queue.Full as error:
             raise Unavailable("Too many callers wait for the store.", where="database", reason="overload") from error
-        return cast("T", await job.future)
+        try:
+            async with asyncio.timeout(WAIT_S):
+                return cast("T", await job.future)
+        except TimeoutError as error:
+            # It may still be done: callers repeat by op id.
+            raise Unavailable("The store does not answer.", where="database", reason="timeout") from error
 
     def _stop(self) -> None:
         self._writes.put(None)

@@ -116,7 +116,7 @@ async def _loaded_txn(
     await view.load_txn(conn, ids, places)
     seen = [one.op.seen_seq for one in fresh if isinstance(one.op, DeleteOp)]
     if seen and (oldest := max(0, min(seen))) < head.seq:
-        await view.load_foreign_txn(conn, after=oldest, device=author.device, link=author.link)
+        await view.load_foreign_txn(conn, after=oldest, head_seq=head.seq, device=author.device, link=author.link)
     contents = Contents(ns, bytes_used=head.bytes_used, quota=head.quota)
     await contents.load_txn(conn, fresh)
     now = max(head.at, clock.now_ms())

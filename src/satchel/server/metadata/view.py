@@ -15,7 +15,9 @@ from satchel.server.db.engine import Connection, fetch_in, fetch_in_pairs
 from satchel.server.metadata.nodes import COLUMN_LIST, LIVE, Node, image_of, node_of
 
 FOREIGN_CHANGES_MAX = 5_000
-"""A delete that has not seen more than this many changes of others is refused: its device has to catch up first."""
+FOREIGN_SEQS_MAX = 100_000
+"""A delete that has not seen more than so many changes of others, or so many entries at all, is refused: its device has
+to catch up with the feed first."""
 
 Place = tuple[NodeId, str]
 
@@ -61,8 +63,12 @@ class View:
             self._take(node)
         await self._load_ancestors_txn(conn)
 
-    async def load_foreign_txn(self, conn: Connection, *, after: int, device: DeviceId, link: LinkId) -> None:
+    async def load_foreign_txn(
+        self, conn: Connection, *, after: int, head_seq: int, device: DeviceId, link: LinkId
+    ) -> None:
         """Load what others than this device's link changed above `after`, for `foreign_seq`."""
+        if after < head_seq - FOREIGN_SEQS_MAX:
+            after = self._foreign_floor = head_seq - FOREIGN_SEQS_MAX
         rows = await conn.fetch(
             "SELECT seq, node_id, pre, post FROM file_changes WHERE ns = $1 AND seq > $2"
             " AND NOT (device = $3 AND link = $4) ORDER BY seq DESC LIMIT $5",

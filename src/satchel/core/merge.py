@@ -214,12 +214,9 @@ class Merge:
     # -- folders ------------------------------------------------------------------------------------------------------
 
     def _parent(self, nid: Nid) -> Nid:
-        """Return the tentative parent; a node whose folder is known nowhere comes to the root."""
+        """Return the tentative parent; the root for a node whose folder nothing is known of (it stays as it is)."""
         parent = self.target[nid].parent
-        if parent != ROOT_NID and parent not in self.target:
-            self.target[nid] = self.target[nid].at(ROOT_NID, self.target[nid].name)
-            return ROOT_NID
-        return parent
+        return parent if parent in self.target else ROOT_NID
 
     def _break_cycles(self) -> None:
         """All local moves stand in the target together; of those in a circle, take one back to its remote place."""

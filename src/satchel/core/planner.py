@@ -130,6 +130,11 @@ class _Drafts:
                 self.stuck.add(nid)
                 if not row.is_busy and row.is_dirty:
                     self.holds[nid] = HoldReason.KIND_UNSUPPORTED
+            item = self.target.get(nid)
+            if item is not None and item.parent != ROOT_NID and item.parent not in self.target:
+                # Its folder is announced but not yet told of: it has a row and no side.
+                self.stuck.add(nid)
+                self.holds.setdefault(nid, HoldReason.PARENT_UNKNOWN)
 
     # -- drafts of one node -------------------------------------------------------------------------------------------
 
@@ -324,7 +329,7 @@ class _Drafts:
         """Return the move of the nearest folder above that changes its own folder: done first, no circle can arise."""
         path: list[Nid] = []
         found: Draft | None = None
-        while nid != ROOT_NID:
+        while nid in self.target:
             if nid in known:
                 found = known[nid]
                 break

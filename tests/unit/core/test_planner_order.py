@@ -19,8 +19,8 @@ from satchel.core.operations import (
     TrashLocal,
 )
 from satchel.core.planner import plan
-from satchel.core.trees import UNKNOWN, Item
-from tests.support.planning import Tree, settle
+from satchel.core.trees import UNKNOWN, Item, Row
+from tests.support.planning import Tree, node_id, settle
 from tests.unit.core.test_planner import UNIT, device, end, file, folder, plan_of, shown, tree, without
 
 
@@ -179,6 +179,14 @@ def test_a_busy_row_keeps_its_unit_and_its_name() -> None:
     operations = plan_of(one).operations
     assert {op.nids for op in operations if isinstance(op, TrashLocal)} == {(2,), (5,)}
     assert len(operations) == 2
+
+
+def test_a_node_waits_for_a_folder_that_nothing_is_known_of() -> None:
+    one = device({}, {}, {Nid(2): file(1, "f"), Nid(3): folder(1, "d"), Nid(4): file(3, "g")})
+    rows = one.rows() | {Nid(1): Row(Nid(1), node_id(Nid(1)), None, None, None)}
+    operations = plan(rows, one.context(rows)).operations
+    assert [type(op) for op in operations] == [Hold, Hold]
+    assert {op.nid for op in operations if isinstance(op, Hold)} == {2, 3}
 
 
 def test_a_mount_is_held_and_nothing_else() -> None:

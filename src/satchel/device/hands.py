@@ -20,8 +20,10 @@ from satchel.device.tasks import (
     CommitTask,
     Fact,
     FetchTask,
+    LateTask,
     Pulled,
     PullTask,
+    PurgeTask,
     Reached,
     ReachTask,
     Scanned,
@@ -80,6 +82,10 @@ class Hands:
                 await self._scan(task)
             case ApplyTask():
                 put(await self._lanes.disk(self._applier.apply(task)))
+            case LateTask():
+                put(await self._lanes.disk(self._applier.look_late(task)))
+            case PurgeTask():
+                put(await self._lanes.disk(self._applier.purge(task)))
             case CommitTask():
                 put(await self._sender.commit(task))
             case UploadTask():

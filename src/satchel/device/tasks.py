@@ -368,6 +368,66 @@ class ApplyResult:
     results: tuple[DiskResult, ...]
 
 
+# -- the trash --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LateItem:
+    """Something in the local trash that a program may still write to. path: where it stood.
+
+    members: relative path below it (b"" itself) -> stat when it went. content: hash to compare with, empty: stat alone
+    tells. looks: how many were made before.
+    """
+
+    trashed: str
+    path: DiskPath
+    members: dict[bytes, Stat]
+    content: bytes
+    looks: int
+
+
+@dataclass(frozen=True, slots=True)
+class LateTask:
+    """Look at these again; what changed comes back to the linked folder."""
+
+    items: tuple[LateItem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LateSeen:
+    """paths: where something was brought back to, durably. is_gone: it is not in the trash any more."""
+
+    paths: tuple[DiskPath, ...] = ()
+    is_gone: bool = False
+
+
+LateResult = LateSeen | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class LateLooked:
+    """results: one for each item, in order."""
+
+    task: LateTask
+    results: tuple[LateResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeTask:
+    """Delete for good what went to the trash before then."""
+
+    before_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """count: how much was deleted."""
+
+    task: PurgeTask
+    count: int
+    fault: Fault | None = None
+
+
 # -- the service ------------------------------------------------------------------------------------------------------
 
 
@@ -448,13 +508,27 @@ class Hinted:
     hints: tuple[Hint, ...]
 
 
-Task = ScanTask | CommitTask | UploadTask | FetchTask | ApplyTask | ReachTask | SnapshotTask | StreamTask | PullTask
+Task = (
+    ScanTask
+    | CommitTask
+    | UploadTask
+    | FetchTask
+    | ApplyTask
+    | LateTask
+    | PurgeTask
+    | ReachTask
+    | SnapshotTask
+    | StreamTask
+    | PullTask
+)
 Fact = (
     Scanned
     | Committed
     | Uploaded
     | Fetched
     | ApplyResult
+    | LateLooked
+    | Purged
     | Reached
     | SnapshotTaken
     | StreamFrameCame

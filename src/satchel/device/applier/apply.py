@@ -9,7 +9,7 @@ from typing import assert_never
 
 from satchel.core.errors import Fault, NameTaken, NotFound
 from satchel.core.ids import ContentHash
-from satchel.device.applier import recovery, unit
+from satchel.device.applier import late, recovery, unit
 from satchel.device.applier.hands import Hands, is_same_state
 from satchel.device.applier.moving import move_paths
 from satchel.device.applier.recovery import IsKnown
@@ -23,10 +23,14 @@ from satchel.device.tasks import (
     DiskResult,
     DiskTask,
     Failed,
+    LateLooked,
+    LateTask,
     MovePaths,
     PlaceFile,
     PlaceFolder,
     PlaceSymlink,
+    Purged,
+    PurgeTask,
     SetBit,
     TrashUnit,
 )
@@ -90,6 +94,17 @@ class Applier:
         put_back = await unit.look_again(hands, task, trashed)
         await hands.touched.sync(self._fs)
         return put_back
+
+    async def look_late(self, task: LateTask) -> LateLooked:
+        """Look once more at what went to the trash. Raises nothing of the disk: faults are results."""
+        return LateLooked(task, tuple([await late.look(self._hands(), item) for item in task.items]))
+
+    async def purge(self, task: PurgeTask) -> Purged:
+        """Delete for good what is too old in the trash."""
+        try:
+            return Purged(task, await self._fs.purge_trash(task.before_ns))
+        except Fault as fault:
+            return Purged(task, 0, fault)
 
 
 async def _apply_one(hands: Hands, task: DiskTask) -> DiskResult:

@@ -41,7 +41,7 @@ def next_scan(state: State) -> None:
         due = [hint for at_s, hint in state.later_hints if at_s <= now_s]
         state.later_hints = [(at_s, hint) for at_s, hint in state.later_hints if at_s > now_s]
         state.hints += due
-    if state.scanned_once and now_s >= state.next_full_scan_s:
+    if state.scanned_once and not state.is_scanning and now_s >= state.next_full_scan_s:
         state.hints.append(Hint(ROOT_PATH, None, True))
     if state.is_scanning or not state.hints:
         return

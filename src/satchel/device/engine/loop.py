@@ -11,6 +11,7 @@ from typing import assert_never
 
 from satchel.core.errors import StorageFailed, StorageFull
 from satchel.device.engine import guard
+from satchel.device.engine.late import fold_looked, fold_purged, next_looks, next_purge
 from satchel.device.engine.local_facts import fold_scanned, next_scan
 from satchel.device.engine.placing import fold_applied, fold_fetched, next_placings
 from satchel.device.engine.planning import plan_fresh
@@ -35,7 +36,9 @@ from satchel.device.tasks import (
     Fact,
     Fetched,
     Hinted,
+    LateLooked,
     Pulled,
+    Purged,
     Reached,
     Scanned,
     SnapshotTaken,
@@ -95,6 +98,10 @@ class Engine:
                 fold_uploaded(state, fact)
             case Pulled():
                 fold_pulled(state, fact)
+            case LateLooked():
+                fold_looked(state, fact)
+            case Purged():
+                fold_purged(state, fact)
             case Reached():
                 fold_reached(state, fact)
             case SnapshotTaken():
@@ -116,6 +123,8 @@ class Engine:
             next_commits(state)
             next_uploads(state)
             next_placings(state)
+            next_looks(state)
+            next_purge(state)
         if state.wants_pull and state.may_ask:
             state.wants_pull = False
             pull(state)
@@ -146,6 +155,8 @@ class Engine:
     def next_wake_s(self) -> float:
         """Return the monotonic time at which a step is due without any fact."""
         state = self.state
+        if state.halted:
+            return state.now.monotonic_s + 60.0
         times = [state.now.monotonic_s + 60.0, self._next_poll_s]
         if state.deleting:
             times.append(min(state.delete_last_s + DELETE_QUIET_S, state.delete_first_s + 30.0))
@@ -153,10 +164,12 @@ class Engine:
             times.append(state.calm_until_s)
         if state.retry_at:
             times.append(min(state.retry_at.values()))
-        if state.later_hints:
+        if state.later_hints and not state.is_paused:
             times.append(min(at_s for at_s, _ in state.later_hints))
-        if state.ready_commits and state.counts["commit"] == 0:
+        if state.ready_commits and state.counts["commit"] == 0 and state.may_ask and not state.is_paused:
             times.append(state.last_reply_s + BATCH_PAUSE_S)
-        if state.scanned_once:
+        if state.scanned_once and not (state.is_scanning or state.is_paused):
             times.append(state.next_full_scan_s)
+        if not (state.is_looking_late or state.is_paused):
+            times.append(state.next_late_s)
         return max(min(times), state.now.monotonic_s + 0.001)

@@ -13,6 +13,7 @@ from satchel.core.limits import MIB
 from satchel.core.operations import MoveLocal, Place, PlannedMove, SetExecutable, TrashLocal
 from satchel.core.paths import name_key
 from satchel.core.trees import Item
+from satchel.device.engine.late import remember_trashed
 from satchel.device.engine.results import LOOK_AGAIN_S, fail, fail_until_scanned, fail_with, finish
 from satchel.device.engine.state import Job, Stage, State
 from satchel.device.ports import ROOT_PATH, DiskPath, Stat, joined
@@ -304,7 +305,8 @@ def _write(state: State, job: Job, task: DiskTask, result: Applied) -> None:
     index, op = state.index, job.op
     match op:
         case Place():
-            _write_placed(state, job, op, result)
+            assert isinstance(task, (PlaceFile, PlaceFolder, PlaceSymlink))
+            _write_placed(state, job, op, task, result)
         case MoveLocal():
             for move, stat in zip(op.moves, result.stats, strict=True):
                 row = index.row(move.nid)
@@ -315,6 +317,10 @@ def _write(state: State, job: Job, task: DiskTask, result: Applied) -> None:
                 if row.synced is not None and isinstance(planned, Item) and planned.place == (move.parent, move.name):
                     index.set_synced(move.nid, row.synced.at(move.parent, move.name))
         case TrashLocal():
+            assert isinstance(task, TrashUnit)
+            row = index.row(op.nid)
+            content = row.local.content if row is not None and isinstance(row.local, Item) else b""
+            remember_trashed(state, result.trashed, task.path, task.members, content)
             gone = index.clear_local_unit(op.nid)
             index.clear_synced(gone)
             state.touch([nid for nid in gone if nid not in state.busy])
@@ -330,7 +336,9 @@ def _write(state: State, job: Job, task: DiskTask, result: Applied) -> None:
             raise AssertionError(task)
 
 
-def _write_placed(state: State, job: Job, op: Place, result: Applied) -> None:
+def _write_placed(
+    state: State, job: Job, op: Place, task: PlaceFile | PlaceFolder | PlaceSymlink, result: Applied
+) -> None:
     index = state.index
     before = index.row(op.nid)
     assert before is not None
@@ -339,6 +347,8 @@ def _write_placed(state: State, job: Job, op: Place, result: Applied) -> None:
         kept = index.add(op.keep_id) if kept is None else kept
         index.set_local(kept, op.item.parent, result.kept_name.decode(), before.local.content, result.kept)
         state.touch([kept])
+    if not isinstance(task, PlaceFolder) and task.expected is not None and isinstance(before.local, Item):
+        remember_trashed(state, result.trashed, task.path, {b"": task.expected}, before.local.content)
     stat = result.stats[0]
     index.set_local(op.nid, op.item.parent, op.item.name, op.item.content, stat)
     if op.item.kind is Kind.FILE:

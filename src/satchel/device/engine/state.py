@@ -197,6 +197,11 @@ class State:
         self.is_degraded = False
         self.scan_orders: dict[int, Nid] = {}
         self.unread_tries: dict[bytes, int] = {}
+        # the trash
+        self.is_looking_late = False
+        self.next_late_s = 0.0
+        self.late_base_ms: int | None = None
+        self.next_purge_s = 0.0
         # joining
         self.reach_tries = 0
         self.calm_tries = 0

@@ -17,9 +17,9 @@ from satchel.device.index.store import Index
 _BY_NID = f"SELECT {ROW_COLUMNS} FROM nodes WHERE nid = ?"
 _BY_ID = f"SELECT {ROW_COLUMNS} FROM nodes WHERE node_id = ?"
 _BY_REMOTE = f"SELECT {ROW_COLUMNS} FROM nodes WHERE r_parent = ? AND r_key = ? AND r_state = 1"
-_BY_LOCAL = f"SELECT {ROW_COLUMNS} FROM nodes WHERE l_parent = ? AND l_key = ? AND l_state = 1"
+_BY_LOCAL = f"SELECT {ROW_COLUMNS} FROM nodes WHERE l_parent = ? AND l_key = ? AND l_state > 0"
 _BELOW_LOCAL = f"SELECT {ROW_COLUMNS} FROM nodes WHERE l_parent = ? AND l_state > 0"
-_BELOW_REMOTE = f"SELECT {ROW_COLUMNS} FROM nodes WHERE r_parent = ? AND r_state > 0"
+_BELOW_REMOTE = f"SELECT {ROW_COLUMNS} FROM nodes WHERE r_parent = ? AND r_state = 1"
 
 
 class Closure:

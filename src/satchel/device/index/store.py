@@ -301,7 +301,7 @@ class Index:
 
     def dirty_nids(self) -> list[Nid]:
         """Return all rows whose sides differ, for a start."""
-        return [Nid(row[0]) for row in self.connection.execute("SELECT nid FROM nodes WHERE dirty = 1 ORDER BY nid")]
+        return [Nid(row[0]) for row in self.connection.execute("SELECT nid FROM nodes INDEXED BY nodes_dirty WHERE dirty = 1 ORDER BY nid")]
 
     def unit(self, side: str, nid: Nid) -> list[Nid]:
         """Return the rows of the unit in the tree "r", "l" or "s" that are not absent there, the top first."""
@@ -333,7 +333,7 @@ class Index:
     def held(self, limit: int = 10_000) -> list[tuple[Nid, str, str, int | None]]:
         """Return (nid, code, reason, next try in ms) of held rows."""
         columns = "nid, held_code, held_reason, next_try_ms"
-        query = f"SELECT {columns} FROM nodes WHERE held_code IS NOT NULL ORDER BY nid LIMIT ?"
+        query = f"SELECT {columns} FROM nodes INDEXED BY nodes_held WHERE held_code IS NOT NULL ORDER BY nid LIMIT ?"
         return [(Nid(row[0]), row[1], row[2], row[3]) for row in self.connection.execute(query, (limit,))]
 
     def put_unread(self, path: bytes, code: str, reason: str, next_try_ms: int | None) -> None:

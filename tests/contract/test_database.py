@@ -118,7 +118,11 @@ def test_lists_longer_than_a_statement_takes_are_read_and_changed_whole(run: Run
             found = await fetch_in(conn, "SELECT name FROM store_meta WHERE value = $1 AND name IN {keys}", names, b"v")
             assert sorted(row[0] for row in found) == names
             pairs = [(name, b"v") for name in names[:2_000]] + [(name, b"w") for name in names[2_000:]]
-            found = await fetch_in_pairs(conn, "SELECT name FROM store_meta WHERE (name, value) IN {pairs}", pairs)
+            found = await fetch_in_pairs(
+                conn,
+                "SELECT m.name FROM {wanted} CROSS JOIN store_meta m WHERE m.name = w.k0 AND m.value = w.k1",
+                pairs,
+            )
             assert sorted(row[0] for row in found) == names[:2_000]
             assert await execute_in(conn, "DELETE FROM store_meta WHERE name IN {keys}", names) == 5_000
             assert await fetch_in(conn, "SELECT name FROM store_meta WHERE name IN {keys}", []) == []

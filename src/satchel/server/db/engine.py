@@ -89,7 +89,7 @@ async def fetch_in(conn: Connection, sql: str, keys: Iterable[Value], *args: Val
         for part in _padded(keys, IN_LIST_MAX):
             rows += await conn.fetch(_in_list(sql, len(args) + 1, len(part)), *args, *part)
     elif wanted := list(dict.fromkeys(keys)):
-        text = _looked_up(sql, len(args) + 1, (type(wanted[0]),))
+        text = _looked_up(sql, len(args) + 1, _ARRAYS[type(wanted[0])])
         # The driver takes a list as an array where the port speaks of single values.
         rows = await conn.fetch(text, *args, cast("Value", wanted))
     return rows
@@ -104,14 +104,17 @@ async def execute_in(conn: Connection, sql: str, keys: Iterable[Value], *args: V
 
 
 async def fetch_in_pairs(conn: Connection, sql: str, pairs: Iterable[tuple[Value, Value]], *args: Value) -> list[Row]:
-    """As `fetch_in`, for `(column, column) IN {pairs}`."""
+    """Run `SELECT t.… FROM {wanted} CROSS JOIN table t WHERE …`, where `w.k0` and `w.k1` are each of the pairs in turn.
+
+    Otherwise as `fetch_in`. The pairs always lead: a look-up by index for each.
+    """
     rows: list[Row] = []
     if conn.dialect == "sqlite":
-        for part in _padded(pairs, PAIR_LIST_MAX):
+        for part in _padded(dict.fromkeys(pairs), PAIR_LIST_MAX):
             values = [value for pair in part for value in pair]
             rows += await conn.fetch(_pair_list(sql, len(args) + 1, len(part)), *args, *values)
     elif wanted := list(dict.fromkeys(pairs)):
-        text = _looked_up(sql, len(args) + 1, (type(wanted[0][0]), type(wanted[0][1])))
+        text = _looked_up_pairs(sql, len(args) + 1, *(_ARRAYS[type(value)] for value in wanted[0]))
         # As above: one array a column.
         columns = [cast("Value", [pair[at] for pair in wanted]) for at in (0, 1)]
         rows = await conn.fetch(text, *args, *columns)
@@ -151,23 +154,24 @@ def _padded(keys: Iterable[K], limit: int) -> Iterator[list[K]]:
 
 
 _ARRAYS: dict[type, str] = {bytes: "bytea[]", str: "text[]", int: "bigint[]"}
-_LISTED = re.compile(r"\(?([\w.]+)(?:, ([\w.]+)\))? IN \{(?:keys|pairs)\}")
+_LISTED = re.compile(r"([\w.]+) IN \{keys\}")
 
 
 @functools.lru_cache(maxsize=512)
-def _looked_up(sql: str, first: int, types: tuple[type, ...]) -> str:
-    """Return PostgreSQL's text: the keys as arrays, the statement once for each as a look-up by index.
+def _looked_up(sql: str, first: int, array: str) -> str:
+    """Return PostgreSQL's text: the keys as one array, the statement once for each as a look-up by index.
 
     OFFSET 0 keeps it so. Left to choose, the planner reads a whole namespace as long as its statistics are old.
     """
-    arrays = ", ".join(f"${first + at}::{_ARRAYS[type_]}" for at, type_ in enumerate(types))
+    inner = _LISTED.sub(r"\1 = w.k0", sql)
+    return f"SELECT x.* FROM unnest(${first}::{array}) AS w (k0) CROSS JOIN LATERAL ({inner} OFFSET 0) AS x"
 
-    def equal(match: re.Match[str]) -> str:
-        return " AND ".join(f"{column} = w.k{at}" for at, column in enumerate(match.groups()) if column)
 
-    names = ", ".join(f"k{at}" for at in range(len(types)))
-    inner = _LISTED.sub(equal, sql)
-    return f"SELECT x.* FROM unnest({arrays}) AS w ({names}) CROSS JOIN LATERAL ({inner} OFFSET 0) AS x"
+@functools.lru_cache(maxsize=512)
+def _looked_up_pairs(sql: str, first: int, *arrays: str) -> str:
+    select, _, inner = sql.partition(" FROM {wanted} CROSS JOIN ")
+    wanted = f"unnest(${first}::{arrays[0]}, ${first + 1}::{arrays[1]}) AS w (k0, k1)"
+    return f"SELECT x.* FROM {wanted} CROSS JOIN LATERAL ({select} FROM {inner} OFFSET 0) AS x"
 
 
 @functools.lru_cache(maxsize=512)
@@ -178,4 +182,5 @@ def _in_list(sql: str, first: int, count: int) -> str:
 @functools.lru_cache(maxsize=512)
 def _pair_list(sql: str, first: int, count: int) -> str:
     marks = ", ".join(f"(${first + 2 * at}, ${first + 2 * at + 1})" for at in range(count))
-    return sql.replace("{pairs}", f"(VALUES {marks})")
+    # In SQLite a CROSS JOIN is done in the order it is written.
+    return sql.replace("{wanted}", f"(SELECT column1 AS k0, column2 AS k1 FROM (VALUES {marks})) AS w")

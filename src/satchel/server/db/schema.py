@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from satchel.core.errors import StorageFailed, VersionUnsupported
 from satchel.core.paths import UNICODE_VERSION
 from satchel.server.db.engine import Connection, Database, Dialect
+from satchel.server.db.statistics import fix_statistics_txn
 from satchel.server.ports import Clock
 
 STORE_KEY = b"store"
@@ -104,6 +105,7 @@ async def migrate_txn(conn: Connection, clock: Clock, known: tuple[Migration, ..
             clock.now_ms(),
         )
     await _fill_meta_txn(conn, clock)
+    await fix_statistics_txn(conn)
 
 
 async def store_facts(db: Database) -> StoreFacts:

@@ -58,10 +58,10 @@ async def _unit_txn(conn: Connection, ns: NamespaceId, unit: NodeId, after: Node
     rows = await conn.fetch(
         "WITH RECURSIVE unit (node_id, cleared_seq) AS ("
         "SELECT node_id, cleared_seq FROM files WHERE ns = $1 AND node_id = $2 UNION ALL"
-        " SELECT f.node_id, f.cleared_seq FROM unit u JOIN files f ON f.ns = $1 AND f.parent_id = u.node_id"
+        " SELECT f.node_id, f.cleared_seq FROM unit u CROSS JOIN files f WHERE f.ns = $1 AND f.parent_id = u.node_id"
         f" AND f.state = {LIVE} AND f.seq > u.cleared_seq)"
-        f" SELECT {columns_of('f')} FROM unit u JOIN files f ON f.ns = $1 AND f.node_id = u.node_id"
-        " WHERE f.node_id > $3 ORDER BY f.node_id LIMIT $4",
+        f" SELECT {columns_of('f')} FROM unit u CROSS JOIN files f WHERE f.ns = $1 AND f.node_id = u.node_id"
+        " AND f.node_id > $3 ORDER BY f.node_id LIMIT $4",
         *(ns, unit, after, limit),
     )
     return [node_of(row) for row in rows]

@@ -222,8 +222,9 @@ async def _live_txn(conn: Connection, ns: NamespaceId, node_id: NodeId) -> tuple
 async def _left_behind_txn(conn: Connection, ns: NamespaceId, below: NodeId, limit: int) -> Sequence[Row]:
     """Return rows that nobody deleted, dead since their live folder came back without them."""
     return await conn.fetch(
-        f"SELECT {columns_of('f')} FROM files p JOIN files f ON f.ns = p.ns AND f.parent_id = p.node_id"
-        f" WHERE p.ns = $1 AND p.cleared_seq > 0 AND p.state = {LIVE} AND f.state = {LIVE}"
+        f"SELECT {columns_of('f')} FROM files p CROSS JOIN files f"
+        f" WHERE p.ns = $1 AND p.cleared_seq > 0 AND p.state = {LIVE}"
+        f" AND f.ns = p.ns AND f.parent_id = p.node_id AND f.state = {LIVE}"
         " AND f.seq <= p.cleared_seq AND f.node_id < $2 ORDER BY f.node_id DESC LIMIT $3",
         *(ns, below, limit),
     )

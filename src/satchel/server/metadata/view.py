@@ -12,7 +12,7 @@ from typing import NamedTuple
 from satchel.core.entries import Kind
 from satchel.core.ids import ROOT_NODE, DeviceId, LinkId, NamespaceId, NodeId
 from satchel.server.db.engine import Connection, fetch_in, fetch_in_pairs
-from satchel.server.metadata.nodes import COLUMN_LIST, LIVE, Node, image_of, node_of
+from satchel.server.metadata.nodes import COLUMN_LIST, LIVE, Node, columns_of, image_of, node_of
 
 FOREIGN_CHANGES_MAX = 5_000
 FOREIGN_SEQS_MAX = 100_000
@@ -49,7 +49,8 @@ class View:
         await self._load_ids_txn(conn, ids)
         found = await fetch_in_pairs(
             conn,
-            f"SELECT {COLUMN_LIST} FROM files WHERE ns = $1 AND state = {LIVE} AND (parent_id, name_key) IN {{pairs}}",
+            f"SELECT {columns_of('f')} FROM {{wanted}} CROSS JOIN files f"
+            f" WHERE f.ns = $1 AND f.state = {LIVE} AND f.parent_id = w.k0 AND f.name_key = w.k1",
             sorted(places),
             self.ns,
         )

@@ -24,7 +24,7 @@ from tests.support.server import User
 from tests.support.trees import differences
 
 START_S_MAX = 60.0
-SYNC_S_MAX = 180.0
+SYNC_S_MAX = 90.0
 CLI_S_MAX = 240.0
 _LOOK_S = 0.02
 
@@ -157,12 +157,12 @@ def device(folder: Path, name: str, user: User) -> Iterator[Device]:
         made.stop()
 
 
-def wait_until_equal(devices: Sequence[Device], timeout_s: float = SYNC_S_MAX) -> None:
-    """Wait until every device is in sync and all folders are exactly equal, or fail with what differs."""
+def wait_until_equal(devices: Sequence[Device], timeout_s: float = SYNC_S_MAX, *, below: str = "") -> None:
+    """Wait until every device is in sync and all folders (or what is `below`) are exactly equal, or fail with why."""
     until = time.monotonic() + timeout_s
     while True:
         states = [one.wait_in_sync(max(1.0, until - time.monotonic())).state for one in devices]
-        unequal = [line for one in devices[1:] for line in differences(devices[0].folder, one.folder)]
+        unequal = [line for one in devices[1:] for line in differences(devices[0].folder / below, one.folder / below)]
         if not unequal and set(states) == {"in_sync"}:
             return
         assert time.monotonic() < until, (states, unequal[:10], [one.told() for one in devices])

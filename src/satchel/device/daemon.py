@@ -33,7 +33,7 @@ from satchel.device.runner import LinkRunner
 from satchel.device.settings import Settings, load_settings
 from satchel.device.status import DaemonStatus, HeldItem, LinkStatus
 from satchel.device.thread_lanes import ThreadLanes
-from satchel.device.watcher.inotify import InotifyWatcher
+from satchel.device.watcher import new_watcher
 
 log = structlog.get_logger(__name__)
 
@@ -118,12 +118,10 @@ class Daemon:
 
     def _do(self, what: str, keepers: list[LinkKeeper]) -> object:
         match what:
-            case "pause":
-                return [keeper.pause() for keeper in keepers]
-            case "resume":
-                return [keeper.resume() for keeper in keepers]
-            case "hint":
-                return [keeper.hint_all() for keeper in keepers]
+            case "pause" | "resume" | "hint":
+                for keeper in keepers:
+                    {"pause": keeper.pause, "resume": keeper.resume, "hint": keeper.hint_all}[what]()
+                return len(keepers)
             case "held":
                 held: list[tuple[str, list[HeldItem]]] = [(keeper.link.local, keeper.held()) for keeper in keepers]
                 return held
@@ -197,7 +195,7 @@ async def _run(settings: Settings, known: Credentials) -> None:
                 state_folder=settings.home / "links" / link.link_id.hex(),
                 clock=clock,
                 lanes=lanes,
-                watcher=InotifyWatcher(os.fsencode(link.local), clock),
+                watcher=new_watcher(os.fsencode(link.local), clock),
             )
         finally:
             await remote.close()

@@ -1,0 +1,120 @@
+"""The closure: a plan sees the dirty rows, the folders above, who holds their names, and what a dying folder holds."""
+
+from __future__ import annotations
+
+import pytest
+
+from satchel.core.entries import Kind
+from satchel.core.ids import ROOT_NID, Nid, NodeId
+from satchel.device.index.closure import Closure
+from satchel.device.index.store import Index
+from tests.support.engine_rig import entry, folder, hash_of, stat
+
+
+class Trees:
+    """Adds synced nodes by name; tests then change one side."""
+
+    def __init__(self) -> None:
+        self.index = Index(":memory:")
+        self._seq = 0
+
+    def node(self) -> NodeId:
+        self._seq += 1
+        return NodeId(self._seq.to_bytes(16, "big"))
+
+    def folder(self, name: str, parent: Nid = ROOT_NID) -> Nid:
+        node = self.node()
+        nid = self.index.add(node)
+        self.index.set_remote(nid, parent, folder(self._seq, node, name))
+        self.index.set_local(nid, parent, name, b"", stat(self._seq, kind=Kind.FOLDER))
+        assert self.index.settle([nid]) == []
+        return nid
+
+    def file(self, name: str, parent: Nid = ROOT_NID) -> Nid:
+        node = self.node()
+        nid = self.index.add(node)
+        self.index.set_remote(nid, parent, entry(self._seq, node, name, b"one"))
+        self.index.set_local(nid, parent, name, hash_of(b"one"), stat(self._seq, b"one"))
+        assert self.index.settle([nid]) == []
+        return nid
+
+    def closure(self, *nids: Nid, busy: frozenset[Nid] = frozenset()) -> Closure:
+        closure = Closure(self.index, busy)
+        closure.grow(closure.load(nids))
+        return closure
+
+
+@pytest.fixture
+def trees() -> Trees:
+    return Trees()
+
+
+def test_a_dirty_row_brings_the_folders_above_and_no_neighbours(trees: Trees) -> None:
+    top = trees.folder("d")
+    below = trees.folder("e", top)
+    file, neighbour = trees.file("a", below), trees.file("b", below)
+    rows = trees.closure(file).rows
+    assert set(rows) == {file, below, top}
+    assert neighbour not in rows
+
+
+def test_ancestors_come_from_all_three_trees(trees: Trees) -> None:
+    here, there, agreed = trees.folder("here"), trees.folder("there"), trees.folder("agreed")
+    file = trees.file("a", agreed)
+    trees.index.set_local(file, here, "a", hash_of(b"one"), stat(9, b"one"))
+    trees.index.set_remote(file, there, entry(50, trees.index.node_id_of(file), "a", b"one"))
+    assert set(trees.closure(file).rows) == {file, here, there, agreed}
+
+
+def test_whoever_holds_the_name_in_the_other_tree_comes_too(trees: Trees) -> None:
+    holder, file = trees.file("Name.txt"), trees.file("old.txt")
+    trees.index.set_local(file, ROOT_NID, "name.TXT", hash_of(b"one"), stat(9, b"one"))
+    rows = trees.closure(file).rows
+    assert set(rows) == {file, holder}, "names are compared by key, so twins of case meet"
+
+
+def test_below_a_folder_that_one_side_deleted_all_that_the_other_holds_comes(trees: Trees) -> None:
+    top = trees.folder("d")
+    below = trees.folder("e", top)
+    file = trees.file("a", below)
+    other = trees.file("b")
+    trees.index.clear_remote_unit(top, 99)
+    rows = trees.closure(top).rows
+    assert set(rows) == {top, below, file}
+    assert other not in rows
+
+
+def test_below_a_folder_that_is_new_on_one_side_nothing_is_loaded(trees: Trees) -> None:
+    node = trees.node()
+    top = trees.index.add(node)
+    trees.index.set_local(top, ROOT_NID, "new", b"", stat(70, kind=Kind.FOLDER))
+    inside = trees.index.add(trees.node())
+    trees.index.set_local(inside, top, "a", hash_of(b"one"), stat(71, b"one"))
+    assert set(trees.closure(top).rows) == {top}, "so that a large new tree is planned in parts"
+
+
+def test_a_clean_descendant_of_a_moved_folder_stays_out(trees: Trees) -> None:
+    top = trees.folder("d")
+    trees.file("a", top)
+    trees.index.set_local(top, ROOT_NID, "renamed", b"", stat(1, kind=Kind.FOLDER))
+    assert set(trees.closure(top).rows) == {top}
+
+
+def test_busy_rows_are_marked(trees: Trees) -> None:
+    top = trees.folder("d")
+    file = trees.file("a", top)
+    rows = trees.closure(file, busy=frozenset({top})).rows
+    assert rows[top].is_busy and not rows[file].is_busy
+
+
+def test_a_row_that_does_not_exist_is_left_out(trees: Trees) -> None:
+    closure = Closure(trees.index, ())
+    assert closure.load([Nid(4711)]) == []
+    assert closure.by_node_id(NodeId(b"z" * 16)) is None
+
+
+def test_a_row_is_found_by_its_node_id(trees: Trees) -> None:
+    file = trees.file("a")
+    closure = Closure(trees.index, ())
+    row = closure.by_node_id(trees.index.node_id_of(file))
+    assert row is not None and row.nid == file and set(closure.rows) == {file}

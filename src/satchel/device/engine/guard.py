@@ -79,6 +79,13 @@ def allow_held(state: State) -> int:
     return len(held)
 
 
+def allow_units(state: State, nids: list[Nid]) -> None:
+    """Deletions of these rows were allowed elsewhere. Kept in the index, so that a restart does not ask."""
+    for nid in nids:
+        state.index.hold(nid, ALLOWED_DELETION, "allowed on another device", None)
+    state.allowed |= set(nids)
+
+
 def undo_held(state: State) -> int:
     """A person wants the files back: forget what was agreed, so that the side that still has them counts as new."""
     held = [nid for nid, code, _, _ in state.index.held(1_000_000) if code == HELD_DELETION]

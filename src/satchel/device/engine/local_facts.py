@@ -145,6 +145,10 @@ def _fold_new(state: State, fact: SeenNew, touched: list[Nid]) -> None:
         _again(state, parent, fact.name)
         return
     known = state.index.reader.find(parent, fact.name)
+    if known is not None and known.kind is not fact.stat.kind:
+        # What stood there before is still in flight: it goes first, then this is another node.
+        _again(state, parent, fact.name)
+        return
     nid = known.nid if known is not None else _equal_remote(state, parent, name, fact)
     if nid is None:
         nid = state.index.add(NodeId(uuid7(state.now.wall_ns // 1_000_000, state.clock.random(10))))

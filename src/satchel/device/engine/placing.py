@@ -358,6 +358,9 @@ def _write_placed(
     if before.synced is None:
         if isinstance(before.remote, Item) and before.remote != op.item:
             index.set_synced(op.nid, op.item)
-    else:
-        held = before.synced.holding(op.item.content, is_executable=op.item.is_executable)
-        index.set_synced(op.nid, held if held.kind is op.item.kind else op.item)
+        return
+    planned = job.rows[op.nid].remote
+    has_bit = isinstance(planned, Item) and planned.is_executable == op.item.is_executable
+    bit = op.item.is_executable if has_bit else before.synced.is_executable
+    held = before.synced.holding(op.item.content, is_executable=bit)
+    index.set_synced(op.nid, held if held.kind is op.item.kind else op.item)

@@ -22,8 +22,9 @@ from satchel.core.messages import (
     Welcome,
 )
 from satchel.core.trees import Item
+from satchel.device.engine.guard import allow_units
 from satchel.device.engine.results import finish
-from satchel.device.engine.state import FROM_DISK, Phase, State
+from satchel.device.engine.state import CONFIRMED, FROM_DISK, Phase, State, is_flagged
 from satchel.device.index.closure import Closure
 from satchel.device.tasks import (
     Pulled,
@@ -276,13 +277,16 @@ def _fold_entry(state: State, entry: Entry, touched: list[Nid], gone: list[Nid])
         if not entry.is_live:
             state.halted = "The linked remote folder was deleted. Restore it or unlink this folder; no file is touched."
         return
-    is_own = entry.link == state.identity.link and entry.op_id[:1] == bytes([FROM_DISK])
+    is_own = entry.link == state.identity.link and is_flagged(entry.op_id, FROM_DISK)
     nid = index.reader.nid_of(entry.node_id)
     if not entry.is_live:
         if nid is not None and index.remote_seq(nid) < entry.seq:
             unit = index.clear_remote_unit(nid, entry.seq)
             if is_own:
                 index.clear_synced(unit)
+            if is_flagged(entry.op_id, CONFIRMED):
+                # A person allowed this deletion on the device that made it: nobody is asked again.
+                allow_units(state, unit)
             gone += unit
         return
     parent = _parent_nid(state, entry.parent_id)
@@ -316,8 +320,10 @@ def _agree_own(state: State, nid: Nid, parent: Nid, entry: Entry) -> None:
     match entry.action:
         case Action.CREATE | Action.UNDELETE:
             state.index.set_synced(nid, stated)
-        case Action.EDIT | Action.ATTR if synced is not None:
+        case Action.EDIT if synced is not None:
             state.index.set_synced(nid, synced.holding(entry.content, is_executable=entry.is_executable))
+        case Action.ATTR if synced is not None:
+            state.index.set_synced(nid, synced.holding(synced.content, is_executable=entry.is_executable))
         case Action.MOVE if synced is not None:
             state.index.set_synced(nid, synced.at(parent, entry.name))
         case _:

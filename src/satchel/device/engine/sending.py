@@ -58,7 +58,7 @@ from satchel.device.engine.results import (
     finish,
     make_ready,
 )
-from satchel.device.engine.state import BATCH_PAUSE_S, Job, Stage, State
+from satchel.device.engine.state import BATCH_PAUSE_S, CONFIRMED, FROM_DISK, Job, Stage, State
 from satchel.device.tasks import CommitTask, Committed, InlineSource, LocalSource, Uploaded, UploadTask
 
 INLINE_BODY_BYTES_MAX = 8 * MIB - 512 * 1024
@@ -177,22 +177,14 @@ def _wire(state: State, job: Job) -> tuple[Op, InlineSource | None] | None:
         case CommitEdit():
             return _wire_edit(state, job, op)
         case CommitAttr():
-            local = job.rows[op.nid].local
-            op_id = _name_op(state, job, from_disk=isinstance(local, Item) and local.is_executable == op.is_executable)
+            op_id = _name_op(state, job)
             return AttrOp(op_id, _node(state, op.nid), op.base_rev, op.is_executable), None
         case CommitMove():
-            sides = [(job.rows[move.nid].local, (move.parent, move.name)) for move in op.moves]
-            op_id = _name_op(
-                state, job, from_disk=all(isinstance(side, Item) and side.place == to for side, to in sides)
-            )
-            placements = tuple(
-                Placement(_node(state, move.nid), move.base_rev, _node(state, move.parent), move.name)
-                for move in op.moves
-            )
-            return MoveOp(op_id, placements), None
+            op_id = _name_op(state, job)
+            return MoveOp(op_id, tuple(_placement(state, move) for move in op.moves)), None
         case CommitDelete():
             assert state.position is not None
-            op_id = _name_op(state, job, from_disk=job.rows[op.nid].local is None)
+            op_id = _name_op(state, job)
             return DeleteOp(op_id, _node(state, op.nid), state.position.seq), None
         case _:
             raise AssertionError(op)
@@ -202,15 +194,19 @@ def _placement(state: State, move: PlannedMove) -> Placement:
     return Placement(_node(state, move.nid), move.base_rev, _node(state, move.parent), move.name)
 
 
-def _name_op(state: State, job: Job, *, from_disk: bool) -> OpId:
+def _name_op(state: State, job: Job) -> OpId:
+    """Give the operation its id, once. Of a conflicted copy this disk holds nothing yet, so nothing is agreed by it."""
     if job.op_id is None:
-        job.op_id = state.new_op_id(from_disk=from_disk)
+        flags = 0 if isinstance(job.op, CommitCopy) else FROM_DISK
+        if isinstance(job.op, CommitDelete) and job.op.nid in state.allowed:
+            flags |= CONFIRMED
+        job.op_id = state.new_op_id(flags)
     return job.op_id
 
 
 def _wire_new(state: State, job: Job, nid: Nid, item: Item, node_id: NodeId) -> tuple[Op, InlineSource | None] | None:
     is_copy = isinstance(job.op, CommitCopy)
-    op_id = _name_op(state, job, from_disk=not is_copy and job.rows[nid].local == item)
+    op_id = _name_op(state, job)
     content, inline, mtime_ns = None, None, 0
     if item.kind is Kind.FILE:
         found = _content(state, job, nid, item)
@@ -230,8 +226,7 @@ def _wire_new(state: State, job: Job, nid: Nid, item: Item, node_id: NodeId) -> 
 
 
 def _wire_edit(state: State, job: Job, op: CommitEdit) -> tuple[Op, InlineSource | None] | None:
-    local = job.rows[op.nid].local
-    op_id = _name_op(state, job, from_disk=isinstance(local, Item) and local.substance == op.item.substance)
+    op_id = _name_op(state, job)
     if op.item.kind is Kind.SYMLINK:
         return EditOp(op_id, _node(state, op.nid), op.base_rev, None, op.item.content.decode()), None
     found = _content(state, job, op.nid, op.item)
@@ -324,6 +319,10 @@ def _take(state: State, job: Job, outcome: Outcome, head_seq: int) -> None:
                 fail_later(state, job, code=code, reason=detail or code, wait_s=REFUSAL_WAIT_S[code])
             elif code == "depends_on_refused":
                 fail(state, job)
+            elif code == "not_found" and isinstance(job.op, (CommitUndelete, CommitCreate)):
+                # A service restored from an older backup never knew the node: the next plan makes it anew.
+                state.index.forget_remote(job.op.nid)
+                fail_later(state, job, code=code, reason="the service does not know it", wait_s=0.05)
             else:
                 _contest(state, job, head_seq, code)
         case _:

@@ -33,8 +33,9 @@ RETRY_S_MIN = 1.0
 RETRY_S_MAX = 600.0
 
 FROM_DISK = 1
-"""First byte of the op ids whose operation states what is on this disk; folding such an entry sets synced too."""
-NOT_FROM_DISK = 0
+"""Flag in an op id's first byte: the operation states what is on this disk; folding its entry sets synced too."""
+CONFIRMED = 2
+"""Flag in an op id's first byte: a person allowed this deletion; other devices ask nobody again."""
 
 HELD_DELETION = "mass_deletion"
 ALLOWED_DELETION = "deletion_allowed"
@@ -46,6 +47,11 @@ class Now:
 
     monotonic_s: float
     wall_ns: int
+
+
+def is_flagged(op_id: bytes, flag: int) -> bool:
+    """Return whether the first byte of an op id carries the flag."""
+    return bool(op_id) and bool(op_id[0] & flag)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,8 +246,8 @@ class State:
         self.number += 1
         return self.number
 
-    def new_op_id(self, *, from_disk: bool) -> OpId:
-        return OpId(bytes([FROM_DISK if from_disk else NOT_FROM_DISK]) + self.clock.random(15))
+    def new_op_id(self, flags: int) -> OpId:
+        return OpId(bytes([flags]) + self.clock.random(15))
 
     def touch(self, nids: list[Nid] | set[Nid] | tuple[Nid, ...], *, is_deletion: bool = False) -> None:
         """Settle rows whose sides changed, and queue those that are dirty for planning."""

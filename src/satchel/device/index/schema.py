@@ -8,7 +8,7 @@ ABSENT, PRESENT, UNKNOWN_STATE = 0, 1, 2
 
 SCHEMA = """
 CREATE TABLE nodes (
-  nid INTEGER PRIMARY KEY,
+  nid INTEGER PRIMARY KEY AUTOINCREMENT,
   node_id BLOB NOT NULL,
   r_state INTEGER NOT NULL DEFAULT 0, r_parent INTEGER, r_name TEXT, r_key TEXT, r_kind INTEGER, r_content BLOB,
   r_exec INTEGER, r_size INTEGER, r_mtime INTEGER, r_content_rev INTEGER NOT NULL DEFAULT 0,

@@ -59,7 +59,8 @@ class Index:
         if version == 0:
             run(f"BEGIN; {SCHEMA}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT")
         self.reader = IndexReader(self.connection)
-        self._top = next(iter(run("SELECT COALESCE(MAX(nid), 0) FROM nodes")))[0]
+        # A nid is never used twice: what was agreed of a dropped row may still name it.
+        self._top = next(iter(run("SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = 'nodes'")))[0]
         self._version = next(iter(run("SELECT COALESCE(MAX(l_version), 0) FROM nodes")))[0]
 
     def open_reader(self) -> IndexReader:
@@ -171,6 +172,12 @@ class Index:
         nids = self.unit("r", nid)
         self._many("UPDATE nodes SET r_state = 0, r_seq = MAX(r_seq, ?) WHERE nid = ?", ((seq, each) for each in nids))
         return nids
+
+    def forget_remote(self, nid: Nid) -> None:
+        """The service does not know the node at all."""
+        self.connection.execute(
+            "UPDATE nodes SET r_state = 0, r_seq = 0, r_content_rev = 0, r_place_rev = 0 WHERE nid = ?", (nid,)
+        )
 
     def unmarked_remote(self, mark: int, seq: int) -> list[Nid]:
         """Return live remote rows that a finished snapshot (of `mark`, at `seq`) did not name: they are gone."""
@@ -301,7 +308,12 @@ class Index:
 
     def dirty_nids(self) -> list[Nid]:
         """Return all rows whose sides differ, for a start."""
-        return [Nid(row[0]) for row in self.connection.execute("SELECT nid FROM nodes INDEXED BY nodes_dirty WHERE dirty = 1 ORDER BY nid")]
+        return [
+            Nid(row[0])
+            for row in self.connection.execute(
+                "SELECT nid FROM nodes INDEXED BY nodes_dirty WHERE dirty = 1 ORDER BY nid"
+            )
+        ]
 
     def unit(self, side: str, nid: Nid) -> list[Nid]:
         """Return the rows of the unit in the tree "r", "l" or "s" that are not absent there, the top first."""

@@ -25,6 +25,8 @@ from satchel.server.ports import Clock
 T = TypeVar("T")
 
 GROUP_MAX = 256
+GROUP_MS = 100
+"""About how long a transaction goes on taking callers: nobody waits for 256 large commits of others."""
 WAITING_MAX = 8_192
 READERS = 3
 BUSY_MS = 30_000
@@ -147,26 +149,32 @@ class SqliteDatabase:
         conn, more = SqliteConnection(raw), True
         while more:
             jobs, more = _take(self._writes)
-            if jobs:
-                self._write_group(raw, conn, jobs)
-                _tell(jobs)
+            while jobs:
+                count = self._write_group(raw, conn, jobs)
+                _tell(jobs[:count])
+                jobs = jobs[count:]
         raw.close()
 
-    def _write_group(self, raw: apsw.Connection, conn: SqliteConnection, jobs: list[_Job]) -> None:
+    def _write_group(self, raw: apsw.Connection, conn: SqliteConnection, jobs: list[_Job]) -> int:
+        """Do the first of the jobs in one transaction, for about GROUP_MS; return how many, at least one."""
+        count, until_ms = 0, self._clock.now_ms() + GROUP_MS
         try:
             if self._failed is not None:
                 raise self._failed
             raw.execute("BEGIN IMMEDIATE")
-            for job in jobs:
-                _write_one(raw, conn, job)
+            while count < len(jobs) and (count == 0 or self._clock.now_ms() < until_ms):
+                _write_one(raw, conn, jobs[count])
+                count += 1
             raw.execute("COMMIT")
         except BaseException as error:
             # The writer thread must outlive whatever happens, and every caller must be told.
             fault = self._judge(error)
-            for job in jobs:
+            count = min(count + 1, len(jobs))
+            for job in jobs[:count]:
                 job.fault = fault
             if not raw.getautocommit():
                 raw.execute("ROLLBACK")
+        return count
 
     def _judge(self, error: BaseException) -> Fault:
         fault = _translated(error)

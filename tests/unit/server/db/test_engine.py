@@ -13,7 +13,7 @@ from satchel.core.errors import SettingInvalid, StorageFailed, StorageFull, Unav
 from satchel.server.db.engine import Connection, drive
 from satchel.server.db.opening import open_database
 from satchel.server.db.schema import migrate
-from satchel.server.db.sqlite import InlineSqliteDatabase, SqliteDatabase
+from satchel.server.db.sqlite import GROUP_MS, InlineSqliteDatabase, SqliteDatabase
 from tests.support.clocks import SteppingClock
 from tests.support.postgres import PostgresServer
 
@@ -42,6 +42,31 @@ def test_callers_that_wait_together_share_a_commit(tmp_path: Path) -> None:
         await asyncio.gather(*(db.write(b"k", lambda conn, n=n: work(conn, n)) for n in range(100)))
         # Most callers saw the work of others that no other connection could see yet: one commit held many.
         assert sum(inside - outside > 1 for inside, outside in seen_by_neighbours) > 50
+        watching.close()
+        await db.close()
+
+    asyncio.run(main())
+
+
+def test_a_commit_waits_only_for_a_bounded_time_of_others_work(tmp_path: Path) -> None:
+    class Hurried(SteppingClock):
+        def now_ms(self) -> int:
+            self.now += GROUP_MS // 2
+            return self.now
+
+    async def main() -> None:
+        db = await open_database(f"sqlite:///{tmp_path}/s.db", Hurried())
+        watching = apsw.Connection(f"{tmp_path}/s.db")
+        unseen: list[int] = []
+
+        async def work(conn: Connection, number: int) -> None:
+            await _put(conn, f"test-{number}")
+            outside = watching.execute("SELECT COUNT(*) FROM store_meta WHERE name LIKE 'test%'").fetchall()[0][0]
+            unseen.append(await _count(conn) - outside)
+
+        await asyncio.gather(*(db.write(b"k", lambda conn, n=n: work(conn, n)) for n in range(20)))
+        assert len(unseen) == 20
+        assert max(unseen) <= 2
         watching.close()
         await db.close()
 

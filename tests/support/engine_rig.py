@@ -8,7 +8,7 @@ task = rig.take(CommitTask)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from satchel.core.entries import Action, Entry, Kind
 from satchel.core.hashing import Block, block_hash, content_hash, pack_blocks
@@ -244,6 +244,14 @@ class Rig:
         if not self.has(ScanTask):
             self.step(Hinted((Hint(ROOT_PATH, None, True),)))
         return self.step(Scanned(self.take(ScanTask), facts, True, len(facts), is_full))
+
+    def take_commit(self) -> tuple[Any, ...]:
+        """Take the pending commit request; `answer` answers it. Result: its ops."""
+        self._taken = self.take(CommitTask)
+        return self._taken.request.ops
+
+    def answer(self, *outcomes: Outcome, head_seq: int = 0) -> list[Task]:
+        return self.step(Committed(self._taken, CommitReply(outcomes, head_seq)))
 
     def commit(self, *outcomes: Outcome, head_seq: int = 0) -> CommitTask:
         """Answer the pending commit request; Result: its task."""

@@ -18,6 +18,7 @@ from satchel.device.sending import Sender
 from satchel.device.tasks import (
     ApplyTask,
     CommitTask,
+    DiscardTask,
     Fact,
     FetchTask,
     LateTask,
@@ -82,6 +83,8 @@ class Hands:
                 await self._scan(task)
             case ApplyTask():
                 put(await self._lanes.disk(self._applier.apply(task)))
+            case DiscardTask():
+                await self._lanes.disk(self._applier.discard(task))
             case LateTask():
                 put(await self._lanes.disk(self._applier.look_late(task)))
             case PurgeTask():

@@ -368,6 +368,16 @@ class ApplyResult:
     results: tuple[DiskResult, ...]
 
 
+# -- leftovers --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DiscardTask:
+    """Delete finished downloads that nobody wants any more. Reports nothing: what stays, the next start deletes."""
+
+    staged: tuple[str, ...]
+
+
 # -- the trash --------------------------------------------------------------------------------------------------------
 
 
@@ -514,6 +524,7 @@ Task = (
     | UploadTask
     | FetchTask
     | ApplyTask
+    | DiscardTask
     | LateTask
     | PurgeTask
     | ReachTask

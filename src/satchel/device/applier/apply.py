@@ -20,6 +20,7 @@ from satchel.device.tasks import (
     ApplyResult,
     ApplyTask,
     Changed,
+    DiscardTask,
     DiskResult,
     DiskTask,
     Failed,
@@ -98,6 +99,14 @@ class Applier:
     async def look_late(self, task: LateTask) -> LateLooked:
         """Look once more at what went to the trash. Raises nothing of the disk: faults are results."""
         return LateLooked(task, tuple([await late.look(self._hands(), item) for item in task.items]))
+
+    async def discard(self, task: DiscardTask) -> None:
+        """Delete downloads that nobody wants. Raises nothing of the disk: the next start empties staging."""
+        for name in task.staged:
+            try:
+                await self._fs.discard_staged(name)
+            except Fault:
+                continue
 
     async def purge(self, task: PurgeTask) -> Purged:
         """Delete for good what is too old in the trash."""

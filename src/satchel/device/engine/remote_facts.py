@@ -23,7 +23,7 @@ from satchel.core.messages import (
 )
 from satchel.core.trees import Item
 from satchel.device.engine.guard import allow_units
-from satchel.device.engine.results import finish
+from satchel.device.engine.results import fail, finish
 from satchel.device.engine.state import CONFIRMED, FROM_DISK, Phase, State, is_flagged
 from satchel.device.index.closure import Closure
 from satchel.device.tasks import (
@@ -69,11 +69,21 @@ def fold_reached(state: State, fact: Reached) -> None:
 
 
 def begin_recovery(state: State) -> None:
-    """The server or this device went back in time: union merge by content, no deletion in either direction."""
+    """The server or this device went back in time: union merge by content, no deletion in either direction.
+
+    Revs and seqs of before say nothing any more, so the remote tree is forgotten too; the snapshot tells it anew.
+    """
+    for lane in (state.ready_commits, state.ready_uploads, state.ready_disk, state.ready_fetch):
+        for job in list(lane):
+            fail(state, job)
+        lane.clear()
+    for jobs in state.following.values():
+        for job in jobs:
+            finish(state, job)
+    state.following.clear()
     state.index.forget_agreements()
     state.index.put("seq", None)
     state.position = None
-    state.fresh |= set(state.index.dirty_nids()) - state.busy.keys()
 
 
 def _begin_join(state: State) -> None:
@@ -176,6 +186,7 @@ def _fold_row(state: State, entry: Entry, mark: int) -> Nid | None:
 
 
 def _end_join(state: State, page: SnapshotPage) -> None:
+    state.touch(state.index.dirty_nids())
     mark = state.index.get("mark")
     for nid in state.index.unmarked_remote(mark if isinstance(mark, int) else 0, page.seq):
         if state.index.is_remote(nid):

@@ -20,6 +20,7 @@ from satchel.core.operations import (
     Hold,
 )
 from satchel.device.engine.state import RETRY_S_MAX, RETRY_S_MIN, Job, Stage, State
+from satchel.device.tasks import DiscardTask
 
 LOOK_AGAIN_S = 0.02
 """Longer than the clock's grain, within which the scanner cannot be sure of a file."""
@@ -91,6 +92,8 @@ def fail(state: State, job: Job) -> None:
                 known.add(id(each))
                 order.append(each)
                 pending.append(each)
+    if staged := tuple(each.staged for each in order if each.staged):
+        state.tasks.append(DiscardTask(staged))
     for each in order:
         each.stage = Stage.DONE
         each.dependents = []

@@ -312,6 +312,9 @@ def _take(state: State, job: Job, outcome: Outcome, head_seq: int) -> None:
         case Conflict(current=current) if isinstance(job.op, CommitCopy) and _is_spent(job.op, current):
             state.spent.add(job.op.copy_id)
             _contest(state, job, head_seq, "conflict")
+        case Conflict(current=current) if isinstance(job.op, CommitCreate) and _is_dead(state, job.op, current):
+            state.index.set_remote_dead(job.op.nid, current.seq if current is not None else 0)
+            _contest(state, job, head_seq, "conflict")
         case Conflict() | Moved():
             _contest(state, job, head_seq, "conflict")
         case Refused(code=code, detail=detail):
@@ -331,6 +334,11 @@ def _take(state: State, job: Job, outcome: Outcome, head_seq: int) -> None:
 
 def _is_spent(op: CommitCopy, current: Entry | None) -> bool:
     return current is not None and current.node_id == op.copy_id and not current.is_live
+
+
+def _is_dead(state: State, op: CommitCreate, current: Entry | None) -> bool:
+    """True when the service knows the node as deleted, though the feed never told us: then it is to be revived."""
+    return current is not None and not current.is_live and current.node_id == state.index.node_id_of(op.nid)
 
 
 def _follow(state: State, job: Job, seq: int) -> None:

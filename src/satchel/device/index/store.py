@@ -291,8 +291,14 @@ class Index:
         self._many("UPDATE nodes SET s_state = 0 WHERE nid = ?", ((nid,) for nid in nids))
 
     def forget_agreements(self) -> None:
-        """Make the next plan a union merge: no deletion can be derived any more."""
-        self.connection.execute("UPDATE nodes SET s_state = 0, dirty = 1")
+        """Make the next plan a union merge: no deletion can be derived any more, and the remote tree is unknown."""
+        self.connection.execute(
+            "UPDATE nodes SET s_state = 0, r_state = 0, r_seq = 0, r_content_rev = 0, r_place_rev = 0, dirty = 1"
+        )
+
+    def set_remote_dead(self, nid: Nid, seq: int) -> None:
+        """The service knows the node and holds it as deleted."""
+        self.connection.execute("UPDATE nodes SET r_state = 0, r_seq = MAX(r_seq, ?) WHERE nid = ?", (seq, nid))
 
     def settle(self, nids: Iterable[Nid], *, keep: Callable[[Nid], bool] = lambda nid: False) -> list[Nid]:
         """Agree what is equal, drop what is absent everywhere (unless to `keep`). Result: those that are dirty."""

@@ -1,0 +1,393 @@
+"""What the service says: entries fold onto the remote tree, own ones agree what they stated, gaps are asked for."""
+
+from __future__ import annotations
+
+import pytest
+
+from satchel.core.entries import Action, Kind
+from satchel.core.errors import EpochChanged, Unauthenticated, Unavailable
+from satchel.core.ids import ROOT_NID, ROOT_NODE, OpId
+from satchel.core.messages import (
+    Behind,
+    Changes,
+    ChangesRequest,
+    NamespacesReply,
+    Position,
+    SnapshotPage,
+    SnapshotRequest,
+    Welcome,
+)
+from satchel.core.trees import Item
+from satchel.device.engine.state import Phase
+from satchel.device.tasks import (
+    ApplyTask,
+    CommitTask,
+    DiscardTask,
+    Fetched,
+    FetchedItem,
+    FetchTask,
+    PlaceFile,
+    Pulled,
+    PullTask,
+    Reached,
+    ReachTask,
+    SeenGone,
+    SnapshotTaken,
+    SnapshotTask,
+    StreamEnded,
+    StreamFrameCame,
+    StreamTask,
+)
+from tests.support.engine_rig import (
+    DEVICE,
+    EPOCH,
+    LINK,
+    NODE_A,
+    NODE_B,
+    NODE_C,
+    NODE_D,
+    NS,
+    OWN_OP,
+    TREE_OP,
+    Rig,
+    blocks_of,
+    changes,
+    entry,
+    folder,
+    hash_of,
+    new,
+    pushed,
+    stat,
+    tag,
+)
+
+
+def sides(rig: Rig, node: bytes) -> tuple[object, object, object]:
+    row = rig.index.row(rig.nid(node))  # type: ignore[arg-type]
+    assert row is not None
+    return row.remote, row.local, row.synced
+
+
+# -- own commits ------------------------------------------------------------------------------------------------------
+
+
+def moved_and_edited(rig: Rig) -> None:
+    """The disk shows a.txt as b.txt with other bytes; both commits are on their way."""
+    rig.synced((NODE_A, "a.txt", b"one"))
+    nid = rig.nid(NODE_A)
+    rig.index.set_local(nid, ROOT_NID, "b.txt", hash_of(b"two"), stat(7, b"two"))
+    rig.state.touch([nid])
+    rig.index.put_local_blocks(hash_of(b"two"), blocks_of(b"two"))
+
+
+def test_an_own_edit_agrees_on_the_content_alone() -> None:
+    rig = Rig()
+    moved_and_edited(rig)
+    own = entry(2, NODE_A, "a.txt", b"two", action=Action.EDIT, link=LINK, op_id=OWN_OP, place_rev=1)
+    rig.step(pushed(1, own))
+    _, _, synced = sides(rig, NODE_A)
+    assert synced == Item(ROOT_NID, "a.txt", Kind.FILE, hash_of(b"two"))
+
+
+def test_an_own_move_agrees_on_the_place_alone() -> None:
+    rig = Rig()
+    moved_and_edited(rig)
+    own = entry(2, NODE_A, "b.txt", b"one", action=Action.MOVE, link=LINK, op_id=OWN_OP, content_rev=1)
+    rig.step(pushed(1, own))
+    _, _, synced = sides(rig, NODE_A)
+    assert synced == Item(ROOT_NID, "b.txt", Kind.FILE, hash_of(b"one"))
+
+
+@pytest.mark.parametrize("op_id", [TREE_OP, OpId(bytes(16))])
+def test_an_own_commit_that_stated_nothing_of_the_disk_agrees_nothing(op_id: OpId) -> None:
+    rig = Rig()
+    moved_and_edited(rig)
+    rig.step(pushed(1, entry(2, NODE_A, "a.txt", b"two", action=Action.EDIT, link=LINK, op_id=op_id, place_rev=1)))
+    _, _, synced = sides(rig, NODE_A)
+    assert synced == Item(ROOT_NID, "a.txt", Kind.FILE, hash_of(b"one"))
+
+
+def test_the_entry_of_another_link_never_agrees_by_itself() -> None:
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"))
+    rig.step(pushed(1, entry(2, NODE_A, "a.txt", b"two", action=Action.EDIT, op_id=OWN_OP, place_rev=1)))
+    _, local, synced = sides(rig, NODE_A)
+    assert local == synced == Item(ROOT_NID, "a.txt", Kind.FILE, hash_of(b"one"))
+
+
+def test_a_reply_never_writes_the_remote_side() -> None:
+    from satchel.core.messages import Stored
+
+    rig = Rig()
+    rig.start(disk=[new(1, "a.txt", b"one")])
+    task = rig.commit(Stored(1), head_seq=1)
+    (op,) = task.request.ops
+    remote, local, synced = sides(rig, op.node_id)  # type: ignore[union-attr]
+    assert (remote, synced) == (None, None) and isinstance(local, Item)
+    assert not rig.engine.is_settled, "the row stays busy until the feed has brought it"
+    own = entry(1, op.node_id, "a.txt", b"one", link=LINK, op_id=op.op_id)  # type: ignore[union-attr]
+    rig.step(pushed(0, own))
+    assert rig.engine.is_settled and not rig.has(CommitTask)
+
+
+# -- the feed ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_gap_in_the_feed_folds_nothing_and_asks_again_from_where_we_are() -> None:
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"))
+    rig.step(pushed(4, entry(5, NODE_B, "b.txt", b"five")))
+    assert rig.index.reader.nid_of(NODE_B) is None
+    assert rig.state.position == Position(NS, 1, tag(1))
+    assert rig.take(PullTask).request == ChangesRequest(Position(NS, 1, tag(1)), LINK)
+
+
+def test_a_page_that_overlaps_is_folded_from_where_we_are() -> None:
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"))
+    stale = entry(1, NODE_A, "stale.txt", b"old")
+    rig.step(pushed(0, stale, entry(2, NODE_B, "b.txt", b"two")))
+    remote, _, _ = sides(rig, NODE_A)
+    assert isinstance(remote, Item) and remote.name == "a.txt"
+    assert rig.state.position == Position(NS, 2, tag(2))
+
+
+def test_an_old_page_moves_the_position_back_never() -> None:
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"), (NODE_B, "b.txt", b"two"))
+    rig.step(pushed(0, entry(1, NODE_A, "x.txt", b"old")))
+    assert rig.state.position == Position(NS, 2, tag(2))
+    assert rig.engine.is_settled
+
+
+def test_a_page_with_more_behind_it_is_followed_by_the_next() -> None:
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"))
+    rig.step(StreamFrameCame(Behind(Position(NS, 9, tag(9))), {}))
+    rig.take(PullTask)
+    rig.step(Pulled(changes(1, entry(2, NODE_B, "b.txt", b"two"), head_seq=9, has_more=True)))
+    assert rig.take(PullTask).request.position == Position(NS, 2, tag(2))
+
+
+def test_a_pull_that_failed_is_asked_again_after_a_while() -> None:
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"))
+    rig.step(StreamFrameCame(Behind(Position(NS, 2, tag(2))), {}))
+    rig.take(PullTask)
+    rig.step(Pulled(None, {}, Unavailable("lost", where="test")))
+    assert not rig.has(PullTask)
+    rig.wait(1.0)
+    assert rig.take(PullTask).request.position == Position(NS, 1, tag(1))
+
+
+def test_what_left_the_linked_folder_is_gone_for_this_link() -> None:
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"))
+    rig.step(pushed(1, entry(2, NODE_A, "a.txt", b"one", parent=NODE_D, action=Action.MOVE, content_rev=1)))
+    remote, local, _ = sides(rig, NODE_A)
+    assert remote is None and isinstance(local, Item)
+
+
+def test_a_folder_that_appears_whole_is_fetched_by_its_snapshot_before_it_is_planned() -> None:
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"))
+    rig.step(pushed(1, folder(5, NODE_D, "d", action=Action.UNDELETE, is_subtree=True)))
+    task = rig.take(SnapshotTask)
+    assert task.request == SnapshotRequest(NS, NODE_D, ROOT_NODE, -1)
+    assert not rig.has(ApplyTask)
+    inside = entry(3, NODE_B, "b.txt", parent=NODE_D)
+    page = SnapshotPage(NS, 5, tag(5), (inside, folder(5, NODE_D, "d")), False)
+    rig.step(SnapshotTaken(task, page))
+    batch = rig.take(ApplyTask)
+    assert [getattr(one, "path", b"") for one in batch.tasks] == [b"d", b"d/b.txt"]
+
+
+# -- recovery ---------------------------------------------------------------------------------------------------------
+
+
+def assert_union_merge(rig: Rig, remote: list[object], head: int) -> None:
+    """The service has lost a.txt and has c.txt: a.txt is sent again, nothing is trashed or deleted."""
+    rig.join(remote, head)  # type: ignore[arg-type]
+    rig.wait(2.5)
+    request = rig.take(CommitTask).request
+    assert [(type(op).__name__, op.name) for op in request.ops] == [("CreateOp", "a.txt")]  # type: ignore[union-attr]
+    (placed,) = rig.take(ApplyTask).tasks
+    assert isinstance(placed, PlaceFile) and placed.path == b"c.txt" and placed.expected is None
+    for seconds in (2.0, 30.0):
+        rig.wait(seconds)
+    assert not rig.has(ApplyTask)
+
+
+def test_a_reset_of_the_feed_merges_by_snapshot_and_an_agreed_file_that_it_lacks_was_deleted() -> None:
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"), (NODE_B, "b.txt", b"two"))
+    reset = Changes(NS, 0, 0, tag(0), (), 9, is_reset=True)
+    rig.step(StreamFrameCame(Behind(Position(NS, 9, tag(9))), {}))
+    rig.take(PullTask)
+    rig.step(Pulled(reset))
+    assert rig.state.phase is Phase.JOINING
+    rig.join([entry(1, NODE_A, "a.txt", b"one")], 9)
+    assert not rig.has(ApplyTask), "deletions wait for quiet"
+    rig.wait(2.5)
+    (task,) = rig.take(ApplyTask).tasks
+    assert getattr(task, "path", b"") == b"b.txt"
+
+
+def test_the_epoch_of_another_server_is_a_union_merge_without_deletions() -> None:
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"), (NODE_B, "b.txt", b"two"))
+    again = rig.restarted()
+    again.step()
+    again.take(ReachTask)
+    heads = rig_heads(9)
+    again.step(Reached(NamespacesReply(b"f" * 16, "ann", heads)))
+    assert again.has(SnapshotTask), "positions of another epoch mean nothing"
+    again.scan(is_full=True)
+    assert_union_merge(again, [entry(1, NODE_C, "c.txt"), entry(2, NODE_B, "b.txt", b"two")], 9)
+
+
+def test_a_welcome_that_asks_for_recovery_is_a_union_merge_without_deletions() -> None:
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"), (NODE_B, "b.txt", b"two"))
+    rig.step(StreamFrameCame(Welcome(EPOCH, True, DEVICE), {}))
+    assert_union_merge(rig, [entry(1, NODE_C, "c.txt"), entry(2, NODE_B, "b.txt", b"two")], 9)
+
+
+def test_in_a_union_merge_different_contents_of_one_name_are_both_kept() -> None:
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"))
+    rig.step(StreamFrameCame(Welcome(EPOCH, True, DEVICE), {}))
+    rig.join([entry(1, NODE_A, "a.txt", b"server")], 9)
+    rig.wait(1.0)
+    (op,) = rig.take(CommitTask).request.ops
+    assert type(op).__name__ == "CreateOp" and "conflicted copy" in op.name  # type: ignore[union-attr]
+    assert not rig.has(ApplyTask), "the local file keeps its name until its bytes are safe"
+
+
+def test_a_server_of_another_epoch_over_the_stream_reaches_out_again() -> None:
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"))
+    rig.state.has_stream = True
+    rig.step(StreamEnded(EpochChanged("other server", expected="e", actual="f")))
+    assert rig.has(ReachTask) and rig.state.phase is Phase.REACHING
+
+
+def test_revs_of_another_epoch_are_forgotten() -> None:
+    """A restored server counts from an earlier seq on; what it says then is newer than all that was known before."""
+    rig = Rig()
+    rig.start([entry(90, NODE_A, "a.txt", b"one")], [new(1, "a.txt", b"one")])
+    rig.step(StreamFrameCame(Welcome(EPOCH, True, DEVICE), {}))
+    rig.join([entry(40, NODE_A, "a.txt", b"earlier")], 50)
+    remote, local, synced = sides(rig, NODE_A)
+    assert isinstance(remote, Item) and remote.content == hash_of(b"earlier")
+    assert isinstance(local, Item) and local.content == hash_of(b"one") and synced is None
+
+
+def test_a_row_that_only_the_lost_future_had_goes() -> None:
+    rig = Rig()
+    rig.start([entry(1, NODE_A, "a.txt", b"one"), entry(2, NODE_B, "b.txt", b"two")], [new(1, "a.txt", b"one")])
+    rig.step(StreamFrameCame(Welcome(EPOCH, True, DEVICE), {}))
+    rig.join([entry(1, NODE_A, "a.txt", b"one")], 1)
+    fetch = rig.take(FetchTask)
+    rig.step(Fetched(fetch, (FetchedItem(fetch.items[0].nid, "d-1", fetch.items[0].blocks),)))
+    assert rig.take(DiscardTask).staged == ("d-1",)
+    assert rig.index.reader.nid_of(NODE_B) is None and rig.engine.is_settled
+
+
+def test_a_commit_that_waited_for_the_feed_of_another_epoch_waits_no_more() -> None:
+    from satchel.core.messages import Stored
+
+    rig = Rig()
+    rig.start(disk=[new(1, "a.txt", b"one")])
+    rig.commit(Stored(700), head_seq=700)
+    rig.step(StreamFrameCame(Welcome(EPOCH, True, DEVICE), {}))
+    rig.join([], 3)
+    rig.wait(1.0)
+    assert type(rig.take(CommitTask).request.ops[0]).__name__ == "CreateOp"
+
+
+def test_a_node_that_the_service_holds_as_deleted_is_revived_in_a_union_merge() -> None:
+    from satchel.core.messages import Conflict
+
+    rig = Rig()
+    rig.start(disk=[new(1, "a.txt", b"one")])
+    (first,) = rig.take_commit()
+    dead = entry(7, first.node_id, "a.txt", b"one", is_live=False)
+    rig.answer(Conflict(dead), head_seq=0)
+    rig.wait(1.0)
+    (again,) = rig.take_commit()
+    assert type(again).__name__ == "UndeleteOp" and again.node_id == first.node_id
+
+
+# -- the connection ---------------------------------------------------------------------------------------------------
+
+
+def rig_heads(head: int) -> tuple[object, ...]:
+    from satchel.core.messages import NamespaceHead
+
+    return (NamespaceHead(NS, "root", True, head, tag(head)),)
+
+
+def test_a_wrong_token_halts_with_words_and_touches_nothing() -> None:
+    rig = Rig()
+    rig.step()
+    rig.take(ReachTask)
+    rig.step(Reached(None, Unauthenticated("no such token")))
+    assert "satchel login" in rig.state.halted
+    rig.pending.clear()
+    rig.wait(3_600.0)
+    assert rig.pending == []
+
+
+def test_an_absent_server_is_asked_less_and_less() -> None:
+    rig = Rig()
+    rig.step()
+    waits = []
+    for _ in range(12):
+        task = rig.take(ReachTask)
+        waits.append(task.after_s)
+        rig.step(Reached(None, Unavailable("refused", where="test")))
+    assert waits[0] == 0.0 and waits[3] > waits[1] and 20.0 < waits[-1] < 40.0
+
+
+def test_a_remote_folder_that_is_not_there_halts_the_link() -> None:
+    rig = Rig()
+    rig.step()
+    rig.take(ReachTask)
+    rig.step(Reached(NamespacesReply(EPOCH, "ann", ())))
+    assert "not there" in rig.state.halted
+
+
+def test_an_offline_or_halted_engine_sleeps() -> None:
+    rig = Rig()
+    rig.start(disk=[new(1, "a.txt", b"one")])
+    rig.take(StreamTask) if rig.has(StreamTask) else None
+    rig.step(StreamEnded(Unavailable("lost", where="test")))
+    rig.scan(new(2, "b.txt", b"two"))
+    rig.wait(5.0)
+    assert rig.engine.next_wake_s() > rig.now_s + 1.0
+    rig.state.halted = "halted for the test"
+    rig.wait(100.0)
+    assert rig.engine.next_wake_s() > rig.now_s + 1.0
+
+
+def test_a_deletion_elsewhere_comes_to_this_disk_after_the_quiet() -> None:
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"))
+    rig.step(pushed(1, entry(2, NODE_A, "a.txt", b"one", action=Action.DELETE, is_live=False)))
+    assert not rig.has(ApplyTask)
+    rig.wait(2.1)
+    (task,) = rig.apply().tasks
+    assert getattr(task, "path", b"") == b"a.txt"
+    assert rig.engine.is_settled and rig.index.reader.nid_of(NODE_A) is None
+
+
+def test_a_node_gone_on_both_sides_leaves_no_work() -> None:
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"))
+    local = rig.index.reader.local(rig.nid(NODE_A))
+    assert local is not None
+    rig.step(pushed(1, entry(2, NODE_A, "a.txt", b"one", action=Action.DELETE, is_live=False)))
+    rig.scan(SeenGone(local.nid, local.version))
+    rig.wait(3.0)
+    assert rig.engine.is_settled and not rig.has(ApplyTask) and not rig.has(CommitTask)

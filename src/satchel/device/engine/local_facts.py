@@ -151,6 +151,8 @@ def _fold_new(state: State, fact: SeenNew, touched: list[Nid]) -> None:
         return
     nid = known.nid if known is not None else _equal_remote(state, parent, name, fact)
     if nid is None:
+        nid = _returned(state, parent, name, fact)
+    if nid is None:
         nid = state.index.add(NodeId(uuid7(state.now.wall_ns // 1_000_000, state.clock.random(10))))
     elif nid in state.busy:
         _again(state, parent, fact.name)
@@ -168,6 +170,12 @@ def _equal_remote(state: State, parent: Nid, name: str, fact: SeenNew) -> Nid | 
     nid, kind, content, is_executable = found
     same = kind == fact.stat.kind and (kind == Kind.FOLDER or content == fact.content)
     return nid if same and (kind != Kind.FILE or is_executable == fact.stat.is_executable) else None
+
+
+def _returned(state: State, parent: Nid, name: str, fact: SeenNew) -> Nid | None:
+    """The row of this place whose deletion still waits: a program deletes and writes anew what it saves."""
+    nid = state.index.missing_here(parent, name, fact.stat.kind)
+    return nid if nid in state.deleting or nid in state.held_back else None
 
 
 def _fold_unknown(state: State, fact: SeenUnknown, touched: list[Nid]) -> None:

@@ -13,7 +13,7 @@ from satchel.core.errors import StorageFailed, StorageFull
 from satchel.device.engine import guard
 from satchel.device.engine.late import fold_looked, fold_purged, next_looks, next_purge
 from satchel.device.engine.local_facts import fold_scanned, next_scan
-from satchel.device.engine.placing import fold_applied, fold_fetched, next_placings
+from satchel.device.engine.placing import fold_applied, fold_fetched, fold_manifests, next_placings
 from satchel.device.engine.planning import plan_fresh
 from satchel.device.engine.remote_facts import (
     fold_frame,
@@ -37,6 +37,7 @@ from satchel.device.tasks import (
     Fetched,
     Hinted,
     LateLooked,
+    ManifestsTaken,
     Pulled,
     Purged,
     Reached,
@@ -92,6 +93,8 @@ class Engine:
                 fold_committed(state, fact)
             case ApplyResult():
                 fold_applied(state, fact)
+            case ManifestsTaken():
+                fold_manifests(state, fact)
             case Fetched():
                 fold_fetched(state, fact)
             case Uploaded():

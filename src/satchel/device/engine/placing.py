@@ -9,7 +9,7 @@ from __future__ import annotations
 from satchel.core.entries import Kind
 from satchel.core.hashing import EMPTY_CONTENT
 from satchel.core.ids import ROOT_NID, ContentHash, Nid
-from satchel.core.limits import MIB
+from satchel.core.limits import MANIFESTS_GET_COUNT_MAX, MIB
 from satchel.core.operations import MoveLocal, Place, PlannedMove, SetExecutable, TrashLocal
 from satchel.core.paths import name_key
 from satchel.core.trees import Item
@@ -28,6 +28,8 @@ from satchel.device.tasks import (
     Fetched,
     FetchItem,
     FetchTask,
+    ManifestsTaken,
+    ManifestTask,
     MovePath,
     MovePaths,
     PlaceFile,
@@ -51,6 +53,7 @@ def next_placings(state: State) -> None:
         share = max(1, -(-len(state.ready_disk) // (APPLY_BATCHES_MAX - state.counts["disk"])))
         _batch(state, min(APPLY_TASKS_MAX, max(share, 16)))
     next_fetches(state)
+    next_manifests(state)
 
 
 def _batch(state: State, limit: int) -> None:
@@ -213,7 +216,10 @@ def next_fetches(state: State) -> None:
             if items and size + job.size > FETCH_BYTES_MAX:
                 break
             state.ready_fetch.popleft()
-            if job.stage is Stage.DONE:
+            if job.is_over:
+                continue
+            if _is_listless(state, job):
+                state.listless.append(job)
                 continue
             items.append(_fetch_item(state, job))
             jobs.append(job)
@@ -225,6 +231,40 @@ def next_fetches(state: State) -> None:
         state.running[number] = jobs
         state.counts["fetch"] += 1
         state.tasks.append(FetchTask(number, state.identity.ns, tuple(items)))
+
+
+def _is_listless(state: State, job: Job) -> bool:
+    """True when the blocklist is not known here: without it no local block would be found."""
+    op = job.op
+    assert isinstance(op, Place)
+    return job.size > 0 and not job.is_urgent and state.index.reader.blocklist(op.item.content) is None
+
+
+def next_manifests(state: State) -> None:
+    """Ask for the blocklists of files that wait for theirs."""
+    if not state.listless or state.is_listing or not state.may_ask:
+        return
+    contents = {job.op.item.content: None for job in state.listless if isinstance(job.op, Place)}
+    state.is_listing = True
+    state.tasks.append(
+        ManifestTask(state.identity.ns, tuple(ContentHash(each) for each in contents)[:MANIFESTS_GET_COUNT_MAX])
+    )
+
+
+def fold_manifests(state: State, fact: ManifestsTaken) -> None:
+    """Keep the blocklists; what the service has none for is left to the transfer, which says what is wrong."""
+    state.is_listing = False
+    if fact.fault is not None and fact.fault.retryable:
+        state.calm_down(fact.fault)
+        return
+    for content, blocks in fact.manifests.items():
+        state.index.put_blocklist(content, blocks)
+    waiting, state.listless = state.listless, []
+    for job in waiting:
+        asked = isinstance(job.op, Place) and job.op.item.content in fact.task.ids
+        job.is_urgent = job.is_urgent or asked
+        if not job.is_over:
+            state.ready_fetch.append(job)
 
 
 def _fetch_item(state: State, job: Job) -> FetchItem:

@@ -57,10 +57,10 @@ def fold_reached(state: State, fact: Reached) -> None:
     if head is None:
         state.halted = "The linked remote folder is not there any more, or this account may not read it."
         return
-    state.head_seq = head.head_seq
     known = state.index.get("epoch")
     if known is not None and known != fact.reply.epoch:
         begin_recovery(state)
+    state.head_seq = head.head_seq
     state.index.put("epoch", fact.reply.epoch)
     if state.position is None:
         _begin_join(state)
@@ -82,6 +82,7 @@ def begin_recovery(state: State) -> None:
             finish(state, job)
     state.following.clear()
     state.index.forget_agreements()
+    state.head_seq = 0
     state.index.put("seq", None)
     state.position = None
 

@@ -185,6 +185,9 @@ class State:
         self.ready_commits: deque[Job] = deque()
         self.ready_disk: deque[Job] = deque()
         self.ready_fetch: deque[Job] = deque()
+        self.listless: list[Job] = []
+        """Files to fetch whose blocklist is being asked for."""
+        self.is_listing = False
         self.ready_uploads: deque[Job] = deque()
         self.uploading: dict[Nid, Job] = {}
         self.wants_pull = False

@@ -265,6 +265,15 @@ class Index:
         found = next(iter(self.connection.execute(query, (parent, name_key(name), name))), None)
         return None if found is None else (Nid(found[0]), found[1], found[2], bool(found[3]))
 
+    def missing_here(self, parent: Nid, name: str, kind: Kind | None) -> Nid | None:
+        """Return the agreed node that the service has at this place and this disk lost, None when there is none."""
+        query = (
+            "SELECT nid FROM nodes WHERE r_parent = ? AND r_key = ? AND r_state = 1 AND r_name = ? AND r_kind = ?"
+            " AND l_state = 0 AND s_state = 1"
+        )
+        found = next(iter(self.connection.execute(query, (parent, name_key(name), name, kind))), None)
+        return None if found is None else Nid(found[0])
+
     def is_taken(self, parent: Nid, key: str) -> bool:
         """Return whether a node of this name key stands in the folder, on either side."""
         query = (

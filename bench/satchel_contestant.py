@@ -6,6 +6,7 @@ Named to the harness by `BENCH_PLUGINS`; `make bench` does it. Nothing here is t
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from typing import Any
@@ -28,7 +29,7 @@ class Satchel(Contestant):  # type: ignore[misc]  # the harness has no types
     skip = {".satchel"}
 
     def version(self) -> str:
-        return os.popen(f"{SATCHEL[0]} --version").read().strip()
+        return subprocess.run([*SATCHEL, "--version"], capture_output=True, text=True, check=True).stdout.strip()
 
     def prepare(self, A: str, B: str) -> None:  # noqa: N803  # the harness's names
         self.folders = {"A": A, "B": B}

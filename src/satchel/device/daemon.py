@@ -39,6 +39,8 @@ log = structlog.get_logger(__name__)
 
 LOCK_NAME = "daemon.lock"
 DRAIN_S = 5.0
+LINK_THREADS = 6
+"""Threads that look at and change the linked folders."""
 
 
 class Daemon:
@@ -182,7 +184,9 @@ def run_daemon(settings: Settings, *, to_terminal: bool) -> int:
 
 
 async def _run(settings: Settings, known: Credentials) -> None:
-    clock, lanes = MachineClock(), ThreadLanes(settings.transfer_threads)
+    clock, lanes = MachineClock(), ThreadLanes(LINK_THREADS)
+    # Of their own, so that a saved file is never looked at behind the compression of a large one.
+    transfers = ThreadLanes(settings.transfer_threads)
 
     @contextlib.asynccontextmanager
     async def open_runner(link: Link) -> AsyncIterator[Runner]:
@@ -195,6 +199,7 @@ async def _run(settings: Settings, known: Credentials) -> None:
                 state_folder=settings.home / "links" / link.link_id.hex(),
                 clock=clock,
                 lanes=lanes,
+                transfers=transfers,
                 watcher=new_watcher(os.fsencode(link.local), clock),
             )
         finally:
@@ -208,6 +213,7 @@ async def _run(settings: Settings, known: Credentials) -> None:
         await daemon.run()
     finally:
         lanes.close()
+        transfers.close()
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -141,7 +141,7 @@ class LinkedRoot:
         if not path:
             return
         names: list[bytes] = path.split(b"/")
-        is_plain = b"\0" not in path and b"" not in names and b"." not in names and b".." not in names
+        is_plain = path.find(b"\0") < 0 and b"" not in names and b"." not in names and b".." not in names
         if not is_plain or names[0] == self._state_name:
             raise NameInvalid("This is no path in the linked folder.", name=os.fsdecode(path), reason="path")
 

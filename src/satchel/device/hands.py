@@ -22,6 +22,8 @@ from satchel.device.tasks import (
     Fact,
     FetchTask,
     LateTask,
+    ManifestsTaken,
+    ManifestTask,
     Pulled,
     PullTask,
     PurgeTask,
@@ -95,6 +97,8 @@ class Hands:
                 put(await self._sender.upload(task))
             case FetchTask():
                 put(await self._fetcher.fetch(task))
+            case ManifestTask():
+                put(await _asked(lambda: self._manifests(task), lambda fault: ManifestsTaken(task, {}, fault)))
             case ReachTask(after_s=after_s):
                 await self._clock.sleep_s(after_s)
                 put(await _asked(self._reach, lambda fault: Reached(None, fault)))
@@ -109,6 +113,9 @@ class Hands:
 
     async def _reach(self) -> Fact:
         return Reached(await self._remote.namespaces())
+
+    async def _manifests(self, task: ManifestTask) -> Fact:
+        return ManifestsTaken(task, await self._remote.manifests(task.ns, task.ids))
 
     async def _snapshot(self, task: SnapshotTask) -> Fact:
         return SnapshotTaken(task, await self._remote.snapshot(task.request))

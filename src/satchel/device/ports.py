@@ -294,6 +294,11 @@ class Watcher(Protocol):
     async def stop(self) -> None: ...
 
     @property
+    def is_degraded(self) -> bool:
+        """True when parts of the tree are not watched (any more)."""
+        ...
+
+    @property
     def status_line(self) -> str: ...
 
 

@@ -61,6 +61,7 @@ class LinkRunner:
         state_folder: Path,
         clock: Clock,
         lanes: Lanes,
+        transfers: Lanes,
         watcher: Watcher,
     ) -> None:
         self.link = link
@@ -84,8 +85,8 @@ class LinkRunner:
             lanes=lanes,
             scanner=Scanner(self._fs, self._reader, clock, IgnoreRules(), self._known_volume()),
             applier=self._applier,
-            sender=Sender(self._fs, remote, lanes, self._progress),
-            fetcher=Fetcher(self._fs, remote, lanes, self._progress),
+            sender=Sender(self._fs, remote, transfers, self._progress),
+            fetcher=Fetcher(self._fs, remote, transfers, self._progress),
             report=self,
         )
         identity = LinkIdentity(
@@ -152,6 +153,7 @@ class LinkRunner:
     async def _watch(self) -> None:
         while True:
             hints = await self._watcher.next_hints(30.0)
+            self._engine.state.is_degraded = self._watcher.is_degraded
             if hints:
                 self.put(Hinted(tuple(hints)))
 

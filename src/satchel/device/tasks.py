@@ -220,6 +220,23 @@ class FetchTask:
 
 
 @dataclass(frozen=True, slots=True)
+class ManifestTask:
+    """Ask for blocklists that did not fit into their entries, so that local blocks can be found before fetching."""
+
+    ns: NamespaceId
+    ids: tuple[ContentHash, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestsTaken:
+    """manifests: packed blocklist by content hash, of those that the service has."""
+
+    task: ManifestTask
+    manifests: dict[ContentHash, bytes] = field(default_factory=dict)
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class FetchedItem:
     """staged: name in staging, finished (fsynced, mtime and bit set) and verified; blocks: the blocklist used."""
 
@@ -523,6 +540,7 @@ Task = (
     | CommitTask
     | UploadTask
     | FetchTask
+    | ManifestTask
     | ApplyTask
     | DiscardTask
     | LateTask
@@ -537,6 +555,7 @@ Fact = (
     | Committed
     | Uploaded
     | Fetched
+    | ManifestsTaken
     | ApplyResult
     | LateLooked
     | Purged

@@ -131,7 +131,10 @@ def _fill(state: State) -> _Batch:
 
 def _add(state: State, batch: _Batch, job: Job) -> bool | None:
     """Add the job. Result: False when it failed instead, None when the request has no room for it."""
-    made = _wire(state, job)
+    try:
+        made = _wire(state, job)
+    except _RowGone:
+        made = None
     if made is None:
         fail_until_scanned(state, job)
         return False
@@ -162,8 +165,15 @@ def _send(state: State, batch: _Batch) -> None:
 # -- from operations to the wire ------------------------------------------------------------------------------
 
 
+class _RowGone(Exception):
+    """A row that the operation names was dropped meanwhile: both sides deleted it."""
+
+
 def _node(state: State, nid: Nid) -> NodeId:
-    return state.identity.unit if nid == ROOT_NID else state.index.node_id_of(nid)
+    node_id = state.identity.unit if nid == ROOT_NID else state.index.node_id_of(nid)
+    if node_id is None:
+        raise _RowGone
+    return node_id
 
 
 def _wire(state: State, job: Job) -> tuple[Op, InlineSource | None] | None:

@@ -116,8 +116,10 @@ class Index:
         self.connection.execute("INSERT INTO nodes (nid, node_id) VALUES (?, ?)", (self._top, node_id))
         return Nid(self._top)
 
-    def node_id_of(self, nid: Nid) -> NodeId:
-        return NodeId(next(iter(self.connection.execute("SELECT node_id FROM nodes WHERE nid = ?", (nid,))))[0])
+    def node_id_of(self, nid: Nid) -> NodeId | None:
+        """Return the row's node id, None when the row is gone."""
+        found = next(iter(self.connection.execute("SELECT node_id FROM nodes WHERE nid = ?", (nid,))), None)
+        return None if found is None else NodeId(found[0])
 
     def row(self, nid: Nid) -> Row | None:
         """Return the planner's row."""
@@ -160,7 +162,8 @@ class Index:
             self.put_blocklist(entry.content, entry.blocks)
 
     def remote_seq(self, nid: Nid) -> int:
-        return int(next(iter(self.connection.execute("SELECT r_seq FROM nodes WHERE nid = ?", (nid,))))[0])
+        """Return the seq of the newest entry folded onto the row, 0 for none."""
+        return int(next(iter(self.connection.execute("SELECT r_seq FROM nodes WHERE nid = ?", (nid,))), (0,))[0])
 
     def is_remote(self, nid: Nid) -> bool:
         """True when the service holds the node live."""

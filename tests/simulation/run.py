@@ -12,9 +12,12 @@ from dataclasses import dataclass
 
 from tests.simulation.world import World
 from tests.support.disk_users import FakeUser
+from tests.support.fake_volume import Inode
 
 NAMES = (b"a", b"b", b"A", b"c.txt", b"d")
 REST_S = 4_000.0
+HANDLE_S_MAX = 500.0
+"""How long a program holds a file open: the last look at a swapped-out file comes after 600 s."""
 
 
 class Broken(Exception):
@@ -29,6 +32,41 @@ class Outcome:
     operations: int
     steps: int
     fired: dict[str, int]
+
+
+class _LateWriters:
+    """Programs that hold files open and write to them later, whatever became of their names.
+
+    Its stream is its own. Only in runs without faults: a crash between a swap and its record forgets the looks.
+    """
+
+    def __init__(self, world: World, rng: random.Random) -> None:
+        self._world = world
+        self._rng = rng
+        self._open: list[tuple[FakeUser, Inode, float]] = []
+        self.is_on = rng.random() < 0.25
+        self.written = 0
+
+    def act(self, users: _Users) -> None:
+        """Open a file here and there, write to one opened before."""
+        if not self.is_on:
+            return
+        user = self._rng.choice(self._world.devices).user
+        files = [path for path, data in user.tree().items() if data is not None]
+        if files and self._rng.random() < 0.4:
+            inode = user.inode_at(self._rng.choice(files))
+            self._open.append((user, inode, self._world.scheduler.now_s))
+        if self._open and self._rng.random() < 0.4:
+            self._write(users, *self._open.pop(self._rng.randrange(len(self._open))))
+
+    def _write(self, users: _Users, user: FakeUser, inode: Inode, opened_s: float) -> None:
+        is_old = self._world.scheduler.now_s > opened_s + HANDLE_S_MAX
+        if is_old or not any(one is inode for one in user.disk.volume.everything()):
+            return
+        users.given_up.add(bytes(inode.data))
+        user.write_inode(inode, users.content())
+        self.written += 1
+        self._world.trace(f"late write on {inode.number}")
 
 
 class _Users:
@@ -57,7 +95,7 @@ class _Users:
         self._world.trace(f"user {device.number} {action} {target!r}")
         match action:
             case "create" if target not in tree:
-                user.write_file(target, self._content())
+                user.write_file(target, self.content())
             case "edit" if files:
                 self._overwrite(user, tree, self._rng.choice(files), save=False)
             case "save" if files:
@@ -75,7 +113,8 @@ class _Users:
             case _:
                 pass
 
-    def _content(self) -> bytes:
+    def content(self) -> bytes:
+        """Return bytes that nobody wrote before, and remember that they must survive."""
         self._count += 1
         size = self._rng.choice((1, 20, 300, 40_000, 600_000)) if self._rng.random() < 0.3 else 12
         data = (b"content %d " % self._count).ljust(size, b".")
@@ -86,7 +125,7 @@ class _Users:
         old = tree[path]
         assert old is not None
         self.given_up.add(old)
-        (user.save_file if save else user.write_file)(path, self._content())
+        (user.save_file if save else user.write_file)(path, self.content())
 
     def _delete(self, user: FakeUser, tree: dict[bytes, bytes | None], path: bytes) -> None:
         for below, data in tree.items():
@@ -100,17 +139,23 @@ def run_seed(seed: int, *, operations: int = 40, devices: int = 0, fault_rate: f
     rng = random.Random(f"{seed}:workload")
     world = World(seed, devices or rng.choice((2, 2, 3)))
     users = _Users(world, rng)
+    late = _LateWriters(world, random.Random(f"{seed}:late"))
     rate = rng.choice((0.0, 0.0, 0.02, 0.1)) if fault_rate is None else fault_rate
     world.scheduler.run_until(world.is_settled, limit_s=60.0)
     world.faults.rate = rate
     while users.operations < operations:
         for _ in range(rng.choice((1, 1, 2, 5, 10))):
             users.act()
+        if not rate:
+            late.act(users)
         _mishap(world, rng, rate)
         for device in world.devices:
             if rng.random() < 0.7:
                 device.hint_all()
         world.scheduler.run_for(rng.choice((0.0, 0.02, 0.3, 3.0, 40.0)))
+    if late.written:
+        world.faults.fired["late_write"] = late.written
+        world.scheduler.run_for(700.0)
     _rest(world)
     _check(world, users)
     return Outcome(world.trace_hash, users.operations, world.scheduler.steps, dict(world.faults.fired))

@@ -81,6 +81,15 @@ class FakeUser:
         _require_file(inode, path)
         self._write(inode, data)
 
+    def inode_at(self, path: bytes) -> Inode:
+        """Return what stands at the path, as an open handle would name it."""
+        folder, name = self._at(path)
+        return folder.entries[name]
+
+    def write_inode(self, inode: Inode, data: bytes) -> None:
+        """Write through an open handle, wherever the file stands by now."""
+        self._write(inode, data)
+
     def _write(self, inode: Inode, data: bytes) -> None:
         inode.data[:] = data
         inode.mtime_ns = inode.ctime_ns = self.disk.volume.tick()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -56,6 +57,7 @@ class Run:
         victim = self.chance.choice((self.server, *self.devices))
         name = victim.name if isinstance(victim, Device) else "server"
         victim.kill()
+        _tell(f"{time.time():.3f} killed {name}")
         self.kills[name] = self.kills.get(name, 0) + 1
         self._check_whole()
         self._work()
@@ -78,7 +80,7 @@ class Run:
                 wrong = {
                     path for path in found.keys() | worker.files.keys() if found.get(path) != worker.files.get(path)
                 }
-                assert not wrong, f"{one.name}: not what was written: {sorted(wrong)[:10]}"
+                assert not wrong, f"{one.name}: {worker.folder.name} is not what was written: {sorted(wrong)[:10]}"
         copies = [path for one in self.devices for path in tree_of(one.folder) if b"conflict" in path]
         assert copies == [], f"conflicted copies without a conflict: {copies}"
         self._remember()
@@ -142,8 +144,10 @@ def run(folder: Path, kills: int, seed: int) -> str:
 
 def _worker(one: Device, chance: random.Random) -> Worker:
     folder = one.folder / f"work of {one.name}"
-    folder.mkdir()
-    return Worker(folder, random.Random(chance.random()))
+    spool = one.home / "spool"
+    for each in (folder, spool):
+        each.mkdir()
+    return Worker(folder, spool, random.Random(chance.random()))
 
 
 def _tell(text: str) -> None:
@@ -157,8 +161,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
     given = parser.parse_args()
     _tell(f"seed {given.seed}; again with: python -m tests.e2e.kill_run --kills {given.kills} --seed {given.seed}")
-    with tempfile.TemporaryDirectory(prefix="satchel-kill-") as folder:
-        _tell(run(Path(folder), given.kills, given.seed))
+    folder = Path(tempfile.mkdtemp(prefix="satchel-kill-"))
+    try:
+        _tell(run(folder, given.kills, given.seed))
+    except BaseException:
+        _tell(f"what is left of it: {folder}")
+        raise
+    shutil.rmtree(folder)
     return 0
 
 

@@ -29,9 +29,14 @@ def is_whole(data: bytes) -> bool:
 
 @dataclass(slots=True)
 class Worker:
-    """Works in one folder that nobody else writes to. files: what must be there, by relative path."""
+    """Works in one folder that nobody else writes to. files: what must be there, by relative path.
+
+    Every content appears at once, by a rename: a program that writes in place makes half files itself, and those may
+    be seen and sent like any other state of a file. spool: where files are written before, on the same volume.
+    """
 
     folder: Path
+    spool: Path
     chance: random.Random
     files: dict[str, bytes] = field(default_factory=dict)
     count: int = 0
@@ -69,11 +74,13 @@ class Worker:
     def _write(self, path: str, data: bytes) -> None:
         full = self.folder / path
         full.parent.mkdir(parents=True, exist_ok=True)
-        full.write_bytes(data)
+        spooled = self.spool / f"{self.count}"
+        spooled.write_bytes(data)
+        os.replace(spooled, full)
         self.files[path] = data
 
     def _save_over(self, path: str) -> None:
-        """Save as editors do: a new file renamed over the old one."""
+        """Save as editors do: a new file beside the old one, renamed over it."""
         data, full = self._new_content(), self.folder / path
         beside = full.with_name(f".{self.count}.swp")
         beside.write_bytes(data)
@@ -121,6 +128,6 @@ def torn_files(folder: Path) -> list[str]:
                 data = Path(top, name).read_bytes()
             except FileNotFoundError:
                 continue  # It was moved between the listing and the look.
-            if not is_whole(data):
-                torn.append(str(Path(top, name)))
+            if not is_whole(data) and not name.endswith(".swp"):
+                torn.append(f"{Path(top, name)}: {len(data)} bytes")
     return torn

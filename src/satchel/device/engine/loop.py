@@ -116,12 +116,12 @@ class Engine:
 
     def _go_on(self) -> None:
         state = self.state
-        if state.phase is Phase.OFFLINE and not state.is_paused:
-            reach(state)
         if not state.is_paused:
             next_scan(state)
         next_unit(state)
         plan_fresh(state)
+        if state.phase is Phase.OFFLINE and not state.is_paused and (state.scanned_once or not state.was_unfinished):
+            reach(state)
         if not state.is_paused:
             next_commits(state)
             next_uploads(state)

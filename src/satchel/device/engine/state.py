@@ -170,6 +170,9 @@ class State:
         self.busy: dict[Nid, int] = {}
         """How many jobs each row is in."""
         self.fresh: set[Nid] = set(index.dirty_nids())
+        self.was_unfinished = self.position is not None and index.has_unplaced()
+        """The last run ended in the middle of work. What it did on disk and could not record is recognised by what the
+        remote tree said then, so the first scan comes before any newer entry."""
         self.waiting: set[Nid] = set()
         self.deleting: set[Nid] = set()
         self.delete_first_s = self.delete_last_s = 0.0

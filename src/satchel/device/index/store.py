@@ -324,6 +324,14 @@ class Index:
                 self.connection.execute("DELETE FROM nodes WHERE nid = ?", (nid,))
         return dirty
 
+    def has_unplaced(self) -> bool:
+        """Tell whether the remote tree holds anything that was not agreed on yet: work that a stop may have cut."""
+        unplaced = (
+            "SELECT 1 FROM nodes INDEXED BY nodes_dirty WHERE dirty = 1 AND (r_state, r_parent, r_name, r_kind,"
+            " r_content, r_exec) IS NOT (s_state, s_parent, s_name, s_kind, s_content, s_exec) LIMIT 1"
+        )
+        return next(iter(self.connection.execute(unplaced)), None) is not None
+
     def dirty_nids(self) -> list[Nid]:
         """Return all rows whose sides differ, for a start."""
         return [

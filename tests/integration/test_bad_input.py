@@ -16,6 +16,7 @@ unreadable file          (has no files of others)                          test_
 root folder missing      (has none)                                        test_scanner_doubt, test_linked_disk; here
 
 Here two devices and the service run in one process in virtual time, with the real engine, hands and service core.
+tests/e2e/test_bad_input_processes.py has over quota, wrong token and root folder missing with real processes.
 """
 
 from __future__ import annotations

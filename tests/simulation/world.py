@@ -151,8 +151,6 @@ class SimRemote:
         end_s = self._world.scheduler.now_s + timeout_s
         while True:
             await self._world.scheduler.wait(self.news, 25.0)
-            if self._world.scheduler.now_s >= end_s - 30.0:
-                return Ping(), {}
             if self._world.is_down or self._world.faults.happens("refused", 0.1):
                 raise Unavailable("stream lost", where="sim")
             assert self._position is not None
@@ -160,6 +158,8 @@ class SimRemote:
             if page.last_seq > self._position.seq:
                 self._position = Position(page.ns, page.last_seq, page.last_tag)
                 return Pushed(page), contents
+            if self._world.scheduler.now_s >= end_s - 30.0:
+                return Ping(), {}
 
     async def close_stream(self) -> None:
         self._frames = []

@@ -128,6 +128,7 @@ def _nids_of(state: State, op: Operation) -> tuple[Nid, ...]:
 def _make_jobs(state: State, operations: tuple[Operation, ...], rows: dict[Nid, Row], chosen: set[Nid]) -> None:
     dropped = _dropped(state, operations, rows, chosen)
     jobs: dict[int, Job] = {}
+    seen_seq = state.position.seq if state.position is not None else 0
     for op in operations:
         if op.index in dropped:
             continue
@@ -136,7 +137,7 @@ def _make_jobs(state: State, operations: tuple[Operation, ...], rows: dict[Nid, 
             hold_rows(state, (op.nid,), code=op.reason.name.lower(), reason=op.reason.value)
             continue
         nids = _nids_of(state, op)
-        job = Job(op, nids, {nid: rows[nid] for nid in nids if nid in rows}, size=_size(state, op))
+        job = Job(op, nids, {nid: rows[nid] for nid in nids if nid in rows}, size=_size(state, op), seen_seq=seen_seq)
         jobs[op.index] = job
         for need in op.needs:
             if need in jobs and jobs[need].stage is not Stage.DONE:

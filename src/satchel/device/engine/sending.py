@@ -193,9 +193,8 @@ def _wire(state: State, job: Job) -> tuple[Op, InlineSource | None] | None:
             op_id = _name_op(state, job)
             return MoveOp(op_id, tuple(_placement(state, move) for move in op.moves)), None
         case CommitDelete():
-            assert state.position is not None
             op_id = _name_op(state, job)
-            return DeleteOp(op_id, _node(state, op.nid), state.position.seq), None
+            return DeleteOp(op_id, _node(state, op.nid), job.seen_seq), None
         case _:
             raise AssertionError(op)
 

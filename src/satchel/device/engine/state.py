@@ -106,6 +106,8 @@ class Job:
     size: int = 0
     """Bytes that travel with it."""
     upload: UploadTask | None = None
+    seen_seq: int = 0
+    """How far the feed was folded when this was planned: a deletion may take along nothing that came later."""
 
     @property
     def is_over(self) -> bool:

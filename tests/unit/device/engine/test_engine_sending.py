@@ -266,6 +266,23 @@ def test_a_delete_that_came_too_late_is_no_deletion() -> None:
     assert isinstance(placed, PlaceFile) and placed.data == b"edited"
 
 
+def test_a_delete_names_what_was_seen_when_it_was_planned_and_not_when_it_is_sent() -> None:
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"))
+    rig.scan(new(2, "b.txt", b"two"))
+    task = rig.take(CommitTask)
+    local = rig.index.reader.local(rig.nid(NODE_A))
+    assert local is not None
+    rig.scan(SeenGone(local.nid, local.version))
+    rig.wait(2.1)
+    assert not rig.has(CommitTask), "the request before is still on its way"
+    rig.step(pushed(1, entry(2, NODE_A, "a.txt", b"edited", action=Action.EDIT, place_rev=1)))
+    rig.step(Committed(task, CommitReply((Stored(3),), 3)))
+    rig.wait(0.5)
+    op = only_op(rig.take(CommitTask))
+    assert isinstance(op, DeleteOp) and op.seen_seq == 1, "so the service refuses to delete the edit"
+
+
 def test_a_busy_row_is_not_planned_again() -> None:
     rig = Rig()
     rig.start(disk=[new(1, "a.txt", b"one")])

@@ -149,7 +149,8 @@ def _make_jobs(state: State, operations: tuple[Operation, ...], rows: dict[Nid, 
         if job.open_needs == 0 and job.stage is Stage.WAITING:
             make_ready(state, job)
     for nid in sorted(chosen - state.busy.keys() - state.retry_at.keys() - state.held_back - state.fresh):
-        if state.index.exists(nid):
+        # What the index alone could settle is clean by now.
+        if state.index.is_dirty(nid):
             state.waiting.add(nid)
 
 

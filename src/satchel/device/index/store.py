@@ -332,6 +332,11 @@ class Index:
         )
         return next(iter(self.connection.execute(unplaced)), None) is not None
 
+    def is_dirty(self, nid: Nid) -> bool:
+        """True when the row exists and its sides differ."""
+        row = next(iter(self.connection.execute("SELECT dirty FROM nodes WHERE nid = ?", (nid,))), None)
+        return row is not None and row[0] == 1
+
     def dirty_nids(self) -> list[Nid]:
         """Return all rows whose sides differ, for a start."""
         return [

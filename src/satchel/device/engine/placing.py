@@ -396,7 +396,8 @@ def _write_placed(
             index.put_local_blocks(op.item.content, job.blocks)
         state.contents.drop(op.item.content)
     if before.synced is None:
-        if isinstance(before.remote, Item) and before.remote != op.item:
+        # Also when it was deleted on the server meanwhile: what was placed came from there and is no new file of ours.
+        if before.remote != op.item:
             index.set_synced(op.nid, op.item)
         return
     planned = job.rows[op.nid].remote

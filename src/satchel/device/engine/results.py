@@ -92,6 +92,9 @@ def fail(state: State, job: Job) -> None:
                 known.add(id(each))
                 order.append(each)
                 pending.append(each)
+            elif id(each) not in known:
+                # It travels already (in the same request): its own outcome tells, and it waits for this one no more.
+                each.open_needs -= 1
     if staged := tuple(each.staged for each in order if each.staged):
         state.tasks.append(DiscardTask(staged))
     for each in order:

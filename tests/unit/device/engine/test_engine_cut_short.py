@@ -1,9 +1,9 @@
-"""A run that was cut between a change of the disk and its record: the next start recognises what was done."""
+"""What overtakes a change of the disk before its record: a stop, or newer entries of the server."""
 
 from __future__ import annotations
 
 from satchel.core.entries import Action
-from satchel.device.tasks import ApplyTask, CommitTask, ReachTask
+from satchel.device.tasks import ApplyTask, CommitTask, ReachTask, TrashUnit
 from tests.support.engine_rig import NODE_A, Rig, entry, new, pushed
 
 
@@ -43,3 +43,16 @@ def test_a_start_with_nothing_unplaced_connects_at_once() -> None:
     again = rig.restarted()
     again.step()
     assert again.has(ReachTask)
+
+
+def test_a_file_deleted_on_the_server_while_it_is_placed_is_deleted_here_too() -> None:
+    rig = Rig()
+    rig.synced()
+    rig.step(pushed(0, entry(1, NODE_A, "a.txt", b"remote"), contents=(b"remote",)))
+    rig.step(pushed(1, entry(2, NODE_A, "a.txt", b"remote", action=Action.DELETE, is_live=False)))
+    rig.apply()
+    rig.wait(5.0)
+    assert not rig.has(CommitTask)
+    assert any(
+        isinstance(task, TrashUnit) for batch in rig.pending if isinstance(batch, ApplyTask) for task in batch.tasks
+    )

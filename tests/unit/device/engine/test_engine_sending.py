@@ -192,6 +192,20 @@ def test_what_depends_on_a_refused_folder_waits_with_it() -> None:
     assert len(rig.index.dirty_nids()) == 2
 
 
+def test_what_was_sent_with_a_folder_that_failed_waits_for_it_no_more() -> None:
+    rig = Rig()
+    rig.start(disk=[new_folder(1, "d"), new(2, "a.txt", b"one", inside=1)])
+    rig.commit(Conflict(None), NeedBlocks((MISSING,)))
+    rig.step(Uploaded(rig.take(UploadTask)))
+    lost = Unavailable("lost", where="test")
+    for _ in range(3):
+        while rig.has(CommitTask):
+            rig.step(Committed(rig.take(CommitTask), None, fault=lost))
+        rig.wait(60.0)
+    names = [op.name for op in rig.take(CommitTask).request.ops if isinstance(op, CreateOp)]
+    assert sorted(names) == ["a.txt", "d"]
+
+
 def test_a_file_that_changed_before_it_was_sent_is_looked_at_and_not_committed() -> None:
     from satchel.device.tasks import ScanTask
 

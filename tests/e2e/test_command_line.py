@@ -133,6 +133,7 @@ def test_unlinking_keeps_every_file_on_both_sides(laptop: Device) -> None:
     (laptop.folder / "a.txt").write_text("a")
     assert laptop.wait_in_sync().state == "in_sync"
     assert laptop.cli("unlink", str(laptop.folder)).code == 0
+    assert list((laptop.home / "links").iterdir()) == []
     (laptop.folder / "b.txt").write_text("b")
     assert laptop.cli("ls").out == "a.txt\n"
     assert (laptop.folder / "a.txt").read_text() == "a"

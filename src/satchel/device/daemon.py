@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -96,6 +97,8 @@ class Daemon:
             keeper.stop()
         for keeper in gone:
             await keeper.is_over.wait()
+            # What the index knew of an ended link helps nobody; a new link of the same folder begins with a merge.
+            shutil.rmtree(index_folder(self._home, keeper.link.link_id), ignore_errors=True)
         for link_id, link in wanted.items():
             if link_id not in self._keepers:
                 keeper = self._keepers[link_id] = LinkKeeper(link, self._open_runner, self._clock)
@@ -153,6 +156,11 @@ class Daemon:
         return DaemonStatus(os.getpid(), __version__, self._started_ms, server, account, device, links)
 
 
+def index_folder(home: Path, link_id: LinkId) -> Path:
+    """Return where the index of a link lives."""
+    return home / "links" / link_id.hex()
+
+
 @contextlib.contextmanager
 def only_daemon(home: Path) -> Iterator[None]:
     """Hold the lock of this SATCHEL_HOME. Raises: AlreadyRunning with the pid of the holder."""
@@ -196,7 +204,7 @@ async def _run(settings: Settings, known: Credentials) -> None:
                 link,
                 remote,
                 device=known.device,
-                state_folder=settings.home / "links" / link.link_id.hex(),
+                state_folder=index_folder(settings.home, link.link_id),
                 clock=clock,
                 lanes=lanes,
                 transfers=transfers,

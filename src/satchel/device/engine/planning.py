@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 
 from satchel.core.entries import Kind
 from satchel.core.ids import Nid, NodeId
@@ -96,10 +97,14 @@ def _copies(state: State, closure: Closure, dirty: list[Row]) -> dict[NodeId, Ro
     found: dict[NodeId, Row] = {}
     for row in dirty:
         if _both_edited(row):
-            for number in range(len(state.spent) + 1):
-                made = closure.by_node_id(copy_id(state.identity.device, row, number))
+            # Up to the first id that nobody has: the planner takes that one, or one before it.
+            for number in itertools.count():
+                wanted = copy_id(state.identity.device, row, number)
+                made = closure.by_node_id(wanted)
                 if made is not None:
                     found[made.node_id] = made
+                elif wanted not in state.spent:
+                    break
     return found
 
 

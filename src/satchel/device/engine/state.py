@@ -168,11 +168,18 @@ class State:
         self.head_seq = 0
         self.contents = ContentCache()
         self.progress = Progress()
-        # rows
+        self._begin_rows()
+        self._begin_jobs()
+        self._begin_looks()
+        self._begin_trash()
+        self._begin_connection()
+
+    def _begin_rows(self) -> None:
+        """Which rows are to be planned, and which wait for what."""
         self.busy: dict[Nid, int] = {}
         """How many jobs each row is in."""
-        self.fresh: set[Nid] = set(index.dirty_nids())
-        self.was_unfinished = self.position is not None and index.has_unplaced()
+        self.fresh: set[Nid] = set(self.index.dirty_nids())
+        self.was_unfinished = self.position is not None and self.index.has_unplaced()
         """The last run ended in the middle of work. What it did on disk and could not record is recognised by what the
         remote tree said then, so the first scan comes before any newer entry."""
         self.waiting: set[Nid] = set()
@@ -186,7 +193,9 @@ class State:
         self.allowed: set[Nid] = set()
         self.retry_at: dict[Nid, float] = {}
         self.tries: dict[Nid, int] = {}
-        # jobs
+
+    def _begin_jobs(self) -> None:
+        """What is under way, by lane."""
         self.ready_commits: deque[Job] = deque()
         self.ready_disk: deque[Job] = deque()
         self.ready_fetch: deque[Job] = deque()
@@ -202,7 +211,9 @@ class State:
         self.counts = {"commit": 0, "upload": 0, "fetch": 0, "disk": 0}
         self.number = 0
         self.last_reply_s = -1e9
-        # looking
+
+    def _begin_looks(self) -> None:
+        """What is to be looked at on disk."""
         self.is_scanning = False
         self.hints: list[Hint] = [Hint(DiskPath(b""), None, True)]
         self.later_hints: list[tuple[float, Hint]] = []
@@ -211,12 +222,16 @@ class State:
         self.is_degraded = False
         self.scan_orders: dict[int, Nid] = {}
         self.unread_tries: dict[bytes, int] = {}
-        # the trash
+
+    def _begin_trash(self) -> None:
+        """Late looks at what was swapped out."""
         self.is_looking_late = False
         self.next_late_s = 0.0
         self.late_base_ms: int | None = None
         self.next_purge_s = 0.0
-        # joining
+
+    def _begin_connection(self) -> None:
+        """How far the connection is, and how patient."""
         self.reach_tries = 0
         self.calm_tries = 0
         self.calm_until_s = -1e9

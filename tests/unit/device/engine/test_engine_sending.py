@@ -8,6 +8,7 @@ from satchel.core.entries import Action
 from satchel.core.errors import FileChanging, FileUnreadable, QuotaExceeded, Unauthenticated, Unavailable
 from satchel.core.hashing import block_hash
 from satchel.core.ids import BlockHash
+from satchel.core.merge import copy_id
 from satchel.core.messages import (
     CommitReply,
     Conflict,
@@ -31,6 +32,7 @@ from satchel.device.tasks import (
     UploadTask,
 )
 from tests.support.engine_rig import (
+    DEVICE,
     LINK,
     NODE_A,
     NODE_B,
@@ -263,6 +265,26 @@ def test_a_copy_is_agreed_only_by_what_the_disk_shows() -> None:
     rig.step(pushed(2, entry(3, copy.node_id, copy.name, b"mine", link=LINK, op_id=copy.op_id)))
     row = rig.index.row(rig.nid(copy.node_id))
     assert row is not None and row.synced is None and row.local is None
+
+
+def test_a_copy_that_an_earlier_run_made_under_its_second_id_is_found_again() -> None:
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"))
+    edit(rig, b"mine")
+    rig.commit(Conflict(None), head_seq=2)
+    row = rig.index.row(rig.nid(NODE_A))
+    assert row is not None
+    first, second = (copy_id(DEVICE, row, number) for number in (0, 1))
+    page = [
+        entry(2, first, "other", b"other"),
+        entry(3, second, "a (copy).txt", b"mine"),
+        entry(4, NODE_A, "a.txt", b"theirs", action=Action.EDIT, place_rev=1),
+    ]
+    rig.step(pushed(1, *page, contents=[b"theirs"]))
+    rig.wait(1.0)
+    assert not rig.has(CommitTask), "the bytes are safe on the service already"
+    placed = [one for one in rig.take(ApplyTask).tasks if getattr(one, "path", b"") == b"a.txt"]
+    assert [getattr(one, "keep_as", None) for one in placed] == [b"a (copy).txt"]
 
 
 def test_a_delete_that_came_too_late_is_no_deletion() -> None:

@@ -15,10 +15,10 @@ INSTALL := VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --constraint constraint
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format types walls unit sim bench kill clean
+.PHONY: help run test lint format types walls unit sim bench kill acceptance clean
 
 help: ## Print this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
 
 run: $(VENV)/.run-stamp ## Run Satchel on this machine: a server, and ~/Satchel as its first device
 	@$(BIN)/satchel up
@@ -49,6 +49,9 @@ bench: $(VENV)/.dev-stamp ## Run the micro-benchmarks
 
 kill: $(VENV)/.dev-stamp ## Kill real processes a hundred times; nothing acknowledged may be lost
 	@$(BIN)/python -m tests.e2e.kill_run --kills 100 $(if $(SEED),--seed $(SEED))
+
+acceptance: $(VENV)/.dev-stamp ## Two devices, a server, the full sizes: 10,000 files, 1 GiB and its edits (WORK=folder on tmpfs)
+	@$(BIN)/python -m bench.acceptance $(if $(WORK),--work $(WORK))
 
 clean: ## Remove the environment and all caches; no data
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .import_linter_cache

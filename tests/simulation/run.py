@@ -185,6 +185,8 @@ def _rest(world: World) -> None:
     for device in world.devices:
         if not device.is_running:
             device.start()
+    # What was slow when the faults ended is over by then, a stream being opened too.
+    world.scheduler.run_for(30.0)
     for _ in range(4):
         for device in world.devices:
             device.hint_all()

@@ -5,6 +5,10 @@ BIN    := $(VENV)/bin
 UV     := $(shell command -v uv)
 JOBS   ?= 2
 SEED   ?=
+HARNESS  ?= ../shared/bench
+SESSIONS ?= small,large,idle
+RUNS     ?= 1
+WORK     ?=
 export UV_PYTHON_DOWNLOADS := never
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -15,7 +19,7 @@ INSTALL := VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --constraint constraint
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format types walls unit sim bench kill acceptance clean
+.PHONY: help run test lint format types walls unit sim bench micro kill acceptance clean
 
 help: ## Print this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -42,9 +46,13 @@ unit: $(VENV)/.dev-stamp ## Run all tests (JOBS=2 at a time)
 	@$(BIN)/python -m pytest -n $(JOBS)
 
 sim: $(VENV)/.dev-stamp ## Run the simulation; SEED=4711 repeats one run
+	@$(if $(SEED),,$(BIN)/python -m tests.simulation.planner_run --cases 200000)
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED))
 
-bench: $(VENV)/.dev-stamp ## Run the micro-benchmarks
+bench: $(VENV)/.dev-stamp ## Satchel beside the installed peers in network namespaces (root; SESSIONS=small,large,idle RUNS=1 WORK=folder)
+	@$(BIN)/python -m bench.peers --harness $(HARNESS) --sessions $(SESSIONS) --runs $(RUNS) $(if $(WORK),--work $(WORK))
+
+micro: $(VENV)/.dev-stamp ## What the pure parts cost, beside the operation that limits them
 	@$(BIN)/python -m bench
 
 kill: $(VENV)/.dev-stamp ## Kill real processes a hundred times; nothing acknowledged may be lost

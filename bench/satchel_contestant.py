@@ -17,7 +17,7 @@ from lab import SERVER_SEEN_FROM  # type: ignore[import-not-found]
 PORT = 8384
 PASSWORD = "a long password for the bench"
 SATCHEL = [os.path.join(os.path.dirname(sys.executable), "satchel")]
-READY_S = 60.0
+READY_S = 600.0
 
 
 class Satchel(Contestant):  # type: ignore[misc]  # the harness has no types
@@ -57,7 +57,7 @@ class Satchel(Contestant):  # type: ignore[misc]  # the harness has no types
         self._shell(side, f"{SATCHEL[0]} daemon stop")
         env = self._environment(side)
         self.daemons[side] = self.lab.spawn(side, [*SATCHEL, "daemon", "run"], env=env, log=f"{self.home}/{side}.log")
-        return self._until(lambda: self._shell(side, f"{SATCHEL[0]} sync --timeout 300") == 0)
+        return self._until(lambda: self._shell(side, f"{SATCHEL[0]} sync --timeout 600") == 0)
 
     def _environment(self, side: str) -> dict[str, str]:
         home = f"{self.home}/{side}"
@@ -76,7 +76,7 @@ class Satchel(Contestant):  # type: ignore[misc]  # the harness has no types
 
     def rescan(self) -> None:
         for side in "AB":
-            self._shell(side, f"{SATCHEL[0]} sync --timeout 300")
+            self._shell(side, f"{SATCHEL[0]} sync --timeout 600")
 
     def stop(self) -> None:
         for process in (*getattr(self, "daemons", {}).values(), getattr(self, "server", None)):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
 import sys
 import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 
 from tests.simulation.run import Outcome, run_seed
+
+REPEATED = 20
 
 
 def _one(seed: int, operations: int) -> tuple[int, Outcome | str]:
@@ -48,9 +52,28 @@ def _many(asked: argparse.Namespace) -> int:
                 operations += result.operations
                 fired.update(result.fired)
     took_s = time.perf_counter() - begun_s
+    failed += _repeated(seeds[:: max(1, len(seeds) // REPEATED)], asked.operations)
     print(f"engine: {len(seeds) - len(failed)} of {len(seeds)} seeds clean, {operations} operations in {took_s:.1f} s")
     print(f"rate: {len(seeds) / took_s:.1f} seeds/s, {operations / took_s:.0f} operations/s; faults: {dict(fired)}")
     return 1 if failed else 0
+
+
+def _repeated(seeds: range, operations: int) -> list[tuple[int, str]]:
+    """Run some seeds again in processes of their own, under two hash seeds: their traces must be equal."""
+    differing: list[tuple[int, str]] = []
+    for seed in seeds:
+        traces = {_trace(seed, operations, hash_seed) for hash_seed in ("1", "4711")}
+        if len(traces) != 1:
+            differing.append((seed, "traces differ"))
+            print(f"FAILED seed {seed}: its trace depends on the process", flush=True)
+    print(f"repeated: {len(seeds) - len(differing)} of {len(seeds)} seeds have equal traces under two PYTHONHASHSEEDs")
+    return differing
+
+
+def _trace(seed: int, operations: int, hash_seed: str) -> str:
+    command = [sys.executable, "-m", "tests.simulation", "--seed", str(seed), "--operations", str(operations)]
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False).stdout
 
 
 if __name__ == "__main__":

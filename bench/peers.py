@@ -1,7 +1,7 @@
 """`make bench`: Satchel and the peers that are installed, in one run of the harness, and its table.
 
-Needs root (network namespaces) and the harness's folder. The peers come from the system's packages; whoever is missing is
-left out and named. Figures are ratios within one run, never a limit of a test.
+Needs root (network namespaces) and the harness's folder. The peers come from the system's packages; whoever is
+missing is left out and named. Figures are ratios within one run, never a limit of a test.
 """
 
 from __future__ import annotations

@@ -32,6 +32,9 @@ class KnownModel:
     def find(self, parent: Nid, name: bytes) -> LocalRow | None:
         return next((row for row in self.rows.values() if (row.parent, row.name) == (parent, name)), None)
 
+    def named(self, parent: Nid, name: bytes) -> list[LocalRow]:
+        return [row for row in self.rows.values() if (row.parent, row.name) == (parent, name)]
+
     def by_identity(self, inode: int, birth_ns: int) -> list[LocalRow]:
         return [row for row in self.rows.values() if (row.stat.inode, row.stat.birth_ns) == (inode, birth_ns)]
 

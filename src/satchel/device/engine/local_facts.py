@@ -118,6 +118,8 @@ def _fold(state: State, fact: LocalFact, touched: list[Nid], gone: list[Nid]) ->
             if parent is not None and _is_current(state, fact.nid, fact.base):
                 _write(state, fact.nid, parent, fact.name.decode(), fact.content, fact.blocks, fact.stat)
                 touched.append(fact.nid)
+            elif parent is not None:
+                _again(state, parent, fact.name)
         case SeenGone():
             if _is_current(state, fact.nid, fact.base):
                 gone += state.index.clear_local_unit(fact.nid)

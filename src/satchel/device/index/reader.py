@@ -34,12 +34,16 @@ class IndexReader:
 
     def find(self, parent: Nid, name: bytes) -> LocalRow | None:
         """Return the local child of exactly this name."""
+        rows = self.named(parent, name)
+        return rows[0] if rows else None
+
+    def named(self, parent: Nid, name: bytes) -> list[LocalRow]:
+        """Return all local children of exactly this name: two, when the move of one is not recorded yet."""
         try:
             text = name.decode()
         except UnicodeDecodeError:
-            return None
-        rows = self._rows("l_parent = ? AND l_state > 0 AND l_key = ? AND l_name = ?", parent, name_key(text), text)
-        return rows[0] if rows else None
+            return []
+        return self._rows("l_parent = ? AND l_state > 0 AND l_key = ? AND l_name = ?", parent, name_key(text), text)
 
     def by_identity(self, inode: int, birth_ns: int) -> list[LocalRow]:
         """Return the rows last seen as this file."""

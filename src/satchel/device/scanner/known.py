@@ -20,6 +20,10 @@ class KnownTree(Protocol):
         """Return the row of exactly this name in a folder."""
         ...
 
+    def named(self, parent: Nid, name: bytes) -> list[LocalRow]:
+        """Return all rows of exactly this name: two, when the move of one is not recorded yet."""
+        ...
+
     def by_identity(self, inode: int, birth_ns: int) -> list[LocalRow]:
         """Return the rows last seen as this file: several for hard links."""
         ...

@@ -145,6 +145,9 @@ class Places:
                 # A folder where a file was continues nothing.
                 return row, steps
             occupant = self.row_of(there)
+            if occupant is not None and occupant.nid != last.nid and self.path_now(occupant) == old:
+                # Recorded there already, beside the row that left.
+                return row, steps
             if occupant is None or occupant.nid == row.nid or any(step.row.nid == occupant.nid for step in steps):
                 return None
             steps.append(Step(occupant, last, old, there))

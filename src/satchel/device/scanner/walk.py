@@ -52,6 +52,8 @@ class _Missing:
     row: LocalRow
     folder: DiskPath
     folder_inode: int
+    is_shadowed: bool = False
+    """Another row stands at its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,13 @@ class Walk:
             return None
         if isinstance(look.parent, NewParent):
             return listed, {}
-        return listed, {row.name: row for row in self._known.children(look.parent)}
+        rows: dict[bytes, LocalRow] = {}
+        for row in self._known.children(look.parent):
+            if row.name in rows:
+                stands = next((item.stat.inode for item in listed if item.name == row.name), 0)
+                row = self._standing_twin(look, rows[row.name], row, stands)
+            rows[row.name] = row
+        return listed, rows
 
     async def _list_named(
         self, look: _Look, names: frozenset[bytes]
@@ -168,13 +176,17 @@ class Walk:
         rows: dict[bytes, LocalRow] = {}
         is_missing = False
         for name in sorted(names):
-            row = self._known.find(look.parent, name)
+            named = self._known.named(look.parent, name)
+            row = named[0] if named else None
             try:
                 stat = await self._fs.stat(joined(look.path, name))
             except Fault as fault:
                 if row is not None:
                     self._unknown(row, fault.code, fault.message, retry=True)
                 continue
+            for twin in named[1:]:
+                assert row is not None
+                row = self._standing_twin(look, row, twin, stat.inode if stat is not None else 0)
             if row is not None:
                 rows[name] = row
                 is_missing = is_missing or stat is None
@@ -186,6 +198,13 @@ class Walk:
                 self._closed(look, FileChanging("A folder moved away."))
                 return None
         return listed, rows
+
+    def _standing_twin(self, look: _Look, one: LocalRow, other: LocalRow, inode: int) -> LocalRow:
+        """Two rows are recorded at one name: return the one that stands there; the other has left it."""
+        stands, left = (other, one) if other.stat.inode == inode else (one, other)
+        if left.nid not in self._places.placed:
+            self._missing[left.nid] = _Missing(left, look.path, look.inode, is_shadowed=True)
+        return stands
 
     def _closed(self, look: _Look, fault: Fault) -> None:
         """Report a folder that cannot be looked into; what is below it is unknown."""
@@ -492,7 +511,8 @@ class Walk:
 
     async def _is_back(self, one: _Missing) -> bool:
         try:
-            return await self._fs.stat(joined(one.folder, one.row.name)) is not None
+            stat = await self._fs.stat(joined(one.folder, one.row.name))
+            return stat is not None and not (one.is_shadowed and stat.inode != one.row.stat.inode)
         except Fault:
             return True
 

@@ -10,7 +10,7 @@ from typing import assert_never
 
 from satchel.core.entries import Kind
 from satchel.core.errors import RootMissing
-from satchel.core.ids import Nid, NodeId, uuid7
+from satchel.core.ids import ROOT_NID, Nid, NodeId, uuid7
 from satchel.core.paths import name_key
 from satchel.device.engine.state import (
     DEGRADED_SCAN_EVERY_S,
@@ -203,7 +203,13 @@ def _fold_unknown(state: State, fact: SeenUnknown, touched: list[Nid]) -> None:
 
 
 def _parent(state: State, parent: Nid | NewParent | None) -> Nid | None:
-    return state.scan_orders.get(parent.order) if isinstance(parent, NewParent) else parent
+    if isinstance(parent, NewParent):
+        return state.scan_orders.get(parent.order)
+    if parent is not None and parent != ROOT_NID and state.index.reader.local(parent) is None:
+        # The folder went, or became another node, while the scan was under way: what is in it is looked at anew.
+        state.look_later(0.3, ROOT_PATH)
+        return None
+    return parent
 
 
 def _is_current(state: State, nid: Nid, base: int) -> bool:

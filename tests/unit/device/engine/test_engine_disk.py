@@ -108,6 +108,19 @@ def test_a_file_seen_where_the_applier_just_put_one_is_not_taken_for_a_new_one()
     assert len(rig.index.reader.children(ROOT_NID)) == 1
 
 
+def test_what_is_seen_in_a_folder_that_went_meanwhile_is_looked_at_anew() -> None:
+    rig = Rig()
+    rig.start([folder(1, NODE_D, "d")], [new_folder(1, "d")])
+    gone = rig.nid(NODE_D)
+    rig.step(pushed(1, folder(2, NODE_D, "d", action=Action.DELETE, is_live=False)))
+    rig.wait(2.1)
+    scan = _scan_task(rig)
+    rig.apply()
+    rig.step(Scanned(scan, (new(1, "a.txt", b"one", parent=gone),), True, 1))
+    rig.wait(0.5)
+    assert rig.take(ScanTask).hints[0].is_deep and not rig.has(CommitTask)
+
+
 def test_a_name_replaced_by_rename_stays_the_same_node() -> None:
     rig = Rig()
     rig.synced((NODE_A, "a.txt", b"one"))

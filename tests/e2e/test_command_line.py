@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -116,6 +117,15 @@ def test_start_detaches_a_daemon_and_stop_ends_it(laptop: Device) -> None:
 
 def test_a_daemon_that_is_told_to_end_ends_with_zero(laptop: Device) -> None:
     assert laptop.stop() == 0
+
+
+def test_a_daemon_whose_home_is_gone_ends_and_leaves_the_files(laptop: Device) -> None:
+    (laptop.folder / "a.txt").write_text("a")
+    assert laptop.wait_in_sync().state == "in_sync"
+    shutil.rmtree(laptop.home)
+    assert laptop.process is not None
+    assert laptop.process.wait(60) == 0
+    assert (laptop.folder / "a.txt").read_text() == "a"
 
 
 def test_the_log_names_no_file_of_the_user(laptop: Device) -> None:

@@ -22,7 +22,7 @@ from satchel import __version__
 from satchel.core.errors import AlreadyRunning, Fault, MessageInvalid, NotLinked
 from satchel.core.ids import LinkId
 from satchel.device.clock import MachineClock
-from satchel.device.control import Request
+from satchel.device.control import SOCKET_NAME, Request
 from satchel.device.control_server import ControlServer
 from satchel.device.credentials import Credentials, load
 from satchel.device.keeper import LinkKeeper, OpenRunner, Runner
@@ -40,6 +40,7 @@ log = structlog.get_logger(__name__)
 
 LOCK_NAME = "daemon.lock"
 DRAIN_S = 5.0
+HOME_CHECK_S = 10.0
 LINK_THREADS = 6
 """Threads that look at and change the linked folders."""
 
@@ -69,9 +70,20 @@ class Daemon:
             async with control.listening():
                 await self._reload()
                 log.info("daemon.started", links=len(self._keepers), version=__version__)
-                await self._stop.wait()
+                await self._until_stopped()
             await self._drain()
         log.info("daemon.stopped")
+
+    async def _until_stopped(self) -> None:
+        """Wait for `stop`, or until the home is gone: without it nobody could stop or ask this daemon any more."""
+        while not self._stop.is_set():
+            try:
+                async with asyncio.timeout(HOME_CHECK_S):
+                    await self._stop.wait()
+            except TimeoutError:
+                if not (self._home / SOCKET_NAME).exists():
+                    log.warning("daemon.home_gone")
+                    return
 
     async def _drain(self) -> None:
         keepers = list(self._keepers.values())

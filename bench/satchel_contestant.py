@@ -18,6 +18,7 @@ PORT = 8384
 PASSWORD = "a long password for the bench"
 SATCHEL = [os.path.join(os.path.dirname(sys.executable), "satchel")]
 READY_S = 600.0
+DAEMON_NOT_RUNNING = 14
 
 
 class Satchel(Contestant):  # type: ignore[misc]  # the harness has no types
@@ -57,6 +58,9 @@ class Satchel(Contestant):  # type: ignore[misc]  # the harness has no types
         self._shell(side, f"{SATCHEL[0]} daemon stop")
         env = self._environment(side)
         self.daemons[side] = self.lab.spawn(side, [*SATCHEL, "daemon", "run"], env=env, log=f"{self.home}/{side}.log")
+        # `sync` would start a daemon of its own where none answers yet.
+        if not self._until(lambda: self._shell(side, f"{SATCHEL[0]} status") != DAEMON_NOT_RUNNING):
+            return False
         return self._until(lambda: self._shell(side, f"{SATCHEL[0]} sync --timeout 600") == 0)
 
     def _environment(self, side: str) -> dict[str, str]:

@@ -16,6 +16,7 @@ from satchel.device.engine.state import (
     DEGRADED_SCAN_EVERY_S,
     FULL_SCAN_EVERY_S,
     RETRY_S_MAX,
+    Phase,
     State,
 )
 from satchel.device.ports import ROOT_PATH, DiskPath, Hint, Stat, joined
@@ -43,7 +44,7 @@ def next_scan(state: State) -> None:
         state.hints += due
     if state.scanned_once and not state.is_scanning and now_s >= state.next_full_scan_s:
         state.hints.append(Hint(ROOT_PATH, None, True))
-    if state.is_scanning or not state.hints:
+    if state.is_scanning or not state.hints or _joins_first(state):
         return
     full = Hint(ROOT_PATH, None, True)
     if full in state.hints or len(state.hints) > HINTS_PER_SCAN_MAX:
@@ -61,6 +62,16 @@ def next_scan(state: State) -> None:
         if hint.names is None:
             state.index.clear_unread(hint.folder, is_deep=True)
     state.tasks.append(ScanTask(hints))
+
+
+def _joins_first(state: State) -> bool:
+    """True at first contact while the remote tree is coming: each file then finds its equal as it is seen.
+
+    Seen before, every one would be a new node of this disk until the planner finds the two to be one. With the service
+    out of reach the look goes ahead, so that nothing that happens meanwhile is missed.
+    """
+    is_coming = state.phase in (Phase.REACHING, Phase.JOINING) and state.reach_tries == 0
+    return state.position is None and not state.scanned_once and is_coming
 
 
 def _merged(hints: list[Hint]) -> tuple[Hint, ...]:

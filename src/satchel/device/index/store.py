@@ -48,7 +48,7 @@ class Index:
         self.connection.set_busy_timeout(10_000)
         run = self.connection.execute
         run(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -16384;"
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -8192;"
             " PRAGMA temp_store = MEMORY"
         )
         (version,) = next(iter(run("PRAGMA user_version")))
@@ -69,6 +69,7 @@ class Index:
             return self.reader
         connection = apsw.Connection(self._path, flags=apsw.SQLITE_OPEN_READONLY)
         connection.set_busy_timeout(10_000)
+        connection.execute("PRAGMA cache_size = -2048")
         return IndexReader(connection)
 
     def image(self) -> bytes:

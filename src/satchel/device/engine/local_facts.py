@@ -70,7 +70,7 @@ def _joins_first(state: State) -> bool:
     Seen before, every one would be a new node of this disk until the planner finds the two to be one. With the service
     out of reach the look goes ahead, so that nothing that happens meanwhile is missed.
     """
-    is_coming = state.phase in (Phase.REACHING, Phase.JOINING) and state.reach_tries == 0
+    is_coming = state.phase is not Phase.LIVE and state.reach_tries == 0
     return state.position is None and not state.scanned_once and is_coming
 
 

@@ -157,12 +157,20 @@ def device(folder: Path, name: str, user: User) -> Iterator[Device]:
         made.stop()
 
 
+def _unequal(devices: Sequence[Device], below: str) -> list[str]:
+    try:
+        return [line for one in devices[1:] for line in differences(devices[0].folder / below, one.folder / below)]
+    except FileNotFoundError as error:
+        # One device was in sync before the other sent its last change, which is just being applied.
+        return [f"{error.filename!r} went while it was compared"]
+
+
 def wait_until_equal(devices: Sequence[Device], timeout_s: float = SYNC_S_MAX, *, below: str = "") -> None:
     """Wait until every device is in sync and all folders (or what is `below`) are exactly equal, or fail with why."""
     until = time.monotonic() + timeout_s
     while True:
         states = [one.wait_in_sync(max(1.0, until - time.monotonic())).state for one in devices]
-        unequal = [line for one in devices[1:] for line in differences(devices[0].folder / below, one.folder / below)]
+        unequal = _unequal(devices, below)
         if not unequal and set(states) == {"in_sync"}:
             return
         assert time.monotonic() < until, (states, unequal[:10], [one.told() for one in devices])

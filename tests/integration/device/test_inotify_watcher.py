@@ -8,7 +8,8 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -233,12 +234,20 @@ def test_full_queue_asks_for_a_full_look_and_watches_what_it_hid(tmp_path: Path)
     limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
 
     async def story(watch: Watch) -> None:
-        # The reading thread stops at its first hint, so the kernel's queue runs over.
-        with watch.watcher._lock:
-            for number in range(limit // 2):
-                os.close(os.open(watch.root / f"f{number % 50}", os.O_WRONLY | os.O_CREAT))
-                os.unlink(watch.root / f"f{number % 50}")
-            (watch.root / "hidden").mkdir()
+        # The reading thread is held after its first read, so the kernel's queue runs over whatever that read took.
+        go_on, feed = threading.Event(), watch.watcher.feed
+
+        def held(events: Iterable[tuple[int, int, int, bytes]]) -> None:
+            taken = list(events)
+            go_on.wait(WAIT_S)
+            feed(taken)
+
+        watch.watcher.feed = held  # type: ignore[method-assign]
+        for number in range(limit):
+            os.close(os.open(watch.root / f"f{number % 50}", os.O_WRONLY | os.O_CREAT))
+            os.unlink(watch.root / f"f{number % 50}")
+        (watch.root / "hidden").mkdir()
+        go_on.set()
         await watch.until(lambda: EVERYTHING in watch.hints)
         watch.hints = []
         (watch.root / "hidden/f").write_text("x")

@@ -1,13 +1,15 @@
 """`satchel link|unlink`. Invariant: linking never deletes and unlinking never removes a file; both say what they do.
 
 A new link merges both sides: what is only here goes up, what is only there comes down, what differs under one name is
-kept twice. The list of links is changed first, then the daemon is told to read it again.
+kept twice. A person is shown that first; with --yes nobody reads it, and neither side is read for it. The list of links
+is changed first, then the daemon is told to read it again.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -45,34 +47,46 @@ def link(
     real = real_folder(local)
     old = _moved_from(real) if moved else None
     remote_path = old.remote if old is not None else join_path(split_path(remote))
-    foreseen = session.run(_foresee(real, remote_path))
-    if dry_run:
+    draft(real, remote_path, instead_of=old)
+    foreseen = None
+    if dry_run or not yes:
+        foreseen = session.run(_foresee(real, remote_path))
+    if foreseen is not None and dry_run:
         output.give(foreseen, text=foreseen.text())
         return
-    output.say(foreseen.text())
-    if not (yes or foreseen.is_trivial or output.ask_yes("Link these folders?")):
+    output.say(foreseen.text() if foreseen is not None else f"{real}  <->  {remote_path}")
+    if not (foreseen is None or foreseen.is_trivial or output.ask_yes("Link these folders?")):
         raise Fault("Not linked: nobody said yes. Use --yes where there is no terminal.")
     session.run(add_link(real, remote_path, instead_of=old))
     tell_daemon()
     if not output.mode.quiet:
         statuses = sync.wait_in_sync(real, FIRST_LOOK_S)
-        output.give({"link": foreseen, "links": statuses}, text="Linked. See how it goes with: satchel status --watch")
+        told = {"link": {"local": real, "remote": remote_path}, "foreseen": foreseen, "links": statuses}
+        output.give(told, text="Linked. See how it goes with: satchel status --watch")
+
+
+def draft(real: str, remote_path: str, *, instead_of: Link | None = None) -> Link:
+    """Return the link of these folders, the remote one's id still to be found. Changes nothing.
+
+    Raises: NotSignedIn, AlreadyExists when it overlaps another link than `instead_of`.
+    """
+    known = session.credentials()
+    new = Link(LinkId(secrets.token_bytes(ID_BYTES)), real, remote_path, known.root_ns, "", known.device_name)
+    check_overlap(new, tuple(one for one in session.links().links() if one != instead_of))
+    return new
 
 
 async def add_link(real: str, remote_path: str, *, instead_of: Link | None = None) -> Link:
-    """Make both folders where needed and store the link. Raises: AlreadyExists when it overlaps another."""
+    """Make both folders where needed and store the link. Raises: as `draft`; nothing was made then."""
     from satchel.device.disk import LocalDisk
 
+    new = draft(real, remote_path, instead_of=instead_of)
     os.makedirs(real, mode=0o700, exist_ok=True)
-    known = session.credentials()
     async with session.api() as api:
         unit = await _made_unit(api, remote_path)
-    link_id = LinkId(secrets.token_bytes(ID_BYTES))
-    new = Link(link_id, real, remote_path, known.root_ns, unit.hex(), known.device_name)
-    store = session.links()
-    check_overlap(new, tuple(one for one in store.links() if one != instead_of))
+    new = replace(new, unit=unit.hex())
     LocalDisk.initialise(os.fsencode(real))
-    store.add(new, instead_of=instead_of.link_id if instead_of is not None else None)
+    session.links().add(new, instead_of=instead_of.link_id if instead_of is not None else None)
     return new
 
 

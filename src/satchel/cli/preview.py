@@ -7,22 +7,21 @@ equal content is nothing to do, and different content is kept twice, once as a c
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import msgspec
 
 from satchel.cli import output
-from satchel.core.cutting import StreamCutter
 from satchel.core.entries import Entry, Kind
 from satchel.core.hashing import block_hash, content_hash
 from satchel.core.ids import ROOT_NODE, ContentHash, NamespaceId, NodeId
+from satchel.core.limits import DEPTH_MAX, SINGLE_BLOCK_BYTES_MAX
 from satchel.core.messages import SnapshotRequest
 from satchel.core.paths import name_key
+from satchel.device.content_hashing import content_of
 from satchel.device.ignore import is_built_in
 from satchel.device.ports import Remote
-
-_PIECE_BYTES = 8 * 1024 * 1024
 
 Place = tuple[str, ...]
 """The keys of the names from the linked folder down."""
@@ -66,11 +65,14 @@ class _Here:
 
 
 async def foresee(local: str, remote_path: str, remote: Remote, unit: tuple[NamespaceId, NodeId] | None) -> Foreseen:
-    """Compare a local folder (absolute, may be missing) with a remote one (None: it does not exist yet)."""
-    there = await _remote_files(remote, *unit) if unit is not None else {}
+    """Compare a local folder (absolute, may be missing) with a remote one (None: it does not exist yet).
+
+    A file that goes or cannot be read meanwhile is in no count: the scan will look at it anew.
+    """
     here = dict(_local_files(os.fsencode(local), b"", ()))
+    there = await _remote_files(remote, *unit) if unit is not None else {}
     both = here.keys() & there.keys()
-    differing = [place for place in sorted(both) if not _is_equal(local, here[place], there[place])]
+    differing, unread = _compared(os.fsencode(local), {place: (here[place], there[place]) for place in sorted(both)})
     up, down = here.keys() - both, there.keys() - both
     return Foreseen(
         local=local,
@@ -79,31 +81,41 @@ async def foresee(local: str, remote_path: str, remote: Remote, unit: tuple[Name
         up_bytes=sum(here[place].size for place in up),
         down=len(down),
         down_bytes=sum(there[place].size for place in down),
-        equal=len(both) - len(differing),
+        equal=len(both) - len(differing) - unread,
         differing=len(differing),
         conflicts=tuple(os.fsdecode(here[place].path) for place in differing[:10]),
     )
 
 
-def _is_equal(local: str, here: _Here, there: Entry) -> bool:
+def _compared(root: bytes, both: Mapping[Place, tuple[_Here, Entry]]) -> tuple[list[Place], int]:
+    """Return the places whose contents differ, and how many could not be read."""
+    differing, unread = [], 0
+    for place, (here, there) in both.items():
+        try:
+            if not _is_equal(root, here, there):
+                differing.append(place)
+        except OSError:
+            unread += 1
+    return differing, unread
+
+
+def _is_equal(root: bytes, here: _Here, there: Entry) -> bool:
     if here.is_file != (there.kind == Kind.FILE):
         return False
-    full = os.path.join(os.fsencode(local), here.path)
+    full = os.path.join(root, here.path)
     if not here.is_file:
         return os.readlink(full) == there.content
-    if here.size != there.size:
-        return False
-    return _content_of(full) == there.content
+    return here.size == there.size and _content_of(full, here.size) == there.content
 
 
-def _content_of(path: bytes) -> ContentHash:
+def _content_of(path: bytes, size: int) -> ContentHash:
     """Return a file's content hash, as the scanner would."""
-    cutter, hashes = StreamCutter(), []
-    with open(path, "rb") as file:
-        while piece := file.read(_PIECE_BYTES):
-            hashes += [block_hash(block) for block in cutter.feed_blocks(piece)]
-    hashes += [block_hash(block) for block in cutter.feed_blocks(b"", is_last=True)]
-    return content_hash(hashes)
+    if not 0 < size <= SINGLE_BLOCK_BYTES_MAX:
+        with open(path, "rb") as file:
+            return content_of(file)
+    # Most files are of one block, and there are many of them: one read, one hash.
+    with open(path, "rb", buffering=0) as file:
+        return content_hash((block_hash(file.read(size)),))
 
 
 def _local_files(root: bytes, below: bytes, place: Place) -> Iterator[tuple[Place, _Here]]:
@@ -141,18 +153,25 @@ async def _remote_files(remote: Remote, ns: NamespaceId, unit: NodeId) -> dict[P
         entries.update((entry.node_id, entry) for entry in page.entries if entry.is_live)
         seq, has_more = page.seq, page.has_more
         after = page.entries[-1].node_id if page.entries else after
-    places: dict[NodeId, Place] = {unit: ()}
-    return {
+    places: dict[NodeId, Place | None] = {unit: ()}
+    found = {
         _place_of(entry, entries, places): entry
         for entry in entries.values()
         if entry.kind in (Kind.FILE, Kind.SYMLINK) and entry.node_id != unit
     }
+    return {place: entry for place, entry in found.items() if place is not None}
 
 
-def _place_of(entry: Entry, entries: dict[NodeId, Entry], places: dict[NodeId, Place]) -> Place:
+def _place_of(entry: Entry, entries: Mapping[NodeId, Entry], places: dict[NodeId, Place | None]) -> Place | None:
+    """Return an entry's place, None when no chain of parents leads up from it; notes those on the way in `places`."""
     chain = [entry]
     while chain[-1].parent_id not in places:
-        chain.append(entries[chain[-1].parent_id])
+        parent = entries.get(chain[-1].parent_id)
+        # The server is not trusted with a tree: a chain that is too long to be one is none.
+        if parent is None or len(chain) > DEPTH_MAX:
+            break
+        chain.append(parent)
     for one in reversed(chain):
-        places[one.node_id] = (*places[one.parent_id], name_key(one.name))
+        above = places.get(one.parent_id)
+        places[one.node_id] = None if above is None else (*above, name_key(one.name))
     return places[entry.node_id]

@@ -53,13 +53,12 @@ class Satchel(Contestant):  # type: ignore[misc]  # the harness has no types
         login = f"{SATCHEL[0]} login {url} --user bench --password-stdin --device {side}"
         if self._shell(side, f"echo '{PASSWORD}' | {login}"):
             return False
-        if self._shell(side, f"{SATCHEL[0]} link {self.folders[side]} --yes"):
-            return False
-        self._shell(side, f"{SATCHEL[0]} daemon stop")
+        # Spawned here from the start: `link` and `sync` would start a daemon of their own where none answers.
         env = self._environment(side)
         self.daemons[side] = self.lab.spawn(side, [*SATCHEL, "daemon", "run"], env=env, log=f"{self.home}/{side}.log")
-        # `sync` would start a daemon of its own where none answers yet.
         if not self._until(lambda: self._shell(side, f"{SATCHEL[0]} status") != DAEMON_NOT_RUNNING):
+            return False
+        if self._shell(side, f"{SATCHEL[0]} link {self.folders[side]} --yes --quiet"):
             return False
         return self._until(lambda: self._shell(side, f"{SATCHEL[0]} sync --timeout 600") == 0)
 

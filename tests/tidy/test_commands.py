@@ -7,7 +7,7 @@ import typer
 from typer.main import get_command
 
 from satchel.cli.exit_codes import MEANINGS
-from satchel.cli.main import app
+from satchel.cli.main import program
 from tests.tidy.sources import document
 
 PAGE = "docs/use/commands.md"
@@ -40,7 +40,7 @@ def told_in(words: tuple[str, ...]) -> str:
 
 
 def test_every_command_has_its_row() -> None:
-    assert [" ".join(words) for words, _ in commands(get_command(app)) if not told_in(words)] == []
+    assert [" ".join(words) for words, _ in commands(get_command(program())) if not told_in(words)] == []
 
 
 def test_every_option_is_told_with_its_command() -> None:
@@ -48,7 +48,7 @@ def test_every_option_is_told_with_its_command() -> None:
     for_all = document(PAGE).partition("\n## ")[0]
     unsaid = [
         f"{' '.join(words)} {parameter.opts}"
-        for words, command in commands(get_command(app))
+        for words, command in commands(get_command(program()))
         for parameter in command.params
         if parameter.param_type_name == "option" and "--help" not in parameter.opts
         if not any(_says(told_in(words) + for_all, option) for option in parameter.opts)

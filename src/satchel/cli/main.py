@@ -1,46 +1,55 @@
 """The program `satchel`: finds the command, prints its result or its one-line error, gives its exit code.
 
-Invariant: a Fault never shows a traceback, and nothing heavy (aiohttp, rich, the server) is imported before a command
-needs it, so that the program starts in well under 150 ms. Source: docs/use/commands.md.
+Invariant: a Fault never shows a traceback, and nothing is imported before a command needs it: neither what is heavy
+(aiohttp, rich, the server) nor the files of other commands. Source: docs/use/commands.md.
 """
 
 from __future__ import annotations
 
+import importlib
 import sys
 
 import typer
 
 from satchel import __version__
-from satchel.cli import (
-    account,
-    config,
-    daemon,
-    doctor,
-    exit_codes,
-    files,
-    history,
-    links,
-    output,
-    serving,
-    sync,
-    transfers,
-    up,
-)
+from satchel.cli import exit_codes, output
 from satchel.cli.settings import is_color_wanted
 from satchel.core.errors import Fault, FileUnreadable, StorageFull
 
 EPILOG = "Everywhere: --json for programs, --quiet for nothing but errors. Exit codes: docs/use/commands.md."
 
-app = typer.Typer(
-    name="satchel",
-    help="Keep a folder the same on all your devices, with every earlier state of it, on a server of your own.",
-    epilog=EPILOG,
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+FILES: dict[str, tuple[str, ...]] = {
+    "up": ("up",),
+    "serving": ("serve", "admin"),
+    "account": ("login", "logout", "whoami", "devices"),
+    "links": ("link", "unlink"),
+    "daemon": ("daemon",),
+    "sync": ("status", "sync", "pause", "resume", "held"),
+    "files": ("ls", "cat", "mv", "rm", "mkdir"),
+    "transfers": ("put", "get"),
+    "history": ("versions", "restore", "trash"),
+    "config": ("config",),
+    "doctor": ("doctor",),
+}
+"""The files of this package and the commands in each, in the order of --help."""
+
+
+def program(first: str = "") -> typer.Typer:
+    """Return the program as far as a line that begins with the command `first` needs it; whole for any other word."""
+    app = typer.Typer(
+        name="satchel",
+        help="Keep a folder the same on all your devices, with every earlier state of it, on a server of your own.",
+        epilog=EPILOG,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    for name in [file for file, words in FILES.items() if first in words] or FILES:
+        importlib.import_module(f"satchel.cli.{name}").register(app)
+    return app
 
 
 def _show_version(wanted: bool) -> None:
@@ -49,17 +58,12 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit(exit_codes.OK)
 
 
-@app.callback()
 def _options(
     version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version."),
     json: bool = typer.Option(False, "--json", help="Print JSON, one value (anywhere on the line)."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print nothing but results and errors (anywhere)."),
 ) -> None:
     """See the module; json and quiet are taken off the line before it is parsed and stand here for --help."""
-
-
-for group in (up, serving, account, links, daemon, sync, files, transfers, history, config, doctor):
-    group.register(app)
 
 
 def run() -> None:
@@ -74,7 +78,7 @@ def main(arguments: list[str]) -> int:
         # A file's name may hold what the terminal's encoding cannot.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # both are text streams at start
     try:
-        app(args=rest, prog_name="satchel")
+        program(_first_word(rest))(args=rest, prog_name="satchel")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else exit_codes.FAILED
     except Fault as fault:
@@ -88,6 +92,10 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return exit_codes.INTERRUPTED
     return exit_codes.OK
+
+
+def _first_word(line: list[str]) -> str:
+    return next((word for word in line if not word.startswith("-")), "")
 
 
 def _ended_by(group: BaseExceptionGroup[BaseException]) -> int:

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -158,10 +156,3 @@ def test_a_dry_run_of_a_link_foresees_and_changes_nothing(laptop: Device, tmp_pa
     assert counts == {"up": 1, "down": 1, "equal": 1, "differing": 1, "conflicts": ["differs"]}
     assert sorted(path.name for path in laptop.folder.iterdir()) == ["differs", "equal", "only here"]
     assert not (laptop.home / "links.json").exists()
-
-
-def test_the_program_starts_without_the_heavy_libraries() -> None:
-    heavy = "{'aiohttp', 'litestar', 'rich', 'apsw', 'asyncio'}"
-    code = f"import sys, satchel.cli.main; print(sorted({heavy} & set(sys.modules)))"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ran.stdout.strip() == "[]"

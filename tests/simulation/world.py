@@ -36,6 +36,7 @@ from satchel.device.index.store import Index
 from satchel.device.ports import OutgoingBlock
 from satchel.device.scanner import Scanner
 from satchel.device.sending import Sender
+from satchel.device.short_files import ShortFiles
 from satchel.device.tasks import Fact, Scanned
 from satchel.device.transfer import SequentialLanes
 from tests.simulation.scheduler import Scheduler, Signal, pause
@@ -232,16 +233,16 @@ class _Run:
         )
         self._clock = device.clock
         self.engine = Engine(self.index, identity, device.clock)
-        lanes, disk = SequentialLanes(), device.disk
+        lanes, disk, short = SequentialLanes(), device.disk, ShortFiles()
         remote = SimRemote(world, device.core)
         self._applier = Applier(disk, device.clock)
         self._hands = Hands(
             remote=remote,
             clock=device.clock,
             lanes=lanes,
-            scanner=Scanner(disk, self.index.reader, device.clock),
+            scanner=Scanner(disk, self.index.reader, device.clock, short=short),
             applier=self._applier,
-            sender=Sender(disk, remote, lanes),
+            sender=Sender(disk, remote, lanes, short=short),
             fetcher=Fetcher(disk, remote, lanes),
             report=self,
         )

@@ -251,6 +251,17 @@ class FakeDisk:
         await self.enter("open_file", path)
         return FakeOpenFile(self, _regular(self._require(*self._parent(path))))
 
+    async def read_short(self, path: DiskPath, bytes_max: int) -> tuple[Stat, bytes] | None:
+        file = await self.open_file(path)
+        before = await file.stat()
+        if before.size > bytes_max:
+            return None
+        data = await file.read(0, before.size)
+        if len(data) != before.size or await file.stat() != before:
+            raise FileChanging("A file changed while it was being read.", path=path)
+        await file.close()
+        return before, data
+
     async def read_link(self, path: DiskPath) -> bytes:
         await self.enter("read_link", path)
         found = self._require(*self._parent(path))

@@ -147,8 +147,6 @@ class KnownModel:
 
 
 def _content(fact: SeenChanged | SeenMoved, row: LocalRow) -> bytes:
-    if fact.content == row.content:
-        assert fact.blocks == b"", "blocks travel only with another content"
-    elif row.kind is Kind.FILE:
+    if row.kind is Kind.FILE and (fact.blocks or fact.content != row.content):
         assert packed_content_hash(fact.blocks) == fact.content
     return fact.content

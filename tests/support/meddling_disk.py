@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from satchel.core.errors import FileUnreadable
+from satchel.core.errors import FileChanging, FileUnreadable
 from satchel.device.disk import LocalDisk
 from satchel.device.disk_files import LocalOpenFile
 from satchel.device.ports import DiskPath, Listed, OpenFile, Stat
@@ -26,6 +26,19 @@ class MeddlingDisk(LocalDisk):
     async def open_file(self, path: DiskPath) -> LocalOpenFile:
         self._require(path)
         return _MeddledFile(await super().open_file(path), path, self)  # type: ignore[return-value]  # same methods
+
+    async def read_short(self, path: DiskPath, bytes_max: int) -> tuple[Stat, bytes] | None:
+        file = await self.open_file(path)
+        try:
+            before = await file.stat()
+            if before.size > bytes_max:
+                return None
+            data = await file.read(0, before.size)
+            if len(data) != before.size or await file.stat() != before:
+                raise FileChanging("A file changed while it was being read.", path=path)
+            return before, data
+        finally:
+            await file.close()
 
     def _require(self, path: DiskPath) -> None:
         if path in self.closed:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
+
+DRAWN_BYTES = 4_096
 
 
 class MachineClock:
     """The `Clock` port over this machine."""
+
+    def __init__(self) -> None:
+        self._drawn = b""
+        self._lock = threading.Lock()
 
     def now_ns(self) -> int:
         """Wall clock, Unix ns."""
@@ -19,8 +26,12 @@ class MachineClock:
         return time.monotonic()
 
     def random(self, count: int) -> bytes:
-        """Return bytes that nobody can guess."""
-        return os.urandom(count)
+        """Return bytes that nobody can guess, each once. Many are drawn at a time: each call of the kernel costs."""
+        with self._lock:
+            if len(self._drawn) < count:
+                self._drawn = os.urandom(max(count, DRAWN_BYTES))
+            given, self._drawn = self._drawn[:count], self._drawn[count:]
+            return given
 
     async def sleep_s(self, seconds: float) -> None:
         """Return after `seconds`."""

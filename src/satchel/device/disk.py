@@ -16,7 +16,7 @@ from satchel.core.entries import Kind
 from satchel.core.errors import Fault
 from satchel.device import disk_calls
 from satchel.device.disk_calls import fault_of, stat_at, translating
-from satchel.device.disk_files import LocalOpenFile, LocalStagedFile, require_room
+from satchel.device.disk_files import LocalOpenFile, LocalStagedFile, read_whole, require_room
 from satchel.device.disk_root import (
     FOLDER,
     NOTE_PREFIX,
@@ -80,6 +80,16 @@ class LocalDisk(LocalTrash):
             # Without O_NONBLOCK a pipe that took the file's place would hold this thread for ever.
             handle = self._beneath(handles, path, os.O_RDONLY | os.O_NONBLOCK)
         return as_regular(handle, path, handles.device)
+
+    async def read_short(self, path: DiskPath, bytes_max: int) -> tuple[Stat, bytes] | None:
+        # A first scan reads every file: this is `open_file`, `stat`, `read`, `stat` and `close` without their layers.
+        handles = self._open()
+        with translating(path, is_reading=True):
+            handle = self._beneath(handles, path, os.O_RDONLY | os.O_NONBLOCK)
+            try:
+                return read_whole(handle, path, handles.device, bytes_max)
+            finally:
+                os.close(handle)
 
     async def read_link(self, path: DiskPath) -> bytes:
         handles = self._open()

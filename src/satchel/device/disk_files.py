@@ -9,7 +9,8 @@ import errno
 import os
 import time
 
-from satchel.core.errors import FileChanging, StorageFailed, StorageFull
+from satchel.core.entries import Kind
+from satchel.core.errors import FileChanging, FileUnreadable, StorageFailed, StorageFull
 from satchel.core.limits import MIB
 from satchel.device.disk_calls import executable_mode, fault_of, stat_at, translating
 from satchel.device.ports import OpenFile, Stat
@@ -50,6 +51,24 @@ class LocalOpenFile:
         handle, self.handle = self.handle, -1
         if handle >= 0:
             os.close(handle)
+
+
+def read_whole(handle: int, path: bytes, device: int, bytes_max: int) -> tuple[Stat, bytes] | None:
+    """Read an open regular file whole, None when it is longer than `bytes_max`.
+
+    Raises: OSError, FileUnreadable, FileChanging.
+    """
+    before = stat_at(handle, b"", device)
+    if before.kind is not Kind.FILE:
+        raise FileUnreadable("This is no regular file.", path=os.fsdecode(path), reason="kind")
+    if before.size > bytes_max:
+        return None
+    data = os.pread(handle, before.size + 1, 0) if before.size else b""
+    while 0 < len(data) < before.size and (piece := os.pread(handle, before.size - len(data), len(data))):
+        data += piece
+    if len(data) != before.size or stat_at(handle, b"", device) != before:
+        raise FileChanging("A file changed while it was being read.", path=path)
+    return before, data
 
 
 class LocalStagedFile:

@@ -12,8 +12,9 @@ from satchel.core.cutting import StreamCutter
 from satchel.core.errors import FileChanging, LimitExceeded
 from satchel.core.hashing import EMPTY_CONTENT, Block, block_hash, content_hash, pack_blocks
 from satchel.core.ids import ContentHash
-from satchel.core.limits import BLOCKS_PER_FILE_MAX, MIB, SINGLE_BLOCK_BYTES_MAX
+from satchel.core.limits import BLOCKS_PER_FILE_MAX, INLINE_UP_BYTES_MAX, MIB, SINGLE_BLOCK_BYTES_MAX
 from satchel.device.ports import Clock, DiskPath, FileSystem, OpenFile, Stat
+from satchel.device.short_files import ShortFiles
 
 PIECE_BYTES = 8 * MIB
 """How much of a long file is read at once."""
@@ -34,32 +35,37 @@ class FileRead:
     blocks: bytes
 
 
-async def read_file(fs: FileSystem, path: DiskPath, clock: Clock) -> FileRead:
-    """Read, cut and hash a regular file. Raises: FileChanging, FileUnreadable, NotFound, LimitExceeded."""
+async def read_file(fs: FileSystem, path: DiskPath, clock: Clock, short: ShortFiles | None = None) -> FileRead:
+    """Read, cut and hash a regular file. short: keeps the bytes of a file that travels inside a commit.
+
+    Raises: FileChanging, FileUnreadable, NotFound, LimitExceeded.
+    """
+    begun_ns = clock.now_ns()
+    found = await fs.read_short(path, SINGLE_BLOCK_BYTES_MAX)
+    if found is not None:
+        return _hash_short(*found, begun_ns, short)
     file = await fs.open_file(path)
     try:
         begun_ns = clock.now_ns()
         before = await file.stat()
-        if before.size == 0:
-            content, blocks = EMPTY_CONTENT, b""
-        elif before.size <= SINGLE_BLOCK_BYTES_MAX:
-            content, blocks = await _hash_short(file, path, before.size)
-        else:
-            content, blocks = await _hash_long(file, path, before.size)
+        if before.size <= SINGLE_BLOCK_BYTES_MAX:
+            raise FileChanging("A file became shorter while it was being read.", path=path)
+        content, blocks = await _hash_long(file, path, before.size)
         after = await file.stat()
     finally:
         await file.close()
     if after != before:
         raise FileChanging("A file changed while it was being read.", path=path)
-    return FileRead(replace(after, ctime_ns=0) if _is_racy(after, begun_ns) else after, content, blocks)
+    return FileRead(_as_sure(after, begun_ns), content, blocks)
 
 
-async def _hash_short(file: OpenFile, path: DiskPath, size: int) -> tuple[ContentHash, bytes]:
-    data = await file.read(0, size)
-    if len(data) != size:
-        raise FileChanging("A file became shorter while it was being read.", path=path)
-    block = Block(block_hash(data), size)
-    return content_hash((block.hash,)), pack_blocks((block,))
+def _hash_short(stat: Stat, data: bytes, begun_ns: int, short: ShortFiles | None) -> FileRead:
+    if not data:
+        return FileRead(_as_sure(stat, begun_ns), EMPTY_CONTENT, b"")
+    block = Block(block_hash(data), len(data))
+    if short is not None and len(data) <= INLINE_UP_BYTES_MAX:
+        short.put(block.hash, data)
+    return FileRead(_as_sure(stat, begun_ns), content_hash((block.hash,)), pack_blocks((block,)))
 
 
 async def _hash_long(file: OpenFile, path: DiskPath, size: int) -> tuple[ContentHash, bytes]:
@@ -78,6 +84,10 @@ async def _hash_long(file: OpenFile, path: DiskPath, size: int) -> tuple[Content
                 actual=len(blocks),
             )
     return content_hash(block.hash for block in blocks), pack_blocks(blocks)
+
+
+def _as_sure(stat: Stat, begun_ns: int) -> Stat:
+    return replace(stat, ctime_ns=0) if _is_racy(stat, begun_ns) else stat
 
 
 def _is_racy(stat: Stat, begun_ns: int) -> bool:

@@ -146,6 +146,13 @@ class FileSystem(Protocol):
         """Open a regular file. Raises: FileUnreadable, NotFound."""
         ...
 
+    async def read_short(self, path: DiskPath, bytes_max: int) -> tuple[Stat, bytes] | None:
+        """Return a whole regular file of at most `bytes_max` bytes as it was at one moment; None when it is longer.
+
+        Raises: FileChanging when its stat was another after the reading than before, FileUnreadable, NotFound.
+        """
+        ...
+
     async def open_trashed(self, name: str) -> OpenFile:
         """Open a file in the local trash, as a source of blocks. Raises: NotFound."""
         ...

@@ -43,7 +43,8 @@ def describe(engine: Engine, link: Link, transfers: dict[Nid, int], degraded: st
     jobs = [job for job in _jobs(engine) if job.stage is not Stage.DONE]
     up = [job for job in jobs if isinstance(job.op, COMMITS)]
     down = [job for job in jobs if not isinstance(job.op, COMMITS)]
-    shown = [_transfer(engine, job, transfers) for job in jobs if job.size and job.stage is Stage.RUNNING]
+    moving = [job for job in jobs if job.size and job.stage is Stage.RUNNING]
+    shown = [_transfer(engine, job, transfers) for job in moving[:TRANSFERS_SHOWN_MAX]]
     word = _state(engine, held)
     return LinkStatus(
         link.local,
@@ -57,12 +58,20 @@ def describe(engine: Engine, link: Link, transfers: dict[Nid, int], degraded: st
         bytes_down_todo=sum(job.size for job in down),
         bytes_down_done=state.progress.bytes_down_done,
         held=len(held),
-        transfers=tuple(shown[:TRANSFERS_SHOWN_MAX]),
+        transfers=tuple(shown),
         held_items=tuple(held),
         message=_message(engine, word, held),
         degraded=degraded,
         last_sync_ms=state.progress.last_sync_ns // 1_000_000,
     )
+
+
+def is_at_rest(engine: Engine) -> bool:
+    """Tell whether nothing more happens by itself soon: what a wait for sync waits for. Cheaper than `describe`."""
+    state = engine.state
+    if state.busy and not (state.halted or state.is_paused):
+        return False
+    return _state(engine, held_items(engine)) in ("in_sync", "halted", "paused", "attention")
 
 
 def _jobs(engine: Engine) -> list[Job]:

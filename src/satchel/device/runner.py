@@ -29,11 +29,13 @@ from satchel.device.ignore import IgnoreRules
 from satchel.device.index.store import Index
 from satchel.device.links import Link
 from satchel.device.ports import ROOT_PATH, Clock, Hint, Remote, Volume, Watcher
-from satchel.device.reporting import describe, held_items
+from satchel.device.reporting import describe, held_items, is_at_rest
 from satchel.device.scanner import Scanner
 from satchel.device.sending import Sender
+from satchel.device.short_files import ShortFiles
 from satchel.device.status import HeldItem, LinkStatus
 from satchel.device.tasks import (
+    Committed,
     Fact,
     Fetched,
     Hinted,
@@ -79,13 +81,14 @@ class LinkRunner:
         self._reader = self._index.open_reader()
         self._fs = LocalDisk(link.local.encode())
         self._applier = Applier(self._fs, clock)
+        self._short = ShortFiles()
         self._hands_of = Hands(
             remote=remote,
             clock=clock,
             lanes=lanes,
-            scanner=Scanner(self._fs, self._reader, clock, IgnoreRules(), self._known_volume()),
+            scanner=Scanner(self._fs, self._reader, clock, IgnoreRules(), self._known_volume(), self._short),
             applier=self._applier,
-            sender=Sender(self._fs, remote, transfers, self._progress),
+            sender=Sender(self._fs, remote, transfers, self._progress, self._short),
             fetcher=Fetcher(self._fs, remote, transfers, self._progress),
             report=self,
         )
@@ -182,6 +185,10 @@ class LinkRunner:
         match fact:
             case Scanned():
                 self._free_part()
+            case Committed(task=committed):
+                for nids in committed.nids:
+                    for nid in nids:
+                        self._transfers.pop(nid, None)
             case Uploaded(task=task):
                 self._transfers.pop(task.nid, None)
             case Fetched(task=fetched):
@@ -199,6 +206,8 @@ class LinkRunner:
 
     def _step(self, facts: list[Fact]) -> tuple[list[Task], float]:
         tasks = self._engine.step(facts, Now(self._clock.monotonic_s(), self._clock.now_ns()))
+        if self._engine.is_settled:
+            self._short.clear()
         return tasks, self._engine.next_wake_s()
 
     def put(self, fact: Fact) -> None:
@@ -276,8 +285,6 @@ class LinkRunner:
         end_s = self._clock.monotonic_s() + timeout_s
         while True:
             await self._clock.sleep_s(0.05)
-            status = await self._in_step_thread(self._describe)
-            if not self._inbox and (status.state in ("in_sync", "halted", "paused", "attention")):
-                return status
-            if self._clock.monotonic_s() >= end_s:
-                return status
+            rests = await self._in_step_thread(lambda: is_at_rest(self._engine))
+            if (rests and not self._inbox) or self._clock.monotonic_s() >= end_s:
+                return await self._in_step_thread(self._describe)

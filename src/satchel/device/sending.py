@@ -1,5 +1,5 @@
 """Sends local content: commits with small files inside, and the blocks of large ones. Invariant: what is sent under a
-hash has that hash, and comes from a file that was as the task says before and after it was read.
+hash has that hash, and comes from a file whose stat was the same before and after it was read.
 
 Nothing is remembered here: after a fault the engine asks the service again what is missing, so an interrupted upload
 goes on by itself. Source: docs/design/040 rule 4, 050.
@@ -18,6 +18,7 @@ from satchel.core.ids import BlockHash
 from satchel.core.limits import MIB
 from satchel.core.messages import CommitReply
 from satchel.device.ports import FileSystem, OpenFile, OutgoingBlock, Remote, Stat
+from satchel.device.short_files import ShortFiles
 from satchel.device.tasks import CommitTask, Committed, InlineSource, LocalSource, Uploaded, UploadTask
 from satchel.device.transfer import Lanes, Progress, no_progress, on_disk, open_source
 from satchel.device.wire_blocks import shut, wire
@@ -32,11 +33,19 @@ INLINE_HOPS_MAX = 2
 class Sender:
     """Sends for one link. Safe for several tasks at once."""
 
-    def __init__(self, fs: FileSystem, remote: Remote, lanes: Lanes, progress: Progress = no_progress) -> None:
+    def __init__(
+        self,
+        fs: FileSystem,
+        remote: Remote,
+        lanes: Lanes,
+        progress: Progress = no_progress,
+        short: ShortFiles | None = None,
+    ) -> None:
         self._fs = fs
         self._remote = remote
         self._lanes = lanes
         self._progress = progress
+        self._short = short or ShortFiles()
 
     async def commit(self, task: CommitTask) -> Committed:
         """Read the inline files and commit in one request. Faults are in the result; see `Committed`.
@@ -95,12 +104,22 @@ class Sender:
     async def _read_inline(self, task: CommitTask) -> dict[int, OutgoingBlock | None]:
         wanted = [(index, inline) for index, inline in enumerate(task.inline) if inline is not None]
         works = [
-            partial(_read_small_files, self._fs, [inline for _, inline in wanted[at : at + INLINE_FILES_PER_HOP]])
+            partial(self._read_small_files, [inline for _, inline in wanted[at : at + INLINE_FILES_PER_HOP]])
             for at in range(0, len(wanted), INLINE_FILES_PER_HOP)
         ]
         parts = await self._lanes.each([partial(on_disk, self._lanes, work) for work in works], INLINE_HOPS_MAX)
         blocks = [block for part in parts for block in part]
         return {index: block for (index, _), block in zip(wanted, blocks, strict=True)}
+
+    async def _read_small_files(self, sources: Sequence[InlineSource]) -> list[OutgoingBlock | None]:
+        return [await self._read_small_file(inline) for inline in sources]
+
+    async def _read_small_file(self, inline: InlineSource) -> OutgoingBlock | None:
+        # The scan that found the hash has read the file at one moment: its bytes are as good as those of another look.
+        data = self._short.take(inline.hash)
+        if data is not None and len(data) == inline.size:
+            return shut(inline.hash, data)
+        return await _read_small_file(self._fs, inline)
 
 
 def _batches(blocks: Sequence[tuple[BlockHash, int, int]]) -> Iterator[list[tuple[BlockHash, int, int]]]:
@@ -119,10 +138,6 @@ def _batches(blocks: Sequence[tuple[BlockHash, int, int]]) -> Iterator[list[tupl
         total += block[1]
     if batch:
         yield batch
-
-
-async def _read_small_files(fs: FileSystem, sources: Sequence[InlineSource]) -> list[OutgoingBlock | None]:
-    return [await _read_small_file(fs, inline) for inline in sources]
 
 
 async def _read_small_file(fs: FileSystem, inline: InlineSource) -> OutgoingBlock | None:

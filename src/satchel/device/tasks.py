@@ -66,7 +66,7 @@ class SeenChanged:
     stat: Stat
     content: bytes
     blocks: bytes
-    """Packed blocklist; empty when content is as the row has it."""
+    """Packed blocklist; empty when the file was not read."""
 
 
 @dataclass(frozen=True, slots=True)

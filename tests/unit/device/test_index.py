@@ -11,7 +11,9 @@ from satchel.core.errors import VersionUnsupported
 from satchel.core.hashing import Block, block_hash, content_hash, pack_blocks
 from satchel.core.ids import ROOT_NID, Nid
 from satchel.core.trees import UNKNOWN, Item
+from satchel.device.index.bulk import standing_at
 from satchel.device.index.late import LateRow, clamp_late, drop_late, due_late, next_late_ms, put_late, put_off
+from satchel.device.index.rows import Standing
 from satchel.device.index.schema import SCHEMA_VERSION
 from satchel.device.index.store import Index
 from satchel.device.ports import DiskPath
@@ -168,12 +170,16 @@ def test_a_name_is_found_by_its_exact_bytes_and_taken_by_its_key(index: Index) -
     assert index.is_taken(ROOT_NID, "a.txt") and not index.is_taken(ROOT_NID, "b.txt")
 
 
-def test_remote_only_gives_the_node_that_this_disk_never_had(index: Index) -> None:
+def test_a_place_gives_the_node_that_this_disk_never_had(index: Index) -> None:
     nid = index.add(NODE_A)
     index.set_remote(nid, ROOT_NID, entry(5, NODE_A, "a.txt", b"one"))
-    assert index.remote_only(ROOT_NID, "a.txt") == (nid, 1, hash_of(b"one"), False)
+    here, there = standing_at(index, [(ROOT_NID, "a.txt"), (ROOT_NID, "b.txt")])
+    (one,) = there[ROOT_NID, "a.txt"]
+    assert not here and len(there) == 1
+    assert one == Standing(nid, "a.txt", 1, hash_of(b"one"), 0, l_state=0, s_state=0)
     index.set_synced(nid, Item(ROOT_NID, "a.txt", Kind.FILE, hash_of(b"one")))
-    assert index.remote_only(ROOT_NID, "a.txt") is None, "this disk had it once, so its absence is a deletion"
+    (one,) = standing_at(index, [(ROOT_NID, "a.txt")])[1][ROOT_NID, "a.txt"]
+    assert one.s_state == 1, "this disk had it once, so its absence is a deletion"
 
 
 def test_each_write_of_the_local_side_gives_a_new_version(index: Index) -> None:
@@ -289,3 +295,36 @@ def test_late_looks_come_when_due_and_with_all_that_was_known(index: Index) -> N
     assert next_late_ms(index) == 30_000
     clamp_late(index, 5_000)
     assert next_late_ms(index) == 5_000
+
+
+def test_an_index_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
+    path = str(tmp_path / "index.db")
+    made = Index(path)
+    nid = put_both(made)
+    made.connection.execute(
+        "ALTER TABLE nodes DROP COLUMN l_blocks; ALTER TABLE nodes DROP COLUMN r_blocks; PRAGMA user_version = 1"
+    )
+    made.close()
+
+    index = Index(path)
+
+    index.set_local(nid, ROOT_NID, "a.txt", hash_of(b"two"), stat(7, b"two"), blocks_of(b"two"))
+    assert index.reader.blocklist(hash_of(b"two")) == blocks_of(b"two")
+    index.close()
+
+
+def test_the_blocklist_of_a_row_goes_with_its_content(index: Index) -> None:
+    nid = index.add(NODE_A)
+    index.set_local(nid, ROOT_NID, "a.txt", hash_of(b"one"), stat(7, b"one"), blocks_of(b"one"))
+    index.set_local(nid, ROOT_NID, "b.txt", hash_of(b"one"), stat(7, b"one"))
+    assert index.reader.blocklist(hash_of(b"one")) == blocks_of(b"one"), "a move says nothing of the content"
+
+    index.set_local(nid, ROOT_NID, "b.txt", hash_of(b"two"), stat(7, b"two"))
+    assert index.reader.blocklist(hash_of(b"two")) is None, "the list of one content is never that of another"
+
+
+def test_a_doubted_file_does_not_look_unchanged(index: Index) -> None:
+    nid = put_both(index)
+    index.doubt_local(nid)
+    row = index.reader.local(nid)
+    assert row is not None and row.stat.ctime_ns == 0

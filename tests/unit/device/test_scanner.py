@@ -90,7 +90,7 @@ def test_touched_file_refreshes_the_stat_alone(root: ScannedRoot) -> None:
     (fact,) = root.scan()
 
     assert isinstance(fact, SeenChanged)
-    assert (fact.blocks, fact.stat.mtime_ns, fact.content) == (b"", 5, content_of(b"one"))
+    assert (fact.stat.mtime_ns, fact.content) == (5, content_of(b"one"))
     assert root.scan() == []
 
 
@@ -107,7 +107,7 @@ def test_mtime_set_back_on_an_edit_of_equal_size_is_seen(root: ScannedRoot) -> N
     assert fact.content == content_of(b"two")
 
 
-def test_executable_bit_is_a_change_without_blocks(root: ScannedRoot) -> None:
+def test_executable_bit_is_a_change_of_the_same_content(root: ScannedRoot) -> None:
     path = root.write("run", "#!")
     root.scan()
     path.chmod(0o755)
@@ -116,7 +116,7 @@ def test_executable_bit_is_a_change_without_blocks(root: ScannedRoot) -> None:
 
     assert isinstance(fact, SeenChanged)
     assert fact.stat.is_executable
-    assert fact.blocks == b""
+    assert fact.content == content_of(b"#!")
 
 
 def test_long_file_is_cut_and_its_blocklist_is_its_content(root: ScannedRoot) -> None:
@@ -169,7 +169,7 @@ def test_renamed_file_keeps_its_node(root: ScannedRoot) -> None:
     (fact,) = root.scan()
 
     assert isinstance(fact, SeenMoved)
-    assert (fact.nid, fact.name, fact.blocks) == (nid, b"b", b"")
+    assert (fact.nid, fact.name, fact.content) == (nid, b"b", content_of(b"one"))
 
 
 def test_renamed_and_edited_file_is_one_move_with_blocks(root: ScannedRoot) -> None:

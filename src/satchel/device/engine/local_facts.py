@@ -6,12 +6,14 @@ and is looked at again. Unknown never becomes absent by itself. Source: docs/des
 
 from __future__ import annotations
 
-from typing import assert_never
+import itertools
+from collections.abc import Iterator
+from typing import assert_never, cast
 
-from satchel.core.entries import Kind
 from satchel.core.errors import RootMissing
-from satchel.core.ids import ROOT_NID, Nid, NodeId, uuid7
-from satchel.core.paths import name_key
+from satchel.core.ids import Nid
+from satchel.device.engine.new_names import fold_new_names
+from satchel.device.engine.seen import is_current, parent_of, see_again
 from satchel.device.engine.state import (
     DEGRADED_SCAN_EVERY_S,
     FULL_SCAN_EVERY_S,
@@ -22,7 +24,6 @@ from satchel.device.engine.state import (
 from satchel.device.ports import ROOT_PATH, DiskPath, Hint, Stat, joined
 from satchel.device.tasks import (
     LocalFact,
-    NewParent,
     Scanned,
     ScanTask,
     SeenChanged,
@@ -91,8 +92,12 @@ def fold_scanned(state: State, fact: Scanned) -> None:
     """Fold a part of a scan."""
     touched: list[Nid] = []
     gone: list[Nid] = []
-    for each in fact.facts:
-        _fold(state, each, touched, gone)
+    for is_new, facts in itertools.groupby(fact.facts, key=lambda each: isinstance(each, SeenNew)):
+        if is_new:
+            fold_new_names(state, cast("Iterator[SeenNew]", facts), touched)
+        else:
+            for each in facts:
+                _fold(state, each, touched, gone)
     state.touch(touched)
     state.touch(gone, is_deletion=True)
     state.progress.files_seen += fact.files_seen
@@ -107,8 +112,9 @@ def fold_scanned(state: State, fact: Scanned) -> None:
         return
     if fact.is_full and not state.scanned_once:
         state.scanned_once = True
-        state.fresh |= state.waiting
+        state.fresh |= state.waiting | state.unseen
         state.waiting.clear()
+        state.unseen.clear()
     if state.after_scan:
         nids, state.after_scan = state.after_scan, set()
         state.touch([nid for nid in sorted(nids) if state.index.exists(nid)])
@@ -117,22 +123,22 @@ def fold_scanned(state: State, fact: Scanned) -> None:
 def _fold(state: State, fact: LocalFact, touched: list[Nid], gone: list[Nid]) -> None:
     match fact:
         case SeenNew():
-            _fold_new(state, fact, touched)
+            fold_new_names(state, (fact,), touched)
         case SeenChanged():
-            if _is_current(state, fact.nid, fact.base):
+            if is_current(state, fact.nid, fact.base):
                 row = state.index.reader.local(fact.nid)
                 assert row is not None
                 _write(state, fact.nid, row.parent, row.name.decode(), fact.content, fact.blocks, fact.stat)
                 touched.append(fact.nid)
         case SeenMoved():
-            parent = _parent(state, fact.parent)
-            if parent is not None and _is_current(state, fact.nid, fact.base):
+            parent = parent_of(state, fact.parent)
+            if parent is not None and is_current(state, fact.nid, fact.base):
                 _write(state, fact.nid, parent, fact.name.decode(), fact.content, fact.blocks, fact.stat)
                 touched.append(fact.nid)
             elif parent is not None:
-                _again(state, parent, fact.name)
+                see_again(state, parent, fact.name)
         case SeenGone():
-            if _is_current(state, fact.nid, fact.base):
+            if is_current(state, fact.nid, fact.base):
                 gone += state.index.clear_local_unit(fact.nid)
         case SeenUnknown():
             _fold_unknown(state, fact, touched)
@@ -141,58 +147,12 @@ def _fold(state: State, fact: LocalFact, touched: list[Nid], gone: list[Nid]) ->
 
 
 def _write(state: State, nid: Nid, parent: Nid, name: str, content: bytes, blocks: bytes, stat: Stat) -> None:
-    state.index.set_local(nid, parent, name, content, stat)
-    if blocks:
-        state.index.put_local_blocks(content, blocks)
+    state.index.set_local(nid, parent, name, content, stat, blocks)
     state.index.release([nid])
 
 
-def _fold_new(state: State, fact: SeenNew, touched: list[Nid]) -> None:
-    parent = _parent(state, fact.parent)
-    if parent is None:
-        return
-    name = fact.name.decode()
-    claimant = state.claimed.get((parent, name_key(name)))
-    if claimant is not None:
-        # Our own applier may just have put it there; its result comes, then this is looked at again.
-        _again(state, parent, fact.name)
-        return
-    known = state.index.reader.find(parent, fact.name)
-    if known is not None and known.kind is not fact.stat.kind:
-        # What stood there before is still in flight: it goes first, then this is another node.
-        _again(state, parent, fact.name)
-        return
-    nid = known.nid if known is not None else _equal_remote(state, parent, name, fact)
-    if nid is None:
-        nid = _returned(state, parent, name, fact)
-    if nid is None:
-        nid = state.index.add(NodeId(uuid7(state.now.wall_ns // 1_000_000, state.clock.random(10))))
-    elif nid in state.busy:
-        _again(state, parent, fact.name)
-        return
-    state.scan_orders[fact.order] = nid
-    _write(state, nid, parent, name, fact.content, fact.blocks, fact.stat)
-    touched.append(nid)
-
-
-def _equal_remote(state: State, parent: Nid, name: str, fact: SeenNew) -> Nid | None:
-    """The row of an equal remote node at this place that this disk did not have: both are one (first contact)."""
-    found = state.index.remote_only(parent, name)
-    if found is None:
-        return None
-    nid, kind, content, is_executable = found
-    same = kind == fact.stat.kind and (kind == Kind.FOLDER or content == fact.content)
-    return nid if same and (kind != Kind.FILE or is_executable == fact.stat.is_executable) else None
-
-
-def _returned(state: State, parent: Nid, name: str, fact: SeenNew) -> Nid | None:
-    """The row of this place whose deletion still waits: a program deletes and writes anew what it saves."""
-    nid = state.index.missing_here(parent, name, fact.stat.kind)
-    return nid if nid in state.deleting or nid in state.held_back else None
-
-
 def _fold_unknown(state: State, fact: SeenUnknown, touched: list[Nid]) -> None:
-    parent = _parent(state, fact.parent) if fact.parent is not None else None
+    parent = parent_of(state, fact.parent) if fact.parent is not None else None
     path: DiskPath | None
     if fact.nid is not None:
         path = state.index.reader.path_of(fact.nid)
@@ -211,31 +171,3 @@ def _fold_unknown(state: State, fact: SeenUnknown, touched: list[Nid]) -> None:
         state.look_later(min(RETRY_S_MAX if fact.code != "file_changing" else 60.0, 0.25 * 2 ** min(tries, 12)), path)
     elif path is not None:
         state.unread_tries.pop(path, None)
-
-
-def _parent(state: State, parent: Nid | NewParent | None) -> Nid | None:
-    if isinstance(parent, NewParent):
-        return state.scan_orders.get(parent.order)
-    if parent is not None and parent != ROOT_NID and state.index.reader.local(parent) is None:
-        # The folder went, or became another node, while the scan was under way: what is in it is looked at anew.
-        state.look_later(0.3, ROOT_PATH)
-        return None
-    return parent
-
-
-def _is_current(state: State, nid: Nid, base: int) -> bool:
-    """True when the row is as the scanner compared it and nothing is in flight for it; else queue another look."""
-    row = state.index.reader.local(nid)
-    if row is not None and row.version == base and nid not in state.busy:
-        return True
-    if row is not None:
-        path = state.index.reader.path_of(nid)
-        if path is not None:
-            state.look_later(0.3, path)
-    return False
-
-
-def _again(state: State, parent: Nid, name: bytes) -> None:
-    folder = state.index.reader.path_of(parent)
-    if folder is not None:
-        state.look_later(0.3, joined(folder, name))

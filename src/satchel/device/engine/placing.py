@@ -385,15 +385,14 @@ def _write_placed(
     if result.kept is not None and op.keep_id is not None and isinstance(before.local, Item):
         kept = index.reader.nid_of(op.keep_id)
         kept = index.add(op.keep_id) if kept is None else kept
-        index.set_local(kept, op.item.parent, result.kept_name.decode(), before.local.content, result.kept)
+        blocks = index.reader.blocklist(before.local.content) or b""
+        index.set_local(kept, op.item.parent, result.kept_name.decode(), before.local.content, result.kept, blocks)
         state.touch([kept])
     if not isinstance(task, PlaceFolder) and task.expected is not None and isinstance(before.local, Item):
         remember_trashed(state, result.trashed, task.path, {b"": task.expected}, before.local.content)
     stat = result.stats[0]
-    index.set_local(op.nid, op.item.parent, op.item.name, op.item.content, stat)
+    index.set_local(op.nid, op.item.parent, op.item.name, op.item.content, stat, job.blocks)
     if op.item.kind is Kind.FILE:
-        if job.blocks:
-            index.put_local_blocks(op.item.content, job.blocks)
         state.contents.drop(op.item.content)
     if before.synced is None:
         # Also when it was deleted on the server meanwhile: what was placed came from there and is no new file of ours.

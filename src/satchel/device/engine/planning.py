@@ -28,6 +28,8 @@ from satchel.device.engine.results import due_retries, hold_rows, make_ready
 from satchel.device.engine.state import PLAN_ROWS_MAX, Job, Phase, Stage, State
 from satchel.device.index.closure import Closure
 
+CONTENT_COMMITS = (CommitCreate, CommitEdit, CommitCopy, CommitUndelete)
+
 BUSY_ROWS_MAX = 8_000
 """No further plan while so many rows are in flight; keeps memory bounded."""
 
@@ -54,10 +56,13 @@ def _plan_some(state: State) -> bool:
     if not state.scanned_once:
         # What was not seen yet may still be there: a remote-only row waits for the first scan.
         early = {row.nid for row in dirty if row.local is None}
-        state.waiting |= early
-        dirty = [row for row in dirty if row.nid not in early]
-        closure = Closure(state.index, state.busy.keys() | state.snapshot_busy)
-        closure.load([row.nid for row in dirty])
+        if early:
+            state.unseen |= early
+            dirty = [row for row in dirty if row.nid not in early]
+            closure = Closure(state.index, state.busy.keys() | state.snapshot_busy)
+            closure.load([row.nid for row in dirty])
+    if not dirty:
+        return True
     copies = _copies(state, closure, dirty)
     closure.grow(dirty)
     context = Context(
@@ -71,10 +76,11 @@ def _plan_some(state: State) -> bool:
     made = plan(closure.rows, context)
     state.progress.plans += 1
     _make_jobs(state, made.operations, closure.rows, {row.nid for row in dirty})
+    paths = state.index.reader.remote_paths_of([each.nid for each in made.decisions if each.nid in closure.rows])
     state.index.record(
         state.now.wall_ns // 1_000_000,
         [
-            (closure.rows[each.nid].node_id, state.index.reader.remote_path_of(each.nid), each.rule)
+            (closure.rows[each.nid].node_id, paths[each.nid], each.rule)
             for each in made.decisions
             if each.nid in closure.rows
         ],
@@ -134,6 +140,7 @@ def _make_jobs(state: State, operations: tuple[Operation, ...], rows: dict[Nid, 
     dropped = _dropped(state, operations, rows, chosen)
     jobs: dict[int, Job] = {}
     seen_seq = state.position.seq if state.position is not None else 0
+    sizes = state.index.sizes(op.nid for op in operations if isinstance(op, (*CONTENT_COMMITS, Place)))
     for op in operations:
         if op.index in dropped:
             continue
@@ -142,7 +149,8 @@ def _make_jobs(state: State, operations: tuple[Operation, ...], rows: dict[Nid, 
             hold_rows(state, (op.nid,), code=op.reason.name.lower(), reason=op.reason.value)
             continue
         nids = _nids_of(state, op)
-        job = Job(op, nids, {nid: rows[nid] for nid in nids if nid in rows}, size=_size(state, op), seen_seq=seen_seq)
+        known = {nid: rows[nid] for nid in nids if nid in rows}
+        job = Job(op, nids, known, size=_size(op, sizes), seen_seq=seen_seq)
         jobs[op.index] = job
         for need in op.needs:
             if need in jobs and jobs[need].stage is not Stage.DONE:
@@ -159,13 +167,11 @@ def _make_jobs(state: State, operations: tuple[Operation, ...], rows: dict[Nid, 
             state.waiting.add(nid)
 
 
-def _size(state: State, op: Operation) -> int:
-    """Bytes of content that the operation moves."""
-    if isinstance(op, (CommitCreate, CommitEdit, CommitCopy, CommitUndelete)):
-        local = state.index.reader.local(op.nid)
-        return local.stat.size if local is not None and op.item.kind is Kind.FILE else 0
-    if isinstance(op, Place) and op.item.kind is Kind.FILE:
-        return state.index.remote_facts(op.nid).size
+def _size(op: Operation, sizes: dict[Nid, tuple[int, int]]) -> int:
+    """Bytes of content that the operation moves. sizes: local and remote, by row."""
+    if isinstance(op, (*CONTENT_COMMITS, Place)) and op.item.kind is Kind.FILE:
+        local, remote = sizes.get(op.nid, (0, 0))
+        return remote if isinstance(op, Place) else local
     return 0
 
 

@@ -6,6 +6,8 @@ this disk sets the synced side of just the values it committed; a reply never wr
 
 from __future__ import annotations
 
+import itertools
+
 from satchel.core.entries import Action, Entry, Kind
 from satchel.core.errors import Fault, Unauthenticated
 from satchel.core.hashing import content_hash
@@ -23,8 +25,9 @@ from satchel.core.messages import (
 )
 from satchel.core.trees import Item
 from satchel.device.engine.guard import allow_units
-from satchel.device.engine.results import fail, finish
-from satchel.device.engine.state import CONFIRMED, FROM_DISK, Phase, State, is_flagged
+from satchel.device.engine.pages import fold_own_creates, fold_rows, is_stated, is_stated_create, parent_nid
+from satchel.device.engine.results import fail, finish, finish_all
+from satchel.device.engine.state import CONFIRMED, Phase, State, is_flagged
 from satchel.device.index.closure import Closure
 from satchel.device.tasks import (
     Pulled,
@@ -159,8 +162,7 @@ def fold_snapshot(state: State, fact: SnapshotTaken) -> None:
     page, unit = fact.page, fact.task.request.unit
     is_join = state.phase is Phase.JOINING
     mark = state.index.get("mark")
-    touched = [_fold_row(state, entry, mark if isinstance(mark, int) else 0) for entry in page.entries]
-    state.touch([nid for nid in touched if nid is not None])
+    state.touch(fold_rows(state, page.entries, mark if isinstance(mark, int) else 0))
     if page.has_more:
         _ask_page(state, unit, page.entries[-1].node_id, page.seq)
     elif is_join:
@@ -169,25 +171,11 @@ def fold_snapshot(state: State, fact: SnapshotTaken) -> None:
         _unit_done(state, unit)
 
 
-def _fold_row(state: State, entry: Entry, mark: int) -> Nid | None:
-    """Fold a snapshot row; its parent may come on a later page and is a row without sides until then."""
-    if entry.node_id == state.identity.unit:
-        return None
-    index = state.index
-    nid = index.reader.nid_of(entry.node_id)
-    if nid is None:
-        nid = index.add(entry.node_id)
-    elif index.remote_seq(nid) > entry.seq:
-        return None
-    parent = _parent_nid(state, entry.parent_id)
-    if parent is None:
-        parent = index.add(entry.parent_id)
-    index.set_remote(nid, parent, entry, mark)
-    return nid
-
-
 def _end_join(state: State, page: SnapshotPage) -> None:
     state.touch(state.index.dirty_nids())
+    if not state.scanned_once:
+        state.unseen |= state.fresh.intersection(state.index.unseen_nids())
+        state.fresh -= state.unseen
     mark = state.index.get("mark")
     for nid in state.index.unmarked_remote(mark if isinstance(mark, int) else 0, page.seq):
         if state.index.is_remote(nid):
@@ -271,8 +259,12 @@ def fold_changes(state: State, changes: Changes, contents: dict[BlockHash, bytes
         state.contents.put(content_hash((block,)), data)
     touched: list[Nid] = []
     gone: list[Nid] = []
-    for entry in changes.entries:
-        if entry.seq > state.position.seq:
+    begun_seq = state.position.seq
+    fresh = [entry for entry in changes.entries if entry.seq > begun_seq]
+    for is_own_create, entries in itertools.groupby(fresh, key=lambda entry: is_stated_create(state, entry)):
+        together = list(entries)
+        # What cannot be folded together is folded one by one.
+        for entry in fold_own_creates(state, together, touched) if is_own_create else together:
             _fold_entry(state, entry, touched, gone)
     if changes.last_seq > state.position.seq:
         state.set_position(changes.last_seq, changes.last_tag)
@@ -289,7 +281,7 @@ def _fold_entry(state: State, entry: Entry, touched: list[Nid], gone: list[Nid])
         if not entry.is_live:
             state.halted = "The linked remote folder was deleted. Restore it or unlink this folder; no file is touched."
         return
-    is_own = entry.link == state.identity.link and is_flagged(entry.op_id, FROM_DISK)
+    is_own = is_stated(state, entry)
     nid = index.reader.nid_of(entry.node_id)
     if not entry.is_live:
         if nid is not None and index.remote_seq(nid) < entry.seq:
@@ -301,7 +293,7 @@ def _fold_entry(state: State, entry: Entry, touched: list[Nid], gone: list[Nid])
                 allow_units(state, unit)
             gone += unit
         return
-    parent = _parent_nid(state, entry.parent_id)
+    parent = parent_nid(state, entry.parent_id)
     if parent is None or (parent != ROOT_NID and not index.is_remote(parent)):
         # Its place lies outside the linked folder: for this link the unit is gone.
         if nid is not None and index.is_remote(nid):
@@ -318,10 +310,6 @@ def _fold_entry(state: State, entry: Entry, touched: list[Nid], gone: list[Nid])
     elif not was_live and entry.kind == Kind.FOLDER and (entry.is_subtree or entry.action == Action.MOVE):
         _need_unit(state, nid, entry.node_id)
     touched.append(nid)
-
-
-def _parent_nid(state: State, parent_id: NodeId) -> Nid | None:
-    return ROOT_NID if parent_id == state.identity.unit else state.index.reader.nid_of(parent_id)
 
 
 def _agree_own(state: State, nid: Nid, parent: Nid, entry: Entry) -> None:
@@ -344,9 +332,8 @@ def _agree_own(state: State, nid: Nid, parent: Nid, entry: Entry) -> None:
 
 def _release_followers(state: State) -> None:
     assert state.position is not None
-    for seq in sorted(seq for seq in state.following if seq <= state.position.seq):
-        for job in state.following.pop(seq):
-            finish(state, job)
+    over = sorted(seq for seq in state.following if seq <= state.position.seq)
+    finish_all(state, [job for seq in over for job in state.following.pop(seq)])
 
 
 def poll_if_behind(state: State) -> None:

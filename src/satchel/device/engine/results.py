@@ -5,6 +5,8 @@ Invariant: a row leaves `busy` only here, and is settled as it leaves.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from satchel.core.errors import Fault
 from satchel.core.ids import Nid
 from satchel.core.operations import (
@@ -61,12 +63,19 @@ def _adopt(state: State, job: Job, op: Adopt) -> None:
 
 def finish(state: State, job: Job) -> None:
     """The job is over: its rows may be planned again. Idempotent."""
-    if job.stage is Stage.DONE:
-        return
-    acknowledge(state, job)
-    job.stage = Stage.DONE
-    _leave(state, job)
-    state.touch([nid for nid in job.nids if nid not in state.busy])
+    finish_all(state, (job,))
+
+
+def finish_all(state: State, jobs: Iterable[Job]) -> None:
+    """As `finish`, for many jobs, in order."""
+    over: list[Nid] = []
+    for job in jobs:
+        if job.stage is not Stage.DONE:
+            acknowledge(state, job)
+            job.stage = Stage.DONE
+            _leave(state, job)
+            over += job.nids
+    state.touch([nid for nid in over if nid not in state.busy])
 
 
 def _leave(state: State, job: Job) -> None:

@@ -7,6 +7,8 @@ same op id is kept until an outcome is known, so an unknown outcome is safe to r
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from typing import assert_never
 
 from satchel.core.entries import Entry, Kind
@@ -59,17 +61,25 @@ from satchel.device.engine.results import (
     make_ready,
 )
 from satchel.device.engine.state import BATCH_PAUSE_S, CONFIRMED, FROM_DISK, Job, Stage, State
+from satchel.device.index.bulk import to_commit
+from satchel.device.index.rows import LocalRow, ToCommit
+from satchel.device.ports import ROOT_PATH, DiskPath, joined
 from satchel.device.tasks import CommitTask, Committed, InlineSource, LocalSource, Uploaded, UploadTask
 
+CONTENT_COMMITS = (CommitCreate, CommitUndelete, CommitCopy, CommitEdit)
 INLINE_BODY_BYTES_MAX = 8 * MIB - 512 * 1024
 UPLOADS_IN_FLIGHT_MAX = 3
 REFUSAL_WAIT_S = {"quota_exceeded": 60.0, "name_invalid": 3600.0, "too_deep": 3600.0, "forbidden": 600.0}
 
 
 class _Batch:
-    """A request being filled."""
+    """A request being filled, and what is known of the rows that may come into it."""
 
-    def __init__(self) -> None:
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._rows: dict[Nid, ToCommit] = {}
+        self._folders: dict[Nid, DiskPath | None] = {ROOT_NID: ROOT_PATH}
+        self._nodes: dict[Nid, NodeId] = {ROOT_NID: state.identity.unit}
         self.jobs: list[Job] = []
         self.ops: list[Op] = []
         self.inline: list[InlineSource | None] = []
@@ -79,6 +89,46 @@ class _Batch:
     @property
     def is_full(self) -> bool:
         return len(self.ops) >= COMMIT_OPS_MAX or self.bytes >= INLINE_BODY_BYTES_MAX * 0.95
+
+    def foresee(self, jobs: Iterable[Job]) -> None:
+        """Read the rows of these jobs together; the others are read one by one."""
+        nids = [job.op.nid for job in jobs if isinstance(job.op, CONTENT_COMMITS)]
+        self._rows |= to_commit(self._state.index, nids)
+
+    def row(self, nid: Nid) -> ToCommit | None:
+        """Return what a commit says of the row, None when its local side is not there."""
+        if nid not in self._rows:
+            self._rows |= to_commit(self._state.index, (nid,))
+        return self._rows.get(nid)
+
+    def remote_seq(self, nid: Nid) -> int:
+        """Return the seq of the newest entry folded onto the row, 0 for none."""
+        row = self._rows.get(nid)
+        return row.remote_seq if row is not None else self._state.index.remote_seq(nid)
+
+    def path(self, local: LocalRow) -> DiskPath | None:
+        """Return where the file stands on disk."""
+        if local.parent not in self._folders:
+            self._folders[local.parent] = self._state.index.reader.path_of(local.parent)
+        folder = self._folders[local.parent]
+        return None if folder is None else joined(folder, local.name)
+
+    def blocklist(self, content: bytes) -> bytes | None:
+        """Return the packed blocklist of a content, None when it is not known here."""
+        return self._state.index.reader.blocklist(content)
+
+    def doubt(self, nid: Nid) -> None:
+        """Its blocklist is lost: the look that follows reads the file again."""
+        self._state.index.doubt_local(nid)
+
+    def node(self, nid: Nid) -> NodeId:
+        """Return the node id of a row. Raises: _RowGone."""
+        if nid not in self._nodes:
+            node_id = self._state.index.node_id_of(nid)
+            if node_id is None:
+                raise _RowGone
+            self._nodes[nid] = node_id
+        return self._nodes[nid]
 
 
 def next_commits(state: State) -> None:
@@ -101,10 +151,11 @@ def _may_send(state: State) -> bool:
 
 
 def _fill(state: State) -> _Batch:
-    batch = _Batch()
+    batch = _Batch(state)
     satisfied: dict[int, int] = {}
     left_over: list[Job] = []
     queue = state.ready_commits
+    batch.foresee(itertools.islice(queue, COMMIT_OPS_MAX))
     while queue and not batch.is_full:
         job = queue.popleft()
         if job.stage is Stage.DONE:
@@ -115,24 +166,31 @@ def _fill(state: State) -> _Batch:
             break
         if not added:
             continue
+        ripe: list[Job] = []
         for each in job.dependents:
             satisfied[id(each)] = satisfied.get(id(each), 0) + 1
             if satisfied[id(each)] == each.open_needs and isinstance(each.op, COMMITS) and each.stage is Stage.WAITING:
                 each.stage = Stage.READY
-                queue.append(each)
+                ripe.append(each)
+        batch.foresee(itertools.islice(ripe, COMMIT_OPS_MAX))
+        queue.extend(ripe)
     for job in reversed(left_over):
         queue.appendleft(job)
     # Dependents that no longer fit wait for the acknowledgement again.
-    for job in [job for job in queue if job.open_needs > 0]:
-        queue.remove(job)
-        job.stage = Stage.WAITING
+    waiting = [job for job in queue if job.open_needs > 0]
+    if waiting:
+        for job in waiting:
+            job.stage = Stage.WAITING
+        kept = [job for job in queue if job.open_needs == 0]
+        queue.clear()
+        queue.extend(kept)
     return batch
 
 
 def _add(state: State, batch: _Batch, job: Job) -> bool | None:
     """Add the job. Result: False when it failed instead, None when the request has no room for it."""
     try:
-        made = _wire(state, job)
+        made = _wire(state, batch, job)
     except _RowGone:
         made = None
     if made is None:
@@ -169,38 +227,31 @@ class _RowGone(Exception):
     """A row that the operation names was dropped meanwhile: both sides deleted it."""
 
 
-def _node(state: State, nid: Nid) -> NodeId:
-    node_id = state.identity.unit if nid == ROOT_NID else state.index.node_id_of(nid)
-    if node_id is None:
-        raise _RowGone
-    return node_id
-
-
-def _wire(state: State, job: Job) -> tuple[Op, InlineSource | None] | None:
+def _wire(state: State, batch: _Batch, job: Job) -> tuple[Op, InlineSource | None] | None:
     """Return the op as it travels and its inline content; None when the local file is not there any more."""
     op = job.op
     match op:
         case CommitCreate() | CommitUndelete():
-            return _wire_new(state, job, op.nid, op.item, job.rows[op.nid].node_id)
+            return _wire_new(state, batch, job, op.item, job.rows[op.nid].node_id)
         case CommitCopy():
-            return _wire_new(state, job, op.nid, op.item, op.copy_id)
+            return _wire_new(state, batch, job, op.item, op.copy_id)
         case CommitEdit():
-            return _wire_edit(state, job, op)
+            return _wire_edit(state, batch, job, op)
         case CommitAttr():
             op_id = _name_op(state, job)
-            return AttrOp(op_id, _node(state, op.nid), op.base_rev, op.is_executable), None
+            return AttrOp(op_id, batch.node(op.nid), op.base_rev, op.is_executable), None
         case CommitMove():
             op_id = _name_op(state, job)
-            return MoveOp(op_id, tuple(_placement(state, move) for move in op.moves)), None
+            return MoveOp(op_id, tuple(_placement(batch, move) for move in op.moves)), None
         case CommitDelete():
             op_id = _name_op(state, job)
-            return DeleteOp(op_id, _node(state, op.nid), job.seen_seq), None
+            return DeleteOp(op_id, batch.node(op.nid), job.seen_seq), None
         case _:
             raise AssertionError(op)
 
 
-def _placement(state: State, move: PlannedMove) -> Placement:
-    return Placement(_node(state, move.nid), move.base_rev, _node(state, move.parent), move.name)
+def _placement(batch: _Batch, move: PlannedMove) -> Placement:
+    return Placement(batch.node(move.nid), move.base_rev, batch.node(move.parent), move.name)
 
 
 def _name_op(state: State, job: Job) -> OpId:
@@ -213,19 +264,22 @@ def _name_op(state: State, job: Job) -> OpId:
     return job.op_id
 
 
-def _wire_new(state: State, job: Job, nid: Nid, item: Item, node_id: NodeId) -> tuple[Op, InlineSource | None] | None:
-    is_copy = isinstance(job.op, CommitCopy)
+def _wire_new(
+    state: State, batch: _Batch, job: Job, item: Item, node_id: NodeId
+) -> tuple[Op, InlineSource | None] | None:
+    op = job.op
+    assert isinstance(op, (CommitCreate, CommitUndelete, CommitCopy))
     op_id = _name_op(state, job)
     content, inline, mtime_ns = None, None, 0
     if item.kind is Kind.FILE:
-        found = _content(state, job, nid, item)
+        found = _content(batch, job, op.nid, item)
         if found is None:
             return None
         content, inline, mtime_ns = found
     target = item.content.decode() if item.kind is Kind.SYMLINK else ""
-    parent = _node(state, item.parent)
-    is_dead_there = not is_copy and state.index.remote_seq(nid) > 0
-    if isinstance(job.op, CommitUndelete) or is_dead_there:
+    parent = batch.node(item.parent)
+    is_dead_there = not isinstance(op, CommitCopy) and batch.remote_seq(op.nid) > 0
+    if isinstance(op, CommitUndelete) or is_dead_there:
         return UndeleteOp(
             op_id, node_id, parent, item.name, content, target, mtime_ns, item.is_executable, False
         ), inline
@@ -234,30 +288,36 @@ def _wire_new(state: State, job: Job, nid: Nid, item: Item, node_id: NodeId) -> 
     ), inline
 
 
-def _wire_edit(state: State, job: Job, op: CommitEdit) -> tuple[Op, InlineSource | None] | None:
+def _wire_edit(state: State, batch: _Batch, job: Job, op: CommitEdit) -> tuple[Op, InlineSource | None] | None:
     op_id = _name_op(state, job)
     if op.item.kind is Kind.SYMLINK:
-        return EditOp(op_id, _node(state, op.nid), op.base_rev, None, op.item.content.decode()), None
-    found = _content(state, job, op.nid, op.item)
+        return EditOp(op_id, batch.node(op.nid), op.base_rev, None, op.item.content.decode()), None
+    found = _content(batch, job, op.nid, op.item)
     if found is None:
         return None
     content, inline, mtime_ns = found
-    return EditOp(op_id, _node(state, op.nid), op.base_rev, content, "", mtime_ns, op.item.is_executable), inline
+    return EditOp(op_id, batch.node(op.nid), op.base_rev, content, "", mtime_ns, op.item.is_executable), inline
 
 
-def _content(state: State, job: Job, nid: Nid, item: Item) -> tuple[Content, InlineSource | None, int] | None:
-    local = state.index.reader.local(nid)
-    path = state.index.reader.path_of(nid)
-    blocks = state.index.reader.blocklist(item.content)
-    if local is None or path is None or blocks is None:
+def _content(batch: _Batch, job: Job, nid: Nid, item: Item) -> tuple[Content, InlineSource | None, int] | None:
+    row = batch.row(nid)
+    path = batch.path(row.local) if row is not None else None
+    if row is None or path is None:
         return None
+    local = row.local
     if local.content != item.content:
         # The bytes are not (or no more) those of the file on disk; only what the service has already can be named.
-        return Content(ContentHash(item.content), blocks, _size(unpack_blocks(blocks))), None, local.stat.mtime_ns
-    content = Content(ContentHash(item.content), blocks, local.stat.size)
+        named = batch.blocklist(item.content)
+        if named is None:
+            return None
+        return Content(ContentHash(item.content), named, _size(unpack_blocks(named))), None, local.stat.mtime_ns
+    if row.blocks is None:
+        batch.doubt(nid)
+        return None
+    content = Content(ContentHash(item.content), row.blocks, local.stat.size)
     inline = None
     if 0 < local.stat.size <= INLINE_UP_BYTES_MAX and not job.is_urgent:
-        (block,) = unpack_blocks(blocks)
+        (block,) = unpack_blocks(row.blocks)
         inline = InlineSource(block.hash, block.size, LocalSource(path, local.stat))
     return content, inline, local.stat.mtime_ns
 

@@ -1,7 +1,7 @@
 """What the engine remembers beside the index: jobs in flight, who is busy, what waits. All of it can be lost.
 
-Invariant: a row is in at most one of `busy`, `fresh`, `waiting`, `deleting`, `after_scan`; a crash loses all of these,
-and the dirty rows of the index bring the same work back.
+Invariant: a row is in at most one of `busy`, `fresh`, `waiting`, `unseen`, `deleting`, `after_scan`; a crash loses all
+of these, and the dirty rows of the index bring the same work back.
 """
 
 from __future__ import annotations
@@ -183,6 +183,8 @@ class State:
         """The last run ended in the middle of work. What it did on disk and could not record is recognised by what the
         remote tree said then, so the first scan comes before any newer entry."""
         self.waiting: set[Nid] = set()
+        self.unseen: set[Nid] = set()
+        """Remote-only rows before the first scan is over: what was not seen yet may still be there."""
         self.deleting: set[Nid] = set()
         self.delete_first_s = self.delete_last_s = 0.0
         self.delete_window: deque[tuple[float, int]] = deque()
@@ -280,6 +282,7 @@ class State:
             if nid not in still:
                 self.tries.pop(nid, None)
             self.waiting.discard(nid)
+            self.unseen.discard(nid)
             self.fresh.discard(nid)
             self.deleting.discard(nid)
             self.held_back.discard(nid)

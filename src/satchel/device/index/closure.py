@@ -1,6 +1,6 @@
 """Loads what a plan must see: the dirty rows, their ancestors, and whoever has their names.
 
-The cost grows with the change: one look-up a row and name, and one a folder above.
+The cost grows with the change: one look-up a row and name, and one a folder above; those of many rows go together.
 """
 
 from __future__ import annotations
@@ -10,14 +10,22 @@ from collections.abc import Collection, Iterable
 from satchel.core.ids import ROOT_NID, Nid, NodeId
 from satchel.core.paths import name_key
 from satchel.core.trees import Item, Row
+from satchel.device.index.reader import json_of
 from satchel.device.index.rows import row_of
 from satchel.device.index.schema import ROW_COLUMNS
 from satchel.device.index.store import Index
 
 _BY_NID = f"SELECT {ROW_COLUMNS} FROM nodes WHERE nid = ?"
+_BY_NIDS = f"SELECT {ROW_COLUMNS} FROM nodes WHERE nid IN (SELECT value FROM json_each(?))"
 _BY_ID = f"SELECT {ROW_COLUMNS} FROM nodes WHERE node_id = ?"
-_BY_REMOTE = f"SELECT {ROW_COLUMNS} FROM nodes WHERE r_parent = ? AND r_key = ? AND r_state = 1"
-_BY_LOCAL = f"SELECT {ROW_COLUMNS} FROM nodes WHERE l_parent = ? AND l_key = ? AND l_state > 0"
+_AT_REMOTE = (
+    f"SELECT {ROW_COLUMNS} FROM json_each(?) AS wanted CROSS JOIN nodes INDEXED BY nodes_remote"
+    " ON r_parent = wanted.value->>0 AND r_key = wanted.value->>1 AND r_state = 1"
+)
+_AT_LOCAL = (
+    f"SELECT {ROW_COLUMNS} FROM json_each(?) AS wanted CROSS JOIN nodes INDEXED BY nodes_local"
+    " ON l_parent = wanted.value->>0 AND l_key = wanted.value->>1 AND l_state > 0"
+)
 _BELOW_LOCAL = f"SELECT {ROW_COLUMNS} FROM nodes WHERE l_parent = ? AND l_state > 0"
 _BELOW_REMOTE = f"SELECT {ROW_COLUMNS} FROM nodes WHERE r_parent = ? AND r_state = 1"
 
@@ -32,32 +40,24 @@ class Closure:
 
     def load(self, nids: Iterable[Nid]) -> list[Row]:
         """Add the named rows. Result: those that exist."""
-        found: list[Row] = []
-        for nid in nids:
-            if nid not in self.rows:
-                self._add(_BY_NID, (nid,))
-            if nid in self.rows:
-                found.append(self.rows[nid])
-        return found
+        wanted = list(nids)
+        self._add(_BY_NIDS, (json_of(nid for nid in wanted if nid not in self.rows),))
+        return [self.rows[nid] for nid in wanted if nid in self.rows]
 
     def grow(self, dirty: Iterable[Row], names: Iterable[tuple[Nid, str]] = ()) -> None:
         """Add ancestors in all trees, holders of the dirty rows' names, and of `names` (parent, name)."""
-        for row in list(dirty):
-            for side in (row.remote, row.local):
-                if isinstance(side, Item):
-                    self._add_holders(side.parent, name_key(side.name))
-        for parent, name in names:
-            self._add_holders(parent, name_key(name))
+        sides = [side for row in dirty for side in (row.remote, row.local) if isinstance(side, Item)]
+        places = {(side.parent, name_key(side.name)): None for side in sides}
+        places |= {(parent, name_key(name)): None for parent, name in names}
+        wanted = json_of(places)
+        self._add(_AT_REMOTE, (wanted,))
+        self._add(_AT_LOCAL, (wanted,))
         self._add_below_dying()
         self._add_ancestors()
 
     def by_node_id(self, node_id: NodeId) -> Row | None:
         """Return (and add) the row of this id."""
         return self._add(_BY_ID, (node_id,))
-
-    def _add_holders(self, parent: Nid, key: str) -> None:
-        self._add(_BY_REMOTE, (parent, key))
-        self._add(_BY_LOCAL, (parent, key))
 
     def _add_below_dying(self) -> None:
         """A folder absent on one side may still hold children on the other: the planner must see them all."""

@@ -6,10 +6,14 @@ it was compared with.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import apsw
+from msgspec.json import encode as json_text
 
 from satchel.core.hashing import EMPTY_CONTENT, content_hash, unpack_blocks
 from satchel.core.ids import ROOT_NID, BlockHash, ContentHash, Nid, NodeId
+from satchel.core.limits import DEPTH_MAX
 from satchel.core.paths import name_key
 from satchel.device.index.rows import LocalRow, local_row_of
 from satchel.device.index.schema import LOCAL_COLUMNS
@@ -17,6 +21,35 @@ from satchel.device.ports import ROOT_PATH, DiskPath, Stat, joined
 from satchel.device.tasks import LocalSource
 
 SOURCES_PER_BLOCK_MAX = 3
+
+_BLOCKLIST = """
+SELECT l_blocks FROM nodes WHERE l_content = ? AND l_state = 1 AND l_kind = 1 AND l_blocks IS NOT NULL
+UNION ALL SELECT r_blocks FROM nodes WHERE r_content = ? AND r_state = 1 AND r_kind = 1 AND r_blocks IS NOT NULL
+UNION ALL SELECT blocks FROM blocklists WHERE content = ? LIMIT 1
+"""
+
+
+_REMOTE_STEPS = """
+SELECT nid, COALESCE(CASE WHEN r_state = 1 THEN r_parent END, l_parent, s_parent, r_parent),
+  COALESCE(CASE WHEN r_state = 1 THEN r_name END, l_name, s_name, r_name)
+FROM nodes WHERE nid IN (SELECT value FROM json_each(?))
+"""
+
+
+def json_of(values: Iterable[object]) -> str:
+    """Return a list for `json_each`: one statement for many rows instead of one each."""
+    return json_text(list(values)).decode()
+
+
+def _joined_up(nid: Nid, steps: dict[Nid, tuple[Nid | None, str | None]]) -> str:
+    names: list[str] = []
+    at: Nid | None = nid
+    while at is not None and at != ROOT_NID and at in steps and len(names) < 2 * DEPTH_MAX:
+        at, name = steps[at]
+        if at is None or name is None:
+            break
+        names.append(name)
+    return "/" + "/".join(reversed(names))
 
 
 class IndexReader:
@@ -73,18 +106,19 @@ class IndexReader:
 
     def remote_path_of(self, nid: Nid) -> str:
         """Return the path in the remote tree (or the last known one), for people."""
-        names: list[str] = []
-        while nid != ROOT_NID and len(names) < 256:
-            found = self._one(
-                "SELECT COALESCE(CASE WHEN r_state = 1 THEN r_parent END, l_parent, s_parent, r_parent),"
-                " COALESCE(CASE WHEN r_state = 1 THEN r_name END, l_name, s_name, r_name) FROM nodes WHERE nid = ?",
-                nid,
-            )
-            if found is None or found[0] is None:
-                break
-            nid = Nid(found[0])
-            names.append(found[1])
-        return "/" + "/".join(reversed(names))
+        return self.remote_paths_of((nid,))[nid]
+
+    def remote_paths_of(self, nids: Iterable[Nid]) -> dict[Nid, str]:
+        """Return the paths in the remote tree (or the last known ones), for people."""
+        wanted = list(nids)
+        steps: dict[Nid, tuple[Nid | None, str | None]] = {}
+        pending = set(wanted)
+        while pending:
+            found = self._connection.execute(_REMOTE_STEPS, (json_of(pending),))
+            steps |= {Nid(row[0]): (row[1], row[2]) for row in found}
+            above = {steps[nid][0] for nid in pending if nid in steps}
+            pending = {Nid(nid) for nid in above if nid is not None and nid != ROOT_NID and nid not in steps}
+        return {nid: _joined_up(nid, steps) for nid in wanted}
 
     def nid_of(self, node_id: NodeId) -> Nid | None:
         found = self._one("SELECT nid FROM nodes WHERE node_id = ?", node_id)
@@ -94,7 +128,7 @@ class IndexReader:
         """Return the packed blocklist of a content hash, None when it is not known here."""
         if content == EMPTY_CONTENT:
             return b""
-        found = self._one("SELECT blocks FROM blocklists WHERE content = ?", content)
+        found = self._one(_BLOCKLIST, content, content, content)
         return None if found is None else found[0]
 
     def is_synced_content(self, content: bytes) -> bool:

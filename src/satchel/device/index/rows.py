@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from satchel.core.entries import Kind
+from satchel.core.entries import Entry, Kind
 from satchel.core.ids import Nid, NodeId
 from satchel.core.trees import UNKNOWN, Item, Row, Side
 from satchel.device.index.schema import PRESENT, UNKNOWN_STATE
@@ -35,6 +36,70 @@ class RemoteFacts:
     mtime_ns: int
     seq: int
     key: str
+
+
+@dataclass(frozen=True, slots=True)
+class KnownLocal:
+    """What a scan saw of a row that stands in the index."""
+
+    nid: Nid
+    parent: Nid
+    name: str
+    content: bytes
+    stat: Stat
+    blocks: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NewLocal:
+    """What a scan saw, and the row that is to be made of it. nid: a reserved one."""
+
+    nid: Nid
+    node_id: NodeId
+    parent: Nid
+    name: str
+    content: bytes
+    stat: Stat
+    blocks: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteRow:
+    """A live entry and the row it belongs to. node_id: the entry's, when the row is to be made (nid is reserved)."""
+
+    nid: Nid
+    node_id: NodeId | None
+    parent: Nid
+    entry: Entry
+
+
+class Standing(NamedTuple):
+    """A row that stands at a place, on one side. kind, content, is_executable, name: as that side has them."""
+
+    nid: Nid
+    name: str
+    kind: int
+    content: bytes
+    is_executable: int
+    l_state: int
+    s_state: int
+
+
+class KnownRemote(NamedTuple):
+    """What the index knows of a node of the service."""
+
+    nid: Nid
+    is_live: bool
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class ToCommit:
+    """What a commit says of a row beside what the planner saw. blocks: None when it is not known here."""
+
+    local: LocalRow
+    blocks: bytes | None
+    remote_seq: int
 
 
 def row_of(values: Sequence[object], *, is_busy: bool) -> Row:

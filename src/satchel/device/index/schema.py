@@ -1,8 +1,11 @@
-"""The index's tables. One row a node; R, L and S are column groups; a state is 0 absent, 1 present, 2 unknown."""
+"""The index's tables. One row a node; R, L and S are column groups; a state is 0 absent, 1 present, 2 unknown.
+
+The blocklist of a content of one block stands in the node's row (`r_blocks`, `l_blocks`), a longer one in `blocklists`.
+"""
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 ABSENT, PRESENT, UNKNOWN_STATE = 0, 1, 2
 
@@ -13,9 +16,10 @@ CREATE TABLE nodes (
   r_state INTEGER NOT NULL DEFAULT 0, r_parent INTEGER, r_name TEXT, r_key TEXT, r_kind INTEGER, r_content BLOB,
   r_exec INTEGER, r_size INTEGER, r_mtime INTEGER, r_content_rev INTEGER NOT NULL DEFAULT 0,
   r_place_rev INTEGER NOT NULL DEFAULT 0, r_seq INTEGER NOT NULL DEFAULT 0, r_mark INTEGER NOT NULL DEFAULT 0,
+  r_blocks BLOB,
   l_state INTEGER NOT NULL DEFAULT 0, l_parent INTEGER, l_name TEXT, l_key TEXT, l_kind INTEGER, l_content BLOB,
   l_exec INTEGER, l_size INTEGER, l_mtime INTEGER, l_ctime INTEGER, l_inode INTEGER, l_birth INTEGER,
-  l_version INTEGER NOT NULL DEFAULT 0,
+  l_version INTEGER NOT NULL DEFAULT 0, l_blocks BLOB,
   s_state INTEGER NOT NULL DEFAULT 0, s_parent INTEGER, s_name TEXT, s_kind INTEGER, s_content BLOB, s_exec INTEGER,
   dirty INTEGER NOT NULL DEFAULT 0,
   held_code TEXT, held_reason TEXT, next_try_ms INTEGER
@@ -45,6 +49,9 @@ CREATE TABLE activity (
 );
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 """
+
+STEPS = {1: "ALTER TABLE nodes ADD COLUMN r_blocks BLOB; ALTER TABLE nodes ADD COLUMN l_blocks BLOB"}
+"""What makes an index of a version one of the next."""
 
 ROW_COLUMNS = (
     "nid, node_id, r_state, r_parent, r_name, r_kind, r_content, r_exec, r_content_rev, r_place_rev, "

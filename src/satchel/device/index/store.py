@@ -17,17 +17,43 @@ from satchel.core.hashing import PACKED_BYTES, Block, unpack_blocks
 from satchel.core.ids import Nid, NodeId
 from satchel.core.paths import name_key
 from satchel.core.trees import Item, Row
-from satchel.device.index.reader import IndexReader
-from satchel.device.index.rows import RemoteFacts, row_of
-from satchel.device.index.schema import ROW_COLUMNS, SCHEMA, SCHEMA_VERSION
+from satchel.device.index.reader import IndexReader, json_of
+from satchel.device.index.rows import KnownLocal, NewLocal, RemoteFacts, RemoteRow, row_of
+from satchel.device.index.schema import ROW_COLUMNS, SCHEMA, SCHEMA_VERSION, STEPS
 from satchel.device.ports import Stat
 
 _AGREE = """
 UPDATE nodes SET s_state = r_state, s_parent = r_parent, s_name = r_name, s_kind = r_kind, s_content = r_content,
   s_exec = r_exec, dirty = 0, held_code = NULL, held_reason = NULL, next_try_ms = NULL
-WHERE nid = ? AND r_state = l_state AND r_state < 2 AND (r_state = 0 OR (r_parent = l_parent AND r_name = l_name
-  AND r_kind = l_kind AND r_content = l_content AND r_exec = l_exec))
-RETURNING r_state
+WHERE nid IN (SELECT value FROM json_each(?)) AND r_state = l_state AND r_state < 2 AND (r_state = 0 OR
+  (r_parent = l_parent AND r_name = l_name AND r_kind = l_kind AND r_content = l_content AND r_exec = l_exec))
+RETURNING nid, r_state
+"""
+
+_SET_REMOTE = """
+UPDATE nodes SET r_blocks = COALESCE(?, CASE WHEN r_content = ? THEN r_blocks END), r_state = 1, r_parent = ?,
+  r_name = ?, r_key = ?, r_kind = ?, r_content = ?, r_exec = ?, r_size = ?, r_mtime = ?, r_content_rev = ?,
+  r_place_rev = ?, r_seq = ?, r_mark = ? WHERE nid = ?
+"""
+
+_SET_LOCAL = """
+UPDATE nodes SET l_blocks = COALESCE(?, CASE WHEN l_content = ? THEN l_blocks END), l_state = 1, l_parent = ?,
+  l_name = ?, l_key = ?, l_kind = ?, l_content = ?, l_exec = ?, l_size = ?, l_mtime = ?, l_ctime = ?, l_inode = ?,
+  l_birth = ?, l_version = ? WHERE nid = ?
+"""
+
+_SET_REMOTE_SYNCED = _SET_REMOTE.replace(
+    " WHERE", ", s_state = 1, s_parent = ?, s_name = ?, s_kind = ?, s_content = ?, s_exec = ? WHERE"
+)
+
+_ADD_LOCAL = """
+INSERT INTO nodes (nid, node_id, l_blocks, l_parent, l_name, l_key, l_kind, l_content, l_exec, l_size, l_mtime, l_ctime,
+  l_inode, l_birth, l_version, l_state, dirty) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, 1)
+"""
+
+_ADD_REMOTE = """
+INSERT INTO nodes (nid, node_id, r_blocks, r_parent, r_name, r_key, r_kind, r_content, r_exec, r_size, r_mtime,
+  r_content_rev, r_place_rev, r_seq, r_mark, r_state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)
 """
 
 _UNIT = """
@@ -35,6 +61,46 @@ WITH RECURSIVE unit(nid) AS (VALUES (?) UNION SELECT n.nid FROM nodes n JOIN uni
   WHERE n.{side}_state {present})
 SELECT nid FROM unit
 """
+
+
+def remote_values(parent: Nid, entry: Entry, mark: int) -> tuple[object, ...]:
+    """Return the remote columns of a live entry, in the order of `_SET_REMOTE`."""
+    return (
+        entry.blocks if len(entry.blocks) == PACKED_BYTES else None,
+        entry.content,
+        parent,
+        entry.name,
+        entry.name_key,
+        int(entry.kind),
+        entry.content,
+        int(entry.is_executable),
+        entry.size,
+        entry.mtime_ns,
+        entry.content_rev,
+        entry.place_rev,
+        entry.seq,
+        mark,
+    )
+
+
+def local_values(parent: Nid, name: str, content: bytes, stat: Stat, blocks: bytes) -> tuple[object, ...]:
+    """Return the local columns but the version, in the order of `_SET_LOCAL`. stat.kind is not None."""
+    assert stat.kind is not None
+    return (
+        blocks if len(blocks) == PACKED_BYTES else None,
+        content,
+        parent,
+        name,
+        name_key(name),
+        int(stat.kind),
+        content,
+        int(stat.is_executable and stat.kind == Kind.FILE),
+        stat.size,
+        stat.mtime_ns,
+        stat.ctime_ns,
+        stat.inode,
+        stat.birth_ns,
+    )
 
 
 class Index:
@@ -58,6 +124,8 @@ class Index:
             )
         if version == 0:
             run(f"BEGIN; {SCHEMA}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT")
+        for step in range(version or SCHEMA_VERSION, SCHEMA_VERSION):
+            run(f"BEGIN; {STEPS[step]}; PRAGMA user_version = {step + 1}; COMMIT")
         self.reader = IndexReader(self.connection)
         # A nid is never used twice: what was agreed of a dropped row may still name it.
         self._top = next(iter(run("SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = 'nodes'")))[0]
@@ -113,8 +181,13 @@ class Index:
 
     def add(self, node_id: NodeId) -> Nid:
         """Make a row that is absent everywhere."""
+        nid = self.reserve()
+        self.connection.execute("INSERT INTO nodes (nid, node_id) VALUES (?, ?)", (nid, node_id))
+        return nid
+
+    def reserve(self) -> Nid:
+        """Return the nid of a row that is about to be inserted."""
         self._top += 1
-        self.connection.execute("INSERT INTO nodes (nid, node_id) VALUES (?, ?)", (self._top, node_id))
         return Nid(self._top)
 
     def node_id_of(self, nid: Nid) -> NodeId | None:
@@ -140,27 +213,29 @@ class Index:
 
     def set_remote(self, nid: Nid, parent: Nid, entry: Entry, mark: int = 0) -> None:
         """The service says that the node is as `entry` (live) tells."""
-        self.connection.execute(
-            "UPDATE nodes SET r_state = 1, r_parent = ?, r_name = ?, r_key = ?, r_kind = ?, r_content = ?, r_exec = ?,"
-            " r_size = ?, r_mtime = ?, r_content_rev = ?, r_place_rev = ?, r_seq = ?, r_mark = ? WHERE nid = ?",
-            (
-                parent,
-                entry.name,
-                entry.name_key,
-                entry.kind,
-                entry.content,
-                int(entry.is_executable),
-                entry.size,
-                entry.mtime_ns,
-                entry.content_rev,
-                entry.place_rev,
-                entry.seq,
-                mark,
-                nid,
-            ),
-        )
-        if entry.blocks:
+        self.connection.execute(_SET_REMOTE, (*remote_values(parent, entry, mark), nid))
+        if len(entry.blocks) > PACKED_BYTES:
             self.put_blocklist(entry.content, entry.blocks)
+
+    def write_remote(self, rows: Sequence[RemoteRow], mark: int = 0, *, is_synced: bool = False) -> None:
+        """As `add` (where node_id is given), `set_remote` and, with is_synced, `set_synced`, for many live entries."""
+        made: list[tuple[object, ...]] = []
+        known: list[tuple[object, ...]] = []
+        agreed: list[tuple[object, ...]] = []
+        for row in rows:
+            entry, values = row.entry, remote_values(row.parent, row.entry, mark)
+            if row.node_id is not None:
+                made.append((row.nid, row.node_id, values[0], *values[2:]))
+            elif is_synced:
+                stated = (row.parent, entry.name, int(entry.kind), entry.content, int(entry.is_executable))
+                agreed.append((*values, *stated, row.nid))
+            else:
+                known.append((*values, row.nid))
+            if len(entry.blocks) > PACKED_BYTES:
+                self.put_blocklist(entry.content, entry.blocks)
+        self._many(_ADD_REMOTE, made)
+        self._many(_SET_REMOTE, known)
+        self._many(_SET_REMOTE_SYNCED, agreed)
 
     def remote_seq(self, nid: Nid) -> int:
         """Return the seq of the newest entry folded onto the row, 0 for none."""
@@ -190,34 +265,39 @@ class Index:
 
     # -- the local side ---------------------------------------------------------------------------------------
 
-    def set_local(self, nid: Nid, parent: Nid, name: str, content: bytes, stat: Stat) -> None:
-        """The disk shows the node so. stat.kind is not None."""
-        assert stat.kind is not None
+    def set_local(self, nid: Nid, parent: Nid, name: str, content: bytes, stat: Stat, blocks: bytes = b"") -> None:
+        """The disk shows the node so. stat.kind is not None; blocks: packed blocklist, empty when it is known."""
         self._version += 1
-        self.connection.execute(
-            "UPDATE nodes SET l_state = 1, l_parent = ?, l_name = ?, l_key = ?, l_kind = ?, l_content = ?, l_exec = ?,"
-            " l_size = ?, l_mtime = ?, l_ctime = ?, l_inode = ?, l_birth = ?, l_version = ? WHERE nid = ?",
-            (
-                parent,
-                name,
-                name_key(name),
-                int(stat.kind),
-                content,
-                int(stat.is_executable and stat.kind == Kind.FILE),
-                stat.size,
-                stat.mtime_ns,
-                stat.ctime_ns,
-                stat.inode,
-                stat.birth_ns,
-                self._version,
-                nid,
-            ),
-        )
+        values = local_values(parent, name, content, stat, blocks)
+        self.connection.execute(_SET_LOCAL, (*values, self._version, nid))
+        if len(blocks) > PACKED_BYTES:
+            self.put_local_blocks(content, blocks)
+
+    def write_local(self, rows: Sequence[NewLocal | KnownLocal]) -> None:
+        """As `add` (for a `NewLocal`) and `set_local`, for many rows that a scan saw. Held ones are released."""
+        made: list[tuple[object, ...]] = []
+        seen: list[tuple[object, ...]] = []
+        for row in rows:
+            self._version += 1
+            values = local_values(row.parent, row.name, row.content, row.stat, row.blocks)
+            if isinstance(row, NewLocal):
+                made.append((row.nid, row.node_id, values[0], *values[2:], self._version))
+            else:
+                seen.append((*values, self._version, row.nid))
+            if len(row.blocks) > PACKED_BYTES:
+                self.put_local_blocks(row.content, row.blocks)
+        self._many(_ADD_LOCAL, made)
+        self._many(_SET_LOCAL, seen)
+        self.release([row.nid for row in rows if isinstance(row, KnownLocal)])
 
     def set_local_unknown(self, nid: Nid) -> None:
         """Nothing can be said of the node's local side."""
         self._version += 1
         self.connection.execute("UPDATE nodes SET l_state = 2, l_version = ? WHERE nid = ?", (self._version, nid))
+
+    def doubt_local(self, nid: Nid) -> None:
+        """Let the next look at this file read it again, whatever its stat."""
+        self.connection.execute("UPDATE nodes SET l_ctime = 0 WHERE nid = ?", (nid,))
 
     def clear_local_unit(self, nid: Nid) -> list[Nid]:
         """The unit is gone from the disk. Result: all rows of it, the top first."""
@@ -248,7 +328,7 @@ class Index:
             iter(
                 self.connection.execute(
                     "SELECT l_state, l_parent, l_name, l_key, l_kind, l_content, l_exec, l_size, l_mtime, l_ctime,"
-                    " l_inode, l_birth FROM nodes WHERE nid = ?",
+                    " l_inode, l_birth, l_blocks FROM nodes WHERE nid = ?",
                     (source,),
                 )
             )
@@ -256,27 +336,10 @@ class Index:
         self.connection.execute("UPDATE nodes SET l_state = 0, l_version = ? WHERE nid = ?", (self._version, source))
         self.connection.execute(
             "UPDATE nodes SET l_state = ?, l_parent = ?, l_name = ?, l_key = ?, l_kind = ?, l_content = ?, l_exec = ?,"
-            " l_size = ?, l_mtime = ?, l_ctime = ?, l_inode = ?, l_birth = ?, l_version = ? WHERE nid = ?",
+            " l_size = ?, l_mtime = ?, l_ctime = ?, l_inode = ?, l_birth = ?, l_blocks = ?, l_version = ?"
+            " WHERE nid = ?",
             (*values, self._version, target),
         )
-
-    def remote_only(self, parent: Nid, name: str) -> tuple[Nid, int, bytes, bool] | None:
-        """Return (nid, kind, content, bit) of the remote node of this place that has no other side, None when none."""
-        query = (
-            "SELECT nid, r_kind, r_content, r_exec FROM nodes WHERE r_parent = ? AND r_key = ? AND r_state = 1"
-            " AND r_name = ? AND l_state = 0 AND s_state = 0"
-        )
-        found = next(iter(self.connection.execute(query, (parent, name_key(name), name))), None)
-        return None if found is None else (Nid(found[0]), found[1], found[2], bool(found[3]))
-
-    def missing_here(self, parent: Nid, name: str, kind: Kind | None) -> Nid | None:
-        """Return the agreed node that the service has at this place and this disk lost, None when there is none."""
-        query = (
-            "SELECT nid FROM nodes WHERE r_parent = ? AND r_key = ? AND r_state = 1 AND r_name = ? AND r_kind = ?"
-            " AND l_state = 0 AND s_state = 1"
-        )
-        found = next(iter(self.connection.execute(query, (parent, name_key(name), name, kind))), None)
-        return None if found is None else Nid(found[0])
 
     def is_taken(self, parent: Nid, key: str) -> bool:
         """Return whether a node of this name key stands in the folder, on either side."""
@@ -315,15 +378,19 @@ class Index:
 
     def settle(self, nids: Iterable[Nid], *, keep: Callable[[Nid], bool] = lambda nid: False) -> list[Nid]:
         """Agree what is equal, drop what is absent everywhere (unless to `keep`). Result: those that are dirty."""
-        dirty: list[Nid] = []
-        for nid in nids:
-            agreed = next(iter(self.connection.execute(_AGREE, (nid,))), None)
-            if agreed is None:
-                done = self.connection.execute("UPDATE nodes SET dirty = 1 WHERE nid = ? RETURNING nid", (nid,))
-                dirty += [Nid(row[0]) for row in done]
-            elif agreed[0] == 0 and not keep(nid):
-                self.connection.execute("DELETE FROM nodes WHERE nid = ?", (nid,))
-        return dirty
+        wanted = dict.fromkeys(nids)
+        if not wanted:
+            return []
+        run = self.connection.execute
+        agreed = dict(run(_AGREE, (json_of(wanted),)))
+        self._many(
+            "DELETE FROM nodes WHERE nid = ?",
+            ((nid,) for nid, state in agreed.items() if state == 0 and not keep(nid)),
+        )
+        rest = json_of(nid for nid in wanted if nid not in agreed)
+        run("UPDATE nodes SET dirty = 1 WHERE nid IN (SELECT value FROM json_each(?)) AND dirty = 0", (rest,))
+        dirty = {row[0] for row in run("SELECT nid FROM nodes WHERE nid IN (SELECT value FROM json_each(?))", (rest,))}
+        return [nid for nid in wanted if nid in dirty]
 
     def has_unplaced(self) -> bool:
         """Tell whether the remote tree holds anything that was not agreed on yet: work that a stop may have cut."""
@@ -346,6 +413,11 @@ class Index:
                 "SELECT nid FROM nodes INDEXED BY nodes_dirty WHERE dirty = 1 ORDER BY nid"
             )
         ]
+
+    def unseen_nids(self) -> list[Nid]:
+        """Return the dirty rows that this disk does not show."""
+        query = "SELECT nid FROM nodes INDEXED BY nodes_dirty WHERE dirty = 1 AND l_state = 0"
+        return [Nid(row[0]) for row in self.connection.execute(query)]
 
     def unit(self, side: str, nid: Nid) -> list[Nid]:
         """Return the rows of the unit in the tree "r", "l" or "s" that are not absent there, the top first."""
@@ -408,10 +480,8 @@ class Index:
         self.connection.execute("INSERT OR IGNORE INTO blocklists VALUES (?, ?)", (content, blocks))
 
     def put_local_blocks(self, content: bytes, blocks: bytes) -> None:
-        """Some local file holds this content now: its blocks can be had from it."""
+        """A local file of several blocks holds this content now: its blocks can be had from it."""
         self.put_blocklist(content, blocks)
-        if len(blocks) <= PACKED_BYTES:
-            return
         rows: list[tuple[bytes, bytes, int, int]] = []
         at = 0
         for block in unpack_blocks(blocks):
@@ -423,6 +493,14 @@ class Index:
         """Return the blocklist of a content that is known here."""
         packed = self.reader.blocklist(content)
         return [] if packed is None else unpack_blocks(packed)
+
+    def sizes(self, nids: Iterable[Nid]) -> dict[Nid, tuple[int, int]]:
+        """Return (local size, remote size) of rows, 0 where a side is not there."""
+        query = (
+            "SELECT nid, CASE WHEN l_state > 0 THEN l_size ELSE 0 END, COALESCE(r_size, 0) FROM nodes"
+            " WHERE nid IN (SELECT value FROM json_each(?))"
+        )
+        return {Nid(row[0]): (row[1], row[2]) for row in self.connection.execute(query, (json_of(nids),))}
 
     def record(self, at_ms: int, decisions: Iterable[tuple[NodeId, str, str]]) -> None:
         """Remember decisions as (node id, path, rule)."""

@@ -23,6 +23,7 @@ from satchel.device.scanner.hints import Hints, Names
 from satchel.device.scanner.known import KnownTree
 from satchel.device.scanner.parts import Parts
 from satchel.device.scanner.places import Parent, Places, Step, is_identity
+from satchel.device.short_files import ShortFiles
 from satchel.device.tasks import NewParent, SeenChanged, SeenGone, SeenMoved, SeenNew, SeenUnknown
 
 UNREAD_MOVE_BYTES_MIN = 16 * MIB
@@ -70,7 +71,14 @@ class Walk:
     """One scan."""
 
     def __init__(
-        self, fs: FileSystem, known: KnownTree, clock: Clock, ignore: IgnoreRules, hints: Hints, parts: Parts
+        self,
+        fs: FileSystem,
+        known: KnownTree,
+        clock: Clock,
+        ignore: IgnoreRules,
+        hints: Hints,
+        parts: Parts,
+        short: ShortFiles | None = None,
     ) -> None:
         self._fs = fs
         self._known = known
@@ -78,6 +86,7 @@ class Walk:
         self._ignore = ignore
         self._hints = hints
         self._parts = parts
+        self._short = short
         self._places = Places(fs, known)
         self._device = 0
         self._stack: list[_Look] = []
@@ -436,8 +445,7 @@ class Walk:
             self._unknown(row, code, fault.message, retry=True)
             return
         self._place(row)
-        blocks = b"" if read.content == row.content else read.blocks
-        self._parts.add(SeenChanged(row.nid, row.version, read.stat, read.content, blocks))
+        self._parts.add(SeenChanged(row.nid, row.version, read.stat, read.content, read.blocks))
 
     # -- contents ----------------------------------------------------------------------------------------------------
 
@@ -455,7 +463,7 @@ class Walk:
 
     async def _read_content(self, path: DiskPath, kind: Kind) -> FileRead:
         if kind is Kind.FILE:
-            return await read_file(self._fs, path, self._clock)
+            return await read_file(self._fs, path, self._clock, self._short)
         before = await self._fs.stat(path)
         target = await self._fs.read_link(path)
         after = await self._fs.stat(path)
@@ -532,5 +540,4 @@ def is_unchanged(one: Stat, other: Stat) -> bool:
 
 
 def _moved(row: LocalRow, parent: Parent, name: bytes, read: FileRead) -> SeenMoved:
-    blocks = b"" if read.content == row.content else read.blocks
-    return SeenMoved(row.nid, row.version, parent, name, read.stat, read.content, blocks)
+    return SeenMoved(row.nid, row.version, parent, name, read.stat, read.content, read.blocks)

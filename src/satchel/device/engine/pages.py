@@ -1,0 +1,78 @@
+"""Folds what comes by the page: rows of a snapshot, and entries that say back what this disk created.
+
+Invariant: the result is that of folding them one by one, in order. Source: docs/design/040 (folding).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from satchel.core.entries import Action, Entry
+from satchel.core.ids import ROOT_NID, Nid, NodeId
+from satchel.device.engine.state import FROM_DISK, State, is_flagged
+from satchel.device.index.bulk import known_remote
+from satchel.device.index.rows import KnownRemote, RemoteRow
+
+
+def is_stated(state: State, entry: Entry) -> bool:
+    """Return whether the entry says back what this link stated of its disk."""
+    return entry.link == state.identity.link and is_flagged(entry.op_id, FROM_DISK)
+
+
+def is_stated_create(state: State, entry: Entry) -> bool:
+    """Return whether the entry says back that this disk has a new node."""
+    return (
+        entry.action == Action.CREATE
+        and entry.is_live
+        and entry.node_id != state.identity.unit
+        and is_stated(state, entry)
+    )
+
+
+def parent_nid(state: State, parent_id: NodeId) -> Nid | None:
+    """Return the row of a folder by its node id, None when there is none."""
+    return ROOT_NID if parent_id == state.identity.unit else state.index.reader.nid_of(parent_id)
+
+
+def _known(state: State, entries: Sequence[Entry]) -> dict[NodeId, KnownRemote]:
+    wanted = {each: None for entry in entries for each in (entry.node_id, entry.parent_id)}
+    found = known_remote(state.index, wanted)
+    found[state.identity.unit] = KnownRemote(ROOT_NID, is_live=True, seq=0)
+    return found
+
+
+def fold_own_creates(state: State, entries: Sequence[Entry], touched: list[Nid]) -> Sequence[Entry]:
+    """Fold stated creates together. Result: those from the first on that is no plain case; none of them is folded."""
+    known = _known(state, entries)
+    rows: list[RemoteRow] = []
+    for entry in entries:
+        own, home = known.get(entry.node_id), known.get(entry.parent_id)
+        if own is None or own.seq >= entry.seq or home is None or not home.is_live:
+            break
+        rows.append(RemoteRow(own.nid, None, home.nid, entry))
+        known[entry.node_id] = KnownRemote(own.nid, is_live=True, seq=entry.seq)
+    state.index.write_remote(rows, is_synced=True)
+    touched += [row.nid for row in rows]
+    return entries[len(rows) :]
+
+
+def fold_rows(state: State, entries: Sequence[Entry], mark: int) -> list[Nid]:
+    """Fold a page of a snapshot; a parent that comes on a later page is a row without sides until then.
+
+    Result: the rows that were written.
+    """
+    known = _known(state, entries)
+    rows: list[RemoteRow] = []
+    for entry in entries:
+        if entry.node_id == state.identity.unit:
+            continue
+        own, home = known.get(entry.node_id), known.get(entry.parent_id)
+        if own is not None and own.seq > entry.seq:
+            continue
+        if home is None:
+            home = known[entry.parent_id] = KnownRemote(state.index.add(entry.parent_id), is_live=False, seq=0)
+        nid = own.nid if own is not None else state.index.reserve()
+        rows.append(RemoteRow(nid, entry.node_id if own is None else None, home.nid, entry))
+        known[entry.node_id] = KnownRemote(nid, is_live=True, seq=entry.seq)
+    state.index.write_remote(rows, mark)
+    return [row.nid for row in rows]

@@ -1,0 +1,40 @@
+"""What folding any fact of a scan needs: where it is, and looking again when that cannot be told now."""
+
+from __future__ import annotations
+
+from satchel.core.ids import ROOT_NID, Nid
+from satchel.device.engine.state import State
+from satchel.device.ports import ROOT_PATH, joined
+from satchel.device.tasks import NewParent
+
+AGAIN_S = 0.3
+
+
+def parent_of(state: State, parent: Nid | NewParent | None) -> Nid | None:
+    """Return the row of the folder in which something was seen; None when it went (it is looked at anew)."""
+    if isinstance(parent, NewParent):
+        return state.scan_orders.get(parent.order)
+    if parent is not None and parent != ROOT_NID and state.index.reader.local(parent) is None:
+        # The folder went, or became another node, while the scan was under way: what is in it is looked at anew.
+        state.look_later(AGAIN_S, ROOT_PATH)
+        return None
+    return parent
+
+
+def is_current(state: State, nid: Nid, base: int) -> bool:
+    """True when the row is as the scanner compared it and nothing is in flight for it; else queue another look."""
+    row = state.index.reader.local(nid)
+    if row is not None and row.version == base and nid not in state.busy:
+        return True
+    if row is not None:
+        path = state.index.reader.path_of(nid)
+        if path is not None:
+            state.look_later(AGAIN_S, path)
+    return False
+
+
+def see_again(state: State, parent: Nid, name: bytes) -> None:
+    """Queue another look at a name in a folder."""
+    folder = state.index.reader.path_of(parent)
+    if folder is not None:
+        state.look_later(AGAIN_S, joined(folder, name))

@@ -35,7 +35,7 @@ class Action(IntEnum):
     UNMOUNT = 8
 
 
-class Entry(msgspec.Struct, array_like=True, frozen=True):
+class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One node as it stood after one journal entry (or, in a snapshot, as it stands).
 
     seq: place in the journal; in a snapshot the node's newest seq. is_live: False for a deletion.

@@ -7,6 +7,7 @@ A packed blocklist is `hash, 32 bytes | length, 4 bytes big-endian` per block. S
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from satchel.core.ids import HASH_BYTES, BlockHash, ContentHash
 from satchel.core.limits import BLOCK_BYTES_MAX
 
 PACKED_BYTES = HASH_BYTES + 4
+_PACKED = struct.Struct(">32sI")
 
 
 class Block(NamedTuple):
@@ -47,12 +49,7 @@ def unpack_blocks(packed: bytes) -> list[Block]:
     """Return the blocks of a packed blocklist. Raises: MessageInvalid for a wrong length or a block out of bounds."""
     if len(packed) % PACKED_BYTES:
         raise MessageInvalid("A blocklist has a broken length.", reason="blocklist")
-    blocks = [
-        Block(
-            BlockHash(packed[at : at + HASH_BYTES]), int.from_bytes(packed[at + HASH_BYTES : at + PACKED_BYTES], "big")
-        )
-        for at in range(0, len(packed), PACKED_BYTES)
-    ]
+    blocks = [Block(BlockHash(name), size) for name, size in _PACKED.iter_unpack(packed)]
     if any(not 0 < block.size <= BLOCK_BYTES_MAX for block in blocks):
         raise MessageInvalid("A blocklist names a block of an impossible length.", reason="blocklist")
     return blocks

@@ -2,6 +2,8 @@
 
 A frame is `length of header, 4 bytes big-endian | header, msgpack | bodies, raw`; the header lists the length of each
 body. Source: docs/protocol/device.md. A change here changes that page and a golden file in the same commit.
+
+What comes by the thousand is `gc=False`: frozen values hold no circle, so the collector need not walk them.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ CODEC_ZSTD = 1
 # -- operations of a commit -------------------------------------------------------------------------------------------
 
 
-class Content(msgspec.Struct, array_like=True, frozen=True):
+class Content(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A file's bytes by name. content_hash names the blocklist; blocks: that list, packed; cutter: `cdc1` or other."""
 
     content_hash: ContentHash
@@ -34,7 +36,7 @@ class Content(msgspec.Struct, array_like=True, frozen=True):
     cutter: str = "cdc1"
 
 
-class CreateOp(msgspec.Struct, array_like=True, frozen=True, tag="create"):
+class CreateOp(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="create"):
     """Make a node. Expects the name key free in a live parent; a node of this id with equal content is Stored.
 
     content for a file; target for a symlink; neither for a folder.
@@ -51,7 +53,7 @@ class CreateOp(msgspec.Struct, array_like=True, frozen=True, tag="create"):
     is_executable: bool = False
 
 
-class EditOp(msgspec.Struct, array_like=True, frozen=True, tag="edit"):
+class EditOp(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="edit"):
     """Replace a file's content (or a symlink's target). Expects `content_rev` == base_rev; equal content is Stored."""
 
     op_id: OpId
@@ -63,7 +65,7 @@ class EditOp(msgspec.Struct, array_like=True, frozen=True, tag="edit"):
     is_executable: bool = False
 
 
-class Placement(msgspec.Struct, array_like=True, frozen=True):
+class Placement(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One node's new place. Expects `place_rev` == base_rev."""
 
     node_id: NodeId
@@ -72,14 +74,14 @@ class Placement(msgspec.Struct, array_like=True, frozen=True):
     name: str
 
 
-class MoveOp(msgspec.Struct, array_like=True, frozen=True, tag="move"):
+class MoveOp(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="move"):
     """Move or rename; with several placements all at once (swaps, cyclic renames), or none."""
 
     op_id: OpId
     placements: tuple[Placement, ...]
 
 
-class DeleteOp(msgspec.Struct, array_like=True, frozen=True, tag="delete"):
+class DeleteOp(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="delete"):
     """Delete a node and all below. A change after seen_seq by another device anywhere in the unit refuses it."""
 
     op_id: OpId
@@ -87,7 +89,7 @@ class DeleteOp(msgspec.Struct, array_like=True, frozen=True, tag="delete"):
     seen_seq: int
 
 
-class UndeleteOp(msgspec.Struct, array_like=True, frozen=True, tag="undelete"):
+class UndeleteOp(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="undelete"):
     """Revive a deleted node at a place, with new content if given; is_subtree: with all that its deletion took along.
 
     Without is_subtree a folder comes back empty (a skeleton). Reviving a live node of equal place and content: Stored.
@@ -104,7 +106,7 @@ class UndeleteOp(msgspec.Struct, array_like=True, frozen=True, tag="undelete"):
     is_subtree: bool = False
 
 
-class AttrOp(msgspec.Struct, array_like=True, frozen=True, tag="attr"):
+class AttrOp(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="attr"):
     """Set the executable bit. Expects `content_rev` == base_rev; an equal bit is Stored."""
 
     op_id: OpId
@@ -116,7 +118,7 @@ class AttrOp(msgspec.Struct, array_like=True, frozen=True, tag="attr"):
 Op = CreateOp | EditOp | MoveOp | DeleteOp | UndeleteOp | AttrOp
 
 
-class WireBlock(msgspec.Struct, array_like=True, frozen=True):
+class WireBlock(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A block as it travels: its hash, length before compression, codec, and length of its body in the frame."""
 
     hash: BlockHash
@@ -137,31 +139,31 @@ class CommitRequest(msgspec.Struct, array_like=True, frozen=True):
 # -- outcomes, one per op ---------------------------------------------------------------------------------------------
 
 
-class Stored(msgspec.Struct, array_like=True, frozen=True, tag="stored"):
+class Stored(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="stored"):
     """The op holds. seq: its journal entry (0 when nothing had to change); the feed brings the entry itself."""
 
     seq: int
 
 
-class Conflict(msgspec.Struct, array_like=True, frozen=True, tag="conflict"):
+class Conflict(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="conflict"):
     """What was expected does not hold. current: the node in the way as it stands now, None when it is gone."""
 
     current: Entry | None = None
 
 
-class NeedBlocks(msgspec.Struct, array_like=True, frozen=True, tag="need_blocks"):
+class NeedBlocks(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="need_blocks"):
     """The namespace lacks these blocks; put them and commit again. Says nothing about other accounts."""
 
     hashes: tuple[BlockHash, ...]
 
 
-class Moved(msgspec.Struct, array_like=True, frozen=True, tag="moved"):
+class Moved(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="moved"):
     """The node lives in another namespace now."""
 
     ns: NamespaceId
 
 
-class Refused(msgspec.Struct, array_like=True, frozen=True, tag="refused"):
+class Refused(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="refused"):
     """The op cannot hold. code: one of the documented refusal codes; detail: plain data for the message."""
 
     code: str

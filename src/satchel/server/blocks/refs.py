@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from satchel.core.ids import BlockHash, NamespaceId, PackId
 from satchel.server.db.engine import Connection, fetch_in
@@ -22,8 +22,7 @@ PACK_LIVE = 1
 PACK_OLD = 2
 
 
-@dataclass(frozen=True, slots=True)
-class PlacedBlock:
+class PlacedBlock(NamedTuple):
     """A block whose bytes are durable. size: length before compression; stored_size: at rest; offset: in the pack."""
 
     hash: BlockHash
@@ -41,7 +40,19 @@ async def register_txn(
 
     A condemned block is revived; a lease only ever grows. Rows are taken in hash order: two callers never deadlock.
     """
-    rows = sorted({block.hash: block for block in placed}.values(), key=lambda block: block.hash)
+    await place_txn(conn, ns, placed, lease_until_ms=lease_until_ms, now_ms=now_ms)
+    hashes = sorted({block.hash for block in placed})
+    await grant_txn(conn, ns, [(hash_, 0) for hash_ in hashes], lease_until_ms=lease_until_ms)
+
+
+async def place_txn(
+    conn: Connection, ns: NamespaceId, placed: Sequence[PlacedBlock], *, lease_until_ms: int, now_ms: int
+) -> None:
+    """Write where the placed blocks are and that `ns` holds them; the right to them follows with `grant_txn`.
+
+    Otherwise as `register_txn`.
+    """
+    rows = sorted({block.hash: block for block in placed}.values())
     if not rows:
         return
     await conn.execute_many(
@@ -53,7 +64,7 @@ async def register_txn(
         "INSERT INTO blocks (block_hash, size, stored_size, codec, pack_id, pack_offset, state, touched_at, created_at)"
         f" VALUES ($1, $2, $3, $4, $5, $6, {BLOCK_LIVE}, $7, $7)"
         f" ON CONFLICT (block_hash) DO UPDATE SET state = {BLOCK_LIVE}, touched_at = excluded.touched_at",
-        [(b.hash, b.size, b.stored_size, b.codec, b.pack_id, b.offset, now_ms) for b in rows],
+        [(*block, now_ms) for block in rows],
     )
     await conn.execute_many(
         "INSERT INTO block_refs (block_hash, ns, lease_until) VALUES ($1, $2, $3)"
@@ -61,11 +72,21 @@ async def register_txn(
         " WHERE block_refs.lease_until < excluded.lease_until",
         [(block.hash, ns, lease_until_ms) for block in rows],
     )
+
+
+async def grant_txn(
+    conn: Connection, ns: NamespaceId, uses: Sequence[tuple[BlockHash, int]], *, lease_until_ms: int
+) -> None:
+    """Give `ns` the right to blocks, and count so many more uses of each. A lease only ever grows.
+
+    uses: each hash once, in order.
+    """
     await conn.execute_many(
-        "INSERT INTO namespace_blocks (ns, block_hash, refs, lease_until) VALUES ($1, $2, 0, $3)"
-        " ON CONFLICT (ns, block_hash) DO UPDATE SET lease_until = excluded.lease_until"
-        " WHERE namespace_blocks.lease_until < excluded.lease_until",
-        [(ns, block.hash, lease_until_ms) for block in rows],
+        "INSERT INTO namespace_blocks (ns, block_hash, refs, lease_until) VALUES ($1, $2, $3, $4)"
+        " ON CONFLICT (ns, block_hash) DO UPDATE SET refs = namespace_blocks.refs + excluded.refs, lease_until ="
+        " CASE WHEN namespace_blocks.lease_until < excluded.lease_until THEN excluded.lease_until"
+        " ELSE namespace_blocks.lease_until END",
+        [(ns, hash_, count, lease_until_ms) for hash_, count in uses],
     )
 
 

@@ -32,7 +32,9 @@ READERS = 3
 BUSY_MS = 30_000
 WAIT_S = 120
 CACHE_KIB = 64 * 1024
-WAL_PAGES = 4_000
+WAL_PAGES = 16_000
+"""64 MiB of log before its pages are copied home. Keys that are hashes touch a page each, a thousand files some 4,000;
+a shorter log would copy every page as often as it is written."""
 
 
 class SqliteConnection:
@@ -165,6 +167,9 @@ class SqliteDatabase:
             while count < len(jobs) and (count == 0 or self._clock.now_ms() < until_ms):
                 _write_one(raw, conn, jobs[count])
                 count += 1
+                if count == len(jobs):
+                    # Who came meanwhile shares the fsync, and the pages that each of us would write.
+                    jobs += self._came(GROUP_MAX - count)
             raw.execute("COMMIT")
         except BaseException as error:
             # The writer thread must outlive whatever happens, and every caller must be told.
@@ -175,6 +180,21 @@ class SqliteDatabase:
             if not raw.getautocommit():
                 raw.execute("ROLLBACK")
         return count
+
+    def _came(self, count: int) -> list[_Job]:
+        """Return at most `count` jobs that wait by now."""
+        jobs: list[_Job] = []
+        while len(jobs) < count and not self._closed:
+            try:
+                job = self._writes.get_nowait()
+            except queue.Empty:
+                break
+            if job is None:
+                # The store closes: that is for the loop of the thread to see.
+                self._writes.put_nowait(None)
+                break
+            jobs.append(job)
+        return jobs
 
     def _judge(self, error: BaseException) -> Fault:
         fault = _translated(error)

@@ -22,6 +22,7 @@ from satchel.server.db.engine import Connection, Database
 from satchel.server.db.schema import store_facts_txn
 from satchel.server.feed.snapshots import page_txn
 from satchel.server.metadata.journal import entry_of, head_txn, knows_txn, read_txn
+from satchel.server.metadata.nodes import image_of
 from satchel.server.metadata.tree import path_in
 from satchel.server.metadata.view import View
 
@@ -108,7 +109,7 @@ async def _sync_txn(conn: Connection, principal: Principal, cursor: str | None, 
         joined = CursorPlace(ns, place.seq, place.tag, entries[-1].node_id if has_more else None)
         has_more = has_more or place.seq < head.seq
     else:
-        entries = [entry_of(row, {}) for row in await read_txn(conn, ns, after=place.seq, limit=limit)]
+        entries = [entry_of(row, image_of(row.post)) for row in await read_txn(conn, ns, after=place.seq, limit=limit)]
         seq, tag = (entries[-1].seq, entries[-1].tag) if entries else (place.seq, place.tag)
         joined = CursorPlace(ns, seq, Tag(tag))
         has_more = seq < head.seq

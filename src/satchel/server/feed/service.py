@@ -38,9 +38,11 @@ from satchel.server.db.engine import Connection, Database
 from satchel.server.feed.snapshots import page_txn
 from satchel.server.metadata.blocklists import blocklists_txn
 from satchel.server.metadata.journal import Head, entry_of, head_txn, knows_txn, read_txn, tag_at_txn
+from satchel.server.metadata.nodes import image_of
 
 ENTRY_BYTES = 256
 """About what an entry takes on the wire beside its names, blocklist and content."""
+_FILE = int(Kind.FILE)
 
 
 class InlineBlocks(Protocol):
@@ -126,22 +128,24 @@ async def manifests(db: Database, principal: Principal, request: ManifestsReques
 
 async def _entries_txn(conn: Connection, ns: NamespaceId, *, after: int, limit: int) -> list[Entry]:
     rows = await read_txn(conn, ns, after=after, limit=limit)
-    entries = [entry_of(row, {}) for row in rows]
-    files = {entry.content for entry in entries if entry.kind == Kind.FILE and entry.is_live}
+    posts = [image_of(row.post) for row in rows]
+    files = {post.content for post in posts if post.kind == _FILE and post.is_live}
     lists = await blocklists_txn(conn, ns, files, blocks_max=MANIFEST_INLINE_BLOCKS_MAX)
     return [
-        replace(entry, blocks=lists.get(entry.content, b"")) if entry.kind == Kind.FILE and entry.is_live else entry
-        for entry in entries
+        entry_of(row, post, lists.get(post.content, b"") if post.kind == _FILE and post.is_live else b"")
+        for row, post in zip(rows, posts, strict=True)
     ]
 
 
 def _carried(entries: Sequence[Entry], link: LinkId) -> set[int]:
     """Return the seqs whose content travels along: small, one block, the node's newest here, not the asker's own."""
+    if link and all(entry.link == link for entry in entries):
+        return set()
     newest = {entry.node_id: entry.seq for entry in entries}
     return {
         entry.seq
         for entry in entries
-        if entry.kind == Kind.FILE
+        if entry.kind == _FILE
         and entry.is_live
         and 0 < entry.size <= INLINE_DOWN_BYTES_MAX
         and len(entry.blocks) == PACKED_BYTES
@@ -169,6 +173,8 @@ def _with_bodies(
     entries: Sequence[Entry], carried: set[int], found: dict[BlockHash, tuple[WireBlock, bytes]]
 ) -> tuple[list[Entry], list[WireBlock], list[bytes]]:
     """Return the entries with `inline` set to the place of their block among the bodies; equal blocks travel once."""
+    if not carried:
+        return list(entries), [], []
     wires: list[WireBlock] = []
     bodies: list[bytes] = []
     places: dict[BlockHash, int] = {}

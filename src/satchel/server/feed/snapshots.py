@@ -13,6 +13,8 @@ from satchel.server.metadata.blocklists import blocklists_txn
 from satchel.server.metadata.nodes import COLUMN_LIST, LIVE, Node, columns_of, node_of, snapshot_entry
 from satchel.server.metadata.view import View
 
+_FILE = int(Kind.FILE)
+
 
 async def page_txn(
     conn: Connection, ns: NamespaceId, unit: NodeId, *, after: NodeId, limit: int
@@ -22,10 +24,10 @@ async def page_txn(
     nodes = await read_txn(conn, ns, unit, after, limit + 1)
     has_more = len(nodes) > limit
     nodes = nodes[:limit]
-    files = {node.content for node in nodes if node.kind == Kind.FILE}
+    files = {node.content for node in nodes if node.kind == _FILE}
     lists = await blocklists_txn(conn, ns, files, blocks_max=MANIFEST_INLINE_BLOCKS_MAX)
     entries = [
-        snapshot_entry(node, is_live=True, blocks=lists.get(node.content, b"") if node.kind == Kind.FILE else b"")
+        snapshot_entry(node, is_live=True, blocks=lists.get(node.content, b"") if node.kind == _FILE else b"")
         for node in nodes
     ]
     return entries, has_more
@@ -41,8 +43,10 @@ async def _namespace_txn(conn: Connection, ns: NamespaceId, unit: NodeId, after:
             *(ns, after, limit),
         )
         nodes = [node_of(row) for row in rows]
-        await view.load_above_txn(conn, nodes)
-        live += [node for node in nodes if view.is_live(node)]
+        parents = {node.parent_id for node in nodes}
+        await view.load_txn(conn, parents, set())
+        floors = {parent: floor for parent in parents if (floor := view.floor(parent)) is not None}
+        live += [node for node in nodes if (floor := floors.get(node.parent_id)) is not None and node.seq > floor]
         if len(nodes) < limit:
             break
         after = nodes[-1].node_id

@@ -6,17 +6,17 @@ seqs, without a gap. Blocks are durable and verified before. Source: docs/design
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from msgspec.structs import replace
 
 from satchel.core.access import Right
-from satchel.core.ids import NamespaceId, OpId
+from satchel.core.ids import TAG_BYTES, NamespaceId, OpId, Tag
 from satchel.core.limits import LEASE_HOURS_MIN, MANIFEST_INLINE_BLOCKS_MAX
 from satchel.core.messages import CommitReply, CommitRequest, Conflict, DeleteOp, Outcome, Refused, Stored
 from satchel.server.accounts.access import authorize
 from satchel.server.accounts.principal import Principal
-from satchel.server.blocks.refs import PlacedBlock, register_txn
+from satchel.server.blocks.refs import PlacedBlock, place_txn, register_txn
 from satchel.server.db.engine import Connection, Database, Value, execute_in, fetch_in
 from satchel.server.metadata.blocklists import blocklists_txn
 from satchel.server.metadata.contents import Contents
@@ -27,6 +27,7 @@ from satchel.server.metadata.prepare import Prepared, new_places, node_ids, prep
 from satchel.server.metadata.view import View
 from satchel.server.ports import Clock
 
+TAGS_DRAWN = 64
 LEASE_MS = LEASE_HOURS_MIN * 60 * 60 * 1000
 
 
@@ -45,24 +46,32 @@ async def commit(
     author = Author(principal.account_id, principal.device_id, request.link)
     if placed and db.dialect != "sqlite":
         # Other services write there too: block rows are never taken while a namespace row is held.
-        await db.write(b"blocks" + request.ns, lambda conn: _register_txn(conn, clock, request.ns, placed))
+        now = clock.now_ms()
+        times = {"lease_until_ms": now + LEASE_MS, "now_ms": now}
+        await db.write(b"blocks" + request.ns, lambda conn: register_txn(conn, request.ns, placed, **times))
 
     async def work(conn: Connection) -> CommitReply:
         if placed and conn.dialect == "sqlite":
-            await _register_txn(conn, clock, request.ns, placed)
-        return await commit_txn(conn, clock, request.ns, author, prepared)
+            now = clock.now_ms()
+            await place_txn(conn, request.ns, placed, lease_until_ms=now + LEASE_MS, now_ms=now)
+        return await commit_txn(conn, clock, request.ns, author, prepared, placed)
 
     return await db.write(request.ns, work)
 
 
 async def commit_txn(
-    conn: Connection, clock: Clock, ns: NamespaceId, author: Author, prepared: Sequence[Prepared]
+    conn: Connection,
+    clock: Clock,
+    ns: NamespaceId,
+    author: Author,
+    prepared: Sequence[Prepared],
+    placed: Sequence[PlacedBlock] = (),
 ) -> CommitReply:
-    """Decide and write the ops inside a transaction; takes the namespace's row."""
+    """Decide and write the ops inside a transaction; takes the namespace's row and gives it the right to `placed`."""
     head = await head_txn(conn, ns, for_update=True)
     outcomes = await _replayed_txn(conn, ns, author, prepared)
     fresh = [(at, one) for at, one in enumerate(prepared) if outcomes[at] is None]
-    batch = await _loaded_txn(conn, clock, ns, head, author, [one for _, one in fresh])
+    batch = await _loaded_txn(conn, clock, ns, head, author, [one for _, one in fresh], placed)
     answered: dict[OpId, tuple[bytes, Outcome]] = {}
     for at, one in fresh:
         earlier = answered.get(one.op.op_id)
@@ -76,11 +85,6 @@ async def commit_txn(
     await _write_results_txn(conn, ns, author, batch.now_ms, answered)
     known = [outcome for outcome in outcomes if outcome is not None]
     return CommitReply(tuple(await _with_blocklists_txn(conn, ns, known)), batch.head_seq)
-
-
-async def _register_txn(conn: Connection, clock: Clock, ns: NamespaceId, placed: Sequence[PlacedBlock]) -> None:
-    now = clock.now_ms()
-    await register_txn(conn, ns, placed, lease_until_ms=now + LEASE_MS, now_ms=now)
 
 
 async def _replayed_txn(
@@ -106,7 +110,13 @@ async def _replayed_txn(
 
 
 async def _loaded_txn(
-    conn: Connection, clock: Clock, ns: NamespaceId, head: Head, author: Author, fresh: list[Prepared]
+    conn: Connection,
+    clock: Clock,
+    ns: NamespaceId,
+    head: Head,
+    author: Author,
+    fresh: list[Prepared],
+    placed: Sequence[PlacedBlock],
 ) -> Batch:
     """Load what the ops touch with a few statements and return the batch that decides them."""
     fresh = [one for one in fresh if one.refusal is None]
@@ -117,10 +127,18 @@ async def _loaded_txn(
     seen = [one.op.seen_seq for one in fresh if isinstance(one.op, DeleteOp)]
     if seen and (oldest := max(0, min(seen))) < head.seq:
         await view.load_foreign_txn(conn, after=oldest, head_seq=head.seq, device=author.device, link=author.link)
-    contents = Contents(ns, bytes_used=head.bytes_used, quota=head.quota)
+    contents = Contents(ns, bytes_used=head.bytes_used, quota=head.quota, placed=placed)
     await contents.load_txn(conn, fresh)
     now = max(head.at, clock.now_ms())
-    return Batch(view, contents, author, head.seq, now, clock.random)
+    return Batch(view, contents, author, head.seq, now, tags(clock.random))
+
+
+def tags(random: Callable[[int], bytes]) -> Iterator[Tag]:
+    """Yield random tags for journal entries; the machine is asked for many at once: a call costs more than an entry."""
+    while True:
+        drawn = random(TAGS_DRAWN * TAG_BYTES)
+        for at in range(0, len(drawn), TAG_BYTES):
+            yield Tag(drawn[at : at + TAG_BYTES])
 
 
 _UPSERT = (
@@ -149,7 +167,7 @@ async def _write_txn(conn: Connection, ns: NamespaceId, head: Head, batch: Batch
         " created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         [_version_row(ns, author, version, batch.now_ms) for version in batch.versions],
     )
-    await batch.contents.write_txn(conn)
+    await batch.contents.write_txn(conn, lease_until_ms=batch.now_ms + LEASE_MS)
     if not batch.rows:
         return
     await append_txn(conn, ns, batch.rows)

@@ -7,85 +7,94 @@ compression, the blocks that manifests in use here name, each once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
 
 from satchel.core.ids import BlockHash, ContentHash, NamespaceId
 from satchel.core.messages import Content, NeedBlocks, Refused
-from satchel.server.blocks.refs import add_refs_txn
+from satchel.server.blocks.refs import PlacedBlock, add_refs_txn, grant_txn
 from satchel.server.db.engine import Connection, fetch_in
-from satchel.server.metadata.prepare import Prepared, contents
-
-
-class HeldBlock(NamedTuple):
-    """A block that the namespace has a right to. refs: manifests in use here that name it."""
-
-    size: int
-    refs: int
+from satchel.server.metadata.prepare import Prepared
 
 
 class Contents:
-    """What the namespace holds of the contents and blocks of a batch, and what the batch adds."""
+    """What the namespace holds of the contents and blocks of a batch, and what the batch adds.
 
-    def __init__(self, ns: NamespaceId, *, bytes_used: int, quota: int | None) -> None:
+    placed: the blocks that came with the batch, verified and durable; the batch's commit gives the right to them.
+    """
+
+    def __init__(
+        self, ns: NamespaceId, *, bytes_used: int, quota: int | None, placed: Sequence[PlacedBlock] = ()
+    ) -> None:
         self._ns = ns
         self._quota = quota
-        self._held: dict[BlockHash, HeldBlock] = {}
+        self._placed = sorted({block.hash for block in placed})
+        self._held: dict[BlockHash, int] = {block.hash: block.size for block in placed}
+        """Lengths of the blocks that the namespace has a right to."""
+        self._refs: dict[BlockHash, int] = {}
+        """How many manifests in use here name a block, where any does."""
         self._sizes: dict[ContentHash, int] = {}
         """Size by content hash of the manifests in use, those of this batch among them."""
-        self._uses: Counter[ContentHash] = Counter()
+        self._uses: dict[ContentHash, int] = {}
         self._added: dict[ContentHash, tuple[Content, tuple[BlockHash, ...]]] = {}
         self.bytes_used = bytes_used
 
-    async def load_txn(self, conn: Connection, prepared: list[Prepared]) -> None:
+    async def load_txn(self, conn: Connection, prepared: Sequence[Prepared]) -> None:
         """Load the manifests in use and, for the others, the blocks with a right."""
+        used = "SELECT block_hash, refs FROM namespace_blocks WHERE ns = $1 AND refs > 0 AND block_hash IN {keys}"
+        self._refs.update(await fetch_in(conn, used, self._placed, self._ns))
+        brought = {
+            content.content_hash: one.hashes
+            for one in prepared
+            if (content := getattr(one.op, "content", None)) is not None
+        }
         in_use = "SELECT manifest_id, size FROM manifests WHERE ns = $1 AND refs > 0 AND manifest_id IN {keys}"
-        self._sizes.update(await fetch_in(conn, in_use, sorted(contents(prepared)), self._ns))
-        wanted: set[BlockHash] = set()
-        for one in prepared:
-            content = getattr(one.op, "content", None)
-            if content is not None and content.content_hash not in self._sizes:
-                wanted.update(one.hashes)
+        asked = sorted([name for name, hashes in brought.items() if not self._is_new(hashes)])
+        self._sizes.update(await fetch_in(conn, in_use, asked, self._ns))
+        wanted = {hash_ for name, hashes in brought.items() if name not in self._sizes for hash_ in hashes}
         rows = await fetch_in(
             conn,
             "SELECT n.block_hash, b.size, n.refs FROM namespace_blocks n JOIN blocks b ON b.block_hash = n.block_hash"
             " WHERE n.ns = $1 AND n.block_hash IN {keys}",
-            sorted(wanted),
+            sorted(wanted.difference(self._held)),
             self._ns,
         )
-        self._held.update((row[0], HeldBlock(row[1], row[2])) for row in rows)
+        for hash_, size, refs in rows:
+            self._held[hash_] = size
+            self._refs[hash_] = refs
 
     def refusal(self, content: Content, one: Prepared) -> Refused | NeedBlocks | None:
         """Return why the content cannot be stored now, None when it can."""
         known = self._sizes.get(content.content_hash)
         if known is not None:
             return None if known == content.size else Refused("content_invalid", "size")
-        missing = tuple(dict.fromkeys(hash_ for hash_ in one.hashes if hash_ not in self._held))
-        if missing:
-            return NeedBlocks(missing)
-        if any(self._held[block.hash].size != block.size for block in one.blocks):
-            return Refused("content_invalid", "block_size")
-        added = self._added_bytes(one.hashes)
-        if added and self._quota is not None and self.bytes_used + added > self._quota:
-            return Refused("quota_exceeded", str(self._quota))
+        sizes = tuple([self._held.get(hash_) for hash_ in one.hashes])
+        if sizes != one.sizes:
+            missing = tuple(dict.fromkeys(hash_ for hash_ in one.hashes if hash_ not in self._held))
+            return NeedBlocks(missing) if missing else Refused("content_invalid", "block_size")
+        if self._quota is not None:
+            added = self._added_bytes(one.hashes)
+            if added and self.bytes_used + added > self._quota:
+                return Refused("quota_exceeded", str(self._quota))
         return None
 
     def use(self, content: Content, one: Prepared) -> None:
         """Count one more version that has this content; `refusal` was None."""
-        self._uses[content.content_hash] += 1
-        if content.content_hash in self._sizes:
+        name = content.content_hash
+        self._uses[name] = self._uses.get(name, 0) + 1
+        if name in self._sizes:
             return
-        hashes = tuple(dict.fromkeys(one.hashes))
+        hashes = one.hashes if len(one.hashes) < 2 else tuple(dict.fromkeys(one.hashes))
         self.bytes_used += self._added_bytes(hashes)
         for hash_ in hashes:
-            held = self._held[hash_]
-            self._held[hash_] = HeldBlock(held.size, held.refs + 1)
-        self._sizes[content.content_hash] = content.size
-        self._added[content.content_hash] = (content, hashes)
+            self._refs[hash_] = self._refs.get(hash_, 0) + 1
+        self._sizes[name] = content.size
+        self._added[name] = (content, hashes)
 
-    async def write_txn(self, conn: Connection) -> None:
-        """Write the manifests and the counts of their blocks."""
+    async def write_txn(self, conn: Connection, *, lease_until_ms: int) -> None:
+        """Write the manifests, the counts of their blocks, and the right to the blocks that came along."""
         new = [(self._ns, key, c.blocks, c.size, c.cutter, self._uses[key]) for key, (c, _) in self._added.items()]
+        # In the order of the key: neighbours are written to a page together.
+        new.sort()
         await conn.execute_many(
             "INSERT INTO manifests (ns, manifest_id, blocks, size, cutter, refs) VALUES ($1, $2, $3, $4, $5, $6)"
             " ON CONFLICT (ns, manifest_id) DO UPDATE SET refs = manifests.refs + excluded.refs",
@@ -93,7 +102,14 @@ class Contents:
         )
         more = [(self._ns, key, count) for key, count in self._uses.items() if key not in self._added]
         await conn.execute_many("UPDATE manifests SET refs = refs + $3 WHERE ns = $1 AND manifest_id = $2", more)
-        await add_refs_txn(conn, self._ns, [hash_ for _, hashes in self._added.values() for hash_ in hashes])
+        counts = Counter([hash_ for _, hashes in self._added.values() for hash_ in hashes])
+        granted = [(hash_, counts.pop(hash_, 0)) for hash_ in self._placed]
+        await grant_txn(conn, self._ns, granted, lease_until_ms=lease_until_ms)
+        await add_refs_txn(conn, self._ns, counts.elements())
+
+    def _is_new(self, hashes: Sequence[BlockHash]) -> bool:
+        """Tell whether one of the blocks came along and nothing here uses it: then no manifest in use names it."""
+        return any(hash_ in self._held and hash_ not in self._refs for hash_ in hashes)
 
     def _added_bytes(self, hashes: Iterable[BlockHash]) -> int:
-        return sum(self._held[hash_].size for hash_ in set(hashes) if self._held[hash_].refs == 0)
+        return sum([self._held[hash_] for hash_ in set(hashes) if not self._refs.get(hash_)])

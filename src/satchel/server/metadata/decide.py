@@ -8,13 +8,13 @@ Source: docs/design (commit).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
 from satchel.core.entries import Action, Kind
-from satchel.core.ids import ROOT_NODE, TAG_BYTES, AccountId, DeviceId, LinkId, NodeId, OpId, Tag
+from satchel.core.ids import ROOT_NODE, AccountId, DeviceId, LinkId, NodeId, OpId, Tag
 from satchel.core.limits import DEPTH_MAX, PATH_BYTES_MAX
 from satchel.core.messages import (
     AttrOp,
@@ -60,14 +60,17 @@ class Version:
 
 @dataclass(slots=True)
 class Batch:
-    """Decides one request's ops in order and keeps what is to be written. head_seq: the newest seq so far."""
+    """Decides one request's ops in order and keeps what is to be written.
+
+    head_seq: the newest seq so far. tags: random ones for the journal, one for each entry.
+    """
 
     view: View
     contents: Contents
     author: Author
     head_seq: int
     now_ms: int
-    random: Callable[[int], bytes]
+    tags: Iterator[Tag]
     rows: list[JournalRow] = field(default_factory=list)
     versions: list[Version] = field(default_factory=list)
     unborn: set[NodeId] = field(default_factory=set)
@@ -350,7 +353,7 @@ class Batch:
         self.rows.append(
             JournalRow(
                 seq=new.seq,
-                tag=Tag(self.random(TAG_BYTES)),
+                tag=next(self.tags),
                 action=action,
                 node_id=new.node_id,
                 pre=pre,

@@ -6,14 +6,14 @@ Source: docs/design (journal and cursor).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from satchel.core.entries import Entry
 from satchel.core.errors import NotFound
 from satchel.core.ids import AccountId, DeviceId, LinkId, NamespaceId, NodeId, OpId, Tag
 from satchel.server.db.engine import Connection, row_lock
-from satchel.server.metadata.nodes import image_of
+from satchel.server.metadata.nodes import Image
 
 
 class JournalRow(NamedTuple):
@@ -71,7 +71,7 @@ async def read_txn(conn: Connection, ns: NamespaceId, *, after: int, limit: int)
     rows = await conn.fetch(
         f"SELECT {_COLUMNS} FROM file_changes WHERE ns = $1 AND seq > $2 ORDER BY seq LIMIT $3", ns, after, limit
     )
-    return [JournalRow(*row) for row in rows]
+    return [JournalRow._make(row) for row in rows]
 
 
 async def tag_at_txn(conn: Connection, ns: NamespaceId, seq: int) -> Tag | None:
@@ -89,29 +89,29 @@ async def knows_txn(conn: Connection, ns: NamespaceId, head: Head, *, seq: int, 
     return await tag_at_txn(conn, ns, seq) == tag
 
 
-def entry_of(row: JournalRow, blocklists: Mapping[bytes, bytes]) -> Entry:
-    """Return the entry of a journal row. blocklists: packed blocklists by content hash, as far as they go inline."""
-    post = image_of(row.post)
+def entry_of(row: JournalRow, post: Image, blocks: bytes = b"") -> Entry:
+    """Return the entry of a journal row. post: its post-image; blocks: the packed blocklist, when that goes inline."""
+    # By position, in the order of Entry's fields: a page of the feed makes thousands.
     return Entry(
-        seq=row.seq,
-        tag=row.tag,
-        action=row.action,
-        node_id=row.node_id,
-        parent_id=post.parent_id,
-        name=post.name,
-        name_key=post.name_key,
-        kind=post.kind,
-        is_live=post.is_live,
-        content=post.content,
-        blocks=blocklists.get(post.content, b""),
-        size=post.size,
-        mtime_ns=post.mtime_ns,
-        is_executable=post.is_executable,
-        content_rev=post.content_rev,
-        place_rev=post.place_rev,
-        is_subtree=bool(row.is_subtree),
-        device=row.device,
-        link=row.link,
-        op_id=row.op_id,
-        created_ms=row.created_at,
+        row.seq,
+        row.tag,
+        row.action,
+        row.node_id,
+        post.parent_id,
+        post.name,
+        post.name_key,
+        post.kind,
+        post.is_live,
+        post.content,
+        blocks,
+        post.size,
+        post.mtime_ns,
+        post.is_executable,
+        post.content_rev,
+        post.place_rev,
+        row.is_subtree != 0,
+        row.device,
+        row.link,
+        row.op_id,
+        row.created_at,
     )

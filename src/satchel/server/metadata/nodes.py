@@ -88,6 +88,8 @@ class Image(msgspec.Struct, array_like=True, frozen=True, gc=False):
     place_rev: int
 
 
+_NO_TAG, _NO_DEVICE, _NO_LINK, _NO_OP = Tag(b""), DeviceId(b""), LinkId(b""), OpId(b"")
+_SNAPSHOT = int(Action.SNAPSHOT)
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Image).decode
 
@@ -118,28 +120,29 @@ def image_of(packed: bytes) -> Image:
 
 def snapshot_entry(node: Node, *, is_live: bool, blocks: bytes = b"") -> Entry:
     """Return the node as it stands now; no change, so it names nobody who made it."""
+    # By position, in the order of Entry's fields: a snapshot makes one for each node there is.
     return Entry(
-        seq=node.seq,
-        tag=Tag(b""),
-        action=Action.SNAPSHOT,
-        node_id=node.node_id,
-        parent_id=node.parent_id,
-        name=node.name,
-        name_key=node.name_key,
-        kind=node.kind,
-        is_live=is_live,
-        content=node.content,
-        blocks=blocks,
-        size=node.size,
-        mtime_ns=node.mtime_ns,
-        is_executable=bool(node.is_executable),
-        content_rev=node.content_rev,
-        place_rev=node.place_rev,
-        is_subtree=False,
-        device=DeviceId(b""),
-        link=LinkId(b""),
-        op_id=OpId(b""),
-        created_ms=node.created_at,
+        node.seq,
+        _NO_TAG,
+        _SNAPSHOT,
+        node.node_id,
+        node.parent_id,
+        node.name,
+        node.name_key,
+        node.kind,
+        is_live,
+        node.content,
+        blocks,
+        node.size,
+        node.mtime_ns,
+        node.is_executable != 0,
+        node.content_rev,
+        node.place_rev,
+        False,
+        _NO_DEVICE,
+        _NO_LINK,
+        _NO_OP,
+        node.created_at,
     )
 
 

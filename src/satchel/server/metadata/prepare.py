@@ -6,15 +6,13 @@ So the writer, which all callers share, only compares what is known with what is
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 import msgspec
 
 from satchel.core.entries import Kind
 from satchel.core.errors import LimitExceeded, MessageInvalid, NameInvalid
-from satchel.core.hashing import Block, content_hash, unpack_blocks
-from satchel.core.ids import HASH_BYTES, ID_BYTES, ROOT_NODE, BlockHash, ContentHash, NodeId
+from satchel.core.hashing import content_hash, unpack_blocks
+from satchel.core.ids import HASH_BYTES, ID_BYTES, ROOT_NODE, BlockHash, NodeId
 from satchel.core.limits import BLOCKS_PER_COMMIT_MAX, COMMIT_OPS_MAX, SYMLINK_BYTES_MAX
 from satchel.core.messages import (
     AttrOp,
@@ -34,28 +32,25 @@ from satchel.core.paths import name_key, validate_name
 BODY_HASH_BYTES = 16
 CUTTERS = frozenset({"cdc1", "fixed4m"})
 _INT64 = 2**63
+_VALUED = (CreateOp, EditOp, UndeleteOp)
+_PLACING = (CreateOp, UndeleteOp)
 
 _encode = msgspec.msgpack.Encoder().encode
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(msgspec.Struct, frozen=True, gc=False):
     """An op and what follows from it alone.
 
     body_hash: names the op's body, to tell a repetition from a reused id. refusal: set when the op can never hold.
-    blocks: the content's blocks. keys: name keys of the names that it gives, in order.
+    hashes and sizes: of the content's blocks, in file order. keys: name keys of the names that it gives, in order.
     """
 
     op: Op
     body_hash: bytes
     refusal: Refused | None
-    blocks: tuple[Block, ...]
+    hashes: tuple[BlockHash, ...]
+    sizes: tuple[int, ...]
     keys: tuple[str, ...]
-
-    @property
-    def hashes(self) -> Iterator[BlockHash]:
-        """The hashes of the content's blocks, in file order."""
-        return (block.hash for block in self.blocks)
 
 
 def prepare(request: CommitRequest) -> list[Prepared]:
@@ -63,7 +58,7 @@ def prepare(request: CommitRequest) -> list[Prepared]:
     if len(request.ops) > COMMIT_OPS_MAX:
         raise _past("COMMIT_OPS_MAX", COMMIT_OPS_MAX, len(request.ops))
     prepared = [_prepared(op) for op in request.ops]
-    blocks = sum(len(one.blocks) for one in prepared)
+    blocks = sum(len(one.hashes) for one in prepared)
     if blocks > BLOCKS_PER_COMMIT_MAX:
         raise _past("BLOCKS_PER_COMMIT_MAX", BLOCKS_PER_COMMIT_MAX, blocks)
     return prepared
@@ -78,35 +73,46 @@ def node_ids(op: Op) -> list[NodeId]:
 
 def new_places(op: Op) -> list[tuple[NodeId, str]]:
     """Return the (parent, name) pairs that the op gives, in order."""
+    if isinstance(op, _PLACING):
+        return [(op.parent_id, op.name)]
     if isinstance(op, MoveOp):
         return [(placement.parent_id, placement.name) for placement in op.placements]
-    if isinstance(op, CreateOp | UndeleteOp):
-        return [(op.parent_id, op.name)]
     return []
 
 
 def _prepared(op: Op) -> Prepared:
-    if any(len(one) != ID_BYTES for one in (op.op_id, *node_ids(op))):
-        raise MessageInvalid("An operation carries an id of a wrong length.", reason="id")
-    blocks: tuple[Block, ...] = ()
-    refusal = _refusal(op)
-    content = getattr(op, "content", None)
-    if refusal is None and isinstance(content, Content):
+    ids, places = node_ids(op), new_places(op)
+    for one in (op.op_id, *ids):
+        if len(one) != ID_BYTES:
+            raise MessageInvalid("An operation carries an id of a wrong length.", reason="id")
+    hashes: tuple[BlockHash, ...] = ()
+    sizes: tuple[int, ...] = ()
+    refusal = _refusal(op, ids, places)
+    if refusal is None and isinstance(op, _VALUED) and op.content is not None:
         try:
-            blocks = tuple(unpack_blocks(content.blocks))
+            hashes, sizes = _unpacked(op.content.blocks)
         except MessageInvalid:
             refusal = Refused("content_invalid", "blocks")
         else:
-            refusal = _content_refusal(content, blocks)
-    keys = () if refusal is not None else tuple(name_key(name) for _, name in new_places(op))
+            refusal = _content_refusal(op.content, hashes, sizes)
     body = hashlib.sha256(_encode(op)).digest()[:BODY_HASH_BYTES]
-    return Prepared(op, body, refusal, blocks if refusal is None else (), keys)
+    if refusal is not None:
+        return Prepared(op, body, refusal, (), (), ())
+    return Prepared(op, body, None, hashes, sizes, tuple([name_key(name) for _, name in places]))
 
 
-def _refusal(op: Op) -> Refused | None:
-    if ROOT_NODE in node_ids(op):
+def _unpacked(packed: bytes) -> tuple[tuple[BlockHash, ...], tuple[int, ...]]:
+    """Return hashes and lengths of a packed blocklist. Raises: MessageInvalid."""
+    blocks = unpack_blocks(packed)
+    if len(blocks) == 1:
+        return (blocks[0].hash,), (blocks[0].size,)
+    return tuple([block.hash for block in blocks]), tuple([block.size for block in blocks])
+
+
+def _refusal(op: Op, ids: list[NodeId], places: list[tuple[NodeId, str]]) -> Refused | None:
+    if ROOT_NODE in ids:
         return Refused("forbidden", "root")
-    for parent_id, name in new_places(op):
+    for parent_id, name in places:
         if len(parent_id) != ID_BYTES:
             return Refused("parent_gone")
         try:
@@ -142,7 +148,7 @@ def _value_refusal(op: CreateOp | EditOp | UndeleteOp) -> Refused | None:
         return Refused("content_invalid", "mtime")
     if op.content is not None and op.target:
         return Refused("content_invalid", "both")
-    if "\0" in op.target or len(op.target.encode()) > SYMLINK_BYTES_MAX:
+    if op.target and ("\0" in op.target or len(op.target.encode()) > SYMLINK_BYTES_MAX):
         return Refused("content_invalid", "target")
     return None
 
@@ -155,24 +161,15 @@ def _move_refusal(placements: tuple[Placement, ...]) -> Refused | None:
     return None
 
 
-def _content_refusal(content: Content, blocks: tuple[Block, ...]) -> Refused | None:
+def _content_refusal(content: Content, hashes: tuple[BlockHash, ...], sizes: tuple[int, ...]) -> Refused | None:
     if content.cutter not in CUTTERS:
         return Refused("content_invalid", "cutter")
-    if len(content.content_hash) != HASH_BYTES or content.size != sum(block.size for block in blocks):
+    if len(content.content_hash) != HASH_BYTES or content.size != sum(sizes):
         return Refused("content_invalid", "size")
-    if content.content_hash != content_hash(block.hash for block in blocks):
+    if content.content_hash != content_hash(hashes):
         return Refused("content_invalid", "content_hash")
     return None
 
 
 def _past(limit: str, maximum: int, actual: int) -> LimitExceeded:
     return LimitExceeded("The commit is too large.", limit=limit, maximum=maximum, actual=actual)
-
-
-def contents(prepared: list[Prepared]) -> set[ContentHash]:
-    """Return the content hashes that the ops bring."""
-    return {
-        one.op.content.content_hash
-        for one in prepared
-        if isinstance(one.op, CreateOp | EditOp | UndeleteOp) and one.op.content is not None
-    }

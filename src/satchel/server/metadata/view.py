@@ -58,12 +58,6 @@ class View:
             self._take(node_of(row))
         await self._load_ancestors_txn(conn)
 
-    async def load_above_txn(self, conn: Connection, nodes: Iterable[Node]) -> None:
-        """Take nodes that were read already and load all ancestors."""
-        for node in nodes:
-            self._take(node)
-        await self._load_ancestors_txn(conn)
-
     async def load_foreign_txn(
         self, conn: Connection, *, after: int, head_seq: int, device: DeviceId, link: LinkId
     ) -> None:
@@ -111,9 +105,14 @@ class View:
 
     def is_live(self, node: Node) -> bool:
         """Tell whether the node lives: itself, and all above it."""
-        if node.state != LIVE or self.facts(node.parent_id) is None:
-            return False
-        return node.parent_id == ROOT_NODE or node.seq > self.nodes[node.parent_id].cleared_seq
+        floor = self.floor(node.parent_id)
+        return node.state == LIVE and floor is not None and node.seq > floor
+
+    def floor(self, folder: NodeId) -> int | None:
+        """Return the seq above which the folder's children live, None when nothing in it does."""
+        if self.facts(folder) is None:
+            return None
+        return -1 if folder == ROOT_NODE else self.nodes[folder].cleared_seq
 
     def facts(self, folder: NodeId) -> FolderFacts | None:
         """Return depth and path length of a folder, None when it is not a live folder."""

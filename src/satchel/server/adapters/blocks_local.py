@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from satchel.core.errors import Fault, StorageFailed, StorageFull, Unavailable
-from satchel.core.limits import MIB
+from satchel.core.limits import KIB, MIB
 from satchel.server.ports import Place, Span
 
 LOG_BYTES_MAX = 64 * MIB
@@ -30,6 +30,9 @@ READS_WAITING_MAX = 256
 READ_TIMEOUT_S = 120.0
 PUT_TIMEOUT_S = 300.0
 _PIECES_PER_CALL = 512
+RUN_GAP_BYTES_MAX = 4 * KIB
+RUN_BYTES_MAX = MIB
+"""Blocks this near to each other are read together, up to so much with one call; a longer block is read alone."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -156,14 +159,20 @@ class LocalBlocks:
         found: list[bytes | None] = [None] * len(spans)
         open_name, fd = "", -1
         try:
-            # In the order of the disk: each log is opened once, and read forwards.
-            for place, span in sorted(enumerate(spans), key=lambda pair: pair[1]):
-                if span.name != open_name:
+            # In the order of the disk: each log is opened once and read forwards, neighbours with one call.
+            for run in _runs(spans):
+                first, last = spans[run[0]], spans[run[-1]]
+                if first.name != open_name:
                     if fd >= 0:
                         os.close(fd)
-                    open_name, fd = span.name, self._open_to_read(span.name)
-                if fd >= 0:
-                    found[place] = _read_span(fd, span)
+                    open_name, fd = first.name, self._open_to_read(first.name)
+                if fd < 0:
+                    continue
+                data = _read_up_to(fd, last.offset + last.length - first.offset, first.offset)
+                for place in run:
+                    at = spans[place].offset - first.offset
+                    part = data[at : at + spans[place].length]
+                    found[place] = part if len(part) == spans[place].length else None
         finally:
             if fd >= 0:
                 os.close(fd)
@@ -285,6 +294,9 @@ class LocalBlocks:
 
     def _write_all(self, log: _Log, pieces: Sequence[bytes | memoryview]) -> None:
         at = log.size
+        if len(pieces) > _PIECES_PER_CALL:
+            # Many small pieces: one copy costs less than a view and a place in the system's list for each.
+            pieces = _joined(pieces)
         rest = [memoryview(piece) for piece in pieces if len(piece)]
         rest.reverse()
         while rest:
@@ -324,12 +336,45 @@ class LocalBlocks:
         self._readers.shutdown(wait=True, cancel_futures=True)
 
 
-def _read_span(fd: int, span: Span) -> bytes | None:
-    data = os.pread(fd, span.length, span.offset)
-    while len(data) < span.length:
-        more = os.pread(fd, span.length - len(data), span.offset + len(data))
+def _joined(pieces: Sequence[bytes | memoryview]) -> list[bytes | memoryview]:
+    """Return the same bytes in pieces of about a MiB."""
+    joined: list[bytes | memoryview] = []
+    part: list[bytes | memoryview] = []
+    size = 0
+    for piece in pieces:
+        part.append(piece)
+        size += len(piece)
+        if size >= MIB:
+            joined.append(b"".join(part))
+            part, size = [], 0
+    return [*joined, b"".join(part)]
+
+
+def _runs(spans: Sequence[Span]) -> Iterator[list[int]]:
+    """Yield the places of the spans in the order of the disk, neighbours of one object together."""
+    run: list[int] = []
+    name, start, end = "", 0, 0
+    for place in sorted(range(len(spans)), key=spans.__getitem__):
+        span = spans[place]
+        is_near = span.name == name and end <= span.offset <= end + RUN_GAP_BYTES_MAX
+        if run and not (is_near and span.offset + span.length - start <= RUN_BYTES_MAX):
+            yield run
+            run = []
+        if not run:
+            name, start = span.name, span.offset
+        run.append(place)
+        end = span.offset + span.length
+    if run:
+        yield run
+
+
+def _read_up_to(fd: int, length: int, offset: int) -> bytes:
+    """Return `length` bytes from `offset`, fewer where the file ends."""
+    data = os.pread(fd, length, offset)
+    while len(data) < length:
+        more = os.pread(fd, length - len(data), offset + len(data))
         if not more:
-            return None
+            break
         data += more
     return data
 

@@ -129,10 +129,12 @@ async def manifests(db: Database, principal: Principal, request: ManifestsReques
 async def _entries_txn(conn: Connection, ns: NamespaceId, *, after: int, limit: int) -> list[Entry]:
     rows = await read_txn(conn, ns, after=after, limit=limit)
     posts = [image_of(row.post) for row in rows]
-    files = {post.content for post in posts if post.kind == _FILE and post.is_live}
+    files = {post.content for post in posts if post.kind == _FILE and post.is_live and not post.blocks}
     lists = await blocklists_txn(conn, ns, files, blocks_max=MANIFEST_INLINE_BLOCKS_MAX)
     return [
-        entry_of(row, post, lists.get(post.content, b"") if post.kind == _FILE and post.is_live else b"")
+        entry_of(
+            row, post, post.blocks or (lists.get(post.content, b"") if post.kind == _FILE and post.is_live else b"")
+        )
         for row, post in zip(rows, posts, strict=True)
     ]
 

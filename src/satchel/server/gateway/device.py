@@ -37,6 +37,7 @@ from satchel.server.gateway.commits import check_room, commit_request
 from satchel.server.gateway.errors import as_fault, frame_body, headers_of
 from satchel.server.gateway.raw import (
     Disconnected,
+    Joining,
     Receive,
     Scope,
     Send,
@@ -183,9 +184,11 @@ async def _answer(send: Send, pieces: Pieces) -> None:
         return
     send = patient(send)
     await send({"type": "http.response.start", "status": 200, "headers": [FRAME_TYPE]})
+    joining = Joining()
     async for piece in pieces:
-        await send({"type": "http.response.body", "body": piece, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
+        for part in joining.add(piece):
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+    await send({"type": "http.response.body", "body": joining.rest()})
 
 
 _ROUTES = {

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from satchel.core.entries import Action, Kind
+from satchel.core.hashing import PACKED_BYTES
 from satchel.core.ids import ROOT_NODE, AccountId, DeviceId, LinkId, NodeId, OpId, Tag
 from satchel.core.limits import DEPTH_MAX, PATH_BYTES_MAX
 from satchel.core.messages import (
@@ -39,6 +40,7 @@ from satchel.server.metadata.prepare import Prepared, node_ids
 from satchel.server.metadata.view import FolderFacts, View
 
 NOTHING = Stored(0)
+_VALUED = (CreateOp, EditOp, UndeleteOp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,7 @@ class Batch:
             seq=seq,
             created_at=self.now_ms,
         )
-        return self._store(Action.CREATE, None, self._with_content(node, op, one), op.op_id)
+        return self._store(Action.CREATE, None, self._with_content(node, op, one), op)
 
     def _edit(self, op: EditOp, one: Prepared) -> Outcome:
         old = self.view.nodes.get(op.node_id)
@@ -156,7 +158,7 @@ class Batch:
             return problem
         seq = self._next_seq()
         node = replace(old, is_executable=bit, mtime_ns=op.mtime_ns, content_rev=seq, seq=seq)
-        return self._store(Action.EDIT, old, self._with_content(node, op, one), op.op_id)
+        return self._store(Action.EDIT, old, self._with_content(node, op, one), op)
 
     def _attr(self, op: AttrOp) -> Outcome:
         old = self.view.nodes.get(op.node_id)
@@ -172,7 +174,7 @@ class Batch:
             return self._conflict(old)
         seq = self._next_seq()
         node = replace(old, is_executable=int(op.is_executable), content_rev=seq, seq=seq)
-        return self._store(Action.ATTR, old, node, op.op_id)
+        return self._store(Action.ATTR, old, node, op)
 
     def _delete(self, op: DeleteOp) -> Outcome:
         old = self.view.nodes.get(op.node_id)
@@ -188,7 +190,7 @@ class Batch:
         node = replace(
             old, state=DEAD, deleted_at=self.now_ms, cleared_before=old.cleared_seq, cleared_seq=seq, seq=seq
         )
-        return self._store(Action.DELETE, old, node, op.op_id)
+        return self._store(Action.DELETE, old, node, op)
 
     def _undelete(self, op: UndeleteOp, one: Prepared) -> Outcome:
         old = self.view.nodes.get(op.node_id)
@@ -225,7 +227,7 @@ class Batch:
         )
         is_subtree = op.is_subtree and old.kind == Kind.FOLDER
         node = self._with_content(node, op, one)
-        return self._store(Action.UNDELETE, old, node, op.op_id, is_subtree=is_subtree)
+        return self._store(Action.UNDELETE, old, node, op, is_subtree=is_subtree)
 
     def _move(self, op: MoveOp, one: Prepared) -> Outcome:
         moves: list[tuple[Node, Placement, str]] = []
@@ -254,7 +256,7 @@ class Batch:
             node = replace(
                 old, parent_id=placement.parent_id, name=placement.name, name_key=key, place_rev=seq, seq=seq
             )
-            outcome = self._store(Action.MOVE, old, node, op.op_id)
+            outcome = self._store(Action.MOVE, old, node, op)
         return outcome
 
     # -- what several ops ask
@@ -347,7 +349,7 @@ class Batch:
         self.versions.append(Version(node, op.op_id))
         return node
 
-    def _store(self, action: Action, old: Node | None, new: Node, op_id: OpId, *, is_subtree: bool = False) -> Stored:
+    def _store(self, action: Action, old: Node | None, new: Node, op: Op, *, is_subtree: bool = False) -> Stored:
         pre = None if old is None else image_bytes(old, is_live=self.view.is_live(old))
         self.view.put(new)
         self.rows.append(
@@ -357,12 +359,12 @@ class Batch:
                 action=action,
                 node_id=new.node_id,
                 pre=pre,
-                post=image_bytes(new, is_live=new.state == LIVE),
+                post=image_bytes(new, is_live=new.state == LIVE, blocks=_one_block(op)),
                 is_subtree=int(is_subtree),
                 actor=self.author.account,
                 device=self.author.device,
                 link=self.author.link,
-                op_id=op_id,
+                op_id=op.op_id,
                 created_at=self.now_ms,
             )
         )
@@ -375,12 +377,19 @@ class Batch:
 
 def _value(op: Op, current: bytes) -> bytes:
     """Return the content that the op gives a node: content hash, or target, or what it has."""
-    if isinstance(op, CreateOp | EditOp | UndeleteOp):
+    if isinstance(op, _VALUED):
         if op.content is not None:
             return op.content.content_hash
         if op.target:
             return op.target.encode()
     return current
+
+
+def _one_block(op: Op) -> bytes:
+    """Return the blocklist that the op brings, when it is one block."""
+    if isinstance(op, _VALUED) and op.content is not None:
+        return op.content.blocks if len(op.content.blocks) == PACKED_BYTES else b""
+    return b""
 
 
 def _cleared_after_undelete(old: Node, op: UndeleteOp, seq: int) -> int:

@@ -73,7 +73,11 @@ def node_of(row: Row) -> Node:
 
 
 class Image(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A node as it stood before or after a journal entry."""
+    """A node as it stood before or after a journal entry.
+
+    blocks: the packed blocklist of the content that the entry brought, when that is one block: so the feed looks up no
+    lists for small files. Empty otherwise, which says nothing.
+    """
 
     parent_id: NodeId
     name: str
@@ -86,6 +90,7 @@ class Image(msgspec.Struct, array_like=True, frozen=True, gc=False):
     is_executable: bool
     content_rev: int
     place_rev: int
+    blocks: bytes = b""
 
 
 _NO_TAG, _NO_DEVICE, _NO_LINK, _NO_OP = Tag(b""), DeviceId(b""), LinkId(b""), OpId(b"")
@@ -94,8 +99,8 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Image).decode
 
 
-def image_bytes(node: Node, *, is_live: bool) -> bytes:
-    """Return the node's image, packed."""
+def image_bytes(node: Node, *, is_live: bool, blocks: bytes = b"") -> bytes:
+    """Return the node's image, packed. blocks: see `Image`."""
     return _encode(
         Image(
             node.parent_id,
@@ -109,6 +114,7 @@ def image_bytes(node: Node, *, is_live: bool) -> bytes:
             bool(node.is_executable),
             node.content_rev,
             node.place_rev,
+            blocks,
         )
     )
 

@@ -126,6 +126,24 @@ def test_a_symlink_on_the_way_is_out_of_reach_and_never_absent(world: World) -> 
     assert drive(world.disk.read_link(path("link"))) == b"real"
 
 
+def test_a_short_file_is_read_whole_with_its_stat(world: World) -> None:
+    world.user.write_file(b"file", b"12345")
+    world.user.write_file(b"empty", b"")
+    assert drive(world.disk.read_short(path("file"), 5)) == (stat_of(world, "file"), b"12345")
+    assert drive(world.disk.read_short(path("empty"), 5)) == (stat_of(world, "empty"), b"")
+    assert drive(world.disk.read_short(path("file"), 4)) is None, "one that is longer is not read"
+
+
+def test_only_a_regular_file_is_read_as_a_short_one(world: World) -> None:
+    world.user.make_folder(b"folder")
+    world.user.make_symlink(b"link", b"folder")
+    for wrong in ("folder", "link"):
+        with pytest.raises(FileUnreadable):
+            drive(world.disk.read_short(path(wrong), 5))
+    with pytest.raises(NotFound):
+        drive(world.disk.read_short(path("gone"), 5))
+
+
 def test_only_a_regular_file_is_opened(world: World) -> None:
     world.user.make_folder(b"folder")
     world.user.make_symlink(b"link", b"folder")

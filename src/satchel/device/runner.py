@@ -25,7 +25,6 @@ from satchel.device.engine import Engine, Now, guard
 from satchel.device.engine.state import LinkIdentity, Phase
 from satchel.device.fetching import Fetcher
 from satchel.device.hands import Hands
-from satchel.device.ignore import IgnoreRules
 from satchel.device.index.store import Index
 from satchel.device.links import Link
 from satchel.device.ports import ROOT_PATH, Clock, Hint, Remote, Volume, Watcher
@@ -44,6 +43,7 @@ from satchel.device.tasks import (
     Uploaded,
 )
 from satchel.device.transfer import Lanes
+from satchel.device.turns import Turns
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -82,11 +82,14 @@ class LinkRunner:
         self._fs = LocalDisk(link.local.encode())
         self._applier = Applier(self._fs, clock)
         self._short = ShortFiles()
+        self._turns = Turns()
         self._hands_of = Hands(
             remote=remote,
             clock=clock,
             lanes=lanes,
-            scanner=Scanner(self._fs, self._reader, clock, IgnoreRules(), self._known_volume(), self._short),
+            scanner=Scanner(
+                self._fs, self._reader, clock, volume=self._known_volume(), short=self._short, turns=self._turns
+            ),
             applier=self._applier,
             sender=Sender(self._fs, remote, transfers, self._progress, self._short),
             fetcher=Fetcher(self._fs, remote, transfers, self._progress),
@@ -205,7 +208,8 @@ class LinkRunner:
             log.debug("link.part_unplaced")
 
     def _step(self, facts: list[Fact]) -> tuple[list[Task], float]:
-        tasks = self._engine.step(facts, Now(self._clock.monotonic_s(), self._clock.now_ns()))
+        with self._turns.urgent():
+            tasks = self._engine.step(facts, Now(self._clock.monotonic_s(), self._clock.now_ns()))
         if self._engine.is_settled:
             self._short.clear()
         return tasks, self._engine.next_wake_s()

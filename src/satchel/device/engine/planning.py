@@ -162,9 +162,26 @@ def _make_jobs(state: State, operations: tuple[Operation, ...], rows: dict[Nid, 
         if job.open_needs == 0 and job.stage is Stage.WAITING:
             make_ready(state, job)
     for nid in sorted(chosen - state.busy.keys() - state.retry_at.keys() - state.held_back - state.fresh):
-        # What the index alone could settle is clean by now.
-        if state.index.is_dirty(nid):
+        busy = _busy_above(state, rows, nid)
+        if busy is not None:
+            state.behind.setdefault(busy, set()).add(nid)
+        elif state.index.is_dirty(nid):
+            # What the index alone could settle is clean by now.
             state.waiting.add(nid)
+
+
+def _busy_above(state: State, rows: dict[Nid, Row], nid: Nid) -> Nid | None:
+    """Return a folder above the row that is in flight: until it is done, nothing below it can be planned."""
+    pending, seen = [nid], {nid}
+    while pending:
+        row = rows.get(pending.pop())
+        for side in (row.local, row.remote) if row is not None else ():
+            if isinstance(side, Item) and side.parent not in seen:
+                if side.parent in state.busy:
+                    return side.parent
+                seen.add(side.parent)
+                pending.append(side.parent)
+    return None
 
 
 def _size(op: Operation, sizes: dict[Nid, tuple[int, int]]) -> int:

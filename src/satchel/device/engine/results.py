@@ -84,7 +84,7 @@ def _leave(state: State, job: Job) -> None:
         if left > 0:
             state.busy[nid] = left
         else:
-            state.busy.pop(nid, None)
+            state.free(nid)
     for key in job.claims:
         if state.claimed.get(key) is job:
             del state.claimed[key]

@@ -172,8 +172,9 @@ def _fill(state: State) -> _Batch:
             if satisfied[id(each)] == each.open_needs and isinstance(each.op, COMMITS) and each.stage is Stage.WAITING:
                 each.stage = Stage.READY
                 ripe.append(each)
-        batch.foresee(itertools.islice(ripe, COMMIT_OPS_MAX))
-        queue.extend(ripe)
+        if ripe:
+            batch.foresee(itertools.islice(ripe, COMMIT_OPS_MAX))
+            queue.extend(ripe)
     for job in reversed(left_over):
         queue.appendleft(job)
     # Dependents that no longer fit wait for the acknowledgement again.

@@ -1,7 +1,7 @@
 """What the engine remembers beside the index: jobs in flight, who is busy, what waits. All of it can be lost.
 
-Invariant: a row is in at most one of `busy`, `fresh`, `waiting`, `unseen`, `deleting`, `after_scan`; a crash loses all
-of these, and the dirty rows of the index bring the same work back.
+Invariant: a row is in at most one of `busy`, `fresh`, `waiting`, `unseen`, `deleting`, `after_scan`. One in `behind` is
+planned anew when its folder is free. A crash loses all of these, and the dirty rows of the index bring the work back.
 """
 
 from __future__ import annotations
@@ -183,6 +183,8 @@ class State:
         """The last run ended in the middle of work. What it did on disk and could not record is recognised by what the
         remote tree said then, so the first scan comes before any newer entry."""
         self.waiting: set[Nid] = set()
+        self.behind: dict[Nid, set[Nid]] = {}
+        """Rows that wait for a busy folder above them, by that folder."""
         self.unseen: set[Nid] = set()
         """Remote-only rows before the first scan is over: what was not seen yet may still be there."""
         self.deleting: set[Nid] = set()
@@ -300,6 +302,14 @@ class State:
         if self.waiting:
             self.fresh |= self.waiting
             self.waiting.clear()
+
+    def free(self, nid: Nid) -> None:
+        """The row is in no job any more: what waited for it is to be planned."""
+        self.busy.pop(nid, None)
+        for each in self.behind.pop(nid, ()):
+            is_elsewhere = each in self.busy or each in self.deleting or each in self.after_scan
+            if not (is_elsewhere or each in self.retry_at or each in self.held_back or each in self.unseen):
+                self.fresh.add(each)
 
     def look_again(self, *paths: DiskPath) -> None:
         """Queue a look at these paths."""

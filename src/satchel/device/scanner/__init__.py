@@ -14,9 +14,10 @@ from satchel.device.ports import ROOT_PATH, Clock, FileSystem, Volume
 from satchel.device.scanner.hints import Hints
 from satchel.device.scanner.known import KnownTree
 from satchel.device.scanner.parts import Parts
-from satchel.device.scanner.walk import Walk
+from satchel.device.scanner.walk import Reading, Walk
 from satchel.device.short_files import ShortFiles
 from satchel.device.tasks import Scanned, ScanTask
+from satchel.device.turns import Turns
 
 __all__ = ["KnownTree", "Scanner"]
 
@@ -24,7 +25,7 @@ __all__ = ["KnownTree", "Scanner"]
 class Scanner:
     """Scans one linked folder. One scan at a time. volume: the root's identity as it was linked, when that is known.
 
-    short: takes the bytes of short files, for the commit.
+    short: takes the bytes of short files, for the commit. turns: shared with the engine that runs beside it.
     """
 
     def __init__(
@@ -35,13 +36,14 @@ class Scanner:
         ignore: IgnoreRules | None = None,
         volume: Volume | None = None,
         short: ShortFiles | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self._fs = fs
         self._known = known
         self._clock = clock
         self._ignore = ignore or IgnoreRules()
         self._volume = volume
-        self._short = short
+        self._reading = Reading(short or ShortFiles(), turns or Turns())
 
     async def scan(self, task: ScanTask, report: Callable[[Scanned], None]) -> None:
         """Report what differs below the task's hints, in parts of at most about 500 facts, 32 MiB hashed or 250 ms.
@@ -50,7 +52,7 @@ class Scanner:
         """
         is_full = any(hint.folder == ROOT_PATH and hint.names is None and hint.is_deep for hint in task.hints)
         parts = Parts(task, self._clock, report, is_full=is_full)
-        walk = Walk(self._fs, self._known, self._clock, self._ignore, Hints(task.hints), parts, self._short)
+        walk = Walk(self._fs, self._known, self._clock, self._ignore, Hints(task.hints), parts, self._reading)
         try:
             if is_full:
                 await self._check_root()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from satchel.core.entries import Kind
 from satchel.core.errors import Fault, FileChanging, NameInvalid, NotFound, RootMissing
 from satchel.core.ids import Nid
-from satchel.core.limits import DEPTH_MAX, MIB, PATH_BYTES_MAX
+from satchel.core.limits import DEPTH_MAX, MIB, PATH_BYTES_MAX, SINGLE_BLOCK_BYTES_MAX
 from satchel.core.paths import validate_name
 from satchel.device.hashing_files import FileRead, read_file
 from satchel.device.ignore import IGNORE_FILE, IgnoreRules, Scope
@@ -25,6 +25,7 @@ from satchel.device.scanner.parts import Parts
 from satchel.device.scanner.places import Parent, Places, Step, is_identity
 from satchel.device.short_files import ShortFiles
 from satchel.device.tasks import NewParent, SeenChanged, SeenGone, SeenMoved, SeenNew, SeenUnknown
+from satchel.device.turns import Turns
 
 UNREAD_MOVE_BYTES_MIN = 16 * MIB
 """A moved file from this size on is not read again when size and mtime are the known ones; the next scan does."""
@@ -67,6 +68,14 @@ class _Taken:
     row: LocalRow
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What reading files shares with the rest of the device. short: takes the bytes of short files."""
+
+    short: ShortFiles
+    turns: Turns
+
+
 class Walk:
     """One scan."""
 
@@ -78,7 +87,7 @@ class Walk:
         ignore: IgnoreRules,
         hints: Hints,
         parts: Parts,
-        short: ShortFiles | None = None,
+        reading: Reading,
     ) -> None:
         self._fs = fs
         self._known = known
@@ -86,7 +95,7 @@ class Walk:
         self._ignore = ignore
         self._hints = hints
         self._parts = parts
-        self._short = short
+        self._reading = reading
         self._places = Places(fs, known)
         self._device = 0
         self._stack: list[_Look] = []
@@ -138,7 +147,11 @@ class Walk:
         scope = await self._scope(look, listed, rows)
         fresh, taken, touched, folders = self._sort_out(look, scope, listed, rows)
         for item in fresh:
-            await self._fresh(look, scope, item)
+            if item.stat.kind is Kind.FILE and item.stat.size <= SINGLE_BLOCK_BYTES_MAX:
+                with self._parts.holding(), self._reading.turns.patient():
+                    await self._fresh(look, scope, item)
+            else:
+                await self._fresh(look, scope, item)
         for entry in taken:
             await self._replaced(entry)
         for item, row in touched:
@@ -463,7 +476,7 @@ class Walk:
 
     async def _read_content(self, path: DiskPath, kind: Kind) -> FileRead:
         if kind is Kind.FILE:
-            return await read_file(self._fs, path, self._clock, self._short)
+            return await read_file(self._fs, path, self._clock, self._reading.short)
         before = await self._fs.stat(path)
         target = await self._fs.read_link(path)
         after = await self._fs.stat(path)

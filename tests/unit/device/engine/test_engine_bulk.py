@@ -1,0 +1,108 @@
+"""Many files at once: what waits is looked at once, and what comes by the page ends as it would one by one."""
+
+from __future__ import annotations
+
+from satchel.core.messages import CreateOp, Stored
+from satchel.device.tasks import CommitTask
+from tests.support.engine_rig import (
+    LINK,
+    NODE_A,
+    NODE_B,
+    NODE_C,
+    OTHER_LINK,
+    Rig,
+    entry,
+    folder,
+    new,
+    new_folder,
+    pushed,
+)
+
+
+def test_files_of_a_folder_in_flight_wait_behind_it_and_go_when_it_is_there() -> None:
+    rig = Rig()
+    rig.start(disk=[new_folder(1, "d")])
+    (made,) = rig.take_commit()
+    assert isinstance(made, CreateOp)
+    above = rig.nid(made.node_id)
+    rig.scan(new(2, "a.txt", b"one", parent=above), new(3, "b.txt", b"two", parent=above))
+    planned = rig.state.progress.plans
+
+    rig.scan(new(4, "c.txt", b"six", parent=above))
+    for _ in range(3):
+        rig.step()
+    assert rig.state.progress.plans == planned + 1, "what waits for the folder is not planned again and again"
+    assert not rig.has(CommitTask)
+
+    rig.answer(Stored(1), head_seq=1)
+    rig.step(pushed(0, folder(1, made.node_id, "d", link=LINK, op_id=made.op_id)))
+    rig.wait(1)
+    assert {op.name for op in rig.take_commit() if isinstance(op, CreateOp)} == {"a.txt", "b.txt", "c.txt"}
+
+
+def test_a_page_of_own_and_foreign_entries_is_folded_in_order() -> None:
+    rig = Rig()
+    rig.start(disk=[new(1, "a.txt", b"one"), new(2, "b.txt", b"two")])
+    ops = rig.take_commit()
+    rig.answer(Stored(1), Stored(3), head_seq=3)
+    own = {op.name: op for op in ops if isinstance(op, CreateOp)}
+    first, last = own["a.txt"], own["b.txt"]
+
+    rig.step(
+        pushed(
+            0,
+            entry(1, first.node_id, "a.txt", b"one", link=LINK, op_id=first.op_id),
+            entry(2, first.node_id, "c.txt", b"one", link=OTHER_LINK, content_rev=1),
+            entry(3, last.node_id, "b.txt", b"two", link=LINK, op_id=last.op_id),
+        )
+    )
+
+    moved, agreed = rig.index.row(rig.nid(first.node_id)), rig.index.row(rig.nid(last.node_id))
+    assert moved is not None and agreed is not None
+    assert (moved.remote.name, moved.local.name, moved.synced.name) == ("c.txt", "a.txt", "a.txt")
+    assert agreed.remote == agreed.local == agreed.synced
+    assert rig.state.position.seq == 3
+
+
+def test_an_own_entry_of_a_row_that_went_is_folded_as_any_other() -> None:
+    rig = Rig()
+    rig.start(disk=[new(1, "a.txt", b"one")])
+    (made,) = rig.take_commit()
+    rig.answer(Stored(1), head_seq=1)
+    rig.index.connection.execute("DELETE FROM nodes WHERE node_id = ?", (made.node_id,))
+
+    rig.step(pushed(0, entry(1, made.node_id, "a.txt", b"one", link=LINK, op_id=made.op_id)))
+
+    row = rig.index.row(rig.nid(made.node_id))
+    assert row is not None and row.remote is not None and row.local is None
+
+
+def test_a_snapshot_may_name_a_file_before_its_folder() -> None:
+    rig = Rig()
+    below = entry(2, NODE_A, "a.txt", b"one", parent=NODE_C)
+    beside = entry(3, NODE_B, "b.txt", b"two", parent=NODE_C)
+    rig.start([below, beside, folder(1, NODE_C, "d")])
+
+    home = rig.nid(NODE_C)
+    for node in (NODE_A, NODE_B):
+        row = rig.index.row(rig.nid(node))
+        assert row is not None and row.remote.parent == home
+    assert rig.index.row(home).remote.name == "d"
+
+
+def test_what_the_service_has_is_planned_once_when_the_first_scan_is_over() -> None:
+    rig = Rig()
+    rig.step()
+    rig.connect([entry(1, NODE_A, "a.txt", b"one"), entry(2, NODE_B, "b.txt", b"two")])
+    assert rig.state.unseen == {rig.nid(NODE_A), rig.nid(NODE_B)}
+    before = rig.state.progress.plans
+    for _ in range(3):
+        rig.step()
+    assert rig.state.progress.plans == before
+
+    rig.scan(new(1, "a.txt", b"one"), is_full=True)
+
+    assert not rig.state.unseen
+    row = rig.index.row(rig.nid(NODE_A))
+    assert row is not None and row.synced == row.local == row.remote, "the equal file is one with its node"
+    assert rig.nid(NODE_B) in rig.state.busy, "the other one comes down"

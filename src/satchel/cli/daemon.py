@@ -13,6 +13,7 @@ import typer
 from satchel.cli import output, session
 from satchel.core.errors import DaemonNotRunning, Fault, Unavailable
 from satchel.device.control import Request
+from satchel.device.status import DaemonStatus
 
 START_S_MAX = 20.0
 STOP_S_MAX = 15.0
@@ -29,7 +30,7 @@ def register(app: typer.Typer) -> None:
 @group.command()
 def start() -> None:
     """Start the daemon in the background, if it does not run yet."""
-    pid = ensure_daemon()
+    pid = ensure_daemon().pid
     output.give({"pid": pid}, text="" if output.mode.quiet else f"The daemon runs (process {pid}).")
 
 
@@ -48,12 +49,12 @@ def run() -> None:
     raise typer.Exit(run_daemon(session.settings(), to_terminal=True))
 
 
-def ensure_daemon() -> int:
-    """Start the daemon if none answers, and return its pid. Raises: NotSignedIn, Fault with the log's place."""
+def ensure_daemon() -> DaemonStatus:
+    """Start the daemon if none answers, and return its status. Raises: NotSignedIn, Fault with the log's place."""
     home = session.home()
     control = session.control()
     try:
-        return session.daemon_pid(control)
+        return session.daemon_status(control)
     except DaemonNotRunning:
         session.credentials()
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -69,7 +70,7 @@ def ensure_daemon() -> int:
     until = time.monotonic() + START_S_MAX
     while time.monotonic() < until:
         try:
-            return session.daemon_pid(control)
+            return session.daemon_status(control)
         except (DaemonNotRunning, Unavailable):
             if child.poll() is not None:
                 break
@@ -80,7 +81,7 @@ def ensure_daemon() -> int:
 def stop_daemon() -> int:
     """End the daemon and return the pid that it had. Raises: DaemonNotRunning, Fault when it does not end in time."""
     control = session.control()
-    pid = session.daemon_pid(control)
+    pid = session.daemon_status(control).pid
     try:
         process = os.pidfd_open(pid)
     except ProcessLookupError:

@@ -20,6 +20,7 @@ from satchel.core.ids import ID_BYTES, ROOT_NODE, LinkId, NamespaceId, NodeId
 from satchel.core.paths import join_path, split_path
 from satchel.device.control import Request
 from satchel.device.links import Link, check_overlap, is_within
+from satchel.device.status import DaemonStatus
 
 if TYPE_CHECKING:
     from satchel.cli import preview
@@ -58,11 +59,13 @@ def link(
     if not (foreseen is None or foreseen.is_trivial or output.ask_yes("Link these folders?")):
         raise Fault("Not linked: nobody said yes. Use --yes where there is no terminal.")
     session.run(add_link(real, remote_path, instead_of=old))
-    tell_daemon()
+    before = tell_daemon()
     if not output.mode.quiet:
-        statuses = sync.wait_in_sync(real, FIRST_LOOK_S)
-        told = {"link": {"local": real, "remote": remote_path}, "foreseen": foreseen, "links": statuses}
-        output.give(told, text="Linked. See how it goes with: satchel status --watch")
+        waited = sync.wait_in_sync(real, FIRST_LOOK_S, before)
+        told = {"link": {"local": real, "remote": remote_path}, "foreseen": foreseen, "links": waited.links}
+        is_going = any(link.state == "syncing" for link in waited.links)
+        more = "\nSee how it goes with: satchel status --watch" if is_going else ""
+        output.give(told, text=f"Linked. {waited.text()}{more}")
 
 
 def draft(real: str, remote_path: str, *, instead_of: Link | None = None) -> Link:
@@ -90,10 +93,11 @@ async def add_link(real: str, remote_path: str, *, instead_of: Link | None = Non
     return new
 
 
-def tell_daemon() -> None:
-    """Start the daemon, or make it read the list of links again."""
-    daemon.ensure_daemon()
+def tell_daemon() -> DaemonStatus:
+    """Start the daemon, or make it read the list of links again; return its status from before."""
+    before = daemon.ensure_daemon()
     session.control().ask(Request("reload"), object)
+    return before
 
 
 def unlink(

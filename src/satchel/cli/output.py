@@ -94,6 +94,14 @@ def time_text(unix_ms: int) -> str:
     return datetime.datetime.fromtimestamp(unix_ms / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
+def duration_text(seconds: float) -> str:
+    """Return how long something took: 0.4 s, 12 s, 3 min 5 s, 2 h 7 min."""
+    if seconds < 59.5:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
     """Return rows in columns. right: indices of the columns that stand to the right (numbers)."""
     if not rows:
@@ -133,21 +141,61 @@ def progress(what: str, total_bytes: int) -> Iterator[Callable[[int], None]]:
 
 
 @contextlib.contextmanager
-def live_line() -> Iterator[Callable[[str], None]]:
-    """Give a function that replaces one status line on the terminal; it does nothing where there is none."""
-    if not is_terminal():
-        yield lambda _text: None
-        return
+def live_bar() -> Iterator[Callable[[str, float | None, str], None]]:
+    """Give a function that shows (word, part done or None, the rest of the line) as the one live line of the terminal.
 
-    def show(text: str) -> None:
-        sys.stderr.write("\r\x1b[2K" + printable(text)[:200])
-        sys.stderr.flush()
+    The line goes when the block ends. Nothing is shown where there is no terminal, nor before the first call.
+    """
+    with contextlib.ExitStack() as drawn:
+        bar: _Line | None = None
 
-    try:
+        def show(word: str, part: float | None, told: str) -> None:
+            nonlocal bar
+            bar = bar or drawn.enter_context(_line())
+            bar(word, part, told)
+
+        yield show if is_terminal() else lambda _word, _part, _told: None
+
+
+_Line = Callable[[str, float | None, str], None]
+
+
+@contextlib.contextmanager
+def _line() -> Iterator[_Line]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+    from rich.table import Column
+
+    cut = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=16),
+        TextColumn("{task.fields[told]}", markup=False, table_column=cut),
+    )
+    console = Console(stderr=True, no_color=not mode.color)
+    with Progress(*columns, console=console, transient=True, expand=True) as bar:
+
+        def show(word: str, part: float | None, told: str) -> None:
+            total = None if part is None else 1.0
+            if bar.task_ids:
+                bar.update(bar.task_ids[0], description=word, total=total, completed=part or 0.0, told=printable(told))
+            else:
+                # Made with what it shows: a line that is still empty would flash up before.
+                task = bar.add_task(word, total=total, told=printable(told))
+                bar.update(task, completed=part or 0.0)
+
         yield show
-    finally:
-        sys.stderr.write("\r\x1b[2K")
-        sys.stderr.flush()
+
+
+def redraw(text: str) -> None:
+    """Print a result over the one before it, on a terminal; as another result below it, elsewhere."""
+    if not sys.stdout.isatty():
+        print(printable(text), flush=True)
+        return
+    # Line by line over the old ones: a screen that is wiped first flickers.
+    lines = "".join(f"{line}\x1b[K\n" for line in printable(text).split("\n"))
+    sys.stdout.write(f"\x1b[H{lines}\x1b[J")
+    sys.stdout.flush()
 
 
 def ask_yes(question: str) -> bool:

@@ -59,11 +59,6 @@ def daemon_status(client: ControlClient) -> DaemonStatus:
     return client.ask(Request("status"), DaemonStatus)
 
 
-def daemon_pid(client: ControlClient) -> int:
-    """Return the daemon's process id. Raises: DaemonNotRunning."""
-    return daemon_status(client).pid
-
-
 @contextlib.asynccontextmanager
 async def api() -> AsyncIterator[Api]:
     """Give the service's REST interface, signed in as this device. Raises: NotSignedIn."""

@@ -7,11 +7,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
 from satchel.cli import daemon, exit_codes, output, session
+from satchel.cli.progress import Round
 from satchel.core.errors import DaemonNotRunning, Fault, NotLinked
 from satchel.device.control import Request
 from satchel.device.status import DaemonStatus, HeldItem, LinkStatus, gravest
@@ -51,35 +53,40 @@ def status(
     """
     local = _link_holding(path)
     while True:
-        code = _show_status(local, clear=watch)
+        code = _show_status(local, over=watch)
         if not watch:
             raise typer.Exit(code)
         time.sleep(_WATCH_EVERY_S)
 
 
-def _show_status(local: str, *, clear: bool) -> int:
+def _show_status(local: str, *, over: bool) -> int:
+    """Show the state once; `over`: in place of what was shown before."""
     try:
         told = session.daemon_status(session.control())
     except DaemonNotRunning:
-        return _show_stopped(local)
+        return _show_stopped(local, over=over)
     links = [link for link in told.links if not local or link.local == local]
-    screen = "\x1b[H\x1b[2J" if clear and output.is_terminal() else ""
-    if screen:
-        print(screen, end="")
     code = exit_code(links)
-    if not output.mode.quiet:
-        output.give({"daemon": told, "exit_code": code}, text=lambda: _status_text(told, links))
+    _show({"daemon": told, "exit_code": code}, _status_text(told, links), over=over)
     return code
 
 
-def _show_stopped(local: str) -> int:
+def _show_stopped(local: str, *, over: bool) -> int:
     links = [link for link in session.links().links() if not local or link.local == local]
-    if not output.mode.quiet:
-        lines = ["The daemon is not running. Start it with 'satchel daemon start'."]
-        lines += [f"{link.local}  linked to {link.remote}" for link in links]
-        shown = [{"local": link.local, "remote": link.remote} for link in links]
-        output.give({"daemon": None, "links": shown, "exit_code": exit_codes.NO_DAEMON}, text="\n".join(lines))
+    lines = ["The daemon is not running. Start it with 'satchel daemon start'."]
+    lines += [f"{link.local}  linked to {link.remote}" for link in links]
+    shown = [{"local": link.local, "remote": link.remote} for link in links]
+    _show({"daemon": None, "links": shown, "exit_code": exit_codes.NO_DAEMON}, "\n".join(lines), over=over)
     return exit_codes.NO_DAEMON
+
+
+def _show(value: object, text: str, *, over: bool) -> None:
+    if output.mode.quiet:
+        return
+    if over and not output.mode.json:
+        output.redraw(text)
+    else:
+        output.give(value, text=text)
 
 
 def exit_code(links: Sequence[LinkStatus]) -> int:
@@ -100,15 +107,10 @@ def _status_text(told: DaemonStatus, links: Sequence[LinkStatus]) -> str:
 
 
 def _link_lines(link: LinkStatus) -> list[str]:
-    lines = [f"{link.local}  ->  {link.remote}  {_STATE_TEXT[link.state]}"]
-    if link.message:
-        lines.append(f"  {link.message}")
-    if link.to_upload or link.to_download:
-        lines.append(f"  {work_text(link)}")
+    lines = [_link_line(link)]
     for moving in link.transfers[:_SHOWN_MAX]:
-        arrow = "up" if moving.direction == "up" else "down"
-        lines.append(f"  {arrow:4} {moving.path}  {_percent(moving.done, moving.total)}")
-    lines += held_lines(link.held_items, link.held)
+        lines.append(f"  {moving.direction:4} {moving.path}  {_percent(moving.done, moving.total)}")
+    lines += _what_waits(link)
     if link.degraded:
         lines.append(f"  degraded: {link.degraded}")
     if link.last_sync_ms and link.state != "in_sync":
@@ -116,13 +118,23 @@ def _link_lines(link: LinkStatus) -> list[str]:
     return lines
 
 
+def _link_line(link: LinkStatus) -> str:
+    work = work_text(link)
+    return f"{link.local}  ->  {link.remote}  {_STATE_TEXT[link.state]}{': ' if work else ''}{work}"
+
+
+def _what_waits(link: LinkStatus) -> list[str]:
+    message = [f"  {link.message}"] if link.message else []
+    return message + held_lines(link.held_items, link.held)
+
+
 def work_text(link: LinkStatus) -> str:
     """Return one line about what is left to do."""
     parts = []
     if link.to_upload:
-        parts.append(f"{link.to_upload} up ({output.size_text(link.bytes_up_todo)} to go)")
+        parts.append(f"{link.to_upload:,} up ({output.size_text(link.bytes_up_todo)} to go)")
     if link.to_download:
-        parts.append(f"{link.to_download} down ({output.size_text(link.bytes_down_todo)} to go)")
+        parts.append(f"{link.to_download:,} down ({output.size_text(link.bytes_down_todo)} to go)")
     return ", ".join(parts)
 
 
@@ -150,41 +162,55 @@ def sync(
 ) -> None:
     """Wait until everything is in sync. Exit code: 0 then, else as status."""
     local = _link_holding(path)
-    daemon.ensure_daemon()
-    links = wait_in_sync(local, timeout)
-    code = exit_code(links)
+    waited = wait_in_sync(local, timeout, daemon.ensure_daemon())
+    code = exit_code(waited.links)
     if not output.mode.quiet:
-        text = "In sync." if code == exit_codes.OK else "\n".join(line for link in links for line in _link_lines(link))
-        output.give({"links": links, "exit_code": code}, text=text)
+        output.give({"links": waited.links, "exit_code": code}, text=waited.text())
     raise typer.Exit(code)
 
 
-def wait_in_sync(local: str, timeout_s: float) -> list[LinkStatus]:
-    """Wait until in sync or until the time is over, showing a line of progress; return the statuses then."""
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """How a wait for sync ended. links: statuses then; moved: what the wait came to, "" for nothing."""
+
+    links: list[LinkStatus]
+    moved: str
+
+    def text(self) -> str:
+        """Return it for people: one line where all is well, else a line for each link and what waits in it."""
+        if exit_code(self.links) == exit_codes.OK:
+            return f"In sync: {self.moved}." if self.moved else "In sync."
+        return "\n".join(line for link in self.links for line in (_link_line(link), *_what_waits(link)))
+
+
+def wait_in_sync(local: str, timeout_s: float, before: DaemonStatus) -> Waited:
+    """Wait until in sync or until the time is over, showing a line of progress. before: the daemon as it stood."""
     control = session.control()
+    waiting = Round(before.links, local, time.monotonic())
     ended = threading.Event()
-    teller = threading.Thread(target=_tell_progress, args=(local, ended), daemon=True)
+    teller = threading.Thread(target=_tell_progress, args=(waiting, ended), daemon=True)
     if output.is_terminal():
         teller.start()
     try:
-        return control.ask(Request("wait", local, timeout_s), list[LinkStatus])
+        links = control.ask(Request("wait", local, timeout_s), list[LinkStatus])
+        return Waited(links, waiting.summary(links, time.monotonic()))
     finally:
         ended.set()
         if teller.is_alive():
             teller.join(1.0)
 
 
-def _tell_progress(local: str, ended: threading.Event) -> None:
-    """Keep a line of progress on the terminal until `ended`."""
+def _tell_progress(waiting: Round, ended: threading.Event) -> None:
+    """Keep a line of progress on the terminal until `ended`; what is over at once shows none."""
     control = session.control()
-    with output.live_line() as show:
+    with output.live_bar() as show:
         while not ended.wait(_WATCH_EVERY_S):
             try:
                 links = session.daemon_status(control).links
             except Fault:
                 return  # The wait itself tells what is wrong.
-            busy = (link for link in links if link.state == "syncing" and local in ("", link.local))
-            show("; ".join(work_text(link) or "looking" for link in busy))
+            seen = waiting.glimpse(links, time.monotonic())
+            show(seen.what, seen.part, seen.told)
 
 
 def pause() -> None:

@@ -399,6 +399,35 @@ def test_quota_counts_each_block_once_and_stops_only_what_needs_more(run: Run) -
     run(scenario)
 
 
+def test_blocks_that_came_with_a_refused_op_need_not_come_again(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        ada = await Writer.new(db)
+        taken = await ada.file("taken", b"first")
+        refused_op = create_file(NodeId(new_id()), "taken", b"second")
+        (outcome,) = await ada.commit(refused_op, blocks=[b"second"])
+        assert isinstance(outcome, Conflict)
+        await ada.stored(EditOp(op_id(), taken, 1, content_of(b"second")))
+        assert (await account_of(db, ada.principal)).used_bytes == len(b"first") + len(b"second")
+
+    run(scenario)
+
+
+def test_blocks_that_come_again_are_counted_once_a_content(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        ada = await Writer.new(db)
+        await ada.file("a", b"one")
+        both = replace(create_file(NodeId(new_id()), "b"), content=content_of(b"one", b"two", b"one"))
+        await ada.stored(both, create_file(NodeId(new_id()), "c", b"two"), blocks=[b"one", b"two"])
+        await ada.stored(create_file(NodeId(new_id()), "d", b"two"), blocks=[b"two", b"two"])
+        rows = await db.read(lambda conn: conn.fetch("SELECT block_hash, refs FROM namespace_blocks"))
+        assert dict(rows) == {block_hash(b"one"): 2, block_hash(b"two"): 2}
+        lists = await db.read(lambda conn: conn.fetch("SELECT manifest_id, refs FROM manifests"))
+        assert dict(lists)[content_of(b"two").content_hash] == 2
+        assert (await account_of(db, ada.principal)).used_bytes == 6
+
+    run(scenario)
+
+
 def test_a_namespace_of_somebody_else_is_not_there(run: Run) -> None:
     async def scenario(db: Database) -> None:
         ada, bob = await Writer.new(db), await Writer.new(db, name="bob")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -22,7 +23,7 @@ from satchel.core.messages import (
     SnapshotRequest,
     UndeleteOp,
 )
-from satchel.server.db.engine import Database
+from satchel.server.db.engine import Connection, Database
 from satchel.server.db.schema import new_epoch
 from satchel.server.feed.seed import position, sync
 from satchel.server.feed.service import changes, manifests, snapshot
@@ -137,6 +138,28 @@ def test_blocklists_travel_in_the_entry_up_to_the_limit_and_longer_ones_are_fetc
         assert reply.manifests == ((long.content_hash, long.blocks),)
         with pytest.raises(LimitExceeded):
             await manifests(db, ada.principal, replace(wanted, ids=wanted.ids * MANIFESTS_GET_COUNT_MAX))
+
+    run(scenario)
+
+
+def test_an_entry_of_a_journal_that_holds_no_lists_still_has_its_blocklist(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        ada = await Writer.new(db)
+        node_id = await ada.file("a", b"first")
+        await ada.stored(EditOp(op_id(), node_id, 1, content_of(b"second")), blocks=[b"second"])
+        told = await ada.all_entries()
+        assert [entry.blocks for entry in told] == [content_of(b"first").blocks, content_of(b"second").blocks]
+
+        async def as_before(conn: Connection) -> None:
+            for seq, post in await conn.fetch("SELECT seq, post FROM file_changes"):
+                fields = msgspec.msgpack.decode(post)
+                await conn.execute(
+                    "UPDATE file_changes SET post = $3 WHERE ns = $1 AND seq = $2",
+                    *(ada.ns, seq, msgspec.msgpack.encode(fields[:-1])),
+                )
+
+        await db.write(ada.ns, as_before)
+        assert await ada.all_entries() == told
 
     run(scenario)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from satchel.core.errors import StorageFailed, StorageFull, Unavailable
-from satchel.server.adapters.blocks_local import LocalBlocks
+from satchel.server.adapters.blocks_local import RUN_BYTES_MAX, LocalBlocks
 from satchel.server.ports import Span
 
 
@@ -88,5 +88,35 @@ def test_a_closed_store_refuses_puts(tmp_path: Path) -> None:
         await store.close()
         with pytest.raises(Unavailable):
             await store.put("packs/01/01", [b"x"])
+
+    asyncio.run(main())
+
+
+def test_neighbours_are_cut_apart_and_what_ends_too_early_is_missing(tmp_path: Path) -> None:
+    async def main() -> None:
+        store = LocalBlocks(str(tmp_path))
+        data = os.urandom(3 * RUN_BYTES_MAX)
+        name, _ = await store.put("packs/01/01", [data])
+        near = [(0, 10), (10, 20), (4_000, 1), (4_000, 50), (100_000, 7), (RUN_BYTES_MAX - 5, 10), (200, 0)]
+        far = [(RUN_BYTES_MAX + 100, RUN_BYTES_MAX + 1), (len(data) - 20, 10), (len(data) - 5, 5)]
+        past = [(len(data) - 4, 5), (len(data) + 9, 1)]
+        asked = [Span(name, *place) for place in [*past, *reversed(near), *far]] + [Span("packs/02/02", 0, 1)]
+        got = await store.get(asked)
+        assert got == [None, None, *[data[at : at + size] for at, size in [*reversed(near), *far]], None]
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_thousands_of_pieces_are_stored_as_they_were_given(tmp_path: Path) -> None:
+    async def main() -> None:
+        store = LocalBlocks(str(tmp_path))
+        pieces = [os.urandom(number % 2_000) for number in range(3_000)]
+        whole = b"".join(pieces)
+        await store.put("packs/01/01", [b"before"])
+        place = await store.put("packs/02/02", pieces)
+        assert place == ("packs/01/01", 6)
+        assert await store.get([Span(place.name, place.offset, len(whole))]) == [whole]
+        await store.close()
 
     asyncio.run(main())

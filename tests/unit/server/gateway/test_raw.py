@@ -12,7 +12,9 @@ from satchel.core.ids import AccountId
 from satchel.server.gateway.raw import (
     ACCOUNT_BODIES_BYTES_MAX,
     ALL_BODIES_BYTES_MAX,
+    JOINED_BYTES_MAX,
     Disconnected,
+    Joining,
     Message,
     Room,
     Scope,
@@ -97,3 +99,15 @@ def test_a_body_that_does_not_say_its_length_takes_all_that_it_may() -> None:
     assert declared_bytes({"headers": []}, maximum=10) == 10
     assert declared_bytes({"headers": [(b"content-length", b"3")]}, maximum=10) == 3
     assert declared_bytes({"headers": [(b"content-length", b"99")]}, maximum=10) == 10
+
+
+def test_short_pieces_are_joined_and_long_ones_pass_all_in_their_order() -> None:
+    long = b"L" * JOINED_BYTES_MAX
+    pieces = [b"a" * 1_000] * 100 + [long, long, b"b", b"", b"c", long] + [b"d" * 40_000] * 3 + [b"e"]
+    joining = Joining()
+    written = [part for piece in pieces for part in joining.add(piece)]
+    written.append(joining.rest())
+    assert b"".join(written) == b"".join(pieces)
+    assert len(written) == 8
+    assert sum(part is long for part in written) == 3
+    assert joining.rest() == b""

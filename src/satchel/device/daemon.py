@@ -28,6 +28,7 @@ from satchel.device.credentials import Credentials, load
 from satchel.device.keeper import LinkKeeper, OpenRunner, Runner
 from satchel.device.links import Link, LinkStore
 from satchel.device.logs import configure_logs
+from satchel.device.memory import collect_rarely
 from satchel.device.ports import Clock
 from satchel.device.remote import HttpRemote
 from satchel.device.runner import LinkRunner
@@ -198,6 +199,7 @@ def run_daemon(settings: Settings, *, to_terminal: bool) -> int:
     with only_daemon(settings.home):
         configure_logs(settings.home, settings.log_level, to_terminal=to_terminal)
         known = load(settings.home)
+        collect_rarely()
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_run(settings, known))
     return 0

@@ -27,6 +27,7 @@ from satchel.device.fetching import Fetcher
 from satchel.device.hands import Hands
 from satchel.device.index.store import Index
 from satchel.device.links import Link
+from satchel.device.memory import give_back
 from satchel.device.ports import ROOT_PATH, Clock, Hint, Remote, Volume, Watcher
 from satchel.device.reporting import describe, held_items, is_at_rest
 from satchel.device.scanner import Scanner
@@ -49,6 +50,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 SCAN_PARTS_WAITING_MAX = 8
+PLANS_OF_A_BURST = 20
 
 
 class LinkRunner:
@@ -83,6 +85,7 @@ class LinkRunner:
         self._applier = Applier(self._fs, clock)
         self._short = ShortFiles()
         self._turns = Turns()
+        self._plans_at_rest = -PLANS_OF_A_BURST
         self._hands_of = Hands(
             remote=remote,
             clock=clock,
@@ -210,9 +213,18 @@ class LinkRunner:
     def _step(self, facts: list[Fact]) -> tuple[list[Task], float]:
         with self._turns.urgent():
             tasks = self._engine.step(facts, Now(self._clock.monotonic_s(), self._clock.now_ns()))
-        if self._engine.is_settled:
-            self._short.clear()
+        self._rest()
         return tasks, self._engine.next_wake_s()
+
+    def _rest(self) -> None:
+        """Let go of what a burst of work left, when it is over."""
+        if not self._engine.is_settled:
+            return
+        self._short.clear()
+        plans = self._engine.state.progress.plans
+        if plans - self._plans_at_rest >= PLANS_OF_A_BURST:
+            self._plans_at_rest = plans
+            give_back()
 
     def put(self, fact: Fact) -> None:
         """Take a fact for the next step."""

@@ -64,7 +64,7 @@ class Caller:
 
 
 def requests(session: Session, files: int, rng: random.Random) -> Iterator[bytes]:
-    """Yield commits of new folders and files in them, a full request each."""
+    """Yield commits of new folders with their files, a nearly full request each; none needs another."""
     now = time.time_ns() // 1_000_000
     ops: list[Op] = []
     bodies: list[bytes] = []
@@ -79,7 +79,8 @@ def requests(session: Session, files: int, rng: random.Random) -> Iterator[bytes
         content = Content(content_hash((block.hash,)), pack_blocks([block]), len(body))
         ops.append(CreateOp(OpId(rng.randbytes(16)), node_id, folder, f"Agenda {number:07}.txt", Kind.FILE, content))
         bodies.append(body)
-        if len(ops) >= COMMIT_OPS_MAX - 1 or number == files - 1:
+        is_whole = (number + 1) % FILES_PER_FOLDER == 0 and len(ops) + FILES_PER_FOLDER >= COMMIT_OPS_MAX
+        if is_whole or number == files - 1:
             wires = tuple(WireBlock(block_hash(data), len(data), 0, len(data)) for data in bodies)
             yield b"".join(encode_frame(CommitRequest(NamespaceId(session.root_ns), OWN, tuple(ops), wires), bodies))
             ops, bodies = [], []

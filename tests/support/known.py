@@ -38,6 +38,9 @@ class KnownModel:
     def by_identity(self, inode: int, birth_ns: int) -> list[LocalRow]:
         return [row for row in self.rows.values() if (row.stat.inode, row.stat.birth_ns) == (inode, birth_ns)]
 
+    def inodes_of(self, inodes: Iterable[int]) -> set[int]:
+        return {row.stat.inode for row in self.rows.values()} & set(inodes)
+
     def local(self, nid: Nid) -> LocalRow | None:
         return self.rows.get(nid)
 

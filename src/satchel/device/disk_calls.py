@@ -147,21 +147,35 @@ def _rename_by_link(source_folder: int, source: bytes, target_folder: int, targe
     os.unlink(source, dir_fd=source_folder)
 
 
-def stat_at(folder: int, name: bytes, device: int) -> Stat:
-    """Stat a name in a folder, birth time included; b"" is the handle itself. device: the linked folder's own.
+Statx = tuple[int, ...]
+"""What statx says, but for the time of the last access."""
 
-    Raises: OSError.
-    """
+
+def statx_at(folder: int, name: bytes) -> Statx:
+    """statx of a name in a folder; b"" is the handle itself. Two are equal when nothing changed. Raises: OSError."""
     flags = _AT_SYMLINK_NOFOLLOW if name else _AT_EMPTY_PATH
     answer = _buffer.answer
     if _libc.statx(folder, name, flags, _STATX_WANTED, answer) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), name)
+    return _STATX.unpack_from(answer)
+
+
+def stat_at(folder: int, name: bytes, device: int) -> Stat:
+    """Stat a name in a folder, birth time included; b"" is the handle itself. device: the linked folder's own.
+
+    Raises: OSError.
+    """
+    return stat_of(statx_at(folder, name), device, is_named=bool(name))
+
+
+def stat_of(found: Statx, device: int, *, is_named: bool) -> Stat:
+    """Return the Stat of what statx says. is_named: of a name in a folder, which may be a mount."""
     mask, attributes, mode, inode, size, born_s, born_ns, changed_s, changed_ns, written_s, written_ns, major, minor = (
-        _STATX.unpack_from(answer)
+        found
     )
-    found = os.makedev(major, minor)
-    is_foreign = found != device or bool(name and attributes & _STATX_ATTR_MOUNT_ROOT)
+    its_device = os.makedev(major, minor)
+    is_foreign = its_device != device or bool(is_named and attributes & _STATX_ATTR_MOUNT_ROOT)
     kind = None if is_foreign else kind_of(mode)
     return Stat(
         kind,
@@ -171,7 +185,7 @@ def stat_at(folder: int, name: bytes, device: int) -> Stat:
         inode,
         born_s * 1_000_000_000 + born_ns if mask & _STATX_BTIME else 0,
         kind == Kind.FILE and bool(mode & 0o100),
-        found,
+        its_device,
     )
 
 

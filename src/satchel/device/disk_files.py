@@ -12,7 +12,7 @@ import time
 from satchel.core.entries import Kind
 from satchel.core.errors import FileChanging, FileUnreadable, StorageFailed, StorageFull
 from satchel.core.limits import MIB
-from satchel.device.disk_calls import executable_mode, fault_of, stat_at, translating
+from satchel.device.disk_calls import executable_mode, fault_of, stat_at, stat_of, statx_at, translating
 from satchel.device.ports import OpenFile, Stat
 
 FREE_CHECK_BYTES = 32 * MIB
@@ -58,7 +58,8 @@ def read_whole(handle: int, path: bytes, device: int, bytes_max: int) -> tuple[S
 
     Raises: OSError, FileUnreadable, FileChanging.
     """
-    before = stat_at(handle, b"", device)
+    begun = statx_at(handle, b"")
+    before = stat_of(begun, device, is_named=False)
     if before.kind is not Kind.FILE:
         raise FileUnreadable("This is no regular file.", path=os.fsdecode(path), reason="kind")
     if before.size > bytes_max:
@@ -66,7 +67,7 @@ def read_whole(handle: int, path: bytes, device: int, bytes_max: int) -> tuple[S
     data = os.pread(handle, before.size + 1, 0) if before.size else b""
     while 0 < len(data) < before.size and (piece := os.pread(handle, before.size - len(data), len(data))):
         data += piece
-    if len(data) != before.size or stat_at(handle, b"", device) != before:
+    if len(data) != before.size or statx_at(handle, b"") != begun:
         raise FileChanging("A file changed while it was being read.", path=path)
     return before, data
 

@@ -26,7 +26,7 @@ from satchel.device.wire_blocks import shut, wire
 PUT_BYTES_MAX = 8 * MIB
 """Of blocks in one put, uncompressed; below the service's bound with room for the header."""
 PUTS_IN_FLIGHT_MAX = 3
-INLINE_FILES_PER_HOP = 64
+INLINE_FILES_PER_HOP = 256
 INLINE_HOPS_MAX = 2
 
 

@@ -14,7 +14,7 @@ def test_an_urgent_one_goes_before_a_patient_one_that_waits() -> None:
 
     def patient() -> None:
         begun.set()
-        with turns.patient():
+        with turns.patient:
             order.append("patient")
 
     with turns.urgent():
@@ -48,7 +48,7 @@ def test_two_never_hold_the_turn_at_once() -> None:
     def work(*, is_urgent: bool) -> None:
         nonlocal inside, most
         for _ in range(300):
-            with turns.urgent() if is_urgent else turns.patient():
+            with turns.urgent() if is_urgent else turns.patient:
                 inside += 1
                 most = max(most, inside)
                 inside -= 1

@@ -29,6 +29,11 @@ UNION ALL SELECT blocks FROM blocklists WHERE content = ? LIMIT 1
 """
 
 
+_BY_INODES = (
+    "SELECT DISTINCT l_inode FROM nodes INDEXED BY nodes_inode"
+    " WHERE l_inode IN (SELECT value FROM json_each(?)) AND l_state > 0"
+)
+
 _REMOTE_STEPS = """
 SELECT nid, COALESCE(CASE WHEN r_state = 1 THEN r_parent END, l_parent, s_parent, r_parent),
   COALESCE(CASE WHEN r_state = 1 THEN r_name END, l_name, s_name, r_name)
@@ -81,6 +86,10 @@ class IndexReader:
     def by_identity(self, inode: int, birth_ns: int) -> list[LocalRow]:
         """Return the rows last seen as this file."""
         return self._rows("l_inode = ? AND l_state > 0 AND l_birth = ?", inode, birth_ns)
+
+    def inodes_of(self, inodes: Iterable[int]) -> set[int]:
+        """Return those of the inodes that any row was last seen with."""
+        return {row[0] for row in self._connection.execute(_BY_INODES, (json_of(inodes),))}
 
     def local(self, nid: Nid) -> LocalRow | None:
         rows = self._rows("nid = ? AND l_state > 0", nid)

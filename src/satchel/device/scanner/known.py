@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from satchel.core.ids import Nid
@@ -26,6 +27,10 @@ class KnownTree(Protocol):
 
     def by_identity(self, inode: int, birth_ns: int) -> list[LocalRow]:
         """Return the rows last seen as this file: several for hard links."""
+        ...
+
+    def inodes_of(self, inodes: Iterable[int]) -> set[int]:
+        """Return those of the inodes that any row was last seen with."""
         ...
 
     def local(self, nid: Nid) -> LocalRow | None:

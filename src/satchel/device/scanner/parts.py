@@ -5,8 +5,7 @@ A part is small, so that the first files travel while the rest is still being ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from satchel.core.entries import Kind
 from satchel.core.errors import Fault
@@ -31,7 +30,8 @@ class Parts:
         self._facts: list[LocalFact] = []
         self._hashed_bytes = 0
         self._files_seen = 0
-        self._is_holding = False
+        self.is_holding = False
+        """True: nothing is sent by itself. Sending may wait, and whoever works in a turn must not."""
         self._order = 0
         self._begun_s = clock.monotonic_s()
 
@@ -47,27 +47,18 @@ class Parts:
     def will_hash(self, size: int) -> None:
         """Count bytes about to be hashed; what waits leaves first when that will take long."""
         self._hashed_bytes += size
-        if self._facts and not self._is_holding and self._hashed_bytes >= HASHED_PER_PART_BYTES_MAX:
+        if self._facts and not self.is_holding and self._hashed_bytes >= HASHED_PER_PART_BYTES_MAX:
             self._flush()
             self._hashed_bytes = size
 
     def add(self, *facts: LocalFact) -> None:
         """Add facts that belong together: they leave in one part."""
         self._facts += facts
-        if not self._is_holding:
-            self._flush_due()
+        if not self.is_holding:
+            self.send_due()
 
-    @contextmanager
-    def holding(self) -> Iterator[None]:
-        """Send nothing meanwhile: sending may wait, and whoever works in a turn must not."""
-        self._is_holding = True
-        try:
-            yield
-        finally:
-            self._is_holding = False
-        self._flush_due()
-
-    def _flush_due(self) -> None:
+    def send_due(self) -> None:
+        """Send what waits when it is enough."""
         if self._facts and (
             len(self._facts) >= FACTS_PER_PART_MAX
             or self._hashed_bytes >= HASHED_PER_PART_BYTES_MAX

@@ -6,6 +6,7 @@ believed. Source: docs/design/040 (rule 3) and its rules for moves.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from satchel.core.entries import Kind
@@ -40,6 +41,7 @@ class Places:
         self._known = known
         self._folder_now: dict[Nid, DiskPath] = {}
         self._at: dict[DiskPath, Parent] = {}
+        self._strange: set[int] = set()
         self.placed: set[Nid] = set()
         """Rows reported at a new place, as edited, unknown or gone: no other fact of this scan may claim them."""
         self.gone: set[Nid] = set()
@@ -97,8 +99,15 @@ class Places:
             path = joined(path, name)
         return path
 
+    def expect(self, stats: Sequence[Stat]) -> None:
+        """Find out at once which of these files no row was ever seen as; it holds until the next call."""
+        inodes = {stat.inode for stat in stats}
+        self._strange = inodes - self._known.inodes_of(inodes) if inodes else set()
+
     def row_of(self, stat: Stat, *, but: Nid | None = None) -> LocalRow | None:
         """Return the known row that this file on disk is, by inode and birth time, unless it is placed already."""
+        if stat.inode in self._strange:
+            return None
         for row in self._known.by_identity(stat.inode, stat.birth_ns):
             if row.kind is not stat.kind or row.nid in self.placed or row.nid == but or self._is_below_gone(row):
                 continue

@@ -146,12 +146,13 @@ class Walk:
         await self._sure_again(look)
         scope = await self._scope(look, listed, rows)
         fresh, taken, touched, folders = self._sort_out(look, scope, listed, rows)
+        self._places.expect([item.stat for item in fresh])
         for item in fresh:
             if item.stat.kind is Kind.FILE and item.stat.size <= SINGLE_BLOCK_BYTES_MAX:
-                with self._parts.holding(), self._reading.turns.patient():
-                    await self._fresh(look, scope, item)
+                await self._fresh_in_turn(look, scope, item)
             else:
                 await self._fresh(look, scope, item)
+        self._places.expect(())
         for entry in taken:
             await self._replaced(entry)
         for item, row in touched:
@@ -295,6 +296,16 @@ class Walk:
             await self._fresh_folder(look, scope, item, path)
         else:
             await self._fresh_file(look, item, path)
+
+    async def _fresh_in_turn(self, look: _Look, scope: Scope, item: Listed) -> None:
+        """As `_fresh` for a short file, of which there may be very many."""
+        self._parts.is_holding = True
+        try:
+            with self._reading.turns.patient:
+                await self._fresh(look, scope, item)
+        finally:
+            self._parts.is_holding = False
+        self._parts.send_due()
 
     def _is_valid(self, look: _Look, item: Listed, path: DiskPath) -> bool:
         try:

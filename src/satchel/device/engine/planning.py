@@ -61,6 +61,7 @@ def _plan_some(state: State) -> bool:
             dirty = [row for row in dirty if row.nid not in early]
             closure = Closure(state.index, state.busy.keys() | state.snapshot_busy)
             closure.load([row.nid for row in dirty])
+    dirty = _without_blocked(state, closure, dirty)
     if not dirty:
         return True
     copies = _copies(state, closure, dirty)
@@ -86,6 +87,20 @@ def _plan_some(state: State) -> bool:
         ],
     )
     return True
+
+
+def _without_blocked(state: State, closure: Closure, dirty: list[Row]) -> list[Row]:
+    """Leave out what is new in a folder that is in flight: a first scan is faster than the service, and finds many."""
+    blocked = [
+        row
+        for row in dirty
+        if row.remote is None and row.synced is None and isinstance(row.local, Item) and row.local.parent in state.busy
+    ]
+    for row in blocked:
+        assert isinstance(row.local, Item)
+        state.behind.setdefault(row.local.parent, set()).add(row.nid)
+        del closure.rows[row.nid]
+    return [row for row in dirty if row.nid in closure.rows] if blocked else dirty
 
 
 def _date(state: State) -> str:

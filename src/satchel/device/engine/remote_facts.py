@@ -268,9 +268,8 @@ def fold_changes(state: State, changes: Changes, contents: dict[BlockHash, bytes
             _fold_entry(state, entry, touched, gone)
     if changes.last_seq > state.position.seq:
         state.set_position(changes.last_seq, changes.last_tag)
-    state.touch(touched)
+    _release_followers(state, touched)
     state.touch(gone, is_deletion=True)
-    _release_followers(state)
     if changes.has_more:
         pull(state)
 
@@ -330,10 +329,11 @@ def _agree_own(state: State, nid: Nid, parent: Nid, entry: Entry) -> None:
             pass
 
 
-def _release_followers(state: State) -> None:
+def _release_followers(state: State, touched: list[Nid]) -> None:
+    """Settle what was folded, and finish the jobs that waited for it."""
     assert state.position is not None
     over = sorted(seq for seq in state.following if seq <= state.position.seq)
-    finish_all(state, [job for seq in over for job in state.following.pop(seq)])
+    finish_all(state, [job for seq in over for job in state.following.pop(seq)], touched)
 
 
 def poll_if_behind(state: State) -> None:

@@ -66,8 +66,9 @@ def finish(state: State, job: Job) -> None:
     finish_all(state, (job,))
 
 
-def finish_all(state: State, jobs: Iterable[Job]) -> None:
-    """As `finish`, for many jobs, in order."""
+def finish_all(state: State, jobs: Iterable[Job], touched: Iterable[Nid] = ()) -> None:
+    """As `finish`, for many jobs, in order; `touched` rows are settled with theirs."""
+    also = list(touched)
     over: list[Nid] = []
     for job in jobs:
         if job.stage is not Stage.DONE:
@@ -75,7 +76,7 @@ def finish_all(state: State, jobs: Iterable[Job]) -> None:
             job.stage = Stage.DONE
             _leave(state, job)
             over += job.nids
-    state.touch([nid for nid in over if nid not in state.busy])
+    state.touch([*also, *(nid for nid in over if nid not in state.busy)])
 
 
 def _leave(state: State, job: Job) -> None:

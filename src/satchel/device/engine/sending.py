@@ -13,7 +13,7 @@ from typing import assert_never
 
 from satchel.core.entries import Entry, Kind
 from satchel.core.hashing import Block, unpack_blocks
-from satchel.core.ids import ROOT_NID, ContentHash, Nid, NodeId, OpId
+from satchel.core.ids import HASH_BYTES, ROOT_NID, BlockHash, ContentHash, Nid, NodeId, OpId
 from satchel.core.limits import (
     BLOCKS_PER_COMMIT_MAX,
     COMMIT_OPS_MAX,
@@ -318,8 +318,8 @@ def _content(batch: _Batch, job: Job, nid: Nid, item: Item) -> tuple[Content, In
     content = Content(ContentHash(item.content), row.blocks, local.stat.size)
     inline = None
     if 0 < local.stat.size <= INLINE_UP_BYTES_MAX and not job.is_urgent:
-        (block,) = unpack_blocks(row.blocks)
-        inline = InlineSource(block.hash, block.size, LocalSource(path, local.stat))
+        # Short enough to be one block, and so the list is its hash and its length.
+        inline = InlineSource(BlockHash(row.blocks[:HASH_BYTES]), local.stat.size, LocalSource(path, local.stat))
     return content, inline, local.stat.mtime_ns
 
 

@@ -31,7 +31,7 @@ def test_files_of_a_folder_in_flight_wait_behind_it_and_go_when_it_is_there() ->
     rig.scan(new(4, "c.txt", b"six", parent=above))
     for _ in range(3):
         rig.step()
-    assert rig.state.progress.plans == planned + 1, "what waits for the folder is not planned again and again"
+    assert rig.state.progress.plans <= planned + 1, "what waits for the folder is not planned again and again"
     assert not rig.has(CommitTask)
 
     rig.answer(Stored(1), head_seq=1)

@@ -46,16 +46,19 @@ class Satchel(Contestant):  # type: ignore[misc]  # the harness has no types
         if self._shell("S", f"echo '{PASSWORD}' | {admin}"):
             return False
         self.daemons: dict[str, Any] = {}
-        return all(self._join(side) for side in "AB")
+        return all(self._come_up(side) for side in "AB") and all(self._join(side) for side in "AB")
 
-    def _join(self, side: str) -> bool:
+    def _come_up(self, side: str) -> bool:
+        """Sign the device in and start its daemon, which no command then has to start outside the laboratory."""
         url = f"http://{SERVER_SEEN_FROM[side]}:{PORT}"
         login = f"{SATCHEL[0]} login {url} --user bench --password-stdin --device {side}"
         if self._shell(side, f"echo '{PASSWORD}' | {login}"):
             return False
-        # Spawned here from the start: `link` and `sync` would start a daemon of their own where none answers.
         env = self._environment(side)
         self.daemons[side] = self.lab.spawn(side, [*SATCHEL, "daemon", "run"], env=env, log=f"{self.home}/{side}.log")
+        return True
+
+    def _join(self, side: str) -> bool:
         if not self._until(lambda: self._shell(side, f"{SATCHEL[0]} status") != DAEMON_NOT_RUNNING):
             return False
         if self._shell(side, f"{SATCHEL[0]} link {self.folders[side]} --yes --quiet"):

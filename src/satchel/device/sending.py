@@ -112,14 +112,15 @@ class Sender:
         return {index: block for (index, _), block in zip(wanted, blocks, strict=True)}
 
     async def _read_small_files(self, sources: Sequence[InlineSource]) -> list[OutgoingBlock | None]:
-        return [await self._read_small_file(inline) for inline in sources]
-
-    async def _read_small_file(self, inline: InlineSource) -> OutgoingBlock | None:
-        # The scan that found the hash has read the file at one moment: its bytes are as good as those of another look.
-        data = self._short.take(inline.hash)
-        if data is not None and len(data) == inline.size:
-            return shut(inline.hash, data)
-        return await _read_small_file(self._fs, inline)
+        blocks: list[OutgoingBlock | None] = []
+        for inline in sources:
+            # The scan that found the hash has read the file at one moment: its bytes are as good as another look's.
+            data = self._short.take(inline.hash)
+            if data is not None and len(data) == inline.size:
+                blocks.append(shut(inline.hash, data))
+            else:
+                blocks.append(await _read_small_file(self._fs, inline))
+        return blocks
 
 
 def _batches(blocks: Sequence[tuple[BlockHash, int, int]]) -> Iterator[list[tuple[BlockHash, int, int]]]:

@@ -41,8 +41,11 @@ def _known(state: State, entries: Sequence[Entry]) -> dict[NodeId, KnownRemote]:
     return found
 
 
-def fold_own_creates(state: State, entries: Sequence[Entry], touched: list[Nid]) -> Sequence[Entry]:
-    """Fold stated creates together. Result: those from the first on that is no plain case; none of them is folded."""
+def fold_own_creates(state: State, entries: Sequence[Entry], stated: set[Nid]) -> Sequence[Entry]:
+    """Fold stated creates together; `stated` gets their rows.
+
+    Result: the entries from the first on that is no plain case; none of them is folded.
+    """
     known = _known(state, entries)
     rows: list[RemoteRow] = []
     for entry in entries:
@@ -51,8 +54,8 @@ def fold_own_creates(state: State, entries: Sequence[Entry], touched: list[Nid])
             break
         rows.append(RemoteRow(own.nid, None, home.nid, entry))
         known[entry.node_id] = KnownRemote(own.nid, is_live=True, seq=entry.seq)
-    state.index.write_remote(rows, is_synced=True)
-    touched += [row.nid for row in rows]
+    state.index.write_stated(rows)
+    stated.update(row.nid for row in rows)
     return entries[len(rows) :]
 
 

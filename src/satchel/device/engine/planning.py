@@ -90,17 +90,19 @@ def _plan_some(state: State) -> bool:
 
 
 def _without_blocked(state: State, closure: Closure, dirty: list[Row]) -> list[Row]:
-    """Leave out what is new in a folder that is in flight: a first scan is faster than the service, and finds many."""
-    blocked = [
-        row
-        for row in dirty
-        if row.remote is None and row.synced is None and isinstance(row.local, Item) and row.local.parent in state.busy
-    ]
-    for row in blocked:
-        assert isinstance(row.local, Item)
-        state.behind.setdefault(row.local.parent, set()).add(row.nid)
-        del closure.rows[row.nid]
-    return [row for row in dirty if row.nid in closure.rows] if blocked else dirty
+    """Leave out what is new below a folder in flight: a first scan is faster than the service, and finds many."""
+    free: list[Row] = []
+    for row in dirty:
+        above = None
+        if row.remote is None and row.synced is None and isinstance(row.local, Item):
+            parent = row.local.parent
+            above = parent if parent in state.busy else state.blocked.get(parent)
+        if above is None:
+            free.append(row)
+        else:
+            state.wait_behind(above, row.nid)
+            del closure.rows[row.nid]
+    return free
 
 
 def _date(state: State) -> str:
@@ -179,7 +181,7 @@ def _make_jobs(state: State, operations: tuple[Operation, ...], rows: dict[Nid, 
     for nid in sorted(chosen - state.busy.keys() - state.retry_at.keys() - state.held_back - state.fresh):
         busy = _busy_above(state, rows, nid)
         if busy is not None:
-            state.behind.setdefault(busy, set()).add(nid)
+            state.wait_behind(busy, nid)
         elif state.index.is_dirty(nid):
             # What the index alone could settle is clean by now.
             state.waiting.add(nid)

@@ -259,16 +259,17 @@ def fold_changes(state: State, changes: Changes, contents: dict[BlockHash, bytes
         state.contents.put(content_hash((block,)), data)
     touched: list[Nid] = []
     gone: list[Nid] = []
+    stated: set[Nid] = set()
     begun_seq = state.position.seq
     fresh = [entry for entry in changes.entries if entry.seq > begun_seq]
     for is_own_create, entries in itertools.groupby(fresh, key=lambda entry: is_stated_create(state, entry)):
         together = list(entries)
         # What cannot be folded together is folded one by one.
-        for entry in fold_own_creates(state, together, touched) if is_own_create else together:
+        for entry in fold_own_creates(state, together, stated) if is_own_create else together:
             _fold_entry(state, entry, touched, gone)
     if changes.last_seq > state.position.seq:
         state.set_position(changes.last_seq, changes.last_tag)
-    _release_followers(state, touched)
+    _release_followers(state, touched, stated.difference(touched, gone))
     state.touch(gone, is_deletion=True)
     if changes.has_more:
         pull(state)
@@ -329,11 +330,11 @@ def _agree_own(state: State, nid: Nid, parent: Nid, entry: Entry) -> None:
             pass
 
 
-def _release_followers(state: State, touched: list[Nid]) -> None:
-    """Settle what was folded, and finish the jobs that waited for it."""
+def _release_followers(state: State, touched: list[Nid], stated: set[Nid]) -> None:
+    """Settle what was folded, and finish the jobs that waited for it. stated: rows that may be settled already."""
     assert state.position is not None
     over = sorted(seq for seq in state.following if seq <= state.position.seq)
-    finish_all(state, [job for seq in over for job in state.following.pop(seq)], touched)
+    finish_all(state, [job for seq in over for job in state.following.pop(seq)], touched, stated)
 
 
 def poll_if_behind(state: State) -> None:

@@ -66,9 +66,8 @@ def finish(state: State, job: Job) -> None:
     finish_all(state, (job,))
 
 
-def finish_all(state: State, jobs: Iterable[Job], touched: Iterable[Nid] = ()) -> None:
-    """As `finish`, for many jobs, in order; `touched` rows are settled with theirs."""
-    also = list(touched)
+def finish_all(state: State, jobs: Iterable[Job], touched: Iterable[Nid] = (), stated: Iterable[Nid] = ()) -> None:
+    """As `finish`, for many jobs, in order. touched: rows to settle with theirs; stated: those that may be clean."""
     over: list[Nid] = []
     for job in jobs:
         if job.stage is not Stage.DONE:
@@ -76,7 +75,9 @@ def finish_all(state: State, jobs: Iterable[Job], touched: Iterable[Nid] = ()) -
             job.stage = Stage.DONE
             _leave(state, job)
             over += job.nids
-    state.touch([*also, *(nid for nid in over if nid not in state.busy)])
+    free = [nid for nid in over if nid not in state.busy]
+    clean = state.index.clean(stated) if stated else set()
+    state.touch(list(dict.fromkeys((*touched, *stated, *free))), clean=clean)
 
 
 def _leave(state: State, job: Job) -> None:

@@ -7,6 +7,7 @@ planned anew when its folder is free. A crash loses all of these, and the dirty 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -185,6 +186,8 @@ class State:
         self.waiting: set[Nid] = set()
         self.behind: dict[Nid, set[Nid]] = {}
         """Rows that wait for a busy folder above them, by that folder."""
+        self.blocked: dict[Nid, Nid] = {}
+        """The same, by row."""
         self.unseen: set[Nid] = set()
         """Remote-only rows before the first scan is over: what was not seen yet may still be there."""
         self.deleting: set[Nid] = set()
@@ -274,11 +277,14 @@ class State:
         return self.number
 
     def new_op_id(self, flags: int) -> OpId:
-        return OpId(bytes([flags]) + self.clock.random(15))
+        """Return an id that is nobody else's; ids of one moment are neighbours, which the service's tables like."""
+        moment_ms = self.now.wall_ns // 1_000_000
+        return OpId(bytes([flags]) + (moment_ms & 0xFFFF_FFFF_FFFF).to_bytes(6, "big") + self.clock.random(9))
 
-    def touch(self, nids: list[Nid] | set[Nid] | tuple[Nid, ...], *, is_deletion: bool = False) -> None:
-        """Settle rows whose sides changed, and queue those that are dirty for planning."""
-        dirty = self.index.settle(nids, keep=lambda nid: nid in self.busy or nid in self.snapshot_busy)
+    def touch(self, nids: Collection[Nid], *, is_deletion: bool = False, clean: Collection[Nid] = frozenset()) -> None:
+        """Settle rows whose sides changed (but for the `clean`), and queue those that are dirty for planning."""
+        unsettled = [nid for nid in nids if nid not in clean] if clean else nids
+        dirty = self.index.settle(unsettled, keep=lambda nid: nid in self.busy or nid in self.snapshot_busy)
         still = set(dirty)
         for nid in nids:
             if nid not in still:
@@ -303,10 +309,16 @@ class State:
             self.fresh |= self.waiting
             self.waiting.clear()
 
+    def wait_behind(self, folder: Nid, nid: Nid) -> None:
+        """Plan the row anew when the busy folder above it is free."""
+        self.behind.setdefault(folder, set()).add(nid)
+        self.blocked[nid] = folder
+
     def free(self, nid: Nid) -> None:
         """The row is in no job any more: what waited for it is to be planned."""
         self.busy.pop(nid, None)
         for each in self.behind.pop(nid, ()):
+            self.blocked.pop(each, None)
             is_elsewhere = each in self.busy or each in self.deleting or each in self.after_scan
             if not (is_elsewhere or each in self.retry_at or each in self.held_back or each in self.unseen):
                 self.fresh.add(each)

@@ -42,9 +42,14 @@ UPDATE nodes SET l_blocks = COALESCE(?, CASE WHEN l_content = ? THEN l_blocks EN
   l_birth = ?, l_version = ? WHERE nid = ?
 """
 
-_SET_REMOTE_SYNCED = _SET_REMOTE.replace(
-    " WHERE", ", s_state = 1, s_parent = ?, s_name = ?, s_kind = ?, s_content = ?, s_exec = ? WHERE"
-)
+_SET_STATED = """
+UPDATE nodes SET r_blocks = COALESCE(?1, CASE WHEN r_content = ?2 THEN r_blocks END), r_state = 1, s_state = 1,
+  r_parent = ?3, s_parent = ?3, r_name = ?4, s_name = ?4, r_key = ?5, r_kind = ?6, s_kind = ?6, r_content = ?7,
+  s_content = ?7, r_exec = ?8, s_exec = ?8, r_size = ?9, r_mtime = ?10, r_content_rev = ?11, r_place_rev = ?12,
+  r_seq = ?13, r_mark = ?14, dirty = NOT (l_state = 1 AND l_parent = ?3 AND l_name = ?4 AND l_kind = ?6
+  AND l_content = ?7 AND l_exec = ?8 AND held_code IS NULL)
+WHERE nid = ?15
+"""
 
 _ADD_LOCAL = """
 INSERT INTO nodes (nid, node_id, l_blocks, l_parent, l_name, l_key, l_kind, l_content, l_exec, l_size, l_mtime, l_ctime,
@@ -217,25 +222,29 @@ class Index:
         if len(entry.blocks) > PACKED_BYTES:
             self.put_blocklist(entry.content, entry.blocks)
 
-    def write_remote(self, rows: Sequence[RemoteRow], mark: int = 0, *, is_synced: bool = False) -> None:
-        """As `add` (where node_id is given), `set_remote` and, with is_synced, `set_synced`, for many live entries."""
+    def write_remote(self, rows: Sequence[RemoteRow], mark: int = 0) -> None:
+        """As `add` (where node_id is given) and `set_remote`, for many live entries."""
         made: list[tuple[object, ...]] = []
         known: list[tuple[object, ...]] = []
-        agreed: list[tuple[object, ...]] = []
         for row in rows:
-            entry, values = row.entry, remote_values(row.parent, row.entry, mark)
+            values = remote_values(row.parent, row.entry, mark)
             if row.node_id is not None:
                 made.append((row.nid, row.node_id, values[0], *values[2:]))
-            elif is_synced:
-                stated = (row.parent, entry.name, int(entry.kind), entry.content, int(entry.is_executable))
-                agreed.append((*values, *stated, row.nid))
             else:
                 known.append((*values, row.nid))
-            if len(entry.blocks) > PACKED_BYTES:
-                self.put_blocklist(entry.content, entry.blocks)
         self._many(_ADD_REMOTE, made)
         self._many(_SET_REMOTE, known)
-        self._many(_SET_REMOTE_SYNCED, agreed)
+        self._put_lists(rows)
+
+    def write_stated(self, rows: Sequence[RemoteRow]) -> None:
+        """As `set_remote` and `set_synced` of what this disk created; what is equal here is clean by it."""
+        self._many(_SET_STATED, [(*remote_values(row.parent, row.entry, 0), row.nid) for row in rows])
+        self._put_lists(rows)
+
+    def _put_lists(self, rows: Sequence[RemoteRow]) -> None:
+        for row in rows:
+            if len(row.entry.blocks) > PACKED_BYTES:
+                self.put_blocklist(row.entry.content, row.entry.blocks)
 
     def remote_seq(self, nid: Nid) -> int:
         """Return the seq of the newest entry folded onto the row, 0 for none."""
@@ -404,6 +413,11 @@ class Index:
         """True when the row exists and its sides differ."""
         row = next(iter(self.connection.execute("SELECT dirty FROM nodes WHERE nid = ?", (nid,))), None)
         return row is not None and row[0] == 1
+
+    def clean(self, nids: Iterable[Nid]) -> set[Nid]:
+        """Return those rows that are there and not dirty."""
+        query = "SELECT nid FROM nodes WHERE nid IN (SELECT value FROM json_each(?)) AND dirty = 0"
+        return {Nid(row[0]) for row in self.connection.execute(query, (json_of(nids),))}
 
     def dirty_nids(self) -> list[Nid]:
         """Return all rows whose sides differ, for a start."""

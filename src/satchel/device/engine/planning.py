@@ -178,12 +178,13 @@ def _make_jobs(state: State, operations: tuple[Operation, ...], rows: dict[Nid, 
     for job in jobs.values():
         if job.open_needs == 0 and job.stage is Stage.WAITING:
             make_ready(state, job)
-    for nid in sorted(chosen - state.busy.keys() - state.retry_at.keys() - state.held_back - state.fresh):
+    idle = sorted(chosen - state.busy.keys() - state.retry_at.keys() - state.held_back - state.fresh)
+    # A stop may have come between the last write and its settling: then all sides are equal, and nobody said so.
+    for nid in state.index.settle(idle, keep=lambda nid: nid in state.snapshot_busy):
         busy = _busy_above(state, rows, nid)
         if busy is not None:
             state.wait_behind(busy, nid)
-        elif state.index.is_dirty(nid):
-            # What the index alone could settle is clean by now.
+        else:
             state.waiting.add(nid)
 
 

@@ -106,3 +106,18 @@ def test_what_the_service_has_is_planned_once_when_the_first_scan_is_over() -> N
     row = rig.index.row(rig.nid(NODE_A))
     assert row is not None and row.synced == row.local == row.remote, "the equal file is one with its node"
     assert rig.nid(NODE_B) in rig.state.busy, "the other one comes down"
+
+
+def test_a_stop_between_the_last_write_and_its_settling_leaves_nothing_waiting() -> None:
+    rig = Rig()
+    rig.start([entry(1, NODE_A, "a.txt", b"one")], [new(1, "a.txt", b"one")])
+    rig.index.connection.execute("UPDATE nodes SET dirty = 1 WHERE node_id = ?", (NODE_A,))
+
+    again = rig.restarted()
+    again.step()
+    again.connect(head=1)
+    again.scan(is_full=True)
+    again.step()
+
+    assert not again.state.waiting
+    assert again.index.dirty_nids() == []

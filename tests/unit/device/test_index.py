@@ -302,7 +302,9 @@ def test_an_index_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
     made = Index(path)
     nid = put_both(made)
     made.connection.execute(
-        "ALTER TABLE nodes DROP COLUMN l_blocks; ALTER TABLE nodes DROP COLUMN r_blocks; PRAGMA user_version = 1"
+        "ALTER TABLE nodes DROP COLUMN l_blocks; ALTER TABLE nodes DROP COLUMN r_blocks; PRAGMA user_version = 1;"
+        " DROP TABLE activity; CREATE TABLE activity (id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL,"
+        " node_id BLOB NOT NULL, path TEXT NOT NULL, rule TEXT NOT NULL)"
     )
     made.close()
 

@@ -134,6 +134,7 @@ class Engine:
         if state.now.monotonic_s >= self._next_poll_s:
             self._next_poll_s = state.now.monotonic_s + POLL_S
             poll_if_behind(state)
+        state.acts.has_rested = state.acts.has_rested or self.is_idle
         if self.is_settled:
             state.progress.last_sync_ns = state.now.wall_ns
 

@@ -13,6 +13,7 @@ from satchel.core.limits import MANIFESTS_GET_COUNT_MAX, MIB
 from satchel.core.operations import MoveLocal, Place, PlannedMove, SetExecutable, TrashLocal
 from satchel.core.paths import name_key
 from satchel.core.trees import Item
+from satchel.device.engine.acting import note_move, note_placed, note_set, note_trashed, record_acts
 from satchel.device.engine.late import remember_trashed
 from satchel.device.engine.results import LOOK_AGAIN_S, fail, fail_until_scanned, fail_with, finish
 from satchel.device.engine.state import Job, Stage, State
@@ -325,6 +326,7 @@ def fold_applied(state: State, fact: ApplyResult) -> None:
     state.counts["disk"] -= 1
     for job, task, result in zip(jobs, fact.task.tasks, fact.results, strict=True):
         _take(state, job, task, result)
+    record_acts(state)
 
 
 def _take(state: State, job: Job, task: DiskTask, result: DiskResult) -> None:
@@ -348,10 +350,12 @@ def _write(state: State, job: Job, task: DiskTask, result: Applied) -> None:
             assert isinstance(task, (PlaceFile, PlaceFolder, PlaceSymlink))
             _write_placed(state, job, op, task, result)
         case MoveLocal():
-            for move, stat in zip(op.moves, result.stats, strict=True):
+            assert isinstance(task, MovePaths)
+            for move, way, stat in zip(op.moves, task.moves, result.stats, strict=True):
                 row = index.row(move.nid)
                 if row is None or not isinstance(row.local, Item):
                     continue
+                note_move(state, row.node_id, way)
                 index.set_local(move.nid, move.parent, move.name, row.local.content, stat)
                 planned = job.rows[move.nid].remote
                 if row.synced is not None and isinstance(planned, Item) and planned.place == (move.parent, move.name):
@@ -361,12 +365,16 @@ def _write(state: State, job: Job, task: DiskTask, result: Applied) -> None:
             row = index.row(op.nid)
             content = row.local.content if row is not None and isinstance(row.local, Item) else b""
             remember_trashed(state, result.trashed, task.path, task.members, content)
+            if row is not None:
+                note_trashed(state, row.node_id, task, content, result.trashed)
             gone = index.clear_local_unit(op.nid)
             index.clear_synced(gone)
             state.touch([nid for nid in gone if nid not in state.busy])
         case SetExecutable():
             row = index.row(op.nid)
+            assert isinstance(task, SetBit)
             if row is not None and isinstance(row.local, Item):
+                note_set(state, row.node_id, task)
                 index.set_local(op.nid, row.local.parent, row.local.name, row.local.content, result.stats[0])
                 planned = job.rows[op.nid].remote
                 if row.synced is not None and isinstance(planned, Item) and planned.is_executable == op.is_executable:
@@ -391,6 +399,7 @@ def _write_placed(
     if not isinstance(task, PlaceFolder) and task.expected is not None and isinstance(before.local, Item):
         remember_trashed(state, result.trashed, task.path, {b"": task.expected}, before.local.content)
     stat = result.stats[0]
+    note_placed(state, before, op.item, task, result)
     index.set_local(op.nid, op.item.parent, op.item.name, op.item.content, stat, job.blocks)
     if op.item.kind is Kind.FILE:
         state.contents.drop(op.item.content)

@@ -23,6 +23,7 @@ from satchel.core.operations import (
 )
 from satchel.core.planner import Context, copy_id, plan
 from satchel.core.trees import Item, Row
+from satchel.device.engine.acting import record_decisions
 from satchel.device.engine.guard import deletions_to_hold, due_deletions, hold_deletion
 from satchel.device.engine.results import due_retries, hold_rows, make_ready
 from satchel.device.engine.state import PLAN_ROWS_MAX, Job, Phase, Stage, State
@@ -77,15 +78,7 @@ def _plan_some(state: State) -> bool:
     made = plan(closure.rows, context)
     state.progress.plans += 1
     _make_jobs(state, made.operations, closure.rows, {row.nid for row in dirty})
-    paths = state.index.reader.remote_paths_of([each.nid for each in made.decisions if each.nid in closure.rows])
-    state.index.record(
-        state.now.wall_ns // 1_000_000,
-        [
-            (closure.rows[each.nid].node_id, paths[each.nid], each.rule)
-            for each in made.decisions
-            if each.nid in closure.rows
-        ],
-    )
+    record_decisions(state, made, closure.rows)
     return True
 
 

@@ -16,6 +16,7 @@ from satchel.core.ids import ROOT_NODE, DeviceId, LinkId, NamespaceId, Nid, Node
 from satchel.core.messages import Position
 from satchel.core.operations import Operation
 from satchel.core.trees import Row
+from satchel.device.index.activity import RunOfActs, last_run
 from satchel.device.index.store import Index
 from satchel.device.ports import Clock, DiskPath, Hint
 from satchel.device.tasks import Task, UploadTask
@@ -174,6 +175,7 @@ class State:
         self._begin_looks()
         self._begin_trash()
         self._begin_connection()
+        self.acts = RunOfActs(*last_run(index))
 
     def _begin_rows(self) -> None:
         """Which rows are to be planned, and which wait for what."""

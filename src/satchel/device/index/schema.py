@@ -5,7 +5,7 @@ The blocklist of a content of one block stands in the node's row (`r_blocks`, `l
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 ABSENT, PRESENT, UNKNOWN_STATE = 0, 1, 2
 
@@ -45,12 +45,26 @@ CREATE TABLE late (
   due_ms INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE activity (
-  id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, node_id BLOB NOT NULL, path TEXT NOT NULL, rule TEXT NOT NULL
+  id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, node_id BLOB NOT NULL, path TEXT NOT NULL, rule TEXT NOT NULL,
+  run INTEGER NOT NULL DEFAULT 0, what INTEGER NOT NULL DEFAULT 0, was_path TEXT NOT NULL DEFAULT '',
+  was_content BLOB NOT NULL DEFAULT x'', content BLOB NOT NULL DEFAULT x'', trashed TEXT NOT NULL DEFAULT '',
+  beside TEXT NOT NULL DEFAULT '', sides BLOB NOT NULL DEFAULT x'', device TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 """
 
-STEPS = {1: "ALTER TABLE nodes ADD COLUMN r_blocks BLOB; ALTER TABLE nodes ADD COLUMN l_blocks BLOB"}
+STEPS = {
+    1: "ALTER TABLE nodes ADD COLUMN r_blocks BLOB; ALTER TABLE nodes ADD COLUMN l_blocks BLOB",
+    2: "ALTER TABLE activity ADD COLUMN run INTEGER NOT NULL DEFAULT 0;"
+    " ALTER TABLE activity ADD COLUMN what INTEGER NOT NULL DEFAULT 0;"
+    " ALTER TABLE activity ADD COLUMN was_path TEXT NOT NULL DEFAULT '';"
+    " ALTER TABLE activity ADD COLUMN was_content BLOB NOT NULL DEFAULT x'';"
+    " ALTER TABLE activity ADD COLUMN content BLOB NOT NULL DEFAULT x'';"
+    " ALTER TABLE activity ADD COLUMN trashed TEXT NOT NULL DEFAULT '';"
+    " ALTER TABLE activity ADD COLUMN beside TEXT NOT NULL DEFAULT '';"
+    " ALTER TABLE activity ADD COLUMN sides BLOB NOT NULL DEFAULT x'';"
+    " ALTER TABLE activity ADD COLUMN device TEXT NOT NULL DEFAULT ''",
+}
 """What makes an index of a version one of the next."""
 
 ROW_COLUMNS = (

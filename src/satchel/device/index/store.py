@@ -516,12 +516,5 @@ class Index:
         )
         return {Nid(row[0]): (row[1], row[2]) for row in self.connection.execute(query, (json_of(nids),))}
 
-    def record(self, at_ms: int, decisions: Iterable[tuple[NodeId, str, str]]) -> None:
-        """Remember decisions as (node id, path, rule)."""
-        self._many(
-            "INSERT INTO activity (at_ms, node_id, path, rule) VALUES (?, ?, ?, ?)",
-            ((at_ms, node_id, path, rule) for node_id, path, rule in decisions),
-        )
-
     def _many(self, sql: str, rows: Iterable[tuple[object, ...]]) -> None:
         self.connection.executemany(sql, rows)

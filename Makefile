@@ -9,6 +9,9 @@ HARNESS  ?= ../shared/bench
 SESSIONS ?= small,large,idle
 RUNS     ?= 1
 WORK     ?=
+MINUTES  ?= 10
+POINT    ?=
+ONLY     ?=
 export UV_PYTHON_DOWNLOADS := never
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -19,7 +22,7 @@ INSTALL := VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --constraint constraint
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format types walls unit sim bench micro kill acceptance clean
+.PHONY: help run test lint format types walls unit sim bench micro kill crashpoints acceptance clean
 
 help: ## Print this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -57,6 +60,9 @@ micro: $(VENV)/.dev-stamp ## What the pure parts cost, beside the operation that
 
 kill: $(VENV)/.dev-stamp ## Kill real processes a hundred times; nothing acknowledged may be lost
 	@$(BIN)/python -m tests.e2e.kill_run --kills 100 $(if $(SEED),--seed $(SEED))
+
+crashpoints: $(VENV)/.dev-stamp ## Stop each scenario at each writing call, in five ways (MINUTES=10 ONLY=name POINT=point; goes on where it ended)
+	@$(BIN)/python -m tests.crash.crashpoints --minutes $(MINUTES) --only '$(ONLY)' --point '$(POINT)'
 
 acceptance: $(VENV)/.dev-stamp ## Two devices, a server, the full sizes: 10,000 files, 1 GiB and its edits (WORK=folder on tmpfs)
 	@$(BIN)/python -m bench.acceptance $(if $(WORK),--work $(WORK))

@@ -44,8 +44,8 @@ from satchel.server.accounts.principal import Principal
 from satchel.server.accounts.service import register_account, set_quota
 from satchel.server.db.schema import new_epoch
 from satchel.server.ports import Place
-from tests.simulation.world import SimDevice, World
 from tests.support.core_remote import CoreRemote, CoreService
+from tests.support.scripted_world import SimDevice, World, held
 
 BIG = bytes(range(256)) * 1_200
 """More than travels in a commit: its blocks are sent on their own."""
@@ -105,13 +105,6 @@ def look(world: World, seconds: float) -> None:
 
 def trees(world: World) -> list[dict[bytes, bytes | None]]:
     return [device.user.tree() for device in world.devices]
-
-
-def held(device: SimDevice) -> dict[str, str]:
-    """Return path -> code of everything that waits."""
-    index = device.engine.state.index
-    told = {index.reader.remote_path_of(nid): code for nid, code, _, _ in index.held()}
-    return told | {"/" + path.decode(): code for path, code, _, _ in index.unread()}
 
 
 def refusing(world: World, device: SimDevice, call: str, fault: Fault) -> Refusing:

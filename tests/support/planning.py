@@ -204,7 +204,7 @@ class Device:
 
     def context(self, rows: Mapping[Nid, Row]) -> Context:
         copies = {copy: rows[nid] for copy, nid in self.service.copies.items() if nid in rows}
-        return Context(self.name.encode(), self.name, "2026-11-22", copies, self.is_taken)
+        return Context(self.name, "2026-11-22", copies, self.is_taken)
 
     def is_taken(self, parent: Nid, key: str) -> bool:
         trees = (self.service.tree, self.local)

@@ -31,7 +31,6 @@ class Context:
     spent: copy ids that the service refused (a copy of that id was made and deleted); another id is taken then.
     """
 
-    device_id: bytes
     device_name: str
     date: str
     copies: Mapping[NodeId, Row] = field(default_factory=dict)
@@ -48,15 +47,16 @@ class Fork:
     made: Row | None
 
 
-def copy_id(device_id: bytes, row: Row, number: int = 0) -> NodeId:
+def copy_id(row: Row, number: int = 0) -> NodeId:
     """Return the id of the conflicted copy of the row's local content.
 
-    It follows from device, node, synced content and local content, so that planning again, after a crash or after yet
-    another remote edit, finds the copy that was made. number: counted up where that id is of no use any more.
+    It follows from node, synced content and local content, so that planning again, after a crash or after yet another
+    remote edit, finds the copy that was made; and so does another device that holds the same content, which need not
+    be copied twice. number: counted up where that id is of no use any more.
     """
     assert isinstance(row.local, Item)
     base = row.synced.content if row.synced is not None else b""
-    parts = (device_id, row.node_id, base, row.local.content)
+    parts = (row.node_id, base, row.local.content)
     return NodeId(derived_id(*parts, bytes([number])) if number else derived_id(*parts))
 
 
@@ -269,7 +269,7 @@ class Merge:
         """Both sides changed the content: the remote one stays, the local one becomes a copy beside it."""
         row, local, item = self.rows[nid], self.local[nid], self.target[nid]
         for number in itertools.count():
-            wanted = copy_id(self.context.device_id, row, number)
+            wanted = copy_id(row, number)
             if wanted in self.context.spent:
                 continue
             made = self.context.copies.get(wanted)

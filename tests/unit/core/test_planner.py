@@ -353,7 +353,7 @@ def test_an_id_that_the_service_refused_is_not_tried_again() -> None:
     context = one.context(rows)
     first = plan(rows, context).operations[0]
     assert isinstance(first, CommitCopy)
-    refused = type(context)(context.device_id, context.device_name, context.date, spent=frozenset({first.copy_id}))
+    refused = type(context)(context.device_name, context.date, spent=frozenset({first.copy_id}))
     second = plan(rows, refused).operations[0]
     assert isinstance(second, CommitCopy)
     assert second.copy_id != first.copy_id
@@ -363,9 +363,7 @@ def test_a_copy_avoids_names_that_only_the_index_knows() -> None:
     one = conflict()
     rows = one.rows()
     context = one.context(rows)
-    taken = type(context)(
-        context.device_id, context.device_name, context.date, taken=lambda _, key: key == COPY.format("f").lower()
-    )
+    taken = type(context)(context.device_name, context.date, taken=lambda _, key: key == COPY.format("f").lower())
     copy = plan(rows, taken).operations[0]
     assert isinstance(copy, CommitCopy)
     assert copy.item.name == "f (Laptop's conflicted copy 2026-11-22 1)"

@@ -15,8 +15,9 @@ from satchel.device.index.rows import KnownRemote, RemoteRow
 
 
 def is_stated(state: State, entry: Entry) -> bool:
-    """Return whether the entry says back what this link stated of its disk."""
-    return entry.link == state.identity.link and is_flagged(entry.op_id, FROM_DISK)
+    """Return whether the entry says back what this link stated of its disk, as this index remembers it."""
+    is_ours = entry.link == state.identity.link and is_flagged(entry.op_id, FROM_DISK)
+    return is_ours and state.sent.is_own(entry.op_id)
 
 
 def is_stated_create(state: State, entry: Entry) -> bool:

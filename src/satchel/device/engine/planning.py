@@ -68,7 +68,6 @@ def _plan_some(state: State) -> bool:
     copies = _copies(state, closure, dirty)
     closure.grow(dirty)
     context = Context(
-        device_id=state.identity.device,
         device_name=state.identity.device_name,
         date=_date(state),
         copies=copies,
@@ -115,7 +114,7 @@ def _copies(state: State, closure: Closure, dirty: list[Row]) -> dict[NodeId, Ro
         if _both_edited(row):
             # Up to the first id that nobody has: the planner takes that one, or one before it.
             for number in itertools.count():
-                wanted = copy_id(state.identity.device, row, number)
+                wanted = copy_id(row, number)
                 made = closure.by_node_id(wanted)
                 if made is not None:
                     found[made.node_id] = made

@@ -42,6 +42,8 @@ from satchel.device.tasks import (
 )
 
 ZERO_TAG = Tag(bytes(TAG_BYTES))
+JOURNAL_ENTRIES_KEPT = 1_000_000
+"""A service never prunes its newest entries (docs/design/030)."""
 
 
 def reach(state: State, after_s: float = 0.0) -> None:
@@ -68,6 +70,9 @@ def fold_reached(state: State, fact: Reached) -> None:
     if state.position is None:
         _begin_join(state)
     else:
+        if (head.head_seq, head.head_tag) != (state.position.seq, state.position.tag):
+            # News; or the store's database was put back, and the answer is that it never had our place.
+            pull(state)
         _open_stream(state)
 
 
@@ -106,8 +111,6 @@ def _ask_page(state: State, unit: NodeId, after: NodeId, seq: int) -> None:
 def _open_stream(state: State) -> None:
     assert state.position is not None
     state.phase = Phase.LIVE
-    if state.head_seq > state.position.seq:
-        pull(state)
     state.fresh |= state.waiting
     state.waiting.clear()
     if state.has_stream:
@@ -248,6 +251,9 @@ def fold_changes(state: State, changes: Changes, contents: dict[BlockHash, bytes
     if state.position is None or changes.ns != state.identity.ns:
         return
     if changes.is_reset:
+        if changes.head_seq - state.position.seq < JOURNAL_ENTRIES_KEPT:
+            # So near the end nothing is pruned: this journal never had our place.
+            begin_recovery(state)
         state.position = None
         _begin_join(state)
         return
@@ -269,6 +275,8 @@ def fold_changes(state: State, changes: Changes, contents: dict[BlockHash, bytes
             _fold_entry(state, entry, touched, gone)
     if changes.last_seq > state.position.seq:
         state.set_position(changes.last_seq, changes.last_tag)
+    for entry in fresh:
+        state.sent.forget(entry.op_id)
     _release_followers(state, touched, stated.difference(touched, gone))
     state.touch(gone, is_deletion=True)
     if changes.has_more:

@@ -216,6 +216,7 @@ def _send(state: State, batch: _Batch) -> None:
         job.stage = Stage.RUNNING
     state.running[number] = batch.jobs
     state.counts["commit"] += 1
+    state.sent.remember()
     request = CommitRequest(state.identity.ns, state.identity.link, tuple(batch.ops))
     nids = tuple(job.nids for job in batch.jobs)
     state.tasks.append(CommitTask(number, request, nids, tuple(batch.inline)))

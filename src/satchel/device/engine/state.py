@@ -16,6 +16,7 @@ from satchel.core.ids import ROOT_NODE, DeviceId, LinkId, NamespaceId, Nid, Node
 from satchel.core.messages import Position
 from satchel.core.operations import Operation
 from satchel.core.trees import Row
+from satchel.device.engine.sent import Sent
 from satchel.device.index.activity import RunOfActs, last_run
 from satchel.device.index.store import Index
 from satchel.device.ports import Clock, DiskPath, Hint
@@ -166,6 +167,7 @@ class State:
         self.halted: str = ""
         self.is_paused = False
         self.tasks: list[Task] = []
+        self.sent = Sent(index, clock.random)
         self.position = self._load_position()
         self.head_seq = 0
         self.contents = ContentCache()
@@ -280,8 +282,7 @@ class State:
 
     def new_op_id(self, flags: int) -> OpId:
         """Return an id that is nobody else's; ids of one moment are neighbours, which the service's tables like."""
-        moment_ms = self.now.wall_ns // 1_000_000
-        return OpId(bytes([flags]) + (moment_ms & 0xFFFF_FFFF_FFFF).to_bytes(6, "big") + self.clock.random(9))
+        return self.sent.new_id(flags, self.now.wall_ns // 1_000_000)
 
     def touch(self, nids: Collection[Nid], *, is_deletion: bool = False, clean: Collection[Nid] = frozenset()) -> None:
         """Settle rows whose sides changed (but for the `clean`), and queue those that are dirty for planning."""

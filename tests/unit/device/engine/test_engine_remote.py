@@ -11,6 +11,7 @@ from satchel.core.messages import (
     Behind,
     Changes,
     ChangesRequest,
+    NamespaceHead,
     NamespacesReply,
     Position,
     SnapshotPage,
@@ -18,7 +19,7 @@ from satchel.core.messages import (
     Welcome,
 )
 from satchel.core.trees import Item
-from satchel.device.engine.state import Phase
+from satchel.device.engine.state import FROM_DISK, Phase
 from satchel.device.tasks import (
     ApplyTask,
     CommitTask,
@@ -221,16 +222,50 @@ def assert_union_merge(rig: Rig, remote: list[object], head: int) -> None:
 def test_a_reset_of_the_feed_merges_by_snapshot_and_an_agreed_file_that_it_lacks_was_deleted() -> None:
     rig = Rig()
     rig.synced((NODE_A, "a.txt", b"one"), (NODE_B, "b.txt", b"two"))
-    reset = Changes(NS, 0, 0, tag(0), (), 9, is_reset=True)
-    rig.step(StreamFrameCame(Behind(Position(NS, 9, tag(9))), {}))
+    pruned = 1_000_009
+    reset = Changes(NS, 0, 0, tag(0), (), pruned, is_reset=True)
+    rig.step(StreamFrameCame(Behind(Position(NS, pruned, tag(pruned))), {}))
     rig.take(PullTask)
     rig.step(Pulled(reset))
     assert rig.state.phase is Phase.JOINING
-    rig.join([entry(1, NODE_A, "a.txt", b"one")], 9)
+    rig.join([entry(1, NODE_A, "a.txt", b"one")], pruned)
     assert not rig.has(ApplyTask), "deletions wait for quiet"
     rig.wait(2.5)
     (task,) = rig.take(ApplyTask).tasks
     assert getattr(task, "path", b"") == b"b.txt"
+
+
+@pytest.mark.parametrize("head", [1, 2, 900])
+def test_a_journal_that_never_had_our_place_is_a_union_merge_without_deletions(head: int) -> None:
+    """The database was put back by hand, under the same epoch; it may have gone on since."""
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"), (NODE_B, "b.txt", b"two"))
+    again = rig.restarted()
+    again.step()
+    again.take(ReachTask)
+    other = NamespaceHead(NS, "root", True, head, b"another!")  # type: ignore[arg-type]
+    again.step(Reached(NamespacesReply(EPOCH, "ann", (other,))))
+    again.take(PullTask)
+    again.step(Pulled(Changes(NS, head, head, tag(head), (), head, is_reset=True)))
+    again.take(StreamTask)
+    again.scan(is_full=True)
+    assert_union_merge(again, [entry(1, NODE_C, "c.txt"), entry(2, NODE_B, "b.txt", b"two")], head)
+
+
+def test_an_entry_of_this_link_that_this_index_never_sent_agrees_nothing() -> None:
+    """The index is that of an older image, or of a copied device: what it then sent says nothing of this disk."""
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"))
+    unknown = OpId(bytes([FROM_DISK]) + b"x" * 15)
+    rig.step(
+        pushed(
+            1,
+            entry(2, NODE_A, "a.txt", b"two", action=Action.EDIT, link=LINK, op_id=unknown, place_rev=1),
+            entry(3, NODE_B, "b.txt", b"three", link=LINK, op_id=unknown),
+        )
+    )
+    assert sides(rig, NODE_A)[2] == Item(ROOT_NID, "a.txt", Kind.FILE, hash_of(b"one"))
+    assert sides(rig, NODE_B)[1:] == (None, None), "new here, not deleted here"
 
 
 def test_the_epoch_of_another_server_is_a_union_merge_without_deletions() -> None:

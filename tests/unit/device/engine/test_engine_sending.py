@@ -32,7 +32,6 @@ from satchel.device.tasks import (
     UploadTask,
 )
 from tests.support.engine_rig import (
-    DEVICE,
     LINK,
     NODE_A,
     NODE_B,
@@ -274,7 +273,7 @@ def test_a_copy_that_an_earlier_run_made_under_its_second_id_is_found_again() ->
     rig.commit(Conflict(None), head_seq=2)
     row = rig.index.row(rig.nid(NODE_A))
     assert row is not None
-    first, second = (copy_id(DEVICE, row, number) for number in (0, 1))
+    first, second = (copy_id(row, number) for number in (0, 1))
     page = [
         entry(2, first, "other", b"other"),
         entry(3, second, "a (copy).txt", b"mine"),

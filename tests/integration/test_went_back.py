@@ -1,0 +1,161 @@
+"""The service or a device went back in time: nothing is deleted or overwritten, newer work is back, no needless copy.
+
+The real engine and the real service core in one process, in virtual time. What went back went back whole: the database
+and the blocks of the service, or the disk and the index of a device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from satchel.device.drive import drive
+from satchel.server.db.schema import new_epoch
+from tests.support.scripted_world import World
+
+NEWER = b"work of the last hour"
+EARLY: dict[bytes, bytes | None] = {
+    b"papers": None,
+    b"papers/draft": b"draft",
+    b"papers/letter": b"letter",
+    b"notes": b"notes",
+    b"big": bytes(range(256)) * 1_200,
+}
+
+
+@pytest.fixture
+def world() -> World:
+    made = World(3, 3)
+    first = made.devices[0].user
+    for path, data in EARLY.items():
+        if data is None:
+            first.make_folder(path)
+        else:
+            first.write_file(path, data)
+    made.settle()
+    return made
+
+
+def work(world: World) -> dict[bytes, bytes | None]:
+    """An hour of work on all three devices. Result: the tree that all have then."""
+    first, second, third = (device.user for device in world.devices)
+    first.write_file(b"notes", NEWER)
+    second.make_folder(b"new")
+    second.write_file(b"new/idea", b"an idea")
+    third.rename(b"papers/letter", b"new/letter" if b"new" in third.tree() else b"papers/sent")
+    third.write_file(b"huge", bytes(reversed(range(256))) * 1_300)
+    world.settle()
+    tree = world.tree()
+    assert tree[b"notes"] == NEWER
+    return tree
+
+
+def contents(tree: dict[bytes, bytes | None]) -> set[bytes]:
+    return {data for data in tree.values() if data is not None}
+
+
+# -- the service ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ServiceBackup:
+    """A service as it was."""
+
+    database: bytes
+    objects: dict[str, bytes]
+
+
+def backup(world: World) -> ServiceBackup:
+    return ServiceBackup(world.service.db.snapshot(), dict(world.service.store.objects))
+
+
+def restore(world: World, taken: ServiceBackup, *, is_told: bool) -> None:
+    """Bring the backup back. is_told: as the restore command does, which gives the store another epoch."""
+    for device in world.devices:
+        if device.is_running:
+            device.kill(power_cut=False)
+    world.service.db.restore(taken.database)
+    world.service.store.objects.clear()
+    world.service.store.objects.update(taken.objects)
+    if is_told:
+        drive(new_epoch(world.service.db, world.service.clock))
+    for device in world.devices:
+        device.start()
+
+
+@pytest.mark.parametrize("is_told", [True, False], ids=["restored-by-command", "raw-copy-put-back"])
+def test_a_service_restored_to_an_hour_ago_gets_the_newer_work_of_three_devices_back(
+    world: World, is_told: bool
+) -> None:
+    taken = backup(world)
+    newest = work(world)
+    restore(world, taken, is_told=is_told)
+    world.settle()
+    tree = world.tree()
+    assert contents(newest) <= contents(tree)
+    assert {b"new", b"new/idea", b"huge", b"papers/draft"} <= set(tree), "what only the devices had stands where it was"
+    again = [data for data in tree.values() if data is not None]
+    assert len(again) == len(set(again)), "no content is there twice"
+    # What the service shows keeps its name, as in any merge without a common past; the newer one stands beside it.
+    assert tree[b"notes"] == b"notes" and len([path for path in tree if b"conflicted copy" in path]) == 1
+
+
+def test_devices_that_come_one_by_one_to_a_restored_service_lose_nothing_of_each_other(world: World) -> None:
+    taken = backup(world)
+    newest = work(world)
+    restore(world, taken, is_told=True)
+    first, *others = world.devices
+    for device in others:
+        device.kill(power_cut=False)
+    for device in (first, *others):
+        if not device.is_running:
+            device.start()
+        device.user.write_file(b"papers/of %d" % device.number, b"made after the restore %d" % device.number)
+        device.hint_all()
+        world.scheduler.run_for(60.0)
+    world.settle()
+    tree = world.tree()
+    assert contents(newest) | {b"made after the restore %d" % number for number in (1, 2, 3)} <= contents(tree)
+    again = [data for data in tree.values() if data is not None]
+    assert len(again) == len(set(again)), "no content is there twice"
+
+
+# -- a device ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("starts", [0, 2], ids=["in-its-first-run-since", "some-starts-later"])
+def test_a_device_restored_from_an_old_image_deletes_and_overwrites_nothing(world: World, starts: int) -> None:
+    first, _, third = world.devices
+    image = third.image()
+    work(world)
+    third.user.write_file(b"papers/own", b"made here after the image")
+    third.user.write_file(b"papers/draft", b"edited here after the image")
+    world.settle()
+    for _ in range(starts):
+        third.kill(power_cut=False)
+        third.start()
+        world.settle()
+    newest = first.user.tree()
+    third.put_back(image)
+    world.settle()
+    assert world.tree() == newest
+
+
+def test_what_was_not_yet_sent_when_the_image_was_taken_is_sent_from_it(world: World) -> None:
+    third = world.devices[2]
+    world.is_down = True
+    third.user.write_file(b"unsent", b"unsent")
+    third.user.write_file(b"notes", b"edited in the image")
+    third.hint_all()
+    world.scheduler.run_for(5.0)
+    image = third.image()
+    world.is_down = False
+    work_of_others = world.devices[0].user
+    work_of_others.write_file(b"notes", NEWER)
+    world.settle()
+    third.put_back(image)
+    world.settle()
+    tree = world.tree()
+    assert {b"unsent", b"edited in the image", NEWER} <= contents(tree)
+    assert len([data for data in tree.values() if data == b"edited in the image"]) == 1

@@ -25,33 +25,11 @@ from pathlib import Path
 from satchel.core.errors import Fault
 from tests.crash.scenario import Scenario
 
-CALLS = [
-    "write",
-    "pwrite64",
-    "pwritev",
-    "pwritev2",
-    "fsync",
-    "fdatasync",
-    "rename",
-    "renameat",
-    "renameat2",
-    "unlink",
-    "unlinkat",
-    "rmdir",
-    "truncate",
-    "ftruncate",
-    "mkdir",
-    "mkdirat",
-    "link",
-    "linkat",
-    "symlink",
-    "symlinkat",
-    "copy_file_range",
-    "fallocate",
-    "fchmod",
-    "fchmodat",
-    "utimensat",
-]
+CALLS = (
+    "write", "pwrite64", "pwritev", "pwritev2", "fsync", "fdatasync", "rename", "renameat", "renameat2", "unlink",
+    "unlinkat", "rmdir", "truncate", "ftruncate", "mkdir", "mkdirat", "link", "linkat", "symlink", "symlinkat",
+    "copy_file_range", "fallocate", "fchmod", "fchmodat", "utimensat",
+)  # fmt: skip
 RUN_S_MAX = 60.0
 _CALL = re.compile(r"^(?:(\d+)\s+)?(\d+\.\d+) (\w+)\(")
 _RAISED = "raised "

@@ -25,6 +25,8 @@ FILES: dict[str, tuple[str, ...]] = {
     "links": ("link", "unlink"),
     "daemon": ("daemon",),
     "sync": ("status", "sync", "pause", "resume", "held"),
+    "conflicts": ("conflicts", "undo"),
+    "explain": ("explain", "activity"),
     "files": ("ls", "cat", "mv", "rm", "mkdir"),
     "transfers": ("put", "get"),
     "history": ("versions", "restore", "trash"),

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from satchel.core.paths import join_path, split_path
 from satchel.device.control import ControlClient, Request
-from satchel.device.links import Link, LinkStore
+from satchel.device.links import Link, LinkStore, index_folder, is_within
 from satchel.device.settings import Settings, load_settings
 from satchel.device.status import DaemonStatus
 
 if TYPE_CHECKING:
     from satchel.device.api import Api
     from satchel.device.credentials import Credentials
+    from satchel.device.index.beside import View
 
 T = TypeVar("T")
 
@@ -88,6 +89,38 @@ def link_of(local: str) -> Link:
         if link.local == real:
             return link
     raise NotLinked(f"{local or 'No folder'} is not linked.", path=local)
+
+
+def in_link(typed: str) -> tuple[Link, tuple[str, ...]]:
+    """Return the link that holds what a person named, by its local or its remote path, and the names below it.
+
+    The last name is not followed when it is a symlink. Raises: NotLinked, NameInvalid.
+    """
+    from satchel.core.errors import NotLinked
+
+    known = links().links()
+    if not typed.startswith(REMOTE_PREFIX):
+        whole = os.path.abspath(os.path.expanduser(typed))
+        real = os.path.join(os.path.realpath(os.path.dirname(whole)), os.path.basename(whole))
+        for link in known:
+            if is_within(real, link.local):
+                below = os.path.relpath(real, link.local)
+                return link, () if below == "." else tuple(below.split(os.sep))
+    names = split_path(typed.removeprefix(REMOTE_PREFIX))
+    for link in known:
+        above = split_path(link.remote)
+        if names[: len(above)] == above:
+            return link, names[len(above) :]
+    raise NotLinked(f"{typed} lies in no linked folder.", path=typed)
+
+
+@contextlib.contextmanager
+def view(link: Link) -> Iterator[View]:
+    """Give what the index of a link holds, beside the daemon or without it. Raises: NotFound, VersionUnsupported."""
+    from satchel.device.index.beside import viewing
+
+    with viewing(index_folder(home(), link.link_id)) as found:
+        yield found
 
 
 def remote_path(typed: str) -> str:

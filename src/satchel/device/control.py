@@ -31,13 +31,18 @@ _SOCKET_PATH_BYTES_MAX = 100
 class Request(msgspec.Struct, frozen=True):
     """What the command line asks.
 
-    do: ping, status, reload, pause, resume, hint, wait, held, allow_held, undo_held, stop.
-    local: the link it is about, "" for all. timeout_s: for `wait` only.
+    do: ping, status, reload, pause, resume, hint, wait, held, allow_held, undo_held, undo, resolve, stop.
+    local: the link it is about, "" for all. timeout_s: for `wait`, `undo` and `resolve`. paths: conflicted copies to
+    `resolve`, relative to the linked folder, by keep: copy, original, both or newest. with_new: `undo` takes away what
+    came new.
     """
 
     do: str
     local: str = ""
     timeout_s: float = 0.0
+    paths: tuple[str, ...] = ()
+    keep: str = ""
+    with_new: bool = False
 
 
 class FaultTold(msgspec.Struct, frozen=True):

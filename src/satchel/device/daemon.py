@@ -26,14 +26,14 @@ from satchel.device.control import SOCKET_NAME, Request
 from satchel.device.control_server import ControlServer
 from satchel.device.credentials import Credentials, load
 from satchel.device.keeper import LinkKeeper, OpenRunner, Runner
-from satchel.device.links import Link, LinkStore
+from satchel.device.links import Link, LinkStore, index_folder
 from satchel.device.logs import configure_logs
 from satchel.device.memory import collect_rarely
 from satchel.device.ports import Clock
 from satchel.device.remote import HttpRemote
 from satchel.device.runner import LinkRunner
 from satchel.device.settings import Settings, load_settings
-from satchel.device.status import DaemonStatus, HeldItem, LinkStatus
+from satchel.device.status import Amended, DaemonStatus, HeldItem, LinkStatus
 from satchel.device.thread_lanes import ThreadLanes
 from satchel.device.watcher import new_watcher
 
@@ -132,7 +132,19 @@ class Daemon:
                 return {"pid": os.getpid()}
             case "wait":
                 return await self._wait(self._named(request), request.timeout_s)
+            case "undo" | "resolve":
+                return await self._amend(request)
         return self._do(request.do, self._named(request))
+
+    async def _amend(self, request: Request) -> list[tuple[str, list[Amended]]]:
+        """Take back the last run, or end conflicts, link by link. Result: by linked folder."""
+        told: list[tuple[str, list[Amended]]] = []
+        for keeper in self._named(request):
+            if request.do == "undo":
+                told.append((keeper.link.local, await keeper.undo(with_new=request.with_new)))
+            else:
+                told.append((keeper.link.local, await keeper.resolve(request.paths, request.keep)))
+        return told
 
     def _do(self, what: str, keepers: list[LinkKeeper]) -> object:
         match what:
@@ -167,11 +179,6 @@ class Daemon:
         server, account, device = self._who
         links = tuple(keeper.status() for keeper in self._keepers.values())
         return DaemonStatus(os.getpid(), __version__, self._started_ms, server, account, device, links)
-
-
-def index_folder(home: Path, link_id: LinkId) -> Path:
-    """Return where the index of a link lives."""
-    return home / "links" / link_id.hex()
 
 
 @contextlib.contextmanager

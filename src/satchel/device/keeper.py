@@ -7,17 +7,17 @@ cannot cure (signed out, another schema) halts until a person resumes or reloads
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 import structlog
 
-from satchel.core.errors import Fault, RootMissing, Unauthenticated
+from satchel.core.errors import Fault, RootMissing, Unauthenticated, Unavailable
 from satchel.core.ids import short
 from satchel.device.links import Link
 from satchel.device.ports import Clock
-from satchel.device.status import HeldItem, LinkStatus, State
+from satchel.device.status import Amended, HeldItem, LinkStatus, State
 
 log = structlog.get_logger(__name__)
 
@@ -50,6 +50,14 @@ class Runner(Protocol):
 
     def undo_held(self) -> int:
         """Take the held deletions back; result: how many."""
+        ...
+
+    async def undo(self, *, with_new: bool) -> list[Amended]:
+        """Take back what the last run did to the disk."""
+        ...
+
+    async def resolve(self, paths: Sequence[str], keep: str) -> list[Amended]:
+        """End the conflicts of these conflicted copies."""
         ...
 
     async def wait_in_sync(self, timeout_s: float) -> LinkStatus:
@@ -111,6 +119,19 @@ class LinkKeeper:
 
     def undo_held(self) -> int:
         return self._runner.undo_held() if self._runner is not None else 0
+
+    async def undo(self, *, with_new: bool) -> list[Amended]:
+        """Take back what the last run did to the disk. Raises: Unavailable while the link does not run."""
+        return await self._running().undo(with_new=with_new)
+
+    async def resolve(self, paths: Sequence[str], keep: str) -> list[Amended]:
+        """End the conflicts of these conflicted copies. Raises: Unavailable while the link does not run."""
+        return await self._running().resolve(paths, keep)
+
+    def _running(self) -> Runner:
+        if self._runner is None:
+            raise Unavailable("The link does not run now; see 'satchel status'.", where="link", reason=self._trouble[1])
+        return self._runner
 
     async def wait_in_sync(self, timeout_s: float) -> LinkStatus:
         """Return when in sync or halted, or when the time is over, with the status then."""

@@ -134,6 +134,11 @@ class LinkStore:
         write_json(self._file, _StoredLinks(FORMAT, rows))
 
 
+def index_folder(home: Path, link_id: LinkId) -> Path:
+    """Return where the index of a link lives."""
+    return home / "links" / link_id.hex()
+
+
 def check_overlap(link: Link, others: tuple[Link, ...]) -> None:
     """Accept a link that shares no folder with the others. Raises: AlreadyExists naming the one in the way."""
     for other in others:

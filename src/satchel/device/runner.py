@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -21,7 +21,7 @@ from satchel.core.ids import DeviceId, LinkId, NamespaceId, Nid, NodeId
 from satchel.device.applier import Applier
 from satchel.device.disk import LocalDisk
 from satchel.device.drive import drive
-from satchel.device.engine import Engine, Now, guard
+from satchel.device.engine import Engine, Now, amending, guard
 from satchel.device.engine.state import LinkIdentity, Phase
 from satchel.device.fetching import Fetcher
 from satchel.device.hands import Hands
@@ -33,7 +33,7 @@ from satchel.device.reporting import describe, held_items, is_at_rest
 from satchel.device.scanner import Scanner
 from satchel.device.sending import Sender
 from satchel.device.short_files import ShortFiles
-from satchel.device.status import HeldItem, LinkStatus
+from satchel.device.status import Amended, HeldItem, LinkStatus
 from satchel.device.tasks import (
     Committed,
     Fact,
@@ -45,6 +45,7 @@ from satchel.device.tasks import (
 )
 from satchel.device.transfer import Lanes
 from satchel.device.turns import Turns
+from satchel.device.undoing import Amender, Done
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -83,6 +84,8 @@ class LinkRunner:
         self._reader = self._index.open_reader()
         self._fs = LocalDisk(link.local.encode())
         self._applier = Applier(self._fs, clock)
+        self._amender = Amender(self._fs, self._applier, clock)
+        self._lanes = lanes
         self._short = ShortFiles()
         self._turns = Turns()
         self._plans_at_rest = -PLANS_OF_A_BURST
@@ -272,6 +275,28 @@ class LinkRunner:
         self._news.set()
         self.put(Hinted(()))
         return result
+
+    async def undo(self, *, with_new: bool) -> list[Amended]:
+        """Take back what the last run did to the disk. Result: a line for each change."""
+        acts = await self._in_step_thread(lambda: amending.last_changes(self._engine.state))
+        done = await self._lanes.disk(self._amender.undo(acts, with_new=with_new))
+        return await self._amended(done)
+
+    async def resolve(self, paths: Sequence[str], keep: str) -> list[Amended]:
+        """End the conflicts of these conflicted copies, in one run."""
+        done: list[Done] = []
+        for path in paths:
+            copy, original = await self._in_step_thread(lambda path=path: amending.sides_of(self._engine.state, path))  # type: ignore[misc]
+            done += await self._lanes.disk(self._amender.resolve(copy, original, keep))
+        return await self._amended(done)
+
+    async def _amended(self, done: list[Done]) -> list[Amended]:
+        def record() -> None:
+            amending.record(self._engine.state, done, Now(self._clock.monotonic_s(), self._clock.now_ns()))
+
+        await self._in_step_thread(record)
+        self.put(Hinted(amending.hints_of(done)))
+        return [each.told for each in done]
 
     def hint_all(self) -> None:
         """Look at the whole folder and ask the server at once."""

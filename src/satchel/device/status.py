@@ -69,6 +69,19 @@ class LinkStatus(msgspec.Struct, frozen=True):
     last_sync_ms: int = 0
 
 
+class Amended(msgspec.Struct, frozen=True):
+    """What came of taking one change back, or of ending one conflict.
+
+    path: relative to the linked folder. what: replaced, removed, moved, trashed, created, executable, or what was
+    asked for. told: one line for people. is_done: False when it was left as it is, for the reason in `told`.
+    """
+
+    path: str
+    what: str
+    told: str
+    is_done: bool = False
+
+
 class DaemonStatus(msgspec.Struct, frozen=True):
     """The daemon and all its links. started_ms: Unix time. account: name of the account, "" when signed out."""
 

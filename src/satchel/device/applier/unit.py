@@ -119,7 +119,8 @@ async def _put_back(hands: Hands, taken: _Taken, task: TrashUnit, put_back: list
 def _is_expected(one: Listed, expected: Stat | None) -> bool:
     if expected is None:
         return one.name in JUNK_NAMES and one.stat.kind == Kind.FILE
-    return one.stat.kind != Kind.FOLDER and one.stat.same_file(expected)
+    # A rename of the folder leaves the ctime of what is in it alone, so an edit that set the mtime back shows here.
+    return one.stat.kind != Kind.FOLDER and is_same_state(one.stat, expected)
 
 
 async def _restore(hands: Hands, taken: _Taken, inside: bytes, path: DiskPath) -> DiskPath:

@@ -355,6 +355,10 @@ def _write(state: State, job: Job, task: DiskTask, result: Applied) -> None:
                 row = index.row(move.nid)
                 if row is None or not isinstance(row.local, Item):
                     continue
+                if move.parent != ROOT_NID and not index.exists(move.parent):
+                    # Its folder was adopted into another row meanwhile: a look finds where it stands now.
+                    state.look_later(LOOK_AGAIN_S, ROOT_PATH)
+                    continue
                 note_move(state, row.node_id, way)
                 index.set_local(move.nid, move.parent, move.name, row.local.content, stat)
                 planned = job.rows[move.nid].remote

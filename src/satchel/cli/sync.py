@@ -159,9 +159,15 @@ def _percent(done: int, total: int) -> str:
 def sync(
     timeout: Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait at most.")] = SYNC_S_DEFAULT,
     path: Annotated[str, typer.Argument(help="A linked folder; all of them when left out.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done now, and do nothing.")] = False,
 ) -> None:
     """Wait until everything is in sync. Exit code: 0 then, else as status."""
     local = _link_holding(path)
+    if dry_run:
+        from satchel.cli.rehearsal import show_plans
+
+        show_plans([link for link in session.links().links() if local in ("", link.local)])
+        return
     waited = wait_in_sync(local, timeout, daemon.ensure_daemon())
     code = exit_code(waited.links)
     if not output.mode.quiet:

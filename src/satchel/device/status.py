@@ -82,6 +82,24 @@ class Amended(msgspec.Struct, frozen=True):
     is_done: bool = False
 
 
+class PlannedChange(msgspec.Struct, frozen=True):
+    """What would be done now. direction: up (to the server), down (to this disk), "" for what waits.
+
+    what: create, edit, delete, move, conflicted copy, executable bit, revive, wait. Paths are relative to the linked
+    folder; target: of a move. rule: of the conflict tables, "" for a change on one side. size: bytes of the file.
+    count: how many go with it, for a deletion. held: why it would not be done yet, "" when it would.
+    """
+
+    direction: str
+    what: str
+    path: str
+    target: str = ""
+    rule: str = ""
+    size: int = 0
+    count: int = 1
+    held: str = ""
+
+
 class DaemonStatus(msgspec.Struct, frozen=True):
     """The daemon and all its links. started_ms: Unix time. account: name of the account, "" when signed out."""
 

@@ -19,6 +19,7 @@ from satchel.core.operations import (
     MoveLocal,
     Operation,
     Place,
+    Plan,
     TrashLocal,
 )
 from satchel.core.planner import Context, copy_id, plan
@@ -65,6 +66,15 @@ def _plan_some(state: State) -> bool:
     dirty = _without_blocked(state, closure, dirty)
     if not dirty:
         return True
+    made = ask_planner(state, closure, dirty)
+    state.progress.plans += 1
+    _make_jobs(state, made.operations, closure.rows, {row.nid for row in dirty})
+    record_decisions(state, made, closure.rows)
+    return True
+
+
+def ask_planner(state: State, closure: Closure, dirty: list[Row]) -> Plan:
+    """Grow the closure to what the planner must see of the dirty rows, and return its plan."""
     copies = _copies(state, closure, dirty)
     closure.grow(dirty)
     context = Context(
@@ -74,11 +84,7 @@ def _plan_some(state: State) -> bool:
         taken=state.index.is_taken,
         spent=frozenset(state.spent),
     )
-    made = plan(closure.rows, context)
-    state.progress.plans += 1
-    _make_jobs(state, made.operations, closure.rows, {row.nid for row in dirty})
-    record_decisions(state, made, closure.rows)
-    return True
+    return plan(closure.rows, context)
 
 
 def _without_blocked(state: State, closure: Closure, dirty: list[Row]) -> list[Row]:

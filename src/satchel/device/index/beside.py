@@ -100,6 +100,13 @@ class View:
                     break
         return found
 
+    def image(self) -> bytes:
+        """Return the whole index as it is now; `Index(":memory:", image=...)` opens it."""
+        image = bytearray(self._connection.serialize("main"))
+        # From SQLite's file format, 1.3: bytes 18 and 19 say WAL (2), which a database in memory cannot have.
+        image[18:20] = b"\x01\x01"
+        return bytes(image)
+
     def dirty_count(self) -> int:
         """Return how many rows differ between the three trees."""
         found = self._one("SELECT COUNT(*) FROM nodes INDEXED BY nodes_dirty WHERE dirty = 1")

@@ -12,6 +12,7 @@ WORK     ?=
 MINUTES  ?= 10
 POINT    ?=
 ONLY     ?=
+SITES    ?=
 export UV_PYTHON_DOWNLOADS := never
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -22,7 +23,7 @@ INSTALL := VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --constraint constraint
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format types walls unit sim bench micro kill crashpoints acceptance clean
+.PHONY: help run test lint format types walls unit sim bench micro kill crashpoints powercut acceptance clean
 
 help: ## Print this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -63,6 +64,9 @@ kill: $(VENV)/.dev-stamp ## Kill real processes a hundred times; nothing acknowl
 
 crashpoints: $(VENV)/.dev-stamp ## Stop each scenario at each writing call, in five ways (MINUTES=10 ONLY=name POINT=point; goes on where it ended)
 	@$(BIN)/python -m tests.crash.crashpoints --minutes $(MINUTES) --only '$(ONLY)' --point '$(POINT)'
+
+powercut: $(VENV)/.dev-stamp ## Cut the power around each fsync of each scenario (root, /dev/fuse; MINUTES=10 ONLY=name; SITES=1: leave out each fsync once)
+	@$(BIN)/python -m tests.crash.powercut --minutes $(MINUTES) --only '$(ONLY)' $(if $(SITES),--sites)
 
 acceptance: $(VENV)/.dev-stamp ## Two devices, a server, the full sizes: 10,000 files, 1 GiB and its edits (WORK=folder on tmpfs)
 	@$(BIN)/python -m bench.acceptance $(if $(WORK),--work $(WORK))

@@ -25,7 +25,7 @@ from tests.crash.tracing import CALLS, Call, Ran, Rule, TracerFailed, apart, cou
 
 MODES = ("kill", "EIO once", "EIO for ever", "ENOSPC once", "ENOSPC for ever")
 HELD, FAILED, MISSED = "held", "failed", "missed"
-TRIES = 3
+TRIES = 6
 
 
 def rules_of(calls: Sequence[Call], place: int, mode: str, *, is_threaded: bool) -> list[Rule]:

@@ -67,10 +67,10 @@ class Ledger:
         """Return the points that did not hold."""
         return [point for point, (how, _) in self._points.items() if how == "failed"]
 
-    def line_of(self, scenario: str) -> str:
-        """Return one line about a scenario."""
+    def line_of(self, scenario: str, what: str = "calls") -> str:
+        """Return one line about a scenario. what: of which it makes so many."""
         counts = self._counts(scenario)
-        return f"{scenario:44} {self._complete.get(scenario, 0):4} calls {_told(counts)}"
+        return f"{scenario:44} {self._complete.get(scenario, 0):4} {what}, {_told(counts)}"
 
     def total(self, of: int) -> str:
         """Return the line that sums up. of: how many scenarios were asked for."""

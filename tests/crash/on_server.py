@@ -7,7 +7,6 @@ the journal has no gap; each content that a live file names is whole; the same r
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
@@ -53,7 +52,7 @@ from tests.support.writers import content_of
 
 LINK = LinkId(b"L" * 16)
 DOCS, NOTE, LIST, NEW = (NodeId(letter * 16) for letter in (b"d", b"n", b"l", b"w"))
-ONE, TWO, THREE = b"one " * 400, b"two " * 500, os.urandom(20_000)
+ONE, TWO, THREE = b"one " * 400, b"two " * 500, b"".join(block_hash(b"%d" % at) for at in range(600))
 State = dict[str, bytes | None]
 BEFORE: State = {"docs": None, "docs/note": ONE, "list": TWO}
 _TOKEN = "token"
@@ -78,6 +77,9 @@ class Service:
         self.db = SqliteDatabase(str(folder / "satchel.db"), self.clock, readers=1)
         self.store = LocalBlocks(str(folder / "blocks"), log_bytes_max=log_bytes_max)
         self.blocks = BlockService(self.store, self.db, self.clock, InlineWorkers())
+        # The threads that are made at first need are made now, so that the tracer holds them too.
+        self.run(self.store.names("none"))
+        self.run(asyncio.to_thread(int))
 
     def run(self, work: Awaitable[object]) -> object:
         async def awaited() -> object:
@@ -111,6 +113,11 @@ class Service:
         request = CommitRequest(principal.root_ns, LINK, ops, tuple(wires))
         reply = await commit(self.db, self.clock, principal, request, placed)
         assert all(isinstance(outcome, Stored) for outcome in reply.outcomes), reply
+
+    async def require(self, datas: Sequence[bytes]) -> None:
+        """Read blocks back. Raises: BlockDamaged."""
+        ns = (await self.principal()).root_ns
+        assert await self.blocks.read_bytes(ns, [BlockHash(block_hash(data)) for data in datas]) == list(datas)
 
     async def entries(self) -> list[Entry]:
         """Read the whole journal. Raises: AssertionError for a gap."""
@@ -204,8 +211,9 @@ def _request(
     prepare: Act | None = None,
     before: State | None = None,
     log_bytes_max: int = LOG_BYTES_MAX,
+    stored: Sequence[bytes] = (),
 ) -> Scenario:
-    """A request on a running service. before, after: the states around it."""
+    """A request on a running service. before, after: the states around it. stored: blocks that are there when done."""
     begins_as = BEFORE if before is None else before
 
     def begin(folder: Path) -> Work:
@@ -229,6 +237,8 @@ def _request(
                 wrong.append(f"neither before nor after: {_short(state)}")
             if DONE in told and state != after:
                 wrong.append(f"acknowledged, and not there: {_short(state)}")
+            if DONE in told:
+                service.run(service.require(stored))
             service.run(act(service))
             state = service.run(service.state())
             if state != after:
@@ -328,12 +338,15 @@ async def _drop_pack(service: Service) -> None:
 
 
 REQUESTS = (
-    _request("put one block", lambda service: service.put(THREE), BEFORE),
-    _request("put several blocks", _put_three, BEFORE),
-    _request("put from several callers at once", _put_many, BEFORE, log_bytes_max=1000),
+    _request("put one block", lambda service: service.put(THREE), BEFORE, stored=[THREE]),
+    _request("put several blocks", _put_three, BEFORE, stored=[ONE + b"!", TWO + b"!", THREE]),
+    _request("put from several callers at once", _put_many, BEFORE, log_bytes_max=1000,
+             stored=[THREE + bytes([number]) for number in range(4)]),
     _request("commit a small new file", lambda s: s.commit(create(10, NEW, "new", THREE), inline=[THREE]),
              BEFORE | {"new": THREE}),
     _request("commit a file of several blocks", _large, BEFORE | {"new": THREE + ONE + THREE}),
+    _request("commit into a new pack", lambda s: s.commit(create(10, NEW, "new", THREE), inline=[THREE]),
+             BEFORE | {"new": THREE}, log_bytes_max=1000),
     _request("commit an edit", _edit, BEFORE | {"list": THREE}),
     _request("commit a move", lambda s: s.commit(MoveOp(op_id(28), (Placement(LIST, 3, DOCS, "moved"),))),
              {"docs": None, "docs/note": ONE, "docs/moved": TWO}),
@@ -427,7 +440,7 @@ def _first_check(folder: Path, told: Sequence[str]) -> list[str]:
 
 SCENARIOS = (
     *REQUESTS,
-    Scenario("server: stop", _stop_begin, _state_is_before),
+    Scenario("server: stop", _stop_begin, _state_is_before, is_threaded=True),
     Scenario("server: start again", _restart_begin, _state_is_before, is_threaded=True),
     Scenario("server: first start", _first_begin, _first_check, is_threaded=True),
 )

@@ -90,7 +90,7 @@ def run(scenario: Scenario, folder: Path, rules: Sequence[Rule] = ()) -> Ran:
             said = ours.recv(4096)
             if said != b"ready":
                 raise TracerFailed(f"{scenario.name} could not be prepared: {said.decode(errors='replace')}")
-            lanes = [child] if scenario.is_threaded else sorted(int(one) for one in os.listdir(f"/proc/{child}/task"))
+            lanes = [child] if scenario.is_threaded else _threads(child)
             with _traced(lanes, folder, rules, is_all=scenario.is_threaded) as logs:
                 ours.send(b"go")
                 told = _listen(ours)
@@ -105,6 +105,12 @@ def run(scenario: Scenario, folder: Path, rules: Sequence[Rule] = ()) -> Ran:
     raised = "; ".join(one.removeprefix(_RAISED) for one in told if one.startswith(_RAISED))
     is_hit = is_killed or any("(INJECTED)" in one for one in text)
     return Ran(_calls(text), [one for one in told if not one.startswith(_RAISED)], raised, is_hit)
+
+
+def _threads(child: int) -> list[int]:
+    """Return the child's threads in the order in which they were made; their numbers may have begun anew meanwhile."""
+    top = int(Path("/proc/sys/kernel/pid_max").read_text())
+    return sorted((int(one) for one in os.listdir(f"/proc/{child}/task")), key=lambda one: (one - child) % top)
 
 
 def apart(work: Callable[[], list[str]]) -> list[str]:

@@ -15,7 +15,7 @@ from satchel.core.paths import name_key
 from satchel.core.trees import Item
 from satchel.device.engine.acting import note_move, note_placed, note_set, note_trashed, record_acts
 from satchel.device.engine.late import remember_trashed
-from satchel.device.engine.results import LOOK_AGAIN_S, fail, fail_until_scanned, fail_with, finish
+from satchel.device.engine.results import LOOK_AGAIN_S, fail, fail_until_scanned, fail_with, finish, look_again_s
 from satchel.device.engine.state import Job, Stage, State
 from satchel.device.ports import ROOT_PATH, DiskPath, Stat, joined
 from satchel.device.tasks import (
@@ -338,7 +338,7 @@ def _take(state: State, job: Job, task: DiskTask, result: DiskResult) -> None:
         case Changed(paths=paths):
             fail_until_scanned(state, job)
             for path in paths:
-                state.look_later(LOOK_AGAIN_S, path)
+                state.look_later(look_again_s(state, job.nids), path)
         case Failed(fault=fault):
             fail_with(state, job, fault)
 

@@ -26,6 +26,7 @@ from satchel.device.tasks import DiscardTask
 
 LOOK_AGAIN_S = 0.02
 """Longer than the clock's grain, within which the scanner cannot be sure of a file."""
+LOOK_AGAIN_S_MAX = 5.0
 
 COMMITS = (CommitCreate, CommitCopy, CommitEdit, CommitAttr, CommitMove, CommitDelete, CommitUndelete)
 
@@ -159,7 +160,14 @@ def fail_until_scanned(state: State, job: Job) -> None:
         state.fresh.discard(nid)
         state.deleting.discard(nid)
         state.after_scan.add(nid)
-        state.look_later(LOOK_AGAIN_S, path)
+        state.misses[nid] = state.misses.get(nid, 0) + 1
+        state.look_later(look_again_s(state, (nid,)), path)
+
+
+def look_again_s(state: State, nids: tuple[Nid, ...]) -> float:
+    """Return the wait before the next look: what stands in the way may be there as long as a slow request takes."""
+    misses = max((state.misses.get(nid, 0) for nid in nids), default=0)
+    return min(LOOK_AGAIN_S_MAX, LOOK_AGAIN_S * 2.0 ** min(max(misses - 1, 0), 10))
 
 
 def due_retries(state: State) -> None:

@@ -204,6 +204,8 @@ class State:
         self.allowed: set[Nid] = set()
         self.retry_at: dict[Nid, float] = {}
         self.tries: dict[Nid, int] = {}
+        self.misses: dict[Nid, int] = {}
+        """How often the disk was not what was planned on."""
 
     def _begin_jobs(self) -> None:
         """What is under way, by lane."""
@@ -292,6 +294,7 @@ class State:
         for nid in nids:
             if nid not in still:
                 self.tries.pop(nid, None)
+                self.misses.pop(nid, None)
             self.waiting.discard(nid)
             self.unseen.discard(nid)
             self.fresh.discard(nid)

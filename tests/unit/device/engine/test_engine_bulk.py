@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from satchel.core.entries import Action
 from satchel.core.messages import CreateOp, Stored
-from satchel.device.tasks import CommitTask
+from satchel.device.tasks import (
+    ApplyResult,
+    ApplyTask,
+    Changed,
+    CommitTask,
+    MovePaths,
+    ScanTask,
+)
 from tests.support.engine_rig import (
     LINK,
     NODE_A,
@@ -121,3 +129,24 @@ def test_a_stop_between_the_last_write_and_its_settling_leaves_nothing_waiting()
 
     assert not again.state.waiting
     assert again.index.dirty_nids() == []
+
+
+def test_what_stands_in_the_way_for_long_is_looked_at_ever_more_seldom() -> None:
+    rig = Rig()
+    rig.start([entry(1, NODE_A, "a.txt", b"one")], [new(1, "a.txt", b"one")])
+    rig.step(pushed(1, entry(2, NODE_A, "b.txt", b"one", action=Action.MOVE, content_rev=1)))
+    for _ in range(8):
+        while rig.has(ScanTask) or not rig.has(ApplyTask):
+            if rig.has(ScanTask):
+                rig.scan()
+            else:
+                rig.wait(6)
+        task = rig.take(ApplyTask)
+        (moves,) = task.tasks
+        assert isinstance(moves, MovePaths)
+        rig.step(ApplyResult(task, (Changed((moves.moves[0].target,), "the name is taken"),)))
+
+    rig.wait(1)
+    assert not rig.has(ScanTask), "a look each 20 ms would keep a core busy"
+    rig.wait(4)
+    assert rig.has(ScanTask), "and it is looked at again"

@@ -15,14 +15,15 @@ from satchel.core.errors import (
     TooManyRequests,
     Unauthenticated,
 )
-from satchel.core.ids import DeviceId
+from satchel.core.ids import DeviceId, LinkId
 from satchel.core.limits import DEVICES_PER_ACCOUNT_MAX, PASSWORD_BYTES_MAX
+from satchel.server.accounts.link_runs import RUN_NAME_BITS, begin_link_run, holds_link
 from satchel.server.accounts.passwords import ACCOUNT_GUESSES_MAX, GUESS_WINDOW_MS, Guesses
+from satchel.server.accounts.principal import Principal
 from satchel.server.accounts.service import (
     account_of,
     add_user,
     authenticate,
-    begin_device_run,
     disable_user,
     list_devices,
     list_users,
@@ -212,15 +213,64 @@ def test_an_account_has_as_many_devices_as_the_limit_and_no_more(run: Run) -> No
     run(scenario)
 
 
-def test_a_device_whose_run_number_fell_back_was_restored(run: Run) -> None:
+LINK, OTHER_LINK = LinkId(b"l" * 16), LinkId(b"m" * 16)
+
+
+def run_of(number: int, name: int) -> int:
+    return number << RUN_NAME_BITS | name
+
+
+@pytest.mark.parametrize(
+    ("said", "taken"),
+    [
+        ([(1, 7), (1, 7), (5, 8), (3, 9), (6, 4)], [True, True, True, False, True]),
+        ([(4, 7), (4, 8)], [True, False]),
+        ([(4, 7), (4, 8), (4, 7), (9, 8), (4, 7)], [True, False, True, True, False]),
+        ([(9, 7), (4, 8), (9, 7), (70, 8), (70, 8)], [True, False, True, True, True]),
+        ([(0, 1), (0, 1), (0, 5), (0, 3), (0, 6)], [True, True, True, False, True]),
+    ],
+    ids=["fell-back", "same-number", "two-copies", "an-older-image-and-its-twin", "starts-without-names"],
+)
+def test_a_start_that_is_not_newer_than_the_last_is_told(
+    run: Run, said: list[tuple[int, int]], taken: list[bool]
+) -> None:
     async def scenario(db: Database) -> None:
-        clock = SteppingClock()
-        ada = await register_account(db, clock, name="ada", password_hash="-")
-        token, _ = await register_device(db, clock, account_id=ada.account_id, name="laptop")
-        mine = await authenticate(db, token)
-        assert [await begin_device_run(db, mine, run) for run in (1, 1, 5, 3, 6)] == [True, True, True, False, True]
+        mine = await laptop_of_ada(db)
+        found = []
+        for number, name in said:
+            found.append(await begin_link_run(db, mine, LINK, run_of(number, name)))
+            assert await holds_link(db, mine, LINK, run_of(number, name)) is found[-1] or not number
+        assert found == taken
 
     run(scenario)
+
+
+def test_each_link_of_a_device_counts_its_own_starts(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        mine = await laptop_of_ada(db)
+        assert await begin_link_run(db, mine, LINK, run_of(30, 1))
+        assert await begin_link_run(db, mine, OTHER_LINK, run_of(1, 2)), "a younger link is no restored one"
+        assert await begin_link_run(db, mine, LINK, run_of(30, 1))
+        assert await holds_link(db, mine, LINK, run_of(30, 1))
+
+    run(scenario)
+
+
+def test_the_start_that_was_taken_over_holds_the_link_no_more(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        mine = await laptop_of_ada(db)
+        await begin_link_run(db, mine, LINK, run_of(4, 7))
+        await begin_link_run(db, mine, LINK, run_of(5, 8))
+        assert not await holds_link(db, mine, LINK, run_of(4, 7))
+
+    run(scenario)
+
+
+async def laptop_of_ada(db: Database) -> Principal:
+    clock = SteppingClock()
+    ada = await register_account(db, clock, name="ada", password_hash="-")
+    token, _ = await register_device(db, clock, account_id=ada.account_id, name="laptop")
+    return await authenticate(db, token)
 
 
 def test_a_visit_is_noted_at_most_once_an_hour(run: Run) -> None:

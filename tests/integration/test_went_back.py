@@ -12,7 +12,7 @@ import pytest
 
 from satchel.device.drive import drive
 from satchel.server.db.schema import new_epoch
-from tests.support.scripted_world import World
+from tests.support.scripted_world import SimDevice, World
 
 NEWER = b"work of the last hour"
 EARLY: dict[bytes, bytes | None] = {
@@ -159,3 +159,62 @@ def test_what_was_not_yet_sent_when_the_image_was_taken_is_sent_from_it(world: W
     tree = world.tree()
     assert {b"unsent", b"edited in the image", NEWER} <= contents(tree)
     assert len([data for data in tree.values() if data == b"edited in the image"]) == 1
+
+
+@pytest.mark.parametrize("starts", [0, 3], ids=["in-its-first-run-since", "some-starts-later"])
+def test_a_device_put_back_twice_still_deletes_nothing(world: World, starts: int) -> None:
+    third = world.devices[2]
+    image = third.image()
+    for number in range(2):
+        third.user.write_file(b"papers/made %d" % number, b"made %d" % number)
+        world.settle()
+        for _ in range(starts):
+            third.kill(power_cut=False)
+            third.start()
+            world.settle()
+        third.put_back(image)
+        world.settle()
+    assert {b"papers/made 0", b"papers/made 1"} <= set(world.tree())
+
+
+# -- a device that is there twice -------------------------------------------------------------------------------------
+
+
+def test_of_a_copied_device_one_halts_with_a_clear_line_and_nothing_is_lost(world: World) -> None:
+    first, second, original = world.devices
+    twin = world.clone(original)
+    for number, device in enumerate((original, twin)):
+        device.user.write_file(b"papers/made %d" % number, b"made %d" % number)
+        device.user.write_file(b"notes", b"edit %d" % number)
+        device.hint_all()
+    world.scheduler.run_for(120.0)
+    halted = [device for device in (original, twin) if device.engine.state.halted]
+    assert len(halted) == 1, "one goes on"
+    assert "Another computer" in halted[0].engine.state.halted and "satchel login" in halted[0].engine.state.halted
+    written = {b"made 0", b"made 1", b"edit 0", b"edit 1"}
+    for device in (original, twin):
+        assert {b"made %d" % (device is twin), b"edit %d" % (device is twin)} <= contents(device.user.tree())
+    world.devices.remove(halted[0])
+    sign_in_anew(world, halted[0])
+    world.settle()
+    assert written <= contents(world.tree())
+    assert first.user.tree() == second.user.tree()
+
+
+def test_what_one_copy_makes_the_other_never_takes_for_deleted(world: World) -> None:
+    original = world.devices[2]
+    twin = world.clone(original)
+    for device in (original, twin):
+        device.user.write_file(b"papers/of %d" % device.machine, b"of %d" % device.machine)
+        device.hint_all()
+        world.scheduler.run_for(0.7)
+    world.scheduler.run_for(200.0)
+    assert {b"papers/of 3", b"papers/of 4"} <= set(world.devices[0].user.tree())
+
+
+def sign_in_anew(world: World, device: SimDevice) -> None:
+    """As `satchel login` does: the same index and folder, another device."""
+    device.kill(power_cut=False)
+    device.core = world.service.remote()
+    device.start()
+    world.devices.append(device)

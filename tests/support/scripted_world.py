@@ -40,6 +40,7 @@ from satchel.device.sending import Sender
 from satchel.device.short_files import ShortFiles
 from satchel.device.tasks import Fact, Scanned
 from satchel.device.transfer import SequentialLanes
+from satchel.server.accounts.link_runs import begin_link_run, holds_link
 from tests.simulation.scheduler import Scheduler, Signal, pause
 from tests.support.core_remote import CoreRemote, CoreService
 from tests.support.disk_users import FakeUser
@@ -85,7 +86,7 @@ class SimRemote:
         self._world = world
         self._core = core
         self._position: Position | None = None
-        self._link = LinkId(b"")
+        self._hello: Hello | None = None
         self._frames: list[StreamFrame] = []
         self.news = Signal()
 
@@ -126,8 +127,10 @@ class SimRemote:
     async def open_stream(self, hello: Hello) -> None:
         await self._network(self._core.namespaces)
         (self._position,) = hello.positions
-        self._link = hello.link
-        self._frames = [Welcome(hello.epoch, False, DeviceId(bytes(16)))]
+        self._hello = hello
+        principal = self._core._principal
+        recover = not await begin_link_run(self._world.service.db, principal, hello.link, hello.run)
+        self._frames = [Welcome(hello.epoch, recover, principal.device_id)]
 
     async def next_frame(self, timeout_s: float) -> tuple[StreamFrame, dict[BlockHash, bytes]] | None:
         if self._frames:
@@ -137,8 +140,11 @@ class SimRemote:
             await self._world.scheduler.wait(self.news, 25.0)
             if self._world.is_down:
                 raise Unavailable("The stream is lost.", where="world")
-            assert self._position is not None
-            page, contents = await self._core.changes(ChangesRequest(self._position, self._link, 50))
+            hello = self._hello
+            assert self._position is not None and hello is not None
+            if not await holds_link(self._world.service.db, self._core._principal, hello.link, hello.run):
+                raise Unavailable("Another start has the link.", where="world")
+            page, contents = await self._core.changes(ChangesRequest(self._position, hello.link, 50))
             if page.is_reset:
                 self._position = Position(page.ns, page.last_seq, page.last_tag)
                 return Pushed(page), {}
@@ -156,18 +162,25 @@ class SimRemote:
 
 
 class SimDevice:
-    """One device: a fake disk, an index in memory, the engine and its hands on the scheduler."""
+    """One device: a fake disk, an index in memory, the engine and its hands on the scheduler.
 
-    def __init__(self, world: World, number: int, core: CoreRemote) -> None:
+    number: who it says it is. machine: what it runs on; a copied device is one number on two machines.
+    """
+
+    def __init__(
+        self, world: World, number: int, core: CoreRemote, *, machine: int = 0, is_started: bool = True
+    ) -> None:
         self.world = world
         self.number = number
         self.core = core
-        self.clock = SimClock(world.scheduler, f"{world.seed}:device:{number}")
+        self.machine = machine or number
+        self.clock = SimClock(world.scheduler, f"{world.seed}:device:{self.machine}")
         self.disk = FakeDisk(self.clock, pause=pause)
         self.user = FakeUser(self.disk)
         self._image: bytes | None = None
         self._run: _Run | None = None
-        self.start()
+        if is_started:
+            self.start()
 
     @property
     def engine(self) -> Engine:
@@ -201,7 +214,7 @@ class SimDevice:
             self.kill(power_cut=False)
         self._image = image.index
         self.disk = self.disk.restart()
-        self.disk.volume = copy.deepcopy(image.volume, {id(self.clock): self.clock})
+        self.disk.volume = copy.deepcopy(image.volume, {id(image.volume.clock): self.clock})
         self.user = FakeUser(self.disk)
         self.start()
 
@@ -241,7 +254,7 @@ class _Run:
         )
         self._inbox: list[Fact] = []
         self._news = Signal()
-        world.streams[device.number] = remote
+        world.streams[device.machine] = remote
         world.scheduler.spawn(self._steps(), self)
 
     def end(self) -> None:
@@ -288,12 +301,21 @@ class World:
         self.is_down = False
         self.streams: dict[int, SimRemote] = {}
         self.service = _finish(CoreService.start())
-        self.devices = [SimDevice(self, number, self.service.remote()) for number in range(1, devices + 1)]
+        self.devices: list[SimDevice] = []
+        for number in range(1, devices + 1):
+            self.devices.append(SimDevice(self, number, self.service.remote()))
 
     def tell_streams(self) -> None:
         """Something was committed: all streams look."""
         for number in sorted(self.streams):
             self.scheduler.set(self.streams[number].news)
+
+    def clone(self, device: SimDevice) -> SimDevice:
+        """Copy a running device, disk, index and credentials, to another machine, and start it there."""
+        twin = SimDevice(self, device.number, device.core, machine=len(self.devices) + 1, is_started=False)
+        twin.put_back(device.image())
+        self.devices.append(twin)
+        return twin
 
     def is_settled(self) -> bool:
         """True when every running device is in sync."""

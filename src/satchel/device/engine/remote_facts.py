@@ -42,6 +42,15 @@ from satchel.device.tasks import (
 )
 
 ZERO_TAG = Tag(bytes(TAG_BYTES))
+RUN_NAME_BITS = 32
+RUN_LEAP = 1 << 16
+RUN_LEAP_NS = 4 * 10**9
+"""After a recovery the number of a start leaps past all that the lost starts had; by the clock, so that an image that
+is put back again leaps further. Both stay below 31 bits."""
+TWIN_TEXT = (
+    "Another computer syncs this folder as this device: its disk was copied. Sign in again on one of them with"
+    " 'satchel login' and restart its daemon; no file is touched."
+)
 JOURNAL_ENTRIES_KEPT = 1_000_000
 """A service never prunes its newest entries (docs/design/030)."""
 
@@ -116,16 +125,42 @@ def _open_stream(state: State) -> None:
     if state.has_stream:
         return
     state.has_stream = True
-    run = state.index.get("run")
     epoch = state.index.get("epoch")
     hello = Hello(
         PROTOCOL_VERSION,
         epoch if isinstance(epoch, bytes) else b"",
         state.identity.link,
-        run if isinstance(run, int) else 0,
+        _run_number(state) << RUN_NAME_BITS | state.sent.run_name,
         (state.position,),
     )
     state.tasks.append(StreamTask(hello))
+
+
+def _run_number(state: State) -> int:
+    run = state.index.get("run")
+    return run if isinstance(run, int) else 0
+
+
+def _welcomed(state: State, frame: Welcome) -> None:
+    """The service knows this start; or it does not: a start of this link that it saw is newer than this one, or as new.
+
+    At the first hello of a start this index is that of an older image. Later it cannot have become one: then somebody
+    else goes on with this link's past, on a copy of this machine.
+    """
+    is_same_store = frame.epoch == state.index.get("epoch")
+    if not frame.recover:
+        state.is_welcomed = True
+        return
+    if is_same_store and state.is_welcomed:
+        state.halted = TWIN_TEXT
+        return
+    state.is_welcomed = True
+    state.index.put("epoch", frame.epoch)
+    if is_same_store:
+        moment = state.now.wall_ns // RUN_LEAP_NS
+        state.index.put("run", max(_run_number(state) + RUN_LEAP, moment))
+    begin_recovery(state)
+    _begin_join(state)
 
 
 def _lost(state: State, fault: Fault | None) -> None:
@@ -221,9 +256,8 @@ def pull(state: State) -> None:
 def fold_frame(state: State, fact: StreamFrameCame) -> None:
     """A frame of the stream."""
     match fact.frame:
-        case Welcome(recover=True):
-            begin_recovery(state)
-            _begin_join(state)
+        case Welcome():
+            _welcomed(state, fact.frame)
         case Behind(position=position):
             state.head_seq = max(state.head_seq, position.seq)
             pull(state)

@@ -32,6 +32,11 @@ class Sent:
         stored = index.get(_KEY)
         self._earlier = _unpack(stored) if isinstance(stored, bytes) else {}
 
+    @property
+    def run_name(self) -> int:
+        """The random name of this start as a number."""
+        return int.from_bytes(self._run, "big")
+
     def new_id(self, flags: int, moment_ms: int) -> OpId:
         """Return an id that is nobody else's; ids of one moment are neighbours, which the service's tables like."""
         self._count += 1

@@ -250,6 +250,8 @@ class State:
         self.calm_until_s = -1e9
         self.is_pulling = False
         self.has_stream = False
+        self.is_welcomed = False
+        """The service has taken a hello of this start."""
         self.snapshot_units: deque[NodeId] = deque()
         self.snapshot_busy: set[Nid] = set()
         self.is_snapshotting = False

@@ -209,8 +209,8 @@ async def register_device(db: Database, clock: Clock, *, account_id: AccountId, 
                 actual=held[0][0] + 1,
             )
         await conn.execute(
-            "INSERT INTO devices (device_id, account_id, name, token_hash, run, created_at, seen_at, revoked_at)"
-            " VALUES ($1, $2, $3, $4, 0, $5, $5, NULL)",
+            "INSERT INTO devices (device_id, account_id, name, token_hash, created_at, seen_at, revoked_at)"
+            " VALUES ($1, $2, $3, $4, $5, $5, NULL)",
             *(device_id, account_id, name, _token_hash(token), now),
         )
 
@@ -274,18 +274,6 @@ async def touch_device(db: Database, clock: Clock, principal: Principal) -> None
             *(principal.device_id, now, now - SEEN_GRAIN_MS),
         ),
     )
-
-
-async def begin_device_run(db: Database, principal: Principal, run: int) -> bool:
-    """Take the run number of a device's hello; False when it has not grown: the device was restored from an image."""
-
-    async def begin_txn(conn: Connection) -> bool:
-        changed = await conn.execute(
-            "UPDATE devices SET run = $2 WHERE device_id = $1 AND run <= $2", principal.device_id, run
-        )
-        return changed == 1
-
-    return await db.write(principal.account_id, begin_txn)
 
 
 # -- helpers ----------------------------------------------------------------------------------------------------------

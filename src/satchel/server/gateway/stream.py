@@ -13,7 +13,7 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 
 from satchel.core.errors import Fault, MessageInvalid, RequestTimedOut, TooManyRequests, Unauthenticated
-from satchel.core.ids import LinkId, NamespaceId
+from satchel.core.ids import NamespaceId
 from satchel.core.limits import STREAM_FRAME_BYTES_MAX
 from satchel.core.messages import (
     PROTOCOL_VERSION,
@@ -29,8 +29,9 @@ from satchel.core.messages import (
     decode_frame,
     encode_frame,
 )
+from satchel.server.accounts.link_runs import begin_link_run, holds_link
 from satchel.server.accounts.principal import Principal
-from satchel.server.accounts.service import begin_device_run, touch_device
+from satchel.server.accounts.service import touch_device
 from satchel.server.feed.service import changes
 from satchel.server.gateway.errors import as_fault, frame_body, headers_of
 from satchel.server.gateway.identity import bearer
@@ -58,6 +59,10 @@ CLOSE_TOO_SLOW = 4408
 CLOSE_TOO_MANY = 4429
 
 
+class LinkTaken(Exception):
+    """Another start of this link said hello: this one comes again, and is told to recover or that it is a twin."""
+
+
 @dataclass(slots=True)
 class _Stream:
     """One connected device. positions: the last place of each namespace that it was told."""
@@ -65,7 +70,7 @@ class _Stream:
     services: Services
     principal: Principal
     token: str
-    link: LinkId
+    hello: Hello
     send: Send
     positions: dict[NamespaceId, Position]
     checked_at: float = field(default_factory=lambda: asyncio.get_running_loop().time())
@@ -89,6 +94,8 @@ async def serve_stream(services: Services, scope: Scope, receive: Receive, send:
         await _serve(services, principal, token, hello, receive, send)
     except Disconnected:
         return
+    except LinkTaken:
+        code = CLOSE_GOING_AWAY
     except Unauthenticated:
         code = CLOSE_REVOKED
     except (MessageInvalid, RequestTimedOut):
@@ -109,11 +116,11 @@ async def _serve(
     services: Services, principal: Principal, token: str, hello: Hello, receive: Receive, send: Send
 ) -> None:
     known = await namespaces(services.db, principal)
-    is_restored = not await begin_device_run(services.db, principal, hello.run)
+    is_restored = not await begin_link_run(services.db, principal, hello.link, hello.run)
     await touch_device(services.db, services.clock, principal)
     heads = {head.ns: Position(head.ns, head.head_seq, head.head_tag) for head in known.namespaces}
     told = {position.ns: position for position in hello.positions if position.ns in heads}
-    stream = _Stream(services, principal, token, hello.link, send, heads | told)
+    stream = _Stream(services, principal, token, hello, send, heads | told)
     presence = presence_key(principal.account_id)
     with services.waiters.joined(principal.account_id, heads) as waiter:
         recover = is_restored or hello.epoch not in (b"", known.epoch)
@@ -141,6 +148,8 @@ async def _push_forever(stream: _Stream, waiter: Waiter, presence: str) -> None:
         if waiter.is_doubted or not is_news or now - stream.checked_at >= RECHECK_S:
             waiter.is_doubted = False
             await services.identity.of_token(stream.token)
+            if not await holds_link(services.db, stream.principal, stream.hello.link, stream.hello.run):
+                raise LinkTaken
             stream.checked_at = now
         if not is_news:
             await services.state.add_member(presence, principal.device_id.hex(), ttl_s=PRESENCE_TTL_S)
@@ -149,7 +158,7 @@ async def _push_forever(stream: _Stream, waiter: Waiter, presence: str) -> None:
 
 async def _push_news(stream: _Stream, ns: NamespaceId) -> None:
     services = stream.services
-    asked = ChangesRequest(stream.positions[ns], stream.link, PAGE_ENTRIES_MAX)
+    asked = ChangesRequest(stream.positions[ns], stream.hello.link, PAGE_ENTRIES_MAX)
     page, bodies = await changes(services.db, services.blocks, stream.principal, asked)
     if page.is_reset or page.has_more or _size(page, bodies) > STREAM_FRAME_BYTES_MAX:
         head = await _head(stream, ns)

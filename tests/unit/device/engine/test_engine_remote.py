@@ -206,6 +206,9 @@ def test_a_folder_that_appears_whole_is_fetched_by_its_snapshot_before_it_is_pla
 # -- recovery ---------------------------------------------------------------------------------------------------------
 
 
+OTHER_EPOCH = b"f" * 16
+
+
 def assert_union_merge(rig: Rig, remote: list[object], head: int) -> None:
     """The service has lost a.txt and has c.txt: a.txt is sent again, nothing is trashed or deleted."""
     rig.join(remote, head)  # type: ignore[arg-type]
@@ -275,7 +278,7 @@ def test_the_epoch_of_another_server_is_a_union_merge_without_deletions() -> Non
     again.step()
     again.take(ReachTask)
     heads = rig_heads(9)
-    again.step(Reached(NamespacesReply(b"f" * 16, "ann", heads)))
+    again.step(Reached(NamespacesReply(OTHER_EPOCH, "ann", heads)))  # type: ignore[arg-type]
     assert again.has(SnapshotTask), "positions of another epoch mean nothing"
     again.scan(is_full=True)
     assert_union_merge(again, [entry(1, NODE_C, "c.txt"), entry(2, NODE_B, "b.txt", b"two")], 9)
@@ -284,14 +287,43 @@ def test_the_epoch_of_another_server_is_a_union_merge_without_deletions() -> Non
 def test_a_welcome_that_asks_for_recovery_is_a_union_merge_without_deletions() -> None:
     rig = Rig()
     rig.synced((NODE_A, "a.txt", b"one"), (NODE_B, "b.txt", b"two"))
-    rig.step(StreamFrameCame(Welcome(EPOCH, True, DEVICE), {}))
+    rig.step(StreamFrameCame(Welcome(OTHER_EPOCH, True, DEVICE), {}))
     assert_union_merge(rig, [entry(1, NODE_C, "c.txt"), entry(2, NODE_B, "b.txt", b"two")], 9)
+
+
+def test_a_start_that_is_no_news_to_the_service_is_an_older_image_and_counts_higher_from_then_on() -> None:
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"), (NODE_B, "b.txt", b"two"))
+    again = rig.restarted()
+    again.step()
+    again.take(ReachTask)
+    again.step(Reached(NamespacesReply(EPOCH, "ann", rig_heads(2))))  # type: ignore[arg-type]
+    before = again.take(StreamTask).hello.run
+    again.step(StreamFrameCame(Welcome(EPOCH, True, DEVICE), {}))
+    again.scan(is_full=True)
+    assert_union_merge(again, [entry(1, NODE_C, "c.txt"), entry(2, NODE_B, "b.txt", b"two")], 9)
+    again.step(StreamEnded(Unavailable("lost", where="test")))
+    again.take(ReachTask)
+    again.step(Reached(NamespacesReply(EPOCH, "ann", rig_heads(9))))  # type: ignore[arg-type]
+    after = again.take(StreamTask).hello.run
+    assert after >> 32 > (before >> 32) + 60_000 and after & 0xFFFF_FFFF == before & 0xFFFF_FFFF
+    assert not again.state.halted
+
+
+def test_a_start_that_was_welcomed_and_is_then_outdated_has_a_twin_and_halts() -> None:
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"))
+    rig.step(StreamFrameCame(Welcome(EPOCH, True, DEVICE), {}))
+    assert "satchel login" in rig.state.halted and not rig.has(SnapshotTask)
+    rig.step(pushed(1, entry(2, NODE_B, "b.txt", b"two"), contents=[b"two"]))
+    rig.wait(60.0)
+    assert not rig.has(CommitTask) and not rig.has(ApplyTask)
 
 
 def test_in_a_union_merge_different_contents_of_one_name_are_both_kept() -> None:
     rig = Rig()
     rig.synced((NODE_A, "a.txt", b"one"))
-    rig.step(StreamFrameCame(Welcome(EPOCH, True, DEVICE), {}))
+    rig.step(StreamFrameCame(Welcome(OTHER_EPOCH, True, DEVICE), {}))
     rig.join([entry(1, NODE_A, "a.txt", b"server")], 9)
     rig.wait(1.0)
     (op,) = rig.take(CommitTask).request.ops
@@ -311,7 +343,7 @@ def test_revs_of_another_epoch_are_forgotten() -> None:
     """A restored server counts from an earlier seq on; what it says then is newer than all that was known before."""
     rig = Rig()
     rig.start([entry(90, NODE_A, "a.txt", b"one")], [new(1, "a.txt", b"one")])
-    rig.step(StreamFrameCame(Welcome(EPOCH, True, DEVICE), {}))
+    rig.step(StreamFrameCame(Welcome(OTHER_EPOCH, True, DEVICE), {}))
     rig.join([entry(40, NODE_A, "a.txt", b"earlier")], 50)
     remote, local, synced = sides(rig, NODE_A)
     assert isinstance(remote, Item) and remote.content == hash_of(b"earlier")
@@ -321,7 +353,7 @@ def test_revs_of_another_epoch_are_forgotten() -> None:
 def test_a_row_that_only_the_lost_future_had_goes() -> None:
     rig = Rig()
     rig.start([entry(1, NODE_A, "a.txt", b"one"), entry(2, NODE_B, "b.txt", b"two")], [new(1, "a.txt", b"one")])
-    rig.step(StreamFrameCame(Welcome(EPOCH, True, DEVICE), {}))
+    rig.step(StreamFrameCame(Welcome(OTHER_EPOCH, True, DEVICE), {}))
     rig.join([entry(1, NODE_A, "a.txt", b"one")], 1)
     fetch = rig.take(FetchTask)
     rig.step(Fetched(fetch, (FetchedItem(fetch.items[0].nid, "d-1", fetch.items[0].blocks),)))
@@ -335,7 +367,7 @@ def test_a_commit_that_waited_for_the_feed_of_another_epoch_waits_no_more() -> N
     rig = Rig()
     rig.start(disk=[new(1, "a.txt", b"one")])
     rig.commit(Stored(700), head_seq=700)
-    rig.step(StreamFrameCame(Welcome(EPOCH, True, DEVICE), {}))
+    rig.step(StreamFrameCame(Welcome(OTHER_EPOCH, True, DEVICE), {}))
     rig.join([], 3)
     rig.wait(1.0)
     assert type(rig.take(CommitTask).request.ops[0]).__name__ == "CreateOp"

@@ -27,6 +27,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "sync": ("status", "sync", "pause", "resume", "held"),
     "conflicts": ("conflicts", "undo"),
     "explain": ("explain", "activity"),
+    "verify": ("verify",),
     "files": ("ls", "cat", "mv", "rm", "mkdir"),
     "transfers": ("put", "get"),
     "history": ("versions", "restore", "trash"),

@@ -38,6 +38,17 @@ class Facts:
     next_try_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file of the remote tree. blocks: packed blocklist, None when it is not known here."""
+
+    nid: Nid
+    path: str
+    size: int
+    content: bytes
+    blocks: bytes | None
+
+
 class View:
     """One link as its index has it at one moment."""
 
@@ -99,6 +110,24 @@ class View:
                 if len(found) == limit:
                     break
         return found
+
+    def remote_files_after(self, after: Nid, limit: int) -> list[RemoteFile]:
+        """Return up to `limit` files of the remote tree with a greater nid, in order."""
+        query = (
+            "SELECT nid, COALESCE(r_size, 0), r_content FROM nodes"
+            " WHERE nid > ? AND r_state = 1 AND r_kind = 1 ORDER BY nid LIMIT ?"
+        )
+        rows = list(self._connection.execute(query, (after, limit)))
+        paths = self.reader.remote_paths_of([Nid(row[0]) for row in rows])
+        return [
+            RemoteFile(Nid(nid), paths[Nid(nid)].lstrip("/"), size, content, self.reader.blocklist(content))
+            for nid, size, content in rows
+        ]
+
+    def remote_bytes(self) -> int:
+        """Return how many bytes the files of the remote tree have."""
+        found = self._one("SELECT COALESCE(SUM(r_size), 0) FROM nodes WHERE r_state = 1 AND r_kind = 1")
+        return 0 if found is None else int(found[0])
 
     def image(self) -> bytes:
         """Return the whole index as it is now; `Index(":memory:", image=...)` opens it."""

@@ -10,7 +10,6 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,6 +30,7 @@ from satchel.device.memory import give_back
 from satchel.device.ports import ROOT_PATH, Clock, Hint, Remote, Volume, Watcher
 from satchel.device.reporting import describe, held_items, is_at_rest
 from satchel.device.scanner import Scanner
+from satchel.device.scanner.verify import STEP_BYTES_MAX, STEP_EVERY_S, share_of_a_pass, verify_some
 from satchel.device.sending import Sender
 from satchel.device.short_files import ShortFiles
 from satchel.device.status import Amended, HeldItem, LinkStatus
@@ -40,6 +40,7 @@ from satchel.device.tasks import (
     Fetched,
     Hinted,
     Scanned,
+    ScanTask,
     Task,
     Uploaded,
 )
@@ -73,7 +74,7 @@ class LinkRunner:
         self._remote = remote
         self._clock = clock
         self._watcher = watcher
-        self._steps = ThreadPoolExecutor(1, thread_name_prefix="satchel-engine")
+        self._steps = StepThread()
         self._inbox: deque[Fact] = deque()
         self._news = asyncio.Event()
         self._parts = threading.BoundedSemaphore(SCAN_PARTS_WAITING_MAX)
@@ -82,6 +83,7 @@ class LinkRunner:
         state_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._index = Index(str(state_folder / "index.db"))
         self._reader = self._index.open_reader()
+        self._slow_reader = self._index.open_reader()
         self._fs = LocalDisk(link.local.encode())
         self._applier = Applier(self._fs, clock)
         self._amender = Amender(self._fs, self._applier, clock)
@@ -129,10 +131,12 @@ class LinkRunner:
             async with asyncio.TaskGroup() as group:
                 watching = group.create_task(self._watch(), name="link-watch")
                 stepping = group.create_task(self._step_on(group), name="link-steps")
+                verifying = group.create_task(self._verify_slowly(), name="link-verify")
                 await stop.wait()
                 self._is_stopping = True
                 watching.cancel()
                 stepping.cancel()
+                verifying.cancel()
                 for task in self._hands:
                     task.cancel()
         finally:
@@ -160,6 +164,7 @@ class LinkRunner:
     def _close(self) -> None:
         self._steps.shutdown(wait=True)
         self._reader.close()
+        self._slow_reader.close()
         self._index.close()
 
     async def _watch(self) -> None:
@@ -188,6 +193,43 @@ class LinkRunner:
                 hand = group.create_task(self._hands_of.do(task))
                 self._hands.add(hand)
                 hand.add_done_callback(self._hands.discard)
+
+    async def _verify_slowly(self) -> None:
+        """Read a few files again from time to time, while there is nothing else to do."""
+        while True:
+            await self._clock.sleep_s(STEP_EVERY_S)
+            await self.verify_step()
+
+    async def verify_step(self) -> None:
+        """Read the next few files again, unless there is work; what differs is taken as changed."""
+
+        def begin() -> tuple[Nid, int] | None:
+            after = self._index.get("verified_after")
+            is_free = self._engine.is_settled and not self._engine.state.is_paused
+            return (Nid(after if isinstance(after, int) else 0), self._index.count_files()) if is_free else None
+
+        def end(after: Nid | None) -> None:
+            with self._index.transaction():
+                self._index.put("verified_after", after or 0)
+
+        begun = await self._in_step_thread(begin)
+        if begun is None:
+            return
+        facts, last = await self._lanes.disk(
+            verify_some(
+                self._fs,
+                self._slow_reader,
+                self._clock,
+                after=begun[0],
+                budget_bytes=STEP_BYTES_MAX,
+                files_max=share_of_a_pass(begun[1]),
+            )
+        )
+        await self._in_step_thread(lambda: end(last))
+        if facts:
+            log.warning("link.content_differs", count=len(facts))
+            found = Scanned(ScanTask(()), tuple(facts), False, 0)
+            await self._lanes.run(lambda: self.part(found))
 
     def _forget(self, fact: Fact) -> None:
         """A fact is folded: make room for the next, and drop what was told of its progress."""

@@ -10,7 +10,7 @@ import pytest
 
 from satchel.core.ids import Nid
 from satchel.device.drive import drive
-from satchel.device.scanner.verify import verify_some
+from satchel.device.scanner.verify import share_of_a_pass, verify_some
 from satchel.device.tasks import SeenChanged
 from tests.support.scanned_root import ScannedRoot, content_of
 
@@ -78,3 +78,18 @@ def test_budget_ends_the_pass_and_it_goes_on_from_there(root: ScannedRoot) -> No
         after = following
 
     assert seen == [2, 4]
+
+
+@pytest.mark.parametrize(("files", "share"), [(0, 1), (9_600, 1), (9_601, 2), (1_000_000, 105), (10**9, 500)])
+def test_a_day_of_steps_reads_about_one_file_in_a_hundred(files: int, share: int) -> None:
+    assert share_of_a_pass(files) == share
+
+
+def test_a_step_reads_no_more_files_than_its_share(root: ScannedRoot) -> None:
+    for name in ("a", "b", "c"):
+        root.write(name, name)
+    root.scan()
+    _, first = drive(verify_some(root.disk, root.known, root.clock, after=Nid(0), budget_bytes=10**9, files_max=2))
+    assert first is not None
+    _, last = drive(verify_some(root.disk, root.known, root.clock, after=first, budget_bytes=10**9, files_max=2))
+    assert last is None

@@ -7,6 +7,7 @@ cannot cure (signed out, another schema) halts until a person resumes or reloads
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
@@ -91,7 +92,8 @@ class LinkKeeper:
     def status(self) -> LinkStatus:
         """Return the runner's status, or why there is no runner."""
         if self._runner is not None:
-            return self._runner.status()
+            with contextlib.suppress(Unavailable):
+                return self._runner.status()
         state, message = self._trouble
         return LinkStatus(self.link.local, self.link.remote, state, self.link.link_id.hex(), message=message)
 
@@ -109,7 +111,9 @@ class LinkKeeper:
     def hint_all(self) -> None:
         self._wake.set()
         if self._runner is not None:
-            self._runner.hint_all()
+            # A link that is being closed looks at everything when it starts again.
+            with contextlib.suppress(Unavailable):
+                self._runner.hint_all()
 
     def held(self) -> list[HeldItem]:
         return self._runner.held() if self._runner is not None else []
@@ -138,8 +142,10 @@ class LinkKeeper:
         until = self._clock.monotonic_s() + timeout_s
         while (left_s := until - self._clock.monotonic_s()) > 0:
             if self._runner is not None:
-                return await self._runner.wait_in_sync(left_s)
-            if self._trouble[0] == "halted" or self._stop.is_set():
+                with contextlib.suppress(Unavailable):
+                    return await self._runner.wait_in_sync(left_s)
+                # It is just being closed; why will be known in a moment.
+            elif self._trouble[0] == "halted" or self._stop.is_set():
                 break
             await self._clock.sleep_s(min(0.1, left_s))
         return self.status()

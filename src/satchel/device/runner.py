@@ -34,6 +34,7 @@ from satchel.device.scanner.verify import STEP_BYTES_MAX, STEP_EVERY_S, share_of
 from satchel.device.sending import Sender
 from satchel.device.short_files import ShortFiles
 from satchel.device.status import Amended, HeldItem, LinkStatus
+from satchel.device.step_thread import StepThread
 from satchel.device.tasks import (
     Committed,
     Fact,

@@ -23,10 +23,10 @@ INSTALL := VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --constraint constraint
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format types walls unit sim bench micro kill crashpoints powercut acceptance clean
+.PHONY: help run test lint format types walls unit sim sim-night mutants bench micro kill crashpoints powercut acceptance clean
 
 help: ## Print this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
 run: $(VENV)/.run-stamp ## Run Satchel on this machine: a server, and ~/Satchel as its first device
 	@$(BIN)/satchel up
@@ -49,9 +49,15 @@ walls: $(VENV)/.dev-stamp ## Check that no room imports what it must not
 unit: $(VENV)/.dev-stamp ## Run all tests (JOBS=2 at a time)
 	@$(BIN)/python -m pytest -n $(JOBS)
 
-sim: $(VENV)/.dev-stamp ## Run the simulation; SEED=4711 repeats one run
+sim: $(VENV)/.dev-stamp ## Run the simulation, a million operations; SEED=4711 repeats one run and shrinks it
 	@$(if $(SEED),,$(BIN)/python -m tests.simulation.planner_run --cases 200000)
-	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--minimise --seed $(SEED))
+
+sim-night: $(VENV)/.dev-stamp ## Thirty million operations; stopped and started again, it goes on where it was
+	@$(BIN)/python -m tests.simulation --total 30000000 --from 1000001 --ledger build/sim-night.ledger
+
+mutants: $(VENV)/.dev-stamp ## Plant thirty bugs, one by one; each must be found by the simulation
+	@$(BIN)/python -m tests.simulation.mutants
 
 bench: $(VENV)/.dev-stamp ## Satchel beside the installed peers in network namespaces (root; SESSIONS=small,large,idle RUNS=1 WORK=folder)
 	@$(BIN)/python -m bench.peers --harness $(HARNESS) --sessions $(SESSIONS) --runs $(RUNS) $(if $(WORK),--work $(WORK))

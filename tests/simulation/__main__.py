@@ -1,4 +1,8 @@
-"""`python -m tests.simulation`: many seeds, and how fast. `--seed N` repeats one and prints its trace hash."""
+"""`python -m tests.simulation`: many seeds, what struck, and how fast. `--seed N` repeats one; `--minimise` shrinks it.
+
+Invariant: a seed that fails is printed with the command that repeats it, and its shortest script; each 20th seed is run
+again in another process, under another PYTHONHASHSEED, and must leave the same trace.
+"""
 
 from __future__ import annotations
 
@@ -8,72 +12,173 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from tests.simulation.run import Outcome, run_seed
+from tests.simulation.faults import table
+from tests.simulation.minimise import BUDGET_S, Finding, finding, minimise, tried
+from tests.simulation.script import Script, script
 
-REPEATED = 20
+CHUNK = 20
+"""Seeds that one process takes at a time; the first of each chunk is the one that is repeated."""
+TRACE_LINES = 60
 
 
-def _one(seed: int, operations: int) -> tuple[int, Outcome | str]:
-    try:
-        return seed, run_seed(seed, operations=operations)
-    except Exception as error:  # any end but a clean one is a finding, and the seed repeats it
-        return seed, f"{type(error).__name__}: {error}"
+@dataclass(slots=True)
+class Chunk:
+    """What some neighbouring seeds gave. first_trace: of the first one, empty when it failed."""
+
+    first: int
+    operations: int = 0
+    first_trace: str = ""
+    fired: Counter[str] = field(default_factory=Counter)
+    failed: list[tuple[int, str]] = field(default_factory=list)
+
+
+def _chunk(first: int, operations: int) -> Chunk:
+    done = Chunk(first)
+    for seed in range(first, first + CHUNK):
+        case = script(seed, operations=operations)
+        done.operations += case.operations
+        found = tried(case)
+        if isinstance(found, Finding):
+            done.failed.append((seed, found.text))
+            continue
+        done.fired.update(found.fired)
+        if seed == first:
+            done.first_trace = found.trace
+    return done
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--seed", type=int)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, help="run this one alone, and print its trace's hash")
+    parser.add_argument("--minimise", action="store_true", help="with --seed: the shortest script that fails alike")
     parser.add_argument("--from", type=int, default=1, dest="first")
-    parser.add_argument("--seeds", type=int, default=2_000)
-    parser.add_argument("--operations", type=int, default=40)
+    parser.add_argument("--total", type=int, default=1_000_000, help="operations to reach")
+    parser.add_argument("--operations", type=int, default=50, help="operations a seed, at least")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--ledger", type=Path, help="file of what is done; what stands there is not done again")
     asked = parser.parse_args()
     if asked.seed is not None:
-        outcome = run_seed(asked.seed, operations=asked.operations)
-        print(f"seed {asked.seed}: {outcome.operations} operations, {outcome.steps} steps, trace {outcome.trace}")
-        return 0
+        return _one(asked.seed, asked.operations, shrink=asked.minimise)
     return _many(asked)
+
+
+# -- one seed ---------------------------------------------------------------------------------------------------------
+
+
+def _one(seed: int, operations: int, *, shrink: bool) -> int:
+    case = script(seed, operations=operations)
+    found = tried(case)
+    if not isinstance(found, Finding):
+        print(f"seed {seed}: {found.operations} operations, {found.steps} steps, trace {found.trace}")
+        return 0
+    print(f"FAILED seed {seed}: {found.text}\n  repeat: {_command(seed, operations)}")
+    if shrink:
+        _print_shortest(minimise(case, found.claim))
+    return 1
+
+
+def _command(seed: int, operations: int) -> str:
+    return f"python -m tests.simulation --operations {operations} --minimise --seed {seed}"
+
+
+def _print_shortest(case: Script) -> None:
+    print(
+        f"shortest: {len(case.steps)} steps, {case.machines} machines, {case.namespaces} namespaces,"
+        f" fault rate {case.rate}, kinds {sorted(case.kinds)}"
+    )
+    for step in case.steps:
+        print(f"  {step}")
+    lines: list[str] = []
+    found = finding(case, lines)
+    print(f"its trace, the last {TRACE_LINES} lines:")
+    for line in lines[-TRACE_LINES:]:
+        print(f"  {line[:150]}")
+    print(found.text if found is not None else "it holds")
+
+
+# -- many seeds -------------------------------------------------------------------------------------------------------
 
 
 def _many(asked: argparse.Namespace) -> int:
     begun_s = time.perf_counter()
-    failed: list[tuple[int, str]] = []
-    fired: Counter[str] = Counter()
-    operations = 0
-    seeds = range(asked.first, asked.first + asked.seeds)
+    total = Chunk(asked.first)
+    done = _read_ledger(asked.ledger)
+    total.operations = sum(done.values())
+    earlier = total.operations
+    repeated = differing = seeds = 0
     with ProcessPoolExecutor(asked.jobs) as pool:
-        for seed, result in pool.map(_one, seeds, [asked.operations] * len(seeds), chunksize=10):
-            if isinstance(result, str):
-                failed.append((seed, result))
-                print(f"FAILED seed {seed}: {result[:600]}\n  repeat: make sim SEED={seed}", flush=True)
-            else:
-                operations += result.operations
-                fired.update(result.fired)
+        for chunk in _until(pool, asked, done, total):
+            seeds += CHUNK
+            total.operations += chunk.operations
+            total.fired.update(chunk.fired)
+            total.failed += chunk.failed
+            for seed, text in chunk.failed:
+                print(f"FAILED seed {seed}: {text[:400]}\n  repeat: {_command(seed, asked.operations)}", flush=True)
+            if chunk.first_trace:
+                repeated += 1
+                if _trace(chunk.first, asked.operations) != chunk.first_trace:
+                    differing += 1
+                    print(f"FAILED seed {chunk.first}: its trace depends on the process", flush=True)
+            _write_ledger(asked.ledger, chunk)
     took_s = time.perf_counter() - begun_s
-    failed += _repeated(seeds[:: max(1, len(seeds) // REPEATED)], asked.operations)
-    print(f"engine: {len(seeds) - len(failed)} of {len(seeds)} seeds clean, {operations} operations in {took_s:.1f} s")
-    print(f"rate: {len(seeds) / took_s:.1f} seeds/s, {operations / took_s:.0f} operations/s; faults: {dict(fired)}")
-    return 1 if failed else 0
+    print(table(total.fired))
+    print(f"repeated: {repeated - differing} of {repeated} seeds left equal traces under another PYTHONHASHSEED")
+    print(f"engine: {seeds - len(total.failed)} of {seeds} seeds clean; {total.operations:,} operations in all")
+    print(
+        f"rate: {(total.operations - earlier) / took_s:.0f} operations/s, {seeds / took_s:.1f} seeds/s, {took_s:.0f} s"
+    )
+    if total.failed:
+        _shrink_first(total.failed[0][0], asked.operations)
+    return 1 if total.failed or differing else 0
 
 
-def _repeated(seeds: range, operations: int) -> list[tuple[int, str]]:
-    """Run some seeds again in processes of their own, under two hash seeds: their traces must be equal."""
-    differing: list[tuple[int, str]] = []
-    for seed in seeds:
-        traces = {_trace(seed, operations, hash_seed) for hash_seed in ("1", "4711")}
-        if len(traces) != 1:
-            differing.append((seed, "traces differ"))
-            print(f"FAILED seed {seed}: its trace depends on the process", flush=True)
-    print(f"repeated: {len(seeds) - len(differing)} of {len(seeds)} seeds have equal traces under two PYTHONHASHSEEDs")
-    return differing
+def _until(pool: ProcessPoolExecutor, asked: argparse.Namespace, done: dict[int, int], total: Chunk) -> Iterator[Chunk]:
+    """Yield chunks, in order, until the operations are reached. A few wait in the pool, never all."""
+    first = asked.first
+    waiting: list[Future[Chunk]] = []
+    while waiting or total.operations < asked.total:
+        while len(waiting) < 3 * asked.jobs and total.operations < asked.total:
+            if first not in done:
+                waiting.append(pool.submit(_chunk, first, asked.operations))
+            first += CHUNK
+        if waiting:
+            yield waiting.pop(0).result()
 
 
-def _trace(seed: int, operations: int, hash_seed: str) -> str:
+def _shrink_first(seed: int, operations: int) -> None:
+    case = script(seed, operations=operations)
+    found = finding(case)
+    if found is not None:
+        print(f"the first that failed, in at most {BUDGET_S:.0f} s:")
+        _print_shortest(minimise(case, found.claim))
+
+
+def _trace(seed: int, operations: int) -> str:
     command = [sys.executable, "-m", "tests.simulation", "--seed", str(seed), "--operations", str(operations)]
-    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False).stdout
+    environment = {**os.environ, "PYTHONHASHSEED": "4711"}
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False).stdout
+    return told.rsplit("trace ", 1)[-1].strip()
+
+
+def _read_ledger(ledger: Path | None) -> dict[int, int]:
+    """Return the operations of each chunk that is done, by its first seed. A chunk that failed is done again."""
+    if ledger is None or not ledger.exists():
+        return {}
+    rows = [line.split() for line in ledger.read_text().splitlines()]
+    return {int(first): int(operations) for first, operations, failed in rows if failed == "0"}
+
+
+def _write_ledger(ledger: Path | None, chunk: Chunk) -> None:
+    if ledger is None:
+        return
+    ledger.parent.mkdir(parents=True, exist_ok=True)
+    with ledger.open("a") as file:
+        file.write(f"{chunk.first} {chunk.operations} {len(chunk.failed)}\n")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,9 @@ import types
 from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
 
-STEPS_MAX = 300_000
+from tests.support.fake_disk import DeadGeneration
+
+STEPS_MAX = 400_000
 STEP_S = 0.000_2
 """What a scheduling point takes: nothing is free of time, or a file just written would stay so for ever."""
 
@@ -49,6 +51,10 @@ class _Job:
     """Counts its wake-ups, so that a wait that already ended is not ended twice."""
 
 
+def _nothing(owner: object) -> None:
+    """Nobody cares."""
+
+
 class Stuck(Exception):
     """The simulation did not come to rest within its bound."""
 
@@ -61,6 +67,8 @@ class Scheduler:
         self._ready: list[_Job] = []
         self._asleep: list[tuple[float, int, _Job, int]] = []
         self._count = 0
+        self.on_death: Callable[[object], None] = _nothing
+        """Called with the owner of a coroutine that ended with its machine."""
         self.now_s = 0.0
         self.steps = 0
 
@@ -137,6 +145,10 @@ class Scheduler:
         try:
             asked = job.coroutine.send(None)
         except StopIteration:
+            return
+        except DeadGeneration:
+            # The machine of this coroutine died at the call it made.
+            self.on_death(job.owner)
             return
         if isinstance(asked, _Sleep):
             self._count += 1

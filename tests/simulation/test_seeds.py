@@ -1,14 +1,23 @@
-"""The smallest tier of the simulation: some seeds in every test run, and that a seed is the same run everywhere."""
+"""The smallest tier of the simulation: some seeds in every test run, that a seed is the same run everywhere, and that
+a failing script is shrunk to what it needs.
+"""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
-from tests.simulation.run import run_seed
+from tests.simulation.broken import Broken
+from tests.simulation.catalogue import BUGS, Bug
+from tests.simulation.faults import EXTRA, IN_CALLS, KINDS, NOT_HERE
+from tests.simulation.minimise import ddmin
+from tests.simulation.planting import check
+from tests.simulation.run import run, run_seed
+from tests.simulation.script import Act, script
 
 SEEDS_PER_TEST = 20
 
@@ -16,7 +25,10 @@ SEEDS_PER_TEST = 20
 @pytest.mark.parametrize("first", range(1, 201, SEEDS_PER_TEST))
 def test_devices_come_to_rest_equal_and_nothing_is_lost(first: int) -> None:
     for seed in range(first, first + SEEDS_PER_TEST):
-        assert run_seed(seed, operations=40).operations >= 40
+        try:
+            assert run_seed(seed, operations=40).operations >= 40
+        except Broken as broken:
+            raise AssertionError(f"repeat: make sim SEED={seed}") from broken
 
 
 def trace_of(seed: int, hash_seed: str) -> str:
@@ -29,3 +41,40 @@ def trace_of(seed: int, hash_seed: str) -> str:
 @pytest.mark.parametrize("seed", [7, 29])
 def test_a_seed_gives_the_same_trace_under_any_hash_seed(seed: int) -> None:
     assert trace_of(seed, "1") == trace_of(seed, "4711")
+
+
+def test_a_longer_script_of_a_seed_begins_as_a_shorter_one() -> None:
+    short, long = script(4711, operations=20), script(4711, operations=60)
+
+    assert long.steps[: len(short.steps)] == short.steps
+
+
+def test_a_dropped_step_shifts_no_other() -> None:
+    case = script(12, operations=20)
+    acts = [step for step in case.steps if isinstance(step, Act)]
+
+    without = run(replace(case, steps=tuple(step for step in case.steps if step is not acts[0])))
+
+    assert without.operations == len(acts) - 1
+
+
+def test_shrinking_leaves_only_what_the_failure_needs() -> None:
+    steps = script(3, operations=40).steps
+    needed = {steps[5], steps[20]}
+
+    left = ddmin(steps, lambda some: needed <= set(some), lambda: True)
+
+    assert set(left) == needed
+
+
+def test_there_are_32_kinds_of_fault_and_each_has_a_name_of_its_own() -> None:
+    names = [kind.name for kind in KINDS] + list(NOT_HERE)
+
+    assert len(set(names)) == 32
+    assert set(IN_CALLS) <= set(names)
+    assert not set(EXTRA) & set(names)
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=[bug.name for bug in BUGS])
+def test_every_bug_of_the_catalogue_can_still_be_planted(bug: Bug) -> None:
+    check(bug)

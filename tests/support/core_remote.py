@@ -70,9 +70,18 @@ class CoreService:
     @classmethod
     async def start(cls) -> CoreService:
         service = cls()
-        await migrate(service.db, service.clock)
-        account = await register_account(service.db, service.clock, name="ann", password_hash="none")
-        service._principal = Principal(
+        await service.begin()
+        return service
+
+    async def begin(self) -> None:
+        """Make the tables and the account."""
+        await migrate(self.db, self.clock)
+        await self.add_account("ann")
+
+    async def add_account(self, name: str) -> None:
+        """Make an account; `ns` and `remote()` are its from now on."""
+        account = await register_account(self.db, self.clock, name=name, password_hash="none")
+        self._principal = Principal(
             account_id=account.account_id,
             account_name=account.name,
             device_id=DeviceId(bytes(16)),
@@ -80,11 +89,10 @@ class CoreService:
             root_ns=account.root_ns,
             is_admin=False,
         )
-        service.ns = account.root_ns
-        return service
+        self.ns = account.root_ns
 
     def remote(self) -> CoreRemote:
-        """Return the service as one more device sees it."""
+        """Return the service as one more device of the account sees it."""
         assert self._principal is not None
         self._devices += 1
         device = DeviceId(self._devices.to_bytes(16, "big"))

@@ -86,6 +86,14 @@ class FakeUser:
         folder, name = self._at(path)
         return folder.entries[name]
 
+    def is_symlink(self, path: bytes) -> bool:
+        """Tell whether a symlink stands at the path."""
+        return self.inode_at(path).kind == Kind.SYMLINK
+
+    def is_executable(self, path: bytes) -> bool:
+        """Tell whether the bit is set."""
+        return self.inode_at(path).is_executable
+
     def write_inode(self, inode: Inode, data: bytes) -> None:
         """Write through an open handle, wherever the file stands by now."""
         self._write(inode, data)

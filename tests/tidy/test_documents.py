@@ -128,5 +128,5 @@ def test_no_pin_names_a_host() -> None:
 def test_every_make_target_is_explained() -> None:
     makefile = document("Makefile")
     phony = set(re.search(r"^\.PHONY: (.*)$", makefile, flags=re.MULTILINE)[1].split())  # type: ignore[index]
-    assert set(re.findall(r"^([a-z]+):.*## \S", makefile, flags=re.MULTILINE)) == phony
+    assert set(re.findall(r"^([a-z-]+):.*## \S", makefile, flags=re.MULTILINE)) == phony
     assert Path(ROOT / ".ci/run").stat().st_mode & 0o111

@@ -1,0 +1,110 @@
+"""The planted bugs: each a small change of one function of the product, and the rule that it breaks.
+
+Invariant: a bug is text to be replaced in a function's source; where the product changed so that the text is not found
+any more, planting fails loudly. Nothing here is reachable from the product. Source: docs/design/040, 030.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Patch(NamedTuple):
+    """Replace `old` by `new` in the source of `module:name`."""
+
+    where: str
+    old: str
+    new: str
+
+
+class Bug(NamedTuple):
+    """A planted bug. rule: what it breaks."""
+
+    name: str
+    rule: str
+    patches: tuple[Patch, ...]
+
+
+def _bug(name: str, rule: str, *patches: tuple[str, str, str]) -> Bug:
+    return Bug(name, rule, tuple(Patch(f"satchel.{where}", old, new) for where, old, new in patches))
+
+
+_DECIDE = "server.metadata.decide:Batch."
+_COMMIT = "server.metadata.commit:"
+_MERGE = "core.merge:Merge."
+_LOCAL = "device.engine.local_facts:"
+_UNIT = "device.applier.unit:"
+_PLACE = "device.applier.replacing:"
+
+BUGS = (
+    # -- the service
+    _bug("edit ignores the rev", "an edit expects content_rev",
+         (_DECIDE + "_edit", "op.base_rev != old.content_rev", "op.base_rev < 0")),
+    _bug("create in a dead folder", "a child never outlives its parent",
+         (_DECIDE + "_place_problem", "problem = self._parent_problem(parent_id)", "problem = None"),
+         (_DECIDE + "_place_problem", "facts is None or _past_limits(facts, name)", "False")),
+    _bug("delete sees no others", "a change by another device refuses a delete",
+         (_DECIDE + "_delete", "self.view.foreign_seq(op.node_id) > op.seen_seq", "False")),
+    _bug("names are not folded", "case twins cannot both be live",
+         ("core.paths:name_key", "return name.lower()", "return name")),
+    _bug("a name may be taken twice", "unique (ns, parent, name_key)",
+         (_DECIDE + "_place_problem", "holder is not None and holder.node_id != node_id", "False")),
+    _bug("op ids are forgotten", "the same op id gets its first answer",
+         (_COMMIT + "_replayed_txn", "for row in rows}", "for row in rows[:0]}")),
+    _bug("cursor off by one", "a reader sees each change once",
+         ("server.metadata.journal:read_txn", "seq > $2", "seq > $2 + 1")),
+    _bug("the journal forgets the head", "head_seq is written last, with the entries",
+         (_COMMIT + "_write_txn", "(ns, batch.head_seq, batch.rows[-1].tag)",
+          "(ns, batch.head_seq - 1, batch.rows[-1].tag)")),
+    _bug("a unit comes back too full", "what lay beneath a revived skeleton stays dead",
+         ("server.metadata.decide:_cleared_after_undelete", "return seq", "return old.cleared_before")),
+    _bug("metadata before blocks", "a commit names only blocks that are there",
+         ("server.metadata.contents:Contents.refusal", "if sizes != one.sizes:", "if False:")),
+    _bug("blocks are not verified", "the service hashes what it stores",
+         ("server.blocks.service:BlockService._verify",
+          "if sum(wire.size for wire, _ in incoming) <= INLINE_HASHING_BYTES_MAX:",
+          "if incoming:\n        return\n    if True:")),
+    _bug("names are not lifted", "all that leave a name do so before any takes one",
+         (_COMMIT + "_write_txn", "if left and any(", "if False and any(")),
+    _bug("moves may make a circle", "no folder is in itself",
+         (_DECIDE + "_moves_problem", 'return Refused("cycle")', "continue")),
+    # -- the planner
+    _bug("what is new is deleted", "a deletion needs a recorded ancestor",
+         (_MERGE + "_decide", "if synced is None or self", "if synced is not None and self")),
+    _bug("a deletion beats an edit", "a change beats a deletion",
+         (_MERGE + "_survives", " or present.content != synced.content", "")),
+    _bug("a conflict is not kept", "both contents of an edit/edit survive",
+         (_MERGE + "_merge_content", "self._both_edited.append(nid)", "pass")),
+    _bug("survivors get no folder", "folders that survivors need come back",
+         (_MERGE + "_revive_folders", "while parent not in alive:", "while False:")),
+    _bug("circles are not broken", "of moves in a circle one is taken back",
+         (_MERGE + "_break_cycles", "self._revert_one(path[path.index(nid) :])", "safe.update(path)")),
+    _bug("clashes are not resolved", "two nodes never share a name",
+         (_MERGE + "run", "if names.clashes:", "if False:")),
+    _bug("the bit is forgotten", "the executable bit is synced",
+         (_MERGE + "_merge_content", "remote.is_executable == synced.is_executable", "False")),
+    _bug("nobody waits for a name", "whoever takes a name waits for all that leave it",
+         ("core.planner:_Drafts._need_name", "if each is not draft:", "if False:")),
+    # -- the engine
+    _bug("every entry is one's own", "only own commits set the synced side",
+         ("device.engine.pages:is_stated", "entry.link == state.identity.link and ", "")),
+    _bug("a stale look counts", "a fact about an older version changes nothing",
+         ("device.engine.seen:is_current", "row.version == base and nid not in state.busy", "True")),
+    _bug("unknown is absent", "what cannot be read is not deleted",
+         (_LOCAL + "_fold_unknown", "state.index.set_local_unknown(fact.nid)",
+          "state.index.clear_local_unit(fact.nid)")),
+    _bug("nobody looks again", "swapped-out files are looked at again",
+         ("device.engine.late:next_looks", "if state.is_looking_late or", "if True or")),
+    # -- the hands
+    _bug("the swap is not looked at", "nothing is overwritten unseen",
+         (_PLACE + "_swap", "seen is None or not is_same_state(seen, expected)", "seen is None"),
+         (_PLACE + "_swap", "if not old.same_file(expected):", "if False:")),
+    _bug("a unit goes unseen", "what a folder holds unexpectedly is put back",
+         (_UNIT + "trash_unit", "if expected.kind == Kind.FOLDER:", "if False:")),
+    _bug("folders are not fsynced", "rename, fsync the folder, then the synced row",
+         ("device.applier.hands:Touched.sync", "await fs.sync_folder(folder)", "pass")),
+    _bug("staging is thrown away", "a restart returns what was set aside",
+         ("device.applier.recovery:empty_staging", "for one in await hands.fs.list_staged():", "for one in ():")),
+    _bug("the ctime does not matter", "an edit that keeps the mtime is seen",
+         ("device.scanner.walk:is_unchanged", "one.ctime_ns == other.ctime_ns", "other.ctime_ns")),
+)  # fmt: skip

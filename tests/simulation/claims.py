@@ -1,0 +1,121 @@
+"""What must hold at the end of every run. Invariant: each claim has a name, and says of what it saw.
+
+Quiet: all devices of a namespace, and the service, hold equal trees; no content is lost, none is nobody's, no folder
+holds a name twice. Alone: what one user then does alone comes out on every device exactly so, with nothing more.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Coroutine
+from typing import TypeVar
+
+from satchel.core.entries import Entry, Kind
+from satchel.core.hashing import EMPTY_CONTENT, block_hash, content_hash
+from satchel.core.ids import ROOT_NODE, NodeId
+from satchel.core.messages import SnapshotRequest
+from tests.simulation.broken import Broken
+from tests.simulation.users import Users
+from tests.simulation.world import SimDevice, World
+from tests.support.disk_users import FakeUser
+
+T = TypeVar("T")
+Whole = dict[bytes, tuple[bytes | None, bool, bool]]
+"""Path -> (content, target, or None of a folder; the executable bit; whether it is a symlink)."""
+
+
+def check_quiet(world: World, users: Users) -> None:
+    """Raises: Broken."""
+    alive: set[bytes] = set()
+    for mates in by_namespace(world):
+        first = whole(mates[0].user)
+        for mate in mates[1:]:
+            _equal("equal trees", first, whole(mate.user))
+        _equal("the service has the same tree", first, _served(mates[0]))
+        if found := twins(first):
+            raise Broken("no folder holds a name twice", found)
+        alive |= {data for data, _, is_symlink in first.values() if data is not None and not is_symlink}
+    if lost := users.written - users.given_up - alive - {b""}:
+        raise Broken("nothing is lost", sorted(lost)[:4])
+    if strange := alive - users.written - {b""}:
+        raise Broken("nothing is nobody's", sorted(strange)[:4])
+
+
+def by_namespace(world: World) -> list[list[SimDevice]]:
+    """Return the devices, those of one namespace together."""
+    found: dict[bytes, list[SimDevice]] = {}
+    for device in world.devices:
+        found.setdefault(device.ns, []).append(device)
+    return list(found.values())
+
+
+def whole(user: FakeUser) -> Whole:
+    """Return all that a user sees."""
+    return {path: (data, user.is_executable(path), user.is_symlink(path)) for path, data in user.tree().items()}
+
+
+def check_alone(before: list[Whole], after: list[Whole]) -> None:
+    """One user acted alone, between two times of rest. Raises: Broken unless his own tree is as he left it."""
+    for left, found in zip(before, after, strict=True):
+        _equal("what one does alone comes out so", left, found)
+
+
+def _equal(claim: str, one: Whole, other: Whole) -> None:
+    if one != other:
+        raise Broken(claim, sorted(((k, *v) for k, v in one.items() ^ other.items()), key=str)[:6])
+
+
+def twins(tree: Whole) -> tuple[bytes, bytes] | None:
+    """Return two paths whose names are one for a folder, None when there are none."""
+    seen: dict[tuple[bytes, str], bytes] = {}
+    for path in tree:
+        folder, _, name = path.rpartition(b"/")
+        text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name.decode()).casefold())
+        if (twin := seen.setdefault((folder, text), path)) != path:
+            return twin, path
+    return None
+
+
+def _served(device: SimDevice) -> Whole:
+    """Return the service's tree as a new device would get it."""
+    entries: dict[NodeId, Entry] = {}
+    after, seq = ROOT_NODE, -1
+    while True:
+        page = _finish(device.core.snapshot(SnapshotRequest(device.ns, ROOT_NODE, after, seq)))
+        entries |= {entry.node_id: entry for entry in page.entries}
+        if not page.has_more:
+            break
+        after, seq = page.entries[-1].node_id, page.seq
+    return _as_tree(device, entries)
+
+
+def _as_tree(device: SimDevice, entries: dict[NodeId, Entry]) -> Whole:
+    known: dict[bytes, bytes] = {bytes(EMPTY_CONTENT): b""}
+    for data in device.user.tree().values():
+        if data is not None:
+            known[bytes(content_hash((block_hash(data),)))] = data
+    tree: Whole = {}
+    for entry in entries.values():
+        path, at = entry.name.encode(), entry.parent_id
+        while at != ROOT_NODE:
+            above = entries.get(at)
+            if above is None:
+                raise Broken("the service has the same tree", f"{entry.name!r} has no folder")
+            path, at = above.name.encode() + b"/" + path, above.parent_id
+        match entry.kind:
+            case Kind.FOLDER:
+                tree[path] = (None, False, False)
+            case Kind.SYMLINK:
+                tree[path] = (entry.content, False, True)
+            case _:
+                tree[path] = (known.get(bytes(entry.content), entry.content), entry.is_executable, False)
+    return tree
+
+
+def _finish(coroutine: Coroutine[object, None, T]) -> T:
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        value: T = done.value
+        return value
+    raise AssertionError("the service core suspended")

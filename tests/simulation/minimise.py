@@ -1,0 +1,83 @@
+"""Reduces a failing script: drops steps, then kinds of fault, machines and namespaces, as long as it fails alike.
+
+Invariant: what it returns fails with the same claim as what it was given. Source: Zeller and Hildebrandt, "Simplifying
+and isolating failure-inducing input" (ddmin).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from tests.simulation.broken import Broken
+from tests.simulation.run import Outcome, run
+from tests.simulation.script import Script, Step
+
+BUDGET_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """How a script fails: the claim's name, or the kind of the exception; and what it said."""
+
+    claim: str
+    text: str
+
+
+def finding(case: Script, lines: list[str] | None = None) -> Finding | None:
+    """Run it; None when all claims hold. lines: gets the trace."""
+    found = tried(case, lines)
+    return found if isinstance(found, Finding) else None
+
+
+def tried(case: Script, lines: list[str] | None = None) -> Outcome | Finding:
+    """Run it; how it fails, if it does. lines: gets the trace."""
+    try:
+        return run(case, lines)
+    except Broken as broken:
+        return Finding(broken.claim, str(broken)[:1_000])
+    except Exception as error:  # any end but a clean one is a finding, and the seed repeats it
+        return Finding(f"{type(error).__name__}: {error}"[:60], f"{type(error).__name__}: {error}"[:1_000])
+
+
+def minimise(case: Script, claim: str, *, budget_s: float = BUDGET_S) -> Script:
+    """Return the smallest script found that fails with `claim`. budget_s: stop then with what is found."""
+    end_s = time.monotonic() + budget_s
+
+    def fails(steps: tuple[Step, ...]) -> bool:
+        found = finding(replace(case, steps=steps))
+        return found is not None and found.claim == claim
+
+    case = replace(case, steps=ddmin(case.steps, fails, lambda: time.monotonic() < end_s))
+    for kind in sorted(case.kinds):
+        case = _if_fails(case, replace(case, kinds=case.kinds - {kind}), claim)
+    for smaller in (replace(case, rate=0.0), replace(case, namespaces=1), replace(case, machines=2)):
+        case = _if_fails(case, smaller, claim)
+    return replace(case, steps=ddmin(case.steps, fails, lambda: time.monotonic() < end_s))
+
+
+def _if_fails(case: Script, smaller: Script, claim: str) -> Script:
+    found = finding(smaller) if smaller != case else None
+    return smaller if found is not None and found.claim == claim else case
+
+
+def ddmin(
+    steps: tuple[Step, ...], fails: Callable[[tuple[Step, ...]], bool], may_go_on: Callable[[], bool]
+) -> tuple[Step, ...]:
+    """Return a part of `steps`, in order, that still fails and of which no single step can be dropped."""
+    parts = 2
+    while len(steps) >= 2 and may_go_on():
+        size = -(-len(steps) // parts)
+        for at in range(0, len(steps), size):
+            rest = steps[:at] + steps[at + size :]
+            if fails(rest):
+                steps, parts = rest, max(parts - 1, 2)
+                break
+            if not may_go_on():
+                break
+        else:
+            if size == 1:
+                break
+            parts = min(len(steps), 2 * parts)
+    return steps

@@ -1,0 +1,202 @@
+"""The `Remote` port over the service core, with a network that refuses, loses, delays, doubles and garbles.
+
+Invariant: a request is served by one process of the service or by none; what the device hears is the answer of a
+request that it made, or that the line is lost. Source: docs/design/040 (Simulation).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from satchel.core.errors import BlockMismatch, Fault, StorageFailed, Unavailable
+from satchel.core.ids import BlockHash, ContentHash, DeviceId, LinkId, NamespaceId
+from satchel.core.messages import (
+    Changes,
+    ChangesRequest,
+    CommitReply,
+    CommitRequest,
+    Hello,
+    NamespacesReply,
+    Ping,
+    Position,
+    Pushed,
+    SnapshotPage,
+    SnapshotRequest,
+    Stored,
+    StreamFrame,
+    Welcome,
+)
+from satchel.device.ports import OutgoingBlock
+from tests.simulation.broken import Broken
+from tests.simulation.scheduler import Signal, pause
+from tests.simulation.service import flipped
+from tests.support.core_remote import CoreRemote
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+T = TypeVar("T")
+TIMEOUT_S = 30.0
+STREAM_POLL_S = 25.0
+
+
+class SimRemote:
+    """What one life of a device sees of the service."""
+
+    def __init__(self, world: World, core: CoreRemote, before_call: Callable[[], None]) -> None:
+        self._world = world
+        self._core = core
+        self._before_call = before_call
+        self._position: Position | None = None
+        self._link = LinkId(b"")
+        self._frames: list[StreamFrame] = []
+        self._served = 0
+        self.news = Signal()
+
+    async def _network(self, call: Callable[[], Awaitable[T]]) -> T:
+        world = self._world
+        faults = world.faults
+        await pause()
+        self._before_call()
+        if not world.service.answers or faults.happens("refused"):
+            raise Unavailable("refused", where="sim")
+        if faults.happens("lost_request"):
+            raise Unavailable("lost before", where="sim")
+        if faults.happens("delay"):
+            await self._delay(call)
+        if faults.happens("server_killed"):
+            world.service.kill()
+        result = await self._serve(call)
+        if faults.happens("duplicate"):
+            # The line repeats the request; the first answer arrives.
+            world.scheduler.spawn(self._again(call, result), world)
+        served = self._served = self._served + 1
+        await pause()
+        if faults.stream("reordered").random() < 0.5 and faults.happens("reordered"):
+            await world.scheduler.sleep_s(3.0 * faults.stream("reordered").random())
+            if self._served == served:
+                faults.fired["reordered"] -= 1
+        if faults.happens("lost_reply") or faults.happens("truncated"):
+            raise Unavailable("lost after", where="sim")
+        return result
+
+    async def _serve(self, call: Callable[[], Awaitable[T]]) -> T:
+        service = self._world.service
+        generation = service.generation
+        if not service.answers:
+            raise Unavailable("lost on the way", where="sim")
+        try:
+            result = await call()
+        except StorageFailed as fault:
+            if fault.fields.get("where") == "database":
+                raise Broken("the database takes every statement", fault) from fault
+            raise
+        if service.generation != generation:
+            raise Unavailable("the service died", where="sim")
+        return result
+
+    async def _again(self, call: Callable[[], Awaitable[T]], first: T) -> None:
+        """Serve the same request once more; what was stored is answered as it was."""
+        try:
+            second = await self._serve(call)
+        except Fault:
+            return
+        if isinstance(first, CommitReply) and isinstance(second, CommitReply):
+            for one, other in zip(first.outcomes, second.outcomes, strict=True):
+                if isinstance(one, Stored) and one != other:
+                    raise Broken("the same op id gets its first answer", (one, other))
+
+    async def _delay(self, call: Callable[[], Awaitable[T]]) -> None:
+        wait_s = 120.0 * self._world.faults.stream("delay").random() ** 2
+        if wait_s < TIMEOUT_S:
+            await self._world.scheduler.sleep_s(wait_s)
+            return
+
+        async def arrive_late() -> None:
+            await self._world.scheduler.sleep_s(wait_s)
+            await _forgotten(lambda: self._serve(call))
+
+        self._world.scheduler.spawn(arrive_late(), self._world)
+        await self._world.scheduler.sleep_s(TIMEOUT_S)
+        raise Unavailable("no answer in time", where="sim")
+
+    async def commit(self, request: CommitRequest, bodies: Sequence[bytes]) -> CommitReply:
+        if bodies and self._world.faults.happens("wrong_bytes"):
+            bodies = (flipped(bodies[0], 0.5), *bodies[1:])
+
+        async def call() -> CommitReply:
+            reply = await self._core.commit(request, bodies)
+            self._world.heads[request.ns] = max(reply.head_seq, self._world.heads.get(request.ns, 0))
+            self._world.tell_streams()
+            return reply
+
+        return await self._network(call)
+
+    async def put_blocks(self, ns: NamespaceId, blocks: Sequence[OutgoingBlock]) -> tuple[BlockHash, ...]:
+        faults = self._world.faults
+        if blocks and faults.happens("wrong_bytes"):
+            bad = OutgoingBlock(blocks[0].hash, blocks[0].size, blocks[0].codec, flipped(blocks[0].body, 0.5))
+            blocks = (bad, *blocks[1:])
+        return await self._network(lambda: self._core.put_blocks(ns, blocks))
+
+    async def get_blocks(self, ns: NamespaceId, hashes: Sequence[BlockHash]) -> dict[BlockHash, bytes]:
+        found = await self._network(lambda: self._core.get_blocks(ns, hashes))
+        if found and self._world.faults.happens("wrong_bytes"):
+            # The adapter finds it when it opens the reply.
+            raise BlockMismatch("A block does not have its hash.", expected="sim", actual="sim")
+        return found
+
+    async def changes(self, request: ChangesRequest) -> tuple[Changes, dict[BlockHash, bytes]]:
+        return await self._network(lambda: self._core.changes(request))
+
+    async def snapshot(self, request: SnapshotRequest) -> SnapshotPage:
+        return await self._network(lambda: self._core.snapshot(request))
+
+    async def manifests(self, ns: NamespaceId, ids: Sequence[ContentHash]) -> dict[ContentHash, bytes]:
+        return await self._network(lambda: self._core.manifests(ns, ids))
+
+    async def namespaces(self) -> NamespacesReply:
+        return await self._network(self._core.namespaces)
+
+    async def open_stream(self, hello: Hello) -> None:
+        await self._network(self._core.namespaces)
+        (self._position,) = hello.positions
+        self._link = hello.link
+        # As the gateway does: a run number that went down says that the device was restored from an image.
+        runs = self._world.runs
+        is_restored = hello.run < runs.get(hello.link, 0)
+        runs[hello.link] = max(hello.run, runs.get(hello.link, 0))
+        self._frames = [Welcome(hello.epoch, is_restored, DeviceId(bytes(16)))]
+
+    async def next_frame(self, timeout_s: float) -> tuple[StreamFrame, dict[BlockHash, bytes]] | None:
+        if self._frames:
+            return self._frames.pop(0), {}
+        end_s = self._world.scheduler.now_s + timeout_s
+        while True:
+            await self._world.scheduler.wait(self.news, STREAM_POLL_S)
+            if not self._world.service.answers or self._world.faults.happens("refused"):
+                raise Unavailable("stream lost", where="sim")
+            assert self._position is not None
+            page, contents = await self._core.changes(ChangesRequest(self._position, self._link, 50))
+            if page.is_reset:
+                raise Unavailable("stream lost", where="sim")
+            if page.last_seq > self._position.seq:
+                self._position = Position(page.ns, page.last_seq, page.last_tag)
+                return Pushed(page), contents
+            if self._world.scheduler.now_s >= end_s - 30.0:
+                return Ping(), {}
+
+    async def close_stream(self) -> None:
+        self._frames = []
+
+    async def close(self) -> None:
+        return None
+
+
+async def _forgotten(call: Callable[[], Awaitable[object]]) -> None:
+    """Serve a request whose answer nobody hears."""
+    try:
+        await call()
+    except Fault:
+        return

@@ -1,0 +1,196 @@
+"""The users of all devices: do what the script says, and remember what must survive.
+
+Invariant: a content that was written and that no user overwrote, deleted or gave away must stay somewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from tests.simulation.script import Act, Late
+from tests.simulation.world import SimDevice, World
+from tests.support.disk_users import FakeUser
+from tests.support.fake_volume import Inode
+
+HANDLE_S_MAX = 500.0
+"""How long a program holds a file open: the last look at a swapped-out file comes after 600 s."""
+
+Tree = dict[bytes, bytes | None]
+T = TypeVar("T")
+
+
+class Users:
+    """written: all contents that users wrote. given_up: those that their own user overwrote or deleted."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._open: list[tuple[SimDevice, Inode, float]] = []
+        self.written: set[bytes] = set()
+        self.given_up: set[bytes] = set()
+
+    def act(self, act: Act) -> None:
+        """One user action on one device; one that finds nothing to act on does nothing."""
+        device = self._world.devices[int(act.place * len(self._world.devices))]
+        user, tree = device.user, device.user.tree()
+        folders = [b"", *(path for path, data in tree.items() if data is None)]
+        target = _join(_picked(folders, act.into) or b"", act.name)
+        self._world.trace(f"user {device.number} {act.kind} {target!r}")
+        for path in self._do(act, user, tree, target):
+            device.changed(path)
+
+    def _do(self, act: Act, user: FakeUser, tree: Tree, target: bytes) -> list[bytes]:
+        """Result: the paths at which something changed."""
+        files = [path for path in tree if tree[path] is not None and not user.is_symlink(path)]
+        source = _picked(files if act.kind in _ON_FILES else sorted(tree), act.pick)
+        if source is None and act.kind not in _MAKING:
+            return []
+        if act.kind in _MAKING:
+            return self._make(act, user, tree, target)
+        assert source is not None
+        match act.kind:
+            case "edit" | "save" | "keep_time":
+                self._overwrite(act, user, tree, source)
+            case "bit":
+                user.set_executable(source, act.into < 0.5)
+            case "delete":
+                self._delete(user, tree, source)
+            case "replace":
+                if target == source or tree.get(target, b"") is None or target not in tree:
+                    return []
+                self._give_up(tree, target)
+                user.rename(source, target)
+                return [source, target]
+            case "copy":
+                data = tree[source]
+                if target in tree or data is None:
+                    return []
+                self.given_up.discard(data)
+                user.write_file(target, data)
+                return [target]
+            case _:
+                return self._move(act, user, tree, source, target)
+        return [source]
+
+    def _make(self, act: Act, user: FakeUser, tree: Tree, target: bytes) -> list[bytes]:
+        if target in tree:
+            return []
+        match act.kind:
+            case "create":
+                user.write_file(target, self.content(act.number, act.size))
+            case "folder":
+                user.make_folder(target)
+            case _:
+                user.make_symlink(target, b"to %d" % act.number)
+        return [target]
+
+    def _move(self, act: Act, user: FakeUser, tree: Tree, source: bytes, target: bytes) -> list[bytes]:
+        other = _picked(sorted(tree), act.into)
+        match act.kind:
+            case "rename" if target not in tree and not _is_in(target, source):
+                user.rename(source, target)
+                return [source, target]
+            case "swap" if other is not None and not (_is_in(other, source) or _is_in(source, other)):
+                user.rename(source, b"between")
+                user.rename(other, source)
+                user.rename(b"between", other)
+                return [source, other]
+            case "nest" if other is not None and tree[source] is None and tree[other] is None:
+                inside = other + b"/" + act.name
+                if not _is_in(other, source) and inside not in tree:
+                    user.rename(source, inside)
+                    return [source, inside]
+            case "cycle" if other is not None and tree[source] is None and other != source and _is_in(other, source):
+                # A folder and what was in it change places: one enters the other.
+                if tree[other] is None and b"between" not in tree:
+                    user.rename(other, b"between")
+                    user.rename(source, b"between/" + act.name if not _has(tree, other, act.name) else b"between/in")
+                    user.rename(b"between", source)
+                    return [source, other]
+        return []
+
+    def content(self, number: int, size: int = 12) -> bytes:
+        """Return bytes that nobody wrote before (but for the empty file), and remember that they must survive."""
+        data = (b"content %d " % number).ljust(size, b".") if size else b""
+        self.written.add(data)
+        return data
+
+    def _overwrite(self, act: Act, user: FakeUser, tree: Tree, path: bytes) -> None:
+        self._give_up(tree, path)
+        size = act.size
+        if act.kind == "keep_time":
+            # As programs do that set the time back after a write: only the ctime tells.
+            old = tree[path]
+            assert old is not None
+            data = self.content(act.number, len(old)) if len(old) > 11 else self.content(act.number, 12)
+            mtime_ns = user.inode_at(path).mtime_ns
+            user.write_file(path, data)
+            user.inode_at(path).mtime_ns = mtime_ns
+            user.inode_at(path).save()
+            return
+        (user.save_file if act.kind == "save" else user.write_file)(path, self.content(act.number, size))
+
+    def _give_up(self, tree: Tree, path: bytes) -> None:
+        data = tree[path]
+        if data is not None:
+            self.given_up.add(data)
+
+    def _delete(self, user: FakeUser, tree: Tree, path: bytes) -> None:
+        for below in tree:
+            if _is_in(below, path):
+                self._give_up(tree, below)
+        user.delete(path)
+
+    def meddle(self, device: SimDevice, path: bytes, number: int) -> None:
+        """Write to a file while it is read."""
+        tree = device.user.tree()
+        if tree.get(path) is None or device.user.is_symlink(path):
+            return
+        self._give_up(tree, path)
+        device.user.write_file(path, self.content(number))
+        device.changed(path)
+
+    # -- programs that hold files open --------------------------------------------------------------------------------
+
+    def late(self, late: Late) -> None:
+        """Open a file, or write to one opened before, whatever became of its name.
+
+        Only in runs without faults: a crash between a swap and its record forgets the looks.
+        """
+        device = self._world.devices[int(late.place * len(self._world.devices))]
+        tree = device.user.tree()
+        if late.is_opening:
+            path = _picked([path for path in tree if tree[path] is not None], late.pick)
+            if path is not None and not device.user.is_symlink(path):
+                self._open.append((device, device.user.inode_at(path), self._world.scheduler.now_s))
+            return
+        if not self._open:
+            return
+        device, inode, opened_s = self._open.pop(int(late.pick * len(self._open)))
+        is_old = self._world.scheduler.now_s > opened_s + HANDLE_S_MAX
+        if is_old or not any(one is inode for one in device.disk.volume.everything()):
+            return
+        self.given_up.add(bytes(inode.data))
+        device.user.write_inode(inode, self.content(-late.number))
+        self._world.faults.fired["late_write"] += 1
+        self._world.trace(f"late write on {inode.number}")
+
+
+_ON_FILES = frozenset({"edit", "save", "bit", "replace", "copy", "keep_time"})
+_MAKING = frozenset({"create", "folder", "link"})
+
+
+def _picked(among: Sequence[T], share: float) -> T | None:
+    return among[int(share * len(among))] if among else None
+
+
+def _join(folder: bytes, name: bytes) -> bytes:
+    return folder + b"/" + name if folder else name
+
+
+def _is_in(path: bytes, folder: bytes) -> bool:
+    return path == folder or path.startswith(folder + b"/")
+
+
+def _has(tree: Tree, folder: bytes, name: bytes) -> bool:
+    return _join(folder, name) in tree

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from satchel.core.entries import Kind
-from satchel.core.errors import VersionUnsupported
+from satchel.core.errors import StorageFailed, VersionUnsupported
 from satchel.core.hashing import Block, block_hash, content_hash, pack_blocks
 from satchel.core.ids import ROOT_NID, Nid
 from satchel.core.trees import UNKNOWN, Item
@@ -250,6 +250,15 @@ def test_an_image_opens_as_the_same_index(index: Index) -> None:
     again = Index(":memory:", image=index.image())
     assert again.row(nid) == index.row(nid) and again.get("seq") == 12
     assert again.add(NODE_B) == nid + 1, "no nid is given twice"
+
+
+def test_an_index_that_cannot_be_opened_is_a_fault(tmp_path: Path) -> None:
+    damaged = tmp_path / "index.db"
+    damaged.write_bytes(b"this is no database, however long it may be" * 100)
+    with pytest.raises(StorageFailed):
+        Index(str(damaged))
+    with pytest.raises(StorageFailed):
+        Index(str(tmp_path / "no such folder" / "index.db"))
 
 
 def test_a_newer_index_is_refused_and_left_as_it_is(tmp_path: Path) -> None:

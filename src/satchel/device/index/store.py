@@ -108,11 +108,27 @@ def local_values(parent: Nid, name: str, content: bytes, stat: Stat, blocks: byt
     )
 
 
+@contextmanager
+def _translating() -> Iterator[None]:
+    """Turn what SQLite says of a disk that is full or fails into faults."""
+    try:
+        yield
+    except apsw.FullError as error:
+        raise StorageFull("The disk that holds the index is full.", where="index") from error
+    except (apsw.IOError, apsw.CorruptError, apsw.ReadOnlyError, apsw.CantOpenError, apsw.NotADBError) as error:
+        raise StorageFailed("The index cannot be written.", where="index", reason=str(error)) from error
+
+
 class Index:
     """The three trees of one link. path: a file, or ":memory:". Not thread-safe: one owner."""
 
     def __init__(self, path: str, *, image: bytes | None = None) -> None:
+        """Open or make the index. Raises: VersionUnsupported; StorageFull, StorageFailed when it cannot be written."""
         self._path = path
+        with _translating():
+            self._begin(path, image)
+
+    def _begin(self, path: str, image: bytes | None) -> None:
         self.connection = apsw.Connection(path)
         if image:
             self.connection.deserialize("main", image)
@@ -155,13 +171,8 @@ class Index:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """One transaction. Raises: StorageFull, StorageFailed; then nothing of it holds."""
-        try:
-            with self.connection:
-                yield
-        except apsw.FullError as error:
-            raise StorageFull("The disk that holds the index is full.", where="index") from error
-        except (apsw.IOError, apsw.CorruptError, apsw.ReadOnlyError, apsw.CantOpenError) as error:
-            raise StorageFailed("The index cannot be written.", where="index", reason=str(error)) from error
+        with _translating(), self.connection:
+            yield
 
     @contextmanager
     def durable(self) -> Iterator[None]:

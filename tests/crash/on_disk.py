@@ -192,9 +192,12 @@ def _start_begin(folder: Path) -> Work:
 
 
 def _start_check(folder: Path, told: Sequence[str]) -> list[str]:
+    left = drive(reopened(folder)[0].list_staged()) if DONE in told else []
     wrong, tree = recovered(folder, {UNSYNCED, SYNCED, OTHER, NEW})
     if tree != {b"unit": None, b"unit/edit": UNSYNCED, b"file": NEW, b"other": NEW}:
         wrong.append(f"the start did not put things back: {tree}")
+    if left:
+        wrong.append(f"the start was over, and staging holds {[one.name for one in left]}")
     return wrong
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import apsw
 
@@ -55,6 +56,7 @@ DOCS, NOTE, LIST, NEW = (NodeId(letter * 16) for letter in (b"d", b"n", b"l", b"
 ONE, TWO, THREE = b"one " * 400, b"two " * 500, b"".join(block_hash(b"%d" % at) for at in range(600))
 State = dict[str, bytes | None]
 BEFORE: State = {"docs": None, "docs/note": ONE, "list": TWO}
+T = TypeVar("T")
 _TOKEN = "token"
 OLD_PACK = pack_name(PackId(b"p" * 16))
 
@@ -81,8 +83,8 @@ class Service:
         self.run(self.store.names("none"))
         self.run(asyncio.to_thread(int))
 
-    def run(self, work: Awaitable[object]) -> object:
-        async def awaited() -> object:
+    def run(self, work: Awaitable[T]) -> T:
+        async def awaited() -> T:
             return await work
 
         return self._runner.run(awaited())
@@ -212,8 +214,12 @@ def _request(
     before: State | None = None,
     log_bytes_max: int = LOG_BYTES_MAX,
     stored: Sequence[bytes] = (),
+    gone: str = "",
 ) -> Scenario:
-    """A request on a running service. before, after: the states around it. stored: blocks that are there when done."""
+    """A request on a running service. before, after: the states around it.
+
+    stored: blocks that are there when it is done. gone: an object of the store that is not.
+    """
     begins_as = BEFORE if before is None else before
 
     def begin(folder: Path) -> Work:
@@ -239,6 +245,7 @@ def _request(
                 wrong.append(f"acknowledged, and not there: {_short(state)}")
             if DONE in told:
                 service.run(service.require(stored))
+                wrong += [f"{name} came back" for name in service.run(service.store.names(gone))] if gone else []
             service.run(act(service))
             state = service.run(service.state())
             if state != after:
@@ -358,7 +365,7 @@ REQUESTS = (
     _request("restore a version", _restore_version, BEFORE, prepare=_edit, before=BEFORE | {"list": THREE}),
     _request("add a user", _user, BEFORE),
     _request("a new epoch", _epoch, BEFORE),
-    _request("delete a pack", _drop_pack, BEFORE, prepare=_old_pack),
+    _request("delete a pack", _drop_pack, BEFORE, prepare=_old_pack, gone=OLD_PACK),
     _request("probe the store", lambda service: service.store.probe(), BEFORE),
 )  # fmt: skip
 

@@ -156,7 +156,8 @@ def _fold_unknown(state: State, fact: SeenUnknown, touched: list[Nid]) -> None:
     path: DiskPath | None
     if fact.nid is not None:
         path = state.index.reader.path_of(fact.nid)
-        if fact.nid in state.busy:
+        if fact.nid in state.busy or state.index.reader.local(fact.nid) is None:
+            # It is in flight, or its file became that of another row while the scan was under way.
             return
         state.index.set_local_unknown(fact.nid)
         state.index.hold(fact.nid, fact.code, fact.reason, None)

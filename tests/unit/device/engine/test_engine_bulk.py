@@ -11,6 +11,7 @@ from satchel.device.tasks import (
     CommitTask,
     MovePaths,
     ScanTask,
+    SeenUnknown,
 )
 from tests.support.engine_rig import (
     LINK,
@@ -150,3 +151,16 @@ def test_what_stands_in_the_way_for_long_is_looked_at_ever_more_seldom() -> None
     assert not rig.has(ScanTask), "a look each 20 ms would keep a core busy"
     rig.wait(4)
     assert rig.has(ScanTask), "and it is looked at again"
+
+
+def test_a_row_that_lost_its_file_to_another_does_not_come_back_as_unknown() -> None:
+    rig = Rig()
+    rig.start([entry(1, NODE_A, "a.txt", b"one")], [new(1, "a.txt", b"one")])
+    nid = rig.nid(NODE_A)
+    rig.index.clear_local_unit(nid)
+
+    rig.scan(SeenUnknown(nid, None, b"a.txt", "file_changing", "It moved during the scan.", retry=True))
+
+    row = rig.index.row(nid)
+    assert row is not None and row.local is None
+    assert rig.index.held() == []

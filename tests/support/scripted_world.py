@@ -218,6 +218,11 @@ class SimDevice:
         self.user = FakeUser(self.disk)
         self.start()
 
+    def put(self, fact: Fact) -> None:
+        """Hand the engine a fact, as a hand of its own would."""
+        assert self._run is not None
+        self._run.put(fact)
+
     def hint_all(self) -> None:
         """As a full scan that comes by itself."""
         if self._run is not None:

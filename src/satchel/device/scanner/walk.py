@@ -536,7 +536,10 @@ class Walk:
             if one.folder not in folders:
                 folder = await self._places.stat(one.folder)
                 folders[one.folder] = folder is not None and folder.inode == one.folder_inode
-            if not folders[one.folder] or row.stat.inode in self._doubtful_inodes or await self._is_back(one):
+            if row.stat.inode in self._doubtful_inodes:
+                # A look at its old name alone would find nothing there; the next look at the whole decides.
+                self._unknown(row, "file_unreadable", "It stands under another name, which is held.", retry=False)
+            elif not folders[one.folder] or await self._is_back(one):
                 self._unknown(row, "file_changing", "It moved during the scan.", retry=True)
             elif not (contents[row.content] == 1 and row.kind is Kind.FILE and self._parts.adopt_new(row)):
                 self._parts.add(SeenGone(row.nid, row.version))

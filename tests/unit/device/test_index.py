@@ -252,6 +252,15 @@ def test_an_image_opens_as_the_same_index(index: Index) -> None:
     assert again.add(NODE_B) == nid + 1, "no nid is given twice"
 
 
+def test_the_version_agreed_before_a_remote_edit_is_known_until_the_disk_shows_another(index: Index) -> None:
+    nid = put_both(index)
+    index.settle([nid])
+    index.set_remote(nid, ROOT_NID, entry(6, NODE_A, "a.txt", b"two"))
+    assert index.reader.is_synced_content(hash_of(b"one")) and index.reader.is_synced_content(hash_of(b"two"))
+    index.set_local(nid, ROOT_NID, "a.txt", hash_of(b"mine"), stat(8, b"mine"))
+    assert not index.reader.is_synced_content(hash_of(b"mine"))
+
+
 def test_an_index_that_cannot_be_opened_is_a_fault(tmp_path: Path) -> None:
     damaged = tmp_path / "index.db"
     damaged.write_bytes(b"this is no database, however long it may be" * 100)

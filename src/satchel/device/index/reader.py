@@ -141,8 +141,17 @@ class IndexReader:
         return None if found is None else found[0]
 
     def is_synced_content(self, content: bytes) -> bool:
-        """Return whether the service holds this content as a file of the remote tree."""
-        return self._one("SELECT 1 FROM nodes WHERE r_content = ? AND r_state = 1 LIMIT 1", content) is not None
+        """Return whether the service holds this content: as a file of the remote tree, or as the version agreed before.
+
+        The second is what a replacement that was cut short swapped out: local and synced still say it, remote no more.
+        """
+        if self._one("SELECT 1 FROM nodes WHERE r_content = ? AND r_state = 1 LIMIT 1", content) is not None:
+            return True
+        agreed = (
+            "SELECT 1 FROM nodes WHERE l_content = ? AND l_state = 1 AND l_kind = 1 AND s_state = 1"
+            " AND s_content = l_content LIMIT 1"
+        )
+        return self._one(agreed, content) is not None
 
     def sources(self, blocks: bytes, own: Nid) -> dict[BlockHash, tuple[LocalSource, ...]]:
         """Return where blocks of a packed blocklist can be had on this disk; `own` comes first."""

@@ -29,10 +29,13 @@ FILES: dict[str, tuple[str, ...]] = {
     "explain": ("explain", "activity"),
     "verify": ("verify",),
     "files": ("ls", "cat", "mv", "rm", "mkdir"),
+    "copies": ("cp", "find", "diff"),
     "transfers": ("put", "get"),
     "history": ("versions", "restore", "trash"),
     "config": ("config",),
     "doctor": ("doctor",),
+    "report": ("report",),
+    "completion": ("completion",),
 }
 """The files of this package and the commands in each, in the order of --help."""
 

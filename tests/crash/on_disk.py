@@ -201,6 +201,31 @@ def _start_check(folder: Path, told: Sequence[str]) -> list[str]:
     return wrong
 
 
+def _unit_start_begin(folder: Path) -> Work:
+    """A unit alone on its way out: what goes back is all that the start does."""
+    disk, user = linked(folder)
+    user.make_folder(b"unit")
+    user.write_file(b"unit/edit", UNSYNCED)
+    drive(disk.set_aside(DiskPath(b"unit"), "t-1.unit"))
+    fresh, _ = reopened(folder)
+
+    def work(tell: Tell) -> None:
+        disk_scenarios.recover(fresh)
+        tell(DONE)
+
+    return work
+
+
+def _unit_start_check(folder: Path, told: Sequence[str]) -> list[str]:
+    left = drive(reopened(folder)[0].list_staged()) if DONE in told else []
+    wrong, tree = recovered(folder, {UNSYNCED})
+    if tree != {b"unit": None, b"unit/edit": UNSYNCED}:
+        wrong.append(f"the start did not put the unit back: {tree}")
+    if left:
+        wrong.append(f"the start was over, and staging holds {[one.name for one in left]}")
+    return wrong
+
+
 def _link_begin(folder: Path) -> Work:
     root = os.fsencode(folder / "root")
     os.mkdir(root)
@@ -273,6 +298,7 @@ SCENARIOS = (
     _late(is_folder=True),
     Scenario("device: purge", _purge_begin, _purge_check),
     Scenario("device: recover at a start", _start_begin, _start_check),
+    Scenario("device: recover a unit at a start", _unit_start_begin, _unit_start_check),
     Scenario("device: make a folder a linked one", _link_begin, _link_check),
     _batch(
         "device: a batch",

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from satchel.core.errors import Unavailable
+from satchel.core.errors import FileUnreadable, Unavailable
 from satchel.core.messages import CommitReply, CommitRequest
 from satchel.device.tasks import Hinted
 from tests.support.core_remote import CoreRemote
@@ -304,3 +304,22 @@ def test_a_commit_whose_reply_is_lost_is_done_once(world: World, monkeypatch: py
         world.devices[0].user.write_file(b"f", b"state %d" % number)
         world.settle()
     assert len(lost) == 3 and world.tree() == {b"f": b"state 3"}
+
+
+# -- the root ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_root_that_cannot_be_read_halts_and_deletes_nothing(world: World) -> None:
+    begin(world, b"d/", b"d/f", b"g")
+    first, second = world.devices
+    head = first.engine.state.head_seq
+    fault = FileUnreadable("No right to read it.", path="", reason="EACCES")
+    first.disk.before_call = lambda name, args: fault if name == "list_folder" and args[0] == b"" else None
+    world.look(120.0)
+    assert first.engine.state.halted and "\n" not in first.engine.state.halted
+    assert second.engine.state.head_seq == head, "the journal got no entry"
+    first.disk.before_call = None
+    first.engine.state.halted = ""
+    first.user.write_file(b"after", b"after")
+    world.settle()
+    assert world.tree() == {b"d": None, b"d/f": b"d/f", b"g": b"g", b"after": b"after"}

@@ -60,6 +60,16 @@ def check_alone(before: list[Whole], after: list[Whole]) -> None:
         _equal("what one does alone comes out so", left, found)
 
 
+def check_gentle(world: World) -> None:
+    """Nobody deleted, moved or replaced anything, so nothing was deleted, whatever broke. Raises: Broken."""
+    for mates in by_namespace(world):
+        position = mates[0].engine.state.position
+        seq = position.seq if position is not None else 0
+        deleted = _finish(mates[0].core.deletions(mates[0].ns, seq))
+        if deleted:
+            raise Broken("what nobody deletes stays", deleted[:4])
+
+
 def _equal(claim: str, one: Whole, other: Whole) -> None:
     if one != other:
         raise Broken(claim, sorted(((k, *v) for k, v in one.items() ^ other.items()), key=str)[:6])

@@ -163,10 +163,7 @@ class SimRemote:
         await self._network(self._core.namespaces)
         (self._position,) = hello.positions
         self._link = hello.link
-        # As the gateway does: a run number that went down says that the device was restored from an image.
-        runs = self._world.runs
-        is_restored = hello.run < runs.get(hello.link, 0)
-        runs[hello.link] = max(hello.run, runs.get(hello.link, 0))
+        is_restored = not await self._core.begin_run(hello)
         self._frames = [Welcome(hello.epoch, is_restored, DeviceId(bytes(16)))]
 
     async def next_frame(self, timeout_s: float) -> tuple[StreamFrame, dict[BlockHash, bytes]] | None:

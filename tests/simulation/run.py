@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.simulation.broken import Broken
-from tests.simulation.claims import Whole, by_namespace, check_alone, check_quiet, twins, whole
+from tests.simulation.claims import Whole, by_namespace, check_alone, check_gentle, check_quiet, twins, whole
 from tests.simulation.script import Act, Hints, Late, Mishap, Script, Step, Wait, script
 from tests.simulation.users import Users
 from tests.simulation.world import SimDevice, World
@@ -51,6 +51,8 @@ def run(case: Script, lines: list[str] | None = None) -> Outcome:
         world.scheduler.run_for(700.0)
     _rest(world)
     check_quiet(world, users)
+    if case.is_gentle:
+        check_gentle(world)
     _alone(world, users, [step for step in case.steps if isinstance(step, Act)][-ALONE:])
     return Outcome(world.trace_hash, case.operations, world.scheduler.steps, world.faults.fired)
 
@@ -88,6 +90,8 @@ def _mishap(world: World, mishap: Mishap) -> None:
         case "clock_jump":
             world.faults.fired["clock_jump"] += 1
             machine[0].clock.jump_ns += JUMPS_S[int(mishap.value * len(JUMPS_S))] * 10**9
+        case "crash" | "power_cut" | "torn_writes" if mishap.value < 0.6:
+            machine[-1].arm(mishap.kind, int(mishap.value * 25))
         case kind if machine[0].is_running:
             world.faults.fired[kind] += 1
             world.kill(number, kind, mishap.value)

@@ -27,6 +27,7 @@ ACTIONS = (
     ("keep_time", 3),
     ("link", 2),
 )
+GENTLE = frozenset({"create", "edit", "folder", "bit", "copy", "keep_time"})
 NAMES = (b"a", b"b", b"A", b"c.txt", b"d", b"a", b"b", b"c.txt", b"d", "é".encode(), "é".encode())
 """With case twins and the two ways to write one letter; the last two are NFC and NFD."""
 SIZES = (0, 1, 20, 300, 40_000, 512 * 1024, 512 * 1024 + 1, 600_000)
@@ -95,6 +96,11 @@ class Script:
     steps: tuple[Step, ...]
 
     @property
+    def is_gentle(self) -> bool:
+        """True when users only make and write: nothing may ever be deleted then."""
+        return all(step.kind in GENTLE for step in self.steps if isinstance(step, Act))
+
+    @property
     def operations(self) -> int:
         return sum(isinstance(step, Act) for step in self.steps)
 
@@ -110,12 +116,13 @@ def script(seed: int, *, operations: int = 40) -> Script:
     rate = world.choice(RATES)
     kinds = frozenset(IN_CALLS if world.random() < 0.4 else world.sample(sorted(IN_CALLS), 5)) if rate else frozenset()
     machines = world.choice((2, 2, 2, 2, 3, 3, 3, 4, 5))
+    kept = GENTLE if world.random() < 0.2 else frozenset(name for name, _ in ACTIONS)
     has_late = not rate and late.random() < 0.5
     steps: list[Step] = []
     number = 0
     while number < operations:
         for _ in range(times.choice((1, 1, 2, 5, 10))):
-            steps.append(_act(acts, number))
+            steps.append(_act(acts, number, kept))
             number += 1
             if times.random() < 0.2:
                 steps.append(Wait(times.choice((0.000_3, 0.001, 0.005))))
@@ -126,8 +133,9 @@ def script(seed: int, *, operations: int = 40) -> Script:
     return Script(seed, machines, world.choice((1, 1, 1, 2, 3)), rate, kinds, tuple(steps))
 
 
-def _act(rng: random.Random, number: int) -> Act:
+def _act(rng: random.Random, number: int, kept: frozenset[str]) -> Act:
     kind = rng.choices([name for name, _ in ACTIONS], [share for _, share in ACTIONS])[0]
+    kind = kind if kind in kept else "create"
     size = rng.choice(SIZES) if rng.random() < 0.15 else 12
     return Act(number, rng.random(), kind, rng.random(), rng.random(), rng.choice(NAMES), size)
 

@@ -103,6 +103,7 @@ class SimDevice:
         self._troubles: dict[str, float] = {}
         self._closed: dict[bytes, float] = {}
         self._news: list[bytes] = []
+        self._fuse: tuple[int, str] | None = None
         self.start()
 
     # -- what goes wrong at a call ------------------------------------------------------------------------------------
@@ -113,6 +114,7 @@ class SimDevice:
             return None
         self.may_die()
         if name in WRITES:
+            self._burn()
             return self._write_fault(name)
         if name in READS and isinstance(args[0], bytes):
             path = bytes(args[0])
@@ -130,6 +132,20 @@ class SimDevice:
             if self.world.faults.happens(kind):
                 self.world.dying = kind
                 raise DeadGeneration
+
+    def arm(self, kind: str, calls: int) -> None:
+        """Die at the writing call that comes after so many others."""
+        self._fuse = (calls, kind)
+
+    def _burn(self) -> None:
+        if self._fuse is None:
+            return
+        left, kind = self._fuse
+        self._fuse = (left - 1, kind) if left else None
+        if not left:
+            self.world.faults.fired[kind] += 1
+            self.world.dying = kind
+            raise DeadGeneration
 
     def _write_fault(self, name: str) -> Fault | None:
         faults, now_s = self.world.faults, self.world.scheduler.now_s
@@ -167,6 +183,7 @@ class SimDevice:
         """End the process in the middle; with a power cut the disk forgets what was not synced."""
         if self._run is None:
             return
+        self._fuse = None
         self._image, old = self._run.index.image(), self._image
         self._run.end()
         self._run = None
@@ -206,6 +223,7 @@ class SimDevice:
 
     def end_troubles(self) -> None:
         """All is well with the disk again."""
+        self._fuse = None
         self._troubles.clear()
         self._closed.clear()
 
@@ -282,7 +300,6 @@ class World:
         self.dying = ""
         self.heads: dict[NamespaceId, int] = {}
         self.streams: dict[LinkId, SimRemote] = {}
-        self.runs: dict[LinkId, int] = {}
         self._digest = hashlib.sha256()
         self.service = SimService(self.faults, self.scheduler)
         self.devices: list[SimDevice] = []

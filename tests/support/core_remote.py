@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from satchel.core.entries import Action
 from satchel.core.errors import Unavailable
 from satchel.core.hashing import block_hash
 from satchel.core.ids import BlockHash, ContentHash, DeviceId, NamespaceId
@@ -26,14 +27,18 @@ from satchel.core.messages import (
 )
 from satchel.device.ports import OutgoingBlock
 from satchel.device.wire_blocks import opened_all, wire
+from satchel.server.accounts.link_runs import begin_link_run
 from satchel.server.accounts.principal import Principal
 from satchel.server.accounts.service import register_account
 from satchel.server.blocks.service import BlockService
+from satchel.server.db.engine import Connection
 from satchel.server.db.schema import migrate
 from satchel.server.db.sqlite import InlineSqliteDatabase
 from satchel.server.feed.service import changes, manifests, snapshot
 from satchel.server.metadata.commit import commit
+from satchel.server.metadata.journal import read_txn
 from satchel.server.metadata.namespaces import namespaces
+from satchel.server.metadata.nodes import image_of
 from tests.support.stores import InlineWorkers, MemoryBlocks
 
 
@@ -141,6 +146,19 @@ class CoreRemote:
 
     async def namespaces(self) -> NamespacesReply:
         return await namespaces(self._service.db, self._principal)
+
+    async def begin_run(self, hello: Hello) -> bool:
+        """Take the run of a hello, as the gateway does; False for a link that was restored or copied."""
+        return await begin_link_run(self._service.db, self._principal, hello.link, hello.run)
+
+    async def deletions(self, ns: NamespaceId, last_seq: int) -> list[str]:
+        """Return the names of all that was ever deleted in the namespace, up to `last_seq`."""
+
+        async def read_txn_(conn: Connection) -> list[str]:
+            rows = await read_txn(conn, ns, after=0, limit=last_seq + 1)
+            return [image_of(row.post).name for row in rows if row.action == Action.DELETE]
+
+        return await self._service.db.read(read_txn_)
 
     async def open_stream(self, hello: Hello) -> None:
         raise Unavailable("This service has no stream.", where="core", reason="stream")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from satchel.core.entries import Kind
-from satchel.core.errors import Fault, StorageFull
+from satchel.core.errors import Fault, StorageFailed, StorageFull
 from satchel.core.hashing import block_hash, content_hash
 from satchel.device.applier import Applier
 from satchel.device.drive import drive
@@ -256,4 +256,20 @@ def test_the_disk_full_fails_one_task_and_harms_nothing() -> None:
     (full,) = apply(disk, new_file(b"file", stat_of(disk, b"file")))
     assert isinstance(full, Failed) and isinstance(full.fault, StorageFull)
     assert user.tree() == {b"file": SYNCED}
+    assert drive(disk.list_staged()) == []
+
+
+@pytest.mark.parametrize("name", ["replace", "trash file", "trash unit"])
+def test_what_the_trash_refuses_goes_back_at_once(name: str) -> None:
+    (scenario,) = [one for one in SCENARIOS if one.name == name]
+    disk = FakeDisk(StillClock())
+    user = FakeUser(disk)
+    scenario.setup(user)
+    before = user.tree()
+    task = scenario.build(disk)
+    disk.before_call = lambda call, args: StorageFailed("no", where="trash") if call == "trash_staged" else None
+    (result,) = apply(disk, task)
+    disk.before_call = None
+    assert isinstance(result, Failed)
+    assert user.tree() == before
     assert drive(disk.list_staged()) == []

@@ -102,7 +102,12 @@ async def _swap(
     kept_name = b""
     trashed = ""
     if task.keep_as is None:
-        trashed = await hands.fs.trash_staged(own)
+        try:
+            trashed = await hands.fs.trash_staged(own)
+        except Fault:
+            # Left in staging it would come back as a copy, when the disk had long been seen to hold the new one.
+            await _undo(hands, own, finished, path, staged)
+            raise
         hands.touched.trashed()
     else:
         kept_path, kept = await hands.restore_staged(own, _numbered(path, task.keep_as))

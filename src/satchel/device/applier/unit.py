@@ -78,7 +78,12 @@ async def trash_unit(hands: Hands, task: TrashUnit) -> DiskResult:
     if put_back:
         # What was put back must be safe there before the unit, in which it durably stood, is out of recovery's sight.
         await hands.touched.sync(hands.fs)
-    trashed = await hands.fs.trash_staged(staged)
+    try:
+        trashed = await hands.fs.trash_staged(staged)
+    except Fault:
+        # Left in staging it would come back at the next start, when its absence had long been taken for the deletion.
+        await hands.restore_staged(staged, _again(hands, task.path))
+        raise
     hands.touched.trashed()
     return Applied((), trashed=trashed, put_back=(task.path, *put_back) if put_back else ())
 

@@ -6,6 +6,7 @@ and isolating failure-inducing input" (ddmin).
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,6 +16,8 @@ from tests.simulation.run import Outcome, run
 from tests.simulation.script import Script, Step
 
 BUDGET_S = 120.0
+CPU_S_MAX = 15.0
+"""A hundred times what a run takes: one that needs more has an engine that turns in a circle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +35,21 @@ def finding(case: Script, lines: list[str] | None = None) -> Finding | None:
 
 
 def tried(case: Script, lines: list[str] | None = None) -> Outcome | Finding:
-    """Run it; how it fails, if it does. lines: gets the trace."""
+    """Run it; how it fails, if it does. lines: gets the trace. Only in the main thread: it sets a timer of CPU time."""
+    signal.signal(signal.SIGVTALRM, _out_of_time)
+    signal.setitimer(signal.ITIMER_VIRTUAL, CPU_S_MAX)
     try:
         return run(case, lines)
     except Broken as broken:
         return Finding(broken.claim, str(broken)[:1_000])
     except Exception as error:  # any end but a clean one is a finding, and the seed repeats it
         return Finding(f"{type(error).__name__}: {error}"[:60], f"{type(error).__name__}: {error}"[:1_000])
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+
+
+def _out_of_time(signal_number: int, frame: object) -> None:
+    raise Broken("every step ends", f"a run took more than {CPU_S_MAX} s of the CPU")
 
 
 def minimise(case: Script, claim: str, *, budget_s: float = BUDGET_S) -> Script:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from tests.support.fake_disk import DeadGeneration
 
-STEPS_MAX = 400_000
+STEPS_MAX = 60_000
 STEP_S = 0.000_2
 """What a scheduling point takes: nothing is free of time, or a file just written would stay so for ever."""
 

@@ -31,6 +31,7 @@ RULES = {
     "unicode clash": "Two names differed only in how a character is encoded; both are kept, one under another name.",
     "remote create": "It came from the server; nothing stood at this name.",
     "remote edit": "It was changed on the server and not here.",
+    "kept both": "What the server holds took the name; what stood here was kept beside it.",
     "remote delete": "It was deleted on the server and unchanged here.",
     "remote move": "It was moved on the server.",
     "remote exec": "The executable bit was changed on the server.",

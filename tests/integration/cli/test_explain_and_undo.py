@@ -50,6 +50,7 @@ def test_a_conflict_is_found_explained_resolved_and_that_taken_back(both: tuple[
     told = said(laptop.cli("explain", str(file), "--json"))
     decided = next(event for event in told["explained"]["events"] if event["what"] == "decided")
     assert decided["rule"] == "edit/edit" and decided["beside"] == copy.name
+    assert told["explained"]["events"][0]["rule"] == "kept both"
     stored = {one["content_hash"]: one["device"] for one in told["versions"]}
     assert stored[decided["remote"]["content"]] == "desktop" and stored[decided["base"]["content"]] == "laptop"
     assert said(laptop.cli("explain", str(copy), "--json"))["explained"]["copy_of"] == "report.txt"

@@ -96,7 +96,7 @@ def note_placed(
         What.CREATED if is_new else What.REPLACED,
         before.node_id,
         _text(task.path),
-        "remote create" if is_new else "remote edit",
+        "remote create" if is_new else "kept both" if beside else "remote edit",
         was_content=before.local.content if isinstance(before.local, Item) and not is_new else b"",
         content=item.content,
         trashed=result.trashed,

@@ -241,6 +241,21 @@ def test_swapped_names_are_two_moves(root: ScannedRoot) -> None:
     assert len(facts) == 2
 
 
+def test_a_folder_and_the_one_inside_it_may_change_places(root: ScannedRoot) -> None:
+    root.write("a/b/deep", "one")
+    root.write("a/flat", "two")
+    root.scan()
+    outer, inner = root.known.nid_at("a"), root.known.nid_at("a/b")
+    (root.root / "a/b").rename(root.root / "t")
+    (root.root / "a").rename(root.root / "t/b")
+    (root.root / "t").rename(root.root / "a")
+
+    root.scan()
+
+    assert (root.known.nid_at("a"), root.known.nid_at("a/b")) == (inner, outer)
+    assert root.known.tree() == root.disk_tree()
+
+
 def test_chain_of_renames_is_moves(root: ScannedRoot) -> None:
     root.write("a", "one")
     root.write("b", "two")

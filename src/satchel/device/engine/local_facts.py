@@ -13,7 +13,7 @@ from typing import assert_never, cast
 from satchel.core.errors import RootMissing
 from satchel.core.ids import Nid
 from satchel.device.engine.new_names import fold_new_names
-from satchel.device.engine.seen import is_current, parent_of, see_again
+from satchel.device.engine.seen import AGAIN_S, is_below, is_current, parent_of, see_again
 from satchel.device.engine.state import (
     DEGRADED_SCAN_EVERY_S,
     FULL_SCAN_EVERY_S,
@@ -132,7 +132,10 @@ def _fold(state: State, fact: LocalFact, touched: list[Nid], gone: list[Nid]) ->
                 touched.append(fact.nid)
         case SeenMoved():
             parent = parent_of(state, fact.parent)
-            if parent is not None and is_current(state, fact.nid, fact.base):
+            if parent is not None and is_below(state, parent, fact.nid):
+                # Two folders changed places in one another, and only one of the two moves was seen: look at both.
+                state.look_later(AGAIN_S, ROOT_PATH)
+            elif parent is not None and is_current(state, fact.nid, fact.base):
                 _write(state, fact.nid, parent, fact.name.decode(), fact.content, fact.blocks, fact.stat)
                 touched.append(fact.nid)
             elif parent is not None:

@@ -75,7 +75,7 @@ def _row(state: State, seen: _Seen, here: Standings, there: Standings) -> KnownL
     if place in state.claimed:
         # Our own applier may just have put it there; its result comes, then this is looked at again.
         return None
-    known = next((one for one in here.get(place, ()) if one.name == seen.name), None)
+    known = next((one for one in here.get(place, ()) if one.name == seen.name and not _is_left(fact, one)), None)
     if known is not None and known.kind != fact.stat.kind:
         # What stood there before is still in flight: it goes first, then this is another node.
         return None
@@ -87,6 +87,12 @@ def _row(state: State, seen: _Seen, here: Standings, there: Standings) -> KnownL
     if nid in state.busy:
         return None
     return KnownLocal(nid, seen.parent, seen.name, fact.content, fact.stat, fact.blocks)
+
+
+def _is_left(fact: SeenNew, one: Standing) -> bool:
+    """True for a folder that left this name to another: its own move comes later, perhaps into that very one."""
+    is_other = (one.inode, one.birth_ns) != (fact.stat.inode, fact.stat.birth_ns)
+    return one.kind == fact.stat.kind == Kind.FOLDER and is_other
 
 
 def _remote_of(state: State, seen: _Seen, there: Standings) -> Nid | None:

@@ -33,6 +33,20 @@ def is_current(state: State, nid: Nid, base: int) -> bool:
     return False
 
 
+def is_below(state: State, nid: Nid, folder: Nid) -> bool:
+    """Return whether the local row is the folder or lies below it."""
+    at, seen = nid, set[Nid]()
+    while at != ROOT_NID and at not in seen:
+        if at == folder:
+            return True
+        seen.add(at)
+        row = state.index.reader.local(at)
+        if row is None:
+            return False
+        at = row.parent
+    return False
+
+
 def see_again(state: State, parent: Nid, name: bytes) -> None:
     """Queue another look at a name in a folder."""
     folder = state.index.reader.path_of(parent)

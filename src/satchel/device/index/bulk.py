@@ -21,7 +21,8 @@ Place = tuple[Nid, str]
 """A folder and the key of a name in it."""
 
 _AT_LOCAL = """
-SELECT n.l_parent, n.l_key, n.nid, n.l_name, n.l_kind, n.l_content, n.l_exec, n.l_state, n.s_state
+SELECT n.l_parent, n.l_key, n.nid, n.l_name, n.l_kind, n.l_content, n.l_exec, n.l_state, n.s_state,
+  n.l_inode, n.l_birth
 FROM json_each(?) AS wanted CROSS JOIN nodes AS n INDEXED BY nodes_local
   ON n.l_parent = wanted.value->>0 AND n.l_key = wanted.value->>1 AND n.l_state > 0
 """

@@ -74,7 +74,10 @@ class RemoteRow:
 
 
 class Standing(NamedTuple):
-    """A row that stands at a place, on one side. kind, content, is_executable, name: as that side has them."""
+    """A row that stands at a place, on one side. kind, content, is_executable, name: as that side has them.
+
+    inode, birth_ns: what the disk was last seen to have there, None on the side of the service.
+    """
 
     nid: Nid
     name: str
@@ -83,6 +86,8 @@ class Standing(NamedTuple):
     is_executable: int
     l_state: int
     s_state: int
+    inode: int | None = None
+    birth_ns: int | None = None
 
 
 class KnownRemote(NamedTuple):

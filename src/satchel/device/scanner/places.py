@@ -56,6 +56,10 @@ class Places:
         """Note that the folder at `path` is new in this scan."""
         self._at[path] = NewParent(order)
 
+    def folder_at(self, path: DiskPath, known: Parent) -> Parent:
+        """Return the folder that this scan found at `path`; `known` where it found nothing other than the index has."""
+        return self._at.get(path, known)
+
     async def stat(self, path: DiskPath) -> Stat | None:
         """Return the stat; None when nothing is there or it cannot be told."""
         try:

@@ -372,17 +372,21 @@ class Walk:
         return FileRead(unsure, row.content, b"")  # type: ignore[arg-type]  # a file row's content is its content hash
 
     async def _apply(self, steps: list[Step]) -> None:
-        """Report known nodes that took each other's names."""
+        """Report known nodes that took each other's names, those above first: a folder may have gone into another."""
         for step in steps:
             self._handled.add(step.path)
-            parent, name = step.before.parent, step.before.name
             if step.row.kind is Kind.FOLDER:
                 self._follow_folder(step.row, step.path)
+            else:
+                self._place(step.row)
+        for step in sorted(steps, key=lambda one: one.path.count(b"/")):
+            parent = self._places.folder_at(split(step.path)[0], step.before.parent)
+            name = step.before.name
+            if step.row.kind is Kind.FOLDER:
                 self._parts.add(SeenMoved(step.row.nid, step.row.version, parent, name, step.stat, b"", b""))
                 # Hints below crossed over as well, so all of it is looked at.
                 self._stack.append(_Look(step.row.nid, step.path, step.stat.inode))
                 continue
-            self._place(step.row)
             try:
                 read = await self._read_content(step.path, step.row.kind)
             except Fault as fault:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from satchel.core.entries import Action
+from satchel.core.entries import Action, Kind
+from satchel.core.ids import ROOT_NID
 from satchel.core.messages import CreateOp, Stored
 from satchel.device.tasks import (
     ApplyResult,
@@ -10,7 +11,10 @@ from satchel.device.tasks import (
     Changed,
     CommitTask,
     MovePaths,
+    NewParent,
     ScanTask,
+    SeenMoved,
+    SeenNew,
     SeenUnknown,
 )
 from tests.support.engine_rig import (
@@ -25,6 +29,7 @@ from tests.support.engine_rig import (
     new,
     new_folder,
     pushed,
+    stat,
 )
 
 
@@ -164,3 +169,32 @@ def test_a_row_that_lost_its_file_to_another_does_not_come_back_as_unknown() -> 
     row = rig.index.row(nid)
     assert row is not None and row.local is None
     assert rig.index.held() == []
+
+
+def test_a_folder_that_moved_into_the_one_that_took_its_name_keeps_its_node() -> None:
+    rig = Rig()
+    rig.start([folder(1, NODE_A, "d")], [new_folder(1, "d")])
+    nid = rig.nid(NODE_A)
+    row = rig.index.reader.local(nid)
+    assert row is not None
+    taker = SeenNew(1, ROOT_NID, b"d", stat(999, kind=Kind.FOLDER), b"", b"")
+
+    rig.scan(taker, SeenMoved(nid, row.version, NewParent(1), b"old", row.stat, b"", b""))
+
+    assert rig.index.reader.path_of(nid) == b"d/old"
+    (above,) = rig.index.reader.named(ROOT_NID, b"d")
+    assert above.nid != nid
+
+
+def test_a_move_into_itself_is_not_believed_and_looked_at_again() -> None:
+    rig = Rig()
+    rig.start([folder(1, NODE_A, "d")], [new_folder(1, "d")])
+    nid = rig.nid(NODE_A)
+    row = rig.index.reader.local(nid)
+    assert row is not None
+
+    rig.scan(SeenMoved(nid, row.version, nid, b"old", row.stat, b"", b""))
+
+    assert rig.index.reader.path_of(nid) == b"d"
+    rig.wait(1)
+    assert rig.has(ScanTask)

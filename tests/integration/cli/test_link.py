@@ -83,10 +83,10 @@ def test_a_first_link_of_a_new_folder_needs_no_yes_and_tells_what_it_foresees(la
 
 @pytest.mark.parametrize("how", ["--yes", "--dry-run"])
 def test_a_link_that_overlaps_another_is_refused_before_anything_is_made(laptop: Device, how: str) -> None:
-    assert laptop.cli("link", str(laptop.folder), "/work", "--yes", "--quiet").code == 0
+    assert laptop.cli("link", str(laptop.folder), "/plan", "--yes", "--quiet").code == 0
     inner = laptop.folder / "inner"
-    for local, remote in ((inner, "/elsewhere"), (laptop.folder.with_name("other"), "/work/part")):
+    for local, remote in ((inner, "/elsewhere"), (laptop.folder.with_name("other"), "/plan/part")):
         refused = laptop.cli("link", str(local), remote, how)
         assert (refused.code, "overlaps" in refused.err) == (22, True)
         assert not local.exists()
-    assert laptop.cli("ls", "/").out == "work/\n"
+    assert laptop.cli("ls", "/").out == "plan/\n"

@@ -29,24 +29,24 @@ def test_the_list_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
         ("/home/ann/Satchel", "/other"),
         ("/home/ann/Satchel/deep", "/other"),
         ("/home/ann", "/other"),
-        ("/somewhere", "/work"),
-        ("/somewhere", "/WORK/notes"),
+        ("/somewhere", "/plan"),
+        ("/somewhere", "/PLAN/notes"),
         ("/somewhere", "/"),
     ],
 )
 def test_a_link_that_overlaps_another_on_either_side_is_refused(local: str, remote: str) -> None:
     with pytest.raises(AlreadyExists):
-        check_overlap(a_link(local, remote, 2), (a_link("/home/ann/Satchel", "/work"),))
+        check_overlap(a_link(local, remote, 2), (a_link("/home/ann/Satchel", "/plan"),))
 
 
-@pytest.mark.parametrize(("local", "remote"), [("/home/ann/Satchel2", "/other"), ("/home/bob", "/workshop")])
+@pytest.mark.parametrize(("local", "remote"), [("/home/ann/Satchel2", "/other"), ("/home/bob", "/planning")])
 def test_names_that_only_begin_alike_do_not_overlap(local: str, remote: str) -> None:
-    check_overlap(a_link(local, remote, 2), (a_link("/home/ann/Satchel", "/work"),))
+    check_overlap(a_link(local, remote, 2), (a_link("/home/ann/Satchel", "/plan"),))
 
 
 def test_links_of_two_namespaces_may_have_the_same_remote_path() -> None:
-    other = dataclasses.replace(a_link("/somewhere", "/work", 2), ns="bb" * 16)
-    check_overlap(other, (a_link("/home/ann/Satchel", "/work"),))
+    other = dataclasses.replace(a_link("/somewhere", "/plan", 2), ns="bb" * 16)
+    check_overlap(other, (a_link("/home/ann/Satchel", "/plan"),))
 
 
 def test_a_refused_link_leaves_the_list_as_it_was(tmp_path: Path) -> None:
@@ -73,9 +73,9 @@ def test_a_local_path_is_told_as_its_remote_twin(tmp_path: Path) -> None:
     folder = tmp_path / "Satchel"
     folder.mkdir()
     store = LinkStore(tmp_path / "home")
-    store.add(a_link(str(folder), "/work"))
-    assert store.holding(str(folder / "a" / "b.txt")) == (a_link(str(folder), "/work"), "/work/a/b.txt")
-    assert store.holding(str(folder)) == (a_link(str(folder), "/work"), "/work")
+    store.add(a_link(str(folder), "/plan"))
+    assert store.holding(str(folder / "a" / "b.txt")) == (a_link(str(folder), "/plan"), "/plan/a/b.txt")
+    assert store.holding(str(folder)) == (a_link(str(folder), "/plan"), "/plan")
     assert store.holding(str(tmp_path / "elsewhere")) is None
 
 

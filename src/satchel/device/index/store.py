@@ -420,11 +420,6 @@ class Index:
         )
         return next(iter(self.connection.execute(unplaced)), None) is not None
 
-    def is_dirty(self, nid: Nid) -> bool:
-        """True when the row exists and its sides differ."""
-        row = next(iter(self.connection.execute("SELECT dirty FROM nodes WHERE nid = ?", (nid,))), None)
-        return row is not None and row[0] == 1
-
     def clean(self, nids: Iterable[Nid]) -> set[Nid]:
         """Return those rows that are there and not dirty."""
         query = "SELECT nid FROM nodes WHERE nid IN (SELECT value FROM json_each(?)) AND dirty = 0"

@@ -523,5 +523,11 @@ def test_a_folder_that_is_gone_needs_no_sync(world: World) -> None:
     drive(world.disk.sync_folder(ROOT_PATH))
 
 
+def test_the_volume_is_synced_whoever_wrote_to_it(world: World) -> None:
+    world.user.write_file(b"file", b"data")
+    drive(world.disk.sync_volume())
+    assert world.user.tree() == {b"file": b"data"}
+
+
 def test_free_bytes_are_told(world: World) -> None:
     assert drive(world.disk.free_bytes()) > 0

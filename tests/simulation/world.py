@@ -53,6 +53,7 @@ WRITES = frozenset(
         "restore_trashed",
         "sync_folder",
         "sync_trash",
+        "sync_volume",
         "stage_symlink",
     ]
 )
@@ -68,6 +69,10 @@ class SimClock:
         self._scheduler = scheduler
         self._rng = random.Random(seed)
         self.jump_ns = 0
+        self.boots = 1
+
+    def boot(self) -> bytes:
+        return b"start %d" % self.boots
 
     def now_ns(self) -> int:
         return START_NS + self.jump_ns + int(self._scheduler.now_s * 1e9)
@@ -325,6 +330,7 @@ class World:
     def kill(self, number: int, kind: str, value: float) -> None:
         """End a machine's daemon, with all its links."""
         self.trace(f"machine {number} {kind}")
+        self.machine(number)[0].clock.boots += kind in ("power_cut", "torn_writes")
         for device in self.machine(number):
             device.kill(kind, value)
 

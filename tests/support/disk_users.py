@@ -1,6 +1,7 @@
 """The person at the keyboard: changes a linked folder behind Satchel's back, on the fake disk or on a real one.
 
-Invariant: times move as a kernel moves them, and what a user did is durable at once (the kernel's own write-back).
+Invariant: times move as a kernel moves them, and what a user did is durable at once (the kernel's own write-back),
+unless the user is made otherwise.
 """
 
 from __future__ import annotations
@@ -57,10 +58,14 @@ class User(Protocol):
 
 
 class FakeUser:
-    """A user of a `FakeDisk`. After a crash: a new one, for the new disk."""
+    """A user of a `FakeDisk`. After a crash: a new one, for the new disk.
 
-    def __init__(self, disk: FakeDisk) -> None:
+    is_durable: False keeps what is done from the platter, as a kernel does for the first seconds.
+    """
+
+    def __init__(self, disk: FakeDisk, *, is_durable: bool = True) -> None:
         self.disk = disk
+        self.is_durable = is_durable
 
     def _at(self, path: bytes) -> tuple[Inode, bytes]:
         folder, name = split(DiskPath(path))
@@ -69,8 +74,9 @@ class FakeUser:
 
     def _do(self, *changes: tuple[Inode, bytes, Inode | None]) -> None:
         self.disk.volume.do(*changes)
-        for folder, _, _ in changes:
-            self.disk.volume.sync(folder)
+        if self.is_durable:
+            for folder, _, _ in changes:
+                self.disk.volume.sync(folder)
 
     def write_file(self, path: bytes, data: bytes) -> None:
         folder, name = self._at(path)
@@ -101,7 +107,8 @@ class FakeUser:
     def _write(self, inode: Inode, data: bytes) -> None:
         inode.data[:] = data
         inode.mtime_ns = inode.ctime_ns = self.disk.volume.tick()
-        inode.save()
+        if self.is_durable:
+            inode.save()
 
     def save_file(self, path: bytes, data: bytes) -> None:
         folder, name = self._at(path)

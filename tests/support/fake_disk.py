@@ -157,10 +157,7 @@ class FakeDisk:
 
     def restart(self) -> FakeDisk:
         """Kill the process only: the kernel keeps all that was done. Result: the disk for the next start."""
-        for inode in self.volume.everything():
-            inode.save()
-        for step in self.volume.pending:
-            self.volume.sync(step.changes[0][0])
+        self.volume.sync_all()
         return self.crash()
 
     # -- resolving ----------------------------------------------------------------------------------------------------
@@ -441,6 +438,10 @@ class FakeDisk:
     async def sync_trash(self) -> None:
         await self.enter("sync_trash")
         self.volume.sync(self.volume.trash)
+
+    async def sync_volume(self) -> None:
+        await self.enter("sync_volume")
+        self.volume.sync_all()
 
     async def purge_trash(self, before_ns: int) -> int:
         await self.enter("purge_trash", before_ns)

@@ -158,6 +158,13 @@ class FakeVolume:
         self._save([step for at, step in enumerate(self.pending) if at in taken])
         self.pending = [step for at, step in enumerate(self.pending) if at not in taken]
 
+    def sync_all(self) -> None:
+        """Write out everything, as the kernel does in time."""
+        for inode in self.everything():
+            inode.save()
+        self._save(self.pending)
+        self.pending = []
+
     @staticmethod
     def _save(steps: list[Step]) -> None:
         for step in steps:

@@ -65,6 +65,10 @@ class SimClock:
         self._scheduler = scheduler
         self._rng = random.Random(seed)
         self.jump_ns = 0
+        self.boots = 1
+
+    def boot(self) -> bytes:
+        return b"start %d" % self.boots
 
     def now_ns(self) -> int:
         return START_NS + self.jump_ns + int(self._scheduler.now_s * 1e9)
@@ -201,6 +205,7 @@ class SimDevice:
         self._image = self._run.index.image()
         self._run.end()
         self._run = None
+        self.clock.boots += power_cut
         self.disk = self.disk.crash("strict") if power_cut else self.disk.restart()
         self.user = FakeUser(self.disk)
 

@@ -6,12 +6,16 @@ import hashlib
 
 
 class StillClock:
-    """Implements the device's `Clock`. Sleeping moves it."""
+    """Implements the device's `Clock`. Sleeping moves it. boots: starts of the machine."""
 
     def __init__(self, now_ns: int = 1_795_000_000_000_000_000, seed: int = 0) -> None:
         self.wall_ns = now_ns
         self._seed = seed
         self._drawn = 0
+        self.boots = 1
+
+    def boot(self) -> bytes:
+        return b"start %d" % self.boots
 
     def now_ns(self) -> int:
         return self.wall_ns

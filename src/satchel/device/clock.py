@@ -6,8 +6,10 @@ import asyncio
 import os
 import threading
 import time
+from pathlib import Path
 
 DRAWN_BYTES = 4_096
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
 class MachineClock:
@@ -16,6 +18,13 @@ class MachineClock:
     def __init__(self) -> None:
         self._drawn = b""
         self._lock = threading.Lock()
+
+    def boot(self) -> bytes:
+        """Return the kernel's name of this start of the machine, empty where it gives none."""
+        try:
+            return Path(BOOT_ID).read_bytes().strip()
+        except OSError:
+            return b""
 
     def now_ns(self) -> int:
         """Wall clock, Unix ns."""

@@ -219,6 +219,16 @@ def executable_mode(mode: int, is_executable: bool) -> int:
     return bare | (bare & 0o444) >> 2 if is_executable else bare
 
 
+def sync_volume(folder: int) -> None:
+    """Write out everything of the volume that the folder is on. Raises: OSError, also for a write that failed before.
+
+    Source: syncfs(2).
+    """
+    if _libc.syncfs(folder):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
 def filesystem_id(folder: int) -> bytes:
     """Return what tells this file system from another, also after a restart of the machine; b"" when nothing does.
 

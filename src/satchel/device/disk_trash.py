@@ -113,6 +113,11 @@ class LocalTrash(LinkedRoot):
         with translating(b"trash"):
             os.fsync(handles.trash)
 
+    async def sync_volume(self) -> None:
+        handles = self._open()
+        with translating(b""):
+            disk_calls.sync_volume(handles.root)
+
     async def purge_trash(self, before_ns: int) -> int:
         handles = self._open()
         with translating(b"trash"):

@@ -13,7 +13,6 @@ from satchel.core.errors import Fault, Unavailable
 from satchel.device.applier import Applier
 from satchel.device.fetching import Fetcher
 from satchel.device.ports import Clock, Remote
-from satchel.device.scanner import Scanner
 from satchel.device.sending import Sender
 from satchel.device.tasks import (
     ApplyTask,
@@ -36,6 +35,7 @@ from satchel.device.tasks import (
     StreamEnded,
     StreamFrameCame,
     StreamTask,
+    SyncVolumeTask,
     Task,
     UploadTask,
 )
@@ -53,6 +53,14 @@ class Report(Protocol):
     def part(self, fact: Scanned) -> None: ...
 
 
+class Scans(Protocol):
+    """Who looks at the disk: a `Scanner`, or what decides where one works."""
+
+    async def scan(self, task: ScanTask, report: Callable[[Scanned], None]) -> None:
+        """Report what differs, in parts; the last part says so."""
+        ...
+
+
 class Hands:
     """All hands of one link."""
 
@@ -62,7 +70,7 @@ class Hands:
         remote: Remote,
         clock: Clock,
         lanes: Lanes,
-        scanner: Scanner,
+        scanner: Scans,
         applier: Applier,
         sender: Sender,
         fetcher: Fetcher,
@@ -91,6 +99,8 @@ class Hands:
                 put(await self._lanes.disk(self._applier.look_late(task)))
             case PurgeTask():
                 put(await self._lanes.disk(self._applier.purge(task)))
+            case SyncVolumeTask():
+                put(await self._lanes.disk(self._applier.sync_volume(task)))
             case CommitTask():
                 put(await self._sender.commit(task))
             case UploadTask():

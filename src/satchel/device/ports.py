@@ -271,6 +271,13 @@ class FileSystem(Protocol):
         """fsync the trash folder, so that what was moved there is found there. Raises: StorageFailed."""
         ...
 
+    async def sync_volume(self) -> None:
+        """Make durable whatever anybody did on the root's volume so far. Raises: RootMissing, StorageFailed.
+
+        It can take as long as the volume has unwritten bytes; nothing that is waited for may rest on it.
+        """
+        ...
+
     async def purge_trash(self, before_ns: int) -> int:
         """Delete for good what was trashed before then. Result: how many."""
         ...
@@ -359,6 +366,10 @@ class Remote(Protocol):
 
 class Clock(Protocol):
     """Time, randomness and sleep."""
+
+    def boot(self) -> bytes:
+        """Return which start of the machine this is: another after each power cut. Empty when that cannot be told."""
+        ...
 
     def now_ns(self) -> int:
         """Wall clock, Unix ns."""

@@ -455,6 +455,21 @@ class Purged:
     fault: Fault | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SyncVolumeTask:
+    """Make durable what the disk shows. version: the index's newest local version when this was asked."""
+
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeSynced:
+    """What the disk showed when the task was asked survives a power cut, unless there is a fault."""
+
+    task: SyncVolumeTask
+    fault: Fault | None = None
+
+
 # -- the service ------------------------------------------------------------------------------------------------------
 
 
@@ -545,6 +560,7 @@ Task = (
     | DiscardTask
     | LateTask
     | PurgeTask
+    | SyncVolumeTask
     | ReachTask
     | SnapshotTask
     | StreamTask
@@ -559,6 +575,7 @@ Fact = (
     | ApplyResult
     | LateLooked
     | Purged
+    | VolumeSynced
     | Reached
     | SnapshotTaken
     | StreamFrameCame

@@ -33,7 +33,9 @@ from satchel.device.tasks import (
     Purged,
     PurgeTask,
     SetBit,
+    SyncVolumeTask,
     TrashUnit,
+    VolumeSynced,
 )
 
 
@@ -114,6 +116,14 @@ class Applier:
             return Purged(task, await self._fs.purge_trash(task.before_ns))
         except Fault as fault:
             return Purged(task, 0, fault)
+
+    async def sync_volume(self, task: SyncVolumeTask) -> VolumeSynced:
+        """Make durable what anybody did on the volume."""
+        try:
+            await self._fs.sync_volume()
+        except Fault as fault:
+            return VolumeSynced(task, fault)
+        return VolumeSynced(task)
 
 
 async def _apply_one(hands: Hands, task: DiskTask) -> DiskResult:

@@ -13,6 +13,7 @@ from typing import assert_never, cast
 from satchel.core.errors import RootMissing
 from satchel.core.ids import Nid
 from satchel.device.engine.new_names import fold_new_names
+from satchel.device.engine.power_cuts import trust_disk, weigh_change
 from satchel.device.engine.seen import AGAIN_S, is_below, is_current, parent_of, see_again
 from satchel.device.engine.state import (
     DEGRADED_SCAN_EVERY_S,
@@ -112,6 +113,7 @@ def fold_scanned(state: State, fact: Scanned) -> None:
         return
     if fact.is_full and not state.scanned_once:
         state.scanned_once = True
+        trust_disk(state)
         state.fresh |= state.waiting | state.unseen
         state.waiting.clear()
         state.unseen.clear()
@@ -128,6 +130,7 @@ def _fold(state: State, fact: LocalFact, touched: list[Nid], gone: list[Nid]) ->
             if is_current(state, fact.nid, fact.base):
                 row = state.index.reader.local(fact.nid)
                 assert row is not None
+                weigh_change(state, row, fact)
                 _write(state, fact.nid, row.parent, row.name.decode(), fact.content, fact.blocks, fact.stat)
                 touched.append(fact.nid)
         case SeenMoved():
@@ -142,7 +145,13 @@ def _fold(state: State, fact: LocalFact, touched: list[Nid], gone: list[Nid]) ->
                 see_again(state, parent, fact.name)
         case SeenGone():
             if is_current(state, fact.nid, fact.base):
-                gone += state.index.clear_local_unit(fact.nid)
+                nids = state.index.clear_local_unit(fact.nid)
+                if fact.base in state.doubtful:
+                    # A power cut took it, nobody deleted it: what the service has of it comes back.
+                    state.index.clear_synced(nids)
+                    touched += nids
+                else:
+                    gone += nids
         case SeenUnknown():
             _fold_unknown(state, fact, touched)
         case _:

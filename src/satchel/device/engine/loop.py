@@ -15,6 +15,7 @@ from satchel.device.engine.late import fold_looked, fold_purged, next_looks, nex
 from satchel.device.engine.local_facts import fold_scanned, next_scan
 from satchel.device.engine.placing import fold_applied, fold_fetched, fold_manifests, next_placings
 from satchel.device.engine.planning import plan_fresh
+from satchel.device.engine.power_cuts import fold_synced_volume, next_volume_sync, note_start
 from satchel.device.engine.remote_facts import (
     fold_frame,
     fold_pulled,
@@ -47,6 +48,7 @@ from satchel.device.tasks import (
     StreamFrameCame,
     Task,
     Uploaded,
+    VolumeSynced,
 )
 
 POLL_S = 30.0
@@ -60,6 +62,7 @@ class Engine:
         with index.transaction():
             run = index.get("run")
             index.put("run", (run if isinstance(run, int) else 0) + 1)
+            note_start(self.state)
         guard.load_held(self.state)
         self._next_poll_s = 0.0
 
@@ -105,6 +108,8 @@ class Engine:
                 fold_looked(state, fact)
             case Purged():
                 fold_purged(state, fact)
+            case VolumeSynced():
+                fold_synced_volume(state, fact)
             case Reached():
                 fold_reached(state, fact)
             case SnapshotTaken():
@@ -128,6 +133,7 @@ class Engine:
             next_placings(state)
             next_looks(state)
             next_purge(state)
+            next_volume_sync(state)
         if state.wants_pull and state.may_ask:
             state.wants_pull = False
             pull(state)
@@ -176,4 +182,6 @@ class Engine:
             times.append(state.next_full_scan_s)
         if not (state.is_looking_late or state.is_paused):
             times.append(state.next_late_s)
+        if not state.is_paused:
+            times.append(state.next_volume_sync_s)
         return max(min(times), state.now.monotonic_s + 0.001)

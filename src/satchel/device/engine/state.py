@@ -32,6 +32,7 @@ DELETE_WINDOW_S = 60.0
 BATCH_PAUSE_S = 0.25
 FULL_SCAN_EVERY_S = 3_600.0
 DEGRADED_SCAN_EVERY_S = 60.0
+NEVER_S = float("inf")
 RETRY_S_MIN = 1.0
 RETRY_S_MAX = 600.0
 
@@ -176,6 +177,7 @@ class State:
         self._begin_jobs()
         self._begin_looks()
         self._begin_trash()
+        self._begin_durable()
         self._begin_connection()
         self.acts = RunOfActs(*last_run(index))
 
@@ -242,6 +244,16 @@ class State:
         self.next_late_s = 0.0
         self.late_base_ms: int | None = None
         self.next_purge_s = 0.0
+
+    def _begin_durable(self) -> None:
+        """What the disk showed, and a power cut may have taken back."""
+        durable = self.index.get("durable")
+        self.durable = durable if isinstance(durable, int) else 0
+        """The newest version of the local tree that is known to survive a power cut."""
+        self.doubtful = range(0)
+        """Versions that the disk may not show any more, though nobody changed them."""
+        self.is_syncing_volume = False
+        self.next_volume_sync_s = NEVER_S
 
     def _begin_connection(self) -> None:
         """How far the connection is, and how patient."""

@@ -17,7 +17,7 @@ from satchel.core.hashing import PACKED_BYTES, Block, unpack_blocks
 from satchel.core.ids import Nid, NodeId
 from satchel.core.paths import name_key
 from satchel.core.trees import Item, Row
-from satchel.device.index.reader import IndexReader, json_of
+from satchel.device.index.reader import IndexReader, json_of, open_reader
 from satchel.device.index.rows import KnownLocal, NewLocal, RemoteFacts, RemoteRow, row_of
 from satchel.device.index.schema import ROW_COLUMNS, SCHEMA, SCHEMA_VERSION, STEPS
 from satchel.device.ports import Stat
@@ -151,15 +151,15 @@ class Index:
         # A nid is never used twice: what was agreed of a dropped row may still name it.
         self._top = next(iter(run("SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = 'nodes'")))[0]
         self._version = next(iter(run("SELECT COALESCE(MAX(l_version), 0) FROM nodes")))[0]
+        durable = self.get("durable")
+        # A version is never used twice either, or what is not durable yet would pass for what is.
+        self._version = max(self._version, durable if isinstance(durable, int) else 0)
 
     def open_reader(self) -> IndexReader:
         """Return a reader on a connection of its own (the same one for an index in memory)."""
         if self._path == ":memory:":
             return self.reader
-        connection = apsw.Connection(self._path, flags=apsw.SQLITE_OPEN_READONLY)
-        connection.set_busy_timeout(10_000)
-        connection.execute("PRAGMA cache_size = -2048")
-        return IndexReader(connection)
+        return open_reader(self._path)
 
     def image(self) -> bytes:
         """Return the whole index as it is now; `image=` opens it again."""
@@ -200,6 +200,11 @@ class Index:
         nid = self.reserve()
         self.connection.execute("INSERT INTO nodes (nid, node_id) VALUES (?, ?)", (nid, node_id))
         return nid
+
+    @property
+    def version(self) -> int:
+        """The newest version of the local tree; each write of a local side has the next one."""
+        return int(self._version)
 
     def reserve(self) -> Nid:
         """Return the nid of a row that is about to be inserted."""

@@ -57,6 +57,14 @@ def _joined_up(nid: Nid, steps: dict[Nid, tuple[Nid | None, str | None]]) -> str
     return "/" + "/".join(reversed(names))
 
 
+def open_reader(path: str) -> IndexReader:
+    """Return a reader of an index file on a connection of its own, also for another process than the engine's."""
+    connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
+    connection.set_busy_timeout(10_000)
+    connection.execute("PRAGMA cache_size = -2048")
+    return IndexReader(connection)
+
+
 class IndexReader:
     """The local tree as the index has it. Cheap synchronous calls."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from satchel.core.errors import StorageFailed
+from satchel.core.errors import FileUnreadable, StorageFailed
 from tests.support.disk_users import FakeUser
 from tests.support.scripted_world import SimDevice, World
 
@@ -196,3 +196,25 @@ def test_a_folder_that_could_not_be_synced_and_was_found_by_a_look_is_in_doubt(w
     assert refused and world.tree()[b"d/a"] == b"content"
     cut_power(world, second)
     assert world.tree()[b"d/a"] == b"content"
+
+
+def test_what_cannot_be_looked_at_at_first_stays_in_doubt(world: World) -> None:
+    device = world.devices[0]
+    user = hasty(device)
+    user.write_file(b"papers/new", b"in a folder that cannot be listed")
+    world.settle()
+    expected = world.tree()
+    device.kill(power_cut=True)
+    denied = [FileUnreadable("Denied.", path="papers", reason="EACCES")] * 4
+
+    def deny(name: str, args: tuple[object, ...]) -> FileUnreadable | None:
+        return denied.pop() if denied and name == "list_folder" and args == (b"papers",) else None
+
+    device.disk.before_call = deny
+    device.start()
+    world.settle()
+    assert not denied and world.tree() == expected
+    user = device.user
+    user.delete(b"papers/new")
+    world.settle()
+    assert b"papers/new" not in world.tree()

@@ -13,7 +13,7 @@ from typing import assert_never, cast
 from satchel.core.errors import RootMissing
 from satchel.core.ids import Nid
 from satchel.device.engine.new_names import fold_new_names
-from satchel.device.engine.power_cuts import trust_disk, weigh_change
+from satchel.device.engine.power_cuts import end_doubts, is_doubtful, keep_doubts, trust_disk, weigh_change
 from satchel.device.engine.seen import AGAIN_S, is_below, is_current, parent_of, see_again
 from satchel.device.engine.state import (
     DEGRADED_SCAN_EVERY_S,
@@ -111,9 +111,10 @@ def fold_scanned(state: State, fact: Scanned) -> None:
     if fact.fault is not None:
         state.later_hints += [(state.now.monotonic_s + 5.0, hint) for hint in fact.task.hints]
         return
+    if fact.is_full:
+        trust_disk(state)
     if fact.is_full and not state.scanned_once:
         state.scanned_once = True
-        trust_disk(state)
         state.fresh |= state.waiting | state.unseen
         state.waiting.clear()
         state.unseen.clear()
@@ -145,10 +146,12 @@ def _fold(state: State, fact: LocalFact, touched: list[Nid], gone: list[Nid]) ->
                 see_again(state, parent, fact.name)
         case SeenGone():
             if is_current(state, fact.nid, fact.base):
+                is_taken_back = is_doubtful(state, fact.nid, fact.base)
                 nids = state.index.clear_local_unit(fact.nid)
-                if fact.base in state.doubtful:
+                if is_taken_back:
                     # A power cut took it, nobody deleted it: what the service has of it comes back.
                     state.index.clear_synced(nids)
+                    end_doubts(state, nids)
                     touched += nids
                 else:
                     gone += nids
@@ -171,6 +174,7 @@ def _fold_unknown(state: State, fact: SeenUnknown, touched: list[Nid]) -> None:
         if fact.nid in state.busy or state.index.reader.local(fact.nid) is None:
             # It is in flight, or its file became that of another row while the scan was under way.
             return
+        keep_doubts(state, fact.nid)
         state.index.set_local_unknown(fact.nid)
         state.index.hold(fact.nid, fact.code, fact.reason, None)
         touched.append(fact.nid)

@@ -11,7 +11,10 @@ Source: docs/adr/2026-11-22-power-cuts.md.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from satchel.core.entries import Kind
+from satchel.core.ids import Nid
 from satchel.core.trees import Item
 from satchel.device.engine.state import NEVER_S, State
 from satchel.device.index.rows import LocalRow
@@ -30,10 +33,34 @@ def note_start(state: State) -> None:
         state.doubtful = range(state.durable + 1, state.index.version + 1)
 
 
+def is_doubtful(state: State, nid: Nid, version: int) -> bool:
+    """Tell whether a power cut may have taken back what the disk showed of the row."""
+    return version in state.doubtful or nid in state.unseen_doubts
+
+
+def keep_doubts(state: State, nid: Nid) -> None:
+    """The row, or a folder and all in it, could not be looked at: what is doubtful there stays so."""
+    if not (state.doubtful or state.unseen_doubts):
+        return
+    for each in state.index.unit("l", nid):
+        row = state.index.reader.local(each)
+        if row is not None and is_doubtful(state, each, row.version):
+            state.unseen_doubts.add(each)
+            state.kept_doubts.add(each)
+
+
 def trust_disk(state: State) -> None:
-    """The first look at everything is over: what stands on the disk now has survived, what does not is noticed."""
+    """A look at everything is over: what stands on the disk now has survived, what does not was noticed."""
+    state.unseen_doubts, state.kept_doubts = state.kept_doubts, set()
     state.doubtful = range(0)
-    state.index.put("boot", state.clock.boot())
+    if not state.unseen_doubts:
+        state.index.put("boot", state.clock.boot())
+
+
+def end_doubts(state: State, nids: Iterable[Nid]) -> None:
+    """What was in doubt of these rows is decided."""
+    state.unseen_doubts.difference_update(nids)
+    state.kept_doubts.difference_update(nids)
 
 
 def weigh_change(state: State, row: LocalRow, fact: SeenChanged) -> None:
@@ -43,7 +70,7 @@ def weigh_change(state: State, row: LocalRow, fact: SeenChanged) -> None:
     service's state is the newer one. An earlier state, or another file where the lost one stood: that is no edit of
     what the service has (nor is it surely none: clocks jump), so both are kept.
     """
-    if fact.base not in state.doubtful or row.kind is not Kind.FILE or fact.stat.kind is not Kind.FILE:
+    if not is_doubtful(state, row.nid, fact.base) or row.kind is not Kind.FILE or fact.stat.kind is not Kind.FILE:
         return
     is_other = (fact.stat.inode, fact.stat.birth_ns) != (row.stat.inode, row.stat.birth_ns)
     if fact.stat.size == 0 and row.stat.size > 0 and state.index.is_remote(row.nid):
@@ -55,7 +82,8 @@ def weigh_change(state: State, row: LocalRow, fact: SeenChanged) -> None:
 
 def next_volume_sync(state: State) -> None:
     """A minute after the local tree changed: make it durable, with all that came since."""
-    if not state.scanned_once or state.is_syncing_volume or state.index.version <= state.durable:
+    is_wanted = state.scanned_once and not state.unseen_doubts and state.index.version > state.durable
+    if not is_wanted or state.is_syncing_volume:
         return
     now_s = state.now.monotonic_s
     if state.next_volume_sync_s == NEVER_S:

@@ -252,6 +252,10 @@ class State:
         """The newest version of the local tree that is known to survive a power cut."""
         self.doubtful = range(0)
         """Versions that the disk may not show any more, though nobody changed them."""
+        self.unseen_doubts: set[Nid] = set()
+        """Rows of such versions that could not be looked at yet."""
+        self.kept_doubts: set[Nid] = set()
+        """Those of the look at everything that is under way."""
         self.is_syncing_volume = False
         self.next_volume_sync_s = NEVER_S
 

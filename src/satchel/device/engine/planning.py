@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import itertools
+from collections.abc import Sequence
 
 from satchel.core.entries import Kind
 from satchel.core.ids import Nid, NodeId
@@ -25,6 +26,7 @@ from satchel.core.operations import (
 from satchel.core.planner import Context, copy_id, plan
 from satchel.core.trees import Item, Row
 from satchel.device.engine.acting import record_decisions
+from satchel.device.engine.creating import create_new
 from satchel.device.engine.guard import deletions_to_hold, due_deletions, hold_deletion
 from satchel.device.engine.results import due_retries, hold_rows, make_ready
 from satchel.device.engine.state import PLAN_ROWS_MAX, Job, Phase, Stage, State
@@ -53,6 +55,13 @@ def _plan_some(state: State) -> bool:
     if not chosen:
         return False
     state.fresh.difference_update(chosen)
+    if not create_new(state, chosen):
+        plan_rows(state, chosen)
+    return True
+
+
+def plan_rows(state: State, chosen: Sequence[Nid]) -> None:
+    """Ask the planner about these rows, sorted and in no job, and make its plan jobs."""
     closure = Closure(state.index, state.busy.keys() | state.snapshot_busy)
     dirty = closure.load(chosen)
     if not state.scanned_once:
@@ -65,12 +74,11 @@ def _plan_some(state: State) -> bool:
             closure.load([row.nid for row in dirty])
     dirty = _without_blocked(state, closure, dirty)
     if not dirty:
-        return True
+        return
     made = ask_planner(state, closure, dirty)
     state.progress.plans += 1
     _make_jobs(state, made.operations, closure.rows, {row.nid for row in dirty})
     record_decisions(state, made, closure.rows)
-    return True
 
 
 def ask_planner(state: State, closure: Closure, dirty: list[Row]) -> Plan:

@@ -8,7 +8,6 @@ same op id is kept until an outcome is known, so an unknown outcome is safe to r
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
 from typing import assert_never
 
 from satchel.core.entries import Entry, Kind
@@ -62,12 +61,14 @@ from satchel.device.engine.results import (
 )
 from satchel.device.engine.state import BATCH_PAUSE_S, CONFIRMED, FROM_DISK, Job, Stage, State
 from satchel.device.index.bulk import to_commit
-from satchel.device.index.rows import LocalRow, ToCommit
+from satchel.device.index.rows import ToCommit
 from satchel.device.ports import ROOT_PATH, DiskPath, joined
 from satchel.device.tasks import CommitTask, Committed, InlineSource, LocalSource, Uploaded, UploadTask
 
 CONTENT_COMMITS = (CommitCreate, CommitUndelete, CommitCopy, CommitEdit)
 INLINE_BODY_BYTES_MAX = 8 * MIB - 512 * 1024
+OP_BYTES = 200
+"""About what an operation takes beside its content."""
 UPLOADS_IN_FLIGHT_MAX = 3
 REFUSAL_WAIT_S = {"quota_exceeded": 60.0, "name_invalid": 3600.0, "too_deep": 3600.0, "forbidden": 600.0}
 
@@ -77,7 +78,7 @@ class _Batch:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._rows: dict[Nid, ToCommit] = {}
+        self._rows: dict[Nid, ToCommit | None] = {}
         self._folders: dict[Nid, DiskPath | None] = {ROOT_NID: ROOT_PATH}
         self._nodes: dict[Nid, NodeId] = {ROOT_NID: state.identity.unit}
         self.jobs: list[Job] = []
@@ -90,28 +91,39 @@ class _Batch:
     def is_full(self) -> bool:
         return len(self.ops) >= COMMIT_OPS_MAX or self.bytes >= INLINE_BODY_BYTES_MAX * 0.95
 
-    def foresee(self, jobs: Iterable[Job]) -> None:
-        """Read the rows of these jobs together; the others are read one by one."""
-        nids = [job.op.nid for job in jobs if isinstance(job.op, CONTENT_COMMITS)]
-        self._rows |= to_commit(self._state.index, nids)
+    def foresee(self, first: Job) -> None:
+        """Read the rows of this job, and of those that come after it into this request, together."""
+        nids: list[Nid] = []
+        room = INLINE_BODY_BYTES_MAX - self.bytes
+        for job in itertools.chain(
+            (first,), itertools.islice(self._state.ready_commits, COMMIT_OPS_MAX - len(self.ops))
+        ):
+            if isinstance(job.op, CONTENT_COMMITS) and job.op.nid not in self._rows:
+                nids.append(job.op.nid)
+            room -= job.size + OP_BYTES
+            if room < 0:
+                break
+        found = to_commit(self._state.index, nids)
+        for nid in nids:
+            self._rows[nid] = found.get(nid)
 
-    def row(self, nid: Nid) -> ToCommit | None:
-        """Return what a commit says of the row, None when its local side is not there."""
+    def row(self, job: Job, nid: Nid) -> ToCommit | None:
+        """Return what a commit says of a row of the job, None when its local side is not there."""
         if nid not in self._rows:
-            self._rows |= to_commit(self._state.index, (nid,))
-        return self._rows.get(nid)
+            self.foresee(job)
+        return self._rows[nid]
 
-    def remote_seq(self, nid: Nid) -> int:
-        """Return the seq of the newest entry folded onto the row, 0 for none."""
-        row = self._rows.get(nid)
+    def remote_seq(self, job: Job, nid: Nid) -> int:
+        """Return the seq of the newest entry folded onto a row of the job, 0 for none."""
+        row = self.row(job, nid)
         return row.remote_seq if row is not None else self._state.index.remote_seq(nid)
 
-    def path(self, local: LocalRow) -> DiskPath | None:
+    def path(self, row: ToCommit) -> DiskPath | None:
         """Return where the file stands on disk."""
-        if local.parent not in self._folders:
-            self._folders[local.parent] = self._state.index.reader.path_of(local.parent)
-        folder = self._folders[local.parent]
-        return None if folder is None else joined(folder, local.name)
+        if row.parent not in self._folders:
+            self._folders[row.parent] = self._state.index.reader.path_of(row.parent)
+        folder = self._folders[row.parent]
+        return None if folder is None else joined(folder, row.name)
 
     def blocklist(self, content: bytes) -> bytes | None:
         """Return the packed blocklist of a content, None when it is not known here."""
@@ -124,7 +136,8 @@ class _Batch:
     def node(self, nid: Nid) -> NodeId:
         """Return the node id of a row. Raises: _RowGone."""
         if nid not in self._nodes:
-            node_id = self._state.index.node_id_of(nid)
+            row = self._rows.get(nid)
+            node_id = row.node_id if row is not None else self._state.index.node_id_of(nid)
             if node_id is None:
                 raise _RowGone
             self._nodes[nid] = node_id
@@ -155,7 +168,6 @@ def _fill(state: State) -> _Batch:
     satisfied: dict[int, int] = {}
     left_over: list[Job] = []
     queue = state.ready_commits
-    batch.foresee(itertools.islice(queue, COMMIT_OPS_MAX))
     while queue and not batch.is_full:
         job = queue.popleft()
         if job.stage is Stage.DONE:
@@ -166,15 +178,11 @@ def _fill(state: State) -> _Batch:
             break
         if not added:
             continue
-        ripe: list[Job] = []
         for each in job.dependents:
             satisfied[id(each)] = satisfied.get(id(each), 0) + 1
             if satisfied[id(each)] == each.open_needs and isinstance(each.op, COMMITS) and each.stage is Stage.WAITING:
                 each.stage = Stage.READY
-                ripe.append(each)
-        if ripe:
-            batch.foresee(itertools.islice(ripe, COMMIT_OPS_MAX))
-            queue.extend(ripe)
+                queue.append(each)
     for job in reversed(left_over):
         queue.appendleft(job)
     # Dependents that no longer fit wait for the acknowledgement again.
@@ -205,7 +213,7 @@ def _add(state: State, batch: _Batch, job: Job) -> bool | None:
     batch.jobs.append(job)
     batch.ops.append(op)
     batch.inline.append(inline)
-    batch.bytes += size + 200
+    batch.bytes += size + OP_BYTES
     batch.blocks += blocks
     return True
 
@@ -234,7 +242,8 @@ def _wire(state: State, batch: _Batch, job: Job) -> tuple[Op, InlineSource | Non
     op = job.op
     match op:
         case CommitCreate() | CommitUndelete():
-            return _wire_new(state, batch, job, op.item, job.rows[op.nid].node_id)
+            row = batch.row(job, op.nid)
+            return _wire_new(state, batch, job, op.item, row.node_id if row is not None else batch.node(op.nid))
         case CommitCopy():
             return _wire_new(state, batch, job, op.item, op.copy_id)
         case CommitEdit():
@@ -280,7 +289,7 @@ def _wire_new(
         content, inline, mtime_ns = found
     target = item.content.decode() if item.kind is Kind.SYMLINK else ""
     parent = batch.node(item.parent)
-    is_dead_there = not isinstance(op, CommitCopy) and batch.remote_seq(op.nid) > 0
+    is_dead_there = not isinstance(op, CommitCopy) and batch.remote_seq(job, op.nid) > 0
     if isinstance(op, CommitUndelete) or is_dead_there:
         return UndeleteOp(
             op_id, node_id, parent, item.name, content, target, mtime_ns, item.is_executable, False
@@ -302,26 +311,26 @@ def _wire_edit(state: State, batch: _Batch, job: Job, op: CommitEdit) -> tuple[O
 
 
 def _content(batch: _Batch, job: Job, nid: Nid, item: Item) -> tuple[Content, InlineSource | None, int] | None:
-    row = batch.row(nid)
-    path = batch.path(row.local) if row is not None else None
+    row = batch.row(job, nid)
+    path = batch.path(row) if row is not None else None
     if row is None or path is None:
         return None
-    local = row.local
-    if local.content != item.content:
+    stat = row.stat
+    if row.content != item.content:
         # The bytes are not (or no more) those of the file on disk; only what the service has already can be named.
         named = batch.blocklist(item.content)
         if named is None:
             return None
-        return Content(ContentHash(item.content), named, _size(unpack_blocks(named))), None, local.stat.mtime_ns
+        return Content(ContentHash(item.content), named, _size(unpack_blocks(named))), None, stat.mtime_ns
     if row.blocks is None:
         batch.doubt(nid)
         return None
-    content = Content(ContentHash(item.content), row.blocks, local.stat.size)
+    content = Content(ContentHash(item.content), row.blocks, stat.size)
     inline = None
-    if 0 < local.stat.size <= INLINE_UP_BYTES_MAX and not job.is_urgent:
+    if 0 < stat.size <= INLINE_UP_BYTES_MAX and not job.is_urgent:
         # Short enough to be one block, and so the list is its hash and its length.
-        inline = InlineSource(BlockHash(row.blocks[:HASH_BYTES]), local.stat.size, LocalSource(path, local.stat))
-    return content, inline, local.stat.mtime_ns
+        inline = InlineSource(BlockHash(row.blocks[:HASH_BYTES]), stat.size, LocalSource(path, stat))
+    return content, inline, stat.mtime_ns
 
 
 def _size(blocks: list[Block]) -> int:

@@ -12,10 +12,11 @@ from collections.abc import Iterable
 from satchel.core.entries import Kind
 from satchel.core.hashing import EMPTY_CONTENT
 from satchel.core.ids import Nid, NodeId
+from satchel.core.trees import Item
 from satchel.device.index.reader import json_of
-from satchel.device.index.rows import KnownRemote, Standing, ToCommit, local_row_of
-from satchel.device.index.schema import LOCAL_COLUMNS
+from satchel.device.index.rows import KINDS, KnownRemote, OnlyHere, Standing, ToCommit
 from satchel.device.index.store import Index
+from satchel.device.ports import Stat
 
 Place = tuple[Nid, str]
 """A folder and the key of a name in it."""
@@ -37,8 +38,25 @@ _BY_NODE_ID = """
 SELECT node_id, nid, r_state, r_seq FROM nodes WHERE node_id IN (SELECT unhex(value) FROM json_each(?))
 """
 
-_TO_COMMIT = f"""
-SELECT {LOCAL_COLUMNS}, l_blocks, r_seq FROM nodes WHERE nid IN (SELECT value FROM json_each(?)) AND l_state > 0
+_TO_COMMIT = """
+SELECT nid, node_id, l_parent, l_name, l_kind, l_size, l_mtime, CASE WHEN l_state = 1 THEN l_ctime ELSE 0 END, l_inode,
+  l_birth, l_exec, l_content, l_blocks, r_seq
+FROM nodes WHERE nid IN (SELECT value FROM json_each(?)) AND l_state > 0
+"""
+
+_ONLY_HERE = """
+SELECT n.nid, n.l_parent, n.l_name, n.l_kind, n.l_content, n.l_exec, n.l_size
+FROM json_each(?) AS wanted CROSS JOIN nodes AS n ON n.nid = wanted.value
+WHERE n.l_state = 1 AND n.r_state = 0 AND n.s_state = 0 AND n.r_content_rev = 0
+  AND NOT EXISTS (SELECT 1 FROM nodes AS o INDEXED BY nodes_remote
+    WHERE o.r_parent = n.l_parent AND o.r_key = n.l_key AND o.r_state = 1)
+  AND NOT EXISTS (SELECT 1 FROM nodes AS o INDEXED BY nodes_local
+    WHERE o.l_parent = n.l_parent AND o.l_key = n.l_key AND o.l_state > 0 AND o.nid <> n.nid)
+"""
+
+_AGREED_FOLDERS = """
+SELECT nid FROM nodes WHERE nid IN (SELECT value FROM json_each(?)) AND dirty = 0
+  AND r_state = 1 AND l_state = 1 AND s_state = 1 AND l_kind = 2
 """
 
 Standings = dict[Place, list[Standing]]
@@ -69,9 +87,23 @@ def known_remote(index: Index, node_ids: Iterable[NodeId]) -> dict[NodeId, Known
 def to_commit(index: Index, nids: Iterable[Nid]) -> dict[Nid, ToCommit]:
     """Return what commits of these rows say, of those whose local side is there."""
     found: dict[Nid, ToCommit] = {}
-    for *columns, blocks, seq in index.connection.execute(_TO_COMMIT, (json_of(nids),)):
-        local = local_row_of(columns)
-        if blocks is None and local.kind is Kind.FILE:
-            blocks = b"" if local.content == EMPTY_CONTENT else index.reader.blocklist(local.content)
-        found[local.nid] = ToCommit(local, blocks, seq)
+    for record in index.connection.execute(_TO_COMMIT, (json_of(nids),)):
+        nid, node_id, parent, name, kind, size, mtime, ctime, inode, birth, executable, content, blocks, seq = record
+        if blocks is None and kind == Kind.FILE:
+            blocks = b"" if content == EMPTY_CONTENT else index.reader.blocklist(content)
+        stat = Stat(KINDS[kind], size, mtime, ctime, inode, birth, bool(executable))
+        found[nid] = ToCommit(node_id, parent, name.encode(), stat, content, blocks, seq)
     return found
+
+
+def only_here(index: Index, nids: Iterable[Nid]) -> dict[Nid, OnlyHere]:
+    """Return those rows that this disk alone has and ever had, and whose name nobody else has on either side."""
+    found: dict[Nid, OnlyHere] = {}
+    for nid, parent, name, kind, content, executable, size in index.connection.execute(_ONLY_HERE, (json_of(nids),)):
+        found[nid] = OnlyHere(Item(parent, name, KINDS[kind], content, bool(executable)), size if kind == 1 else 0)
+    return found
+
+
+def agreed_folders(index: Index, nids: Iterable[Nid]) -> set[Nid]:
+    """Return those rows that are folders and the same in all three trees."""
+    return {Nid(row[0]) for row in index.connection.execute(_AGREED_FOLDERS, (json_of(nids),))}

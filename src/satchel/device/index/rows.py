@@ -98,13 +98,26 @@ class KnownRemote(NamedTuple):
     seq: int
 
 
-@dataclass(frozen=True, slots=True)
-class ToCommit:
-    """What a commit says of a row beside what the planner saw. blocks: None when it is not known here."""
+class ToCommit(NamedTuple):
+    """What a commit says of a row: where its local side stands and what it holds. stat: as a `LocalRow` has it.
 
-    local: LocalRow
+    blocks: packed blocklist, None when it is not known here. remote_seq: of the newest entry folded, 0 for none.
+    """
+
+    node_id: NodeId
+    parent: Nid
+    name: bytes
+    stat: Stat
+    content: bytes
     blocks: bytes | None
     remote_seq: int
+
+
+class OnlyHere(NamedTuple):
+    """A row that this disk alone has. size: in bytes, 0 for what is no file."""
+
+    item: Item
+    size: int
 
 
 def row_of(values: Sequence[object], *, is_busy: bool) -> Row:

@@ -13,8 +13,8 @@ from satchel.core.errors import FileChanging, LimitExceeded
 from satchel.core.hashing import EMPTY_CONTENT, Block, block_hash, content_hash, pack_blocks
 from satchel.core.ids import ContentHash
 from satchel.core.limits import BLOCKS_PER_FILE_MAX, INLINE_UP_BYTES_MAX, MIB, SINGLE_BLOCK_BYTES_MAX
-from satchel.device.ports import Clock, DiskPath, FileSystem, OpenFile, Stat
-from satchel.device.short_files import ShortFiles
+from satchel.device.ports import DiskPath, FileSystem, OpenFile, Stat, Times
+from satchel.device.short_files import TakesShort
 
 PIECE_BYTES = 8 * MIB
 """How much of a long file is read at once."""
@@ -35,7 +35,7 @@ class FileRead:
     blocks: bytes
 
 
-async def read_file(fs: FileSystem, path: DiskPath, clock: Clock, short: ShortFiles | None = None) -> FileRead:
+async def read_file(fs: FileSystem, path: DiskPath, clock: Times, short: TakesShort | None = None) -> FileRead:
     """Read, cut and hash a regular file. short: keeps the bytes of a file that travels inside a commit.
 
     Raises: FileChanging, FileUnreadable, NotFound, LimitExceeded.
@@ -59,7 +59,7 @@ async def read_file(fs: FileSystem, path: DiskPath, clock: Clock, short: ShortFi
     return FileRead(_as_sure(after, begun_ns), content, blocks)
 
 
-def _hash_short(stat: Stat, data: bytes, begun_ns: int, short: ShortFiles | None) -> FileRead:
+def _hash_short(stat: Stat, data: bytes, begun_ns: int, short: TakesShort | None) -> FileRead:
     if not data:
         return FileRead(_as_sure(stat, begun_ns), EMPTY_CONTENT, b"")
     block = Block(block_hash(data), len(data))

@@ -37,6 +37,7 @@ BUILT_IN = (
 
 RULES_BYTES_MAX = MIB
 CACHED_FILES_MAX = 4096
+LEARNT_BYTES_MAX = 8 * MIB
 
 _built_in = re.compile("|".join(fnmatch.translate(pattern) for pattern in BUILT_IN).encode())
 
@@ -61,6 +62,15 @@ class FolderRules:
         relative = path[len(self.folder) + 1 :] if self.folder else path
         text = relative.decode(errors="surrogateescape")
         return self.spec.check_file(text + "/" if is_folder else text).include
+
+
+@dataclass(frozen=True, slots=True)
+class RulesText:
+    """A `.satchelignore` as it was last read. stat: its own; text: its bytes."""
+
+    folder: DiskPath
+    stat: Stat
+    text: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +112,7 @@ class IgnoreRules:
         """extra: patterns of the settings; a `.satchelignore` decides over them."""
         own = parse_rules(ROOT_PATH, "\n".join(extra).encode())
         self._base = Scope((own,) if own else ())
-        self._cache: dict[DiskPath, tuple[Stat, FolderRules | None]] = {}
+        self._cache: dict[DiskPath, tuple[RulesText, FolderRules | None]] = {}
 
     async def inside(self, fs: FileSystem, above: Scope | None, folder: DiskPath, stat: Stat | None) -> Scope:
         """Return the rules in force in `folder`. above: those of its parent, None for the root.
@@ -132,7 +142,7 @@ class IgnoreRules:
 
     async def _read(self, fs: FileSystem, folder: DiskPath, stat: Stat) -> FolderRules | None:
         cached = self._cache.get(folder)
-        if cached and (cached[0].inode, cached[0].ctime_ns, cached[0].size) == (stat.inode, stat.ctime_ns, stat.size):
+        if cached and _same(cached[0].stat, stat):
             return cached[1]
         try:
             file = await fs.open_file(joined(folder, IGNORE_FILE))
@@ -143,8 +153,32 @@ class IgnoreRules:
         except Fault:
             # What was ignored a moment ago stays so: a file that cannot be read now takes nothing back.
             return cached[1] if cached else None
-        rules = parse_rules(folder, text)
+        return self._keep(RulesText(folder, stat, text))
+
+    def _keep(self, read: RulesText) -> FolderRules | None:
+        rules = parse_rules(read.folder, read.text)
         if len(self._cache) >= CACHED_FILES_MAX:
             self._cache.clear()
-        self._cache[folder] = (stat, rules)
+        self._cache[read.folder] = (read, rules)
         return rules
+
+    def learnt(self) -> tuple[RulesText, ...]:
+        """Return the ignore files as they were last read, 8 MiB of them at most; what is left out is read again."""
+        told: list[RulesText] = []
+        size = 0
+        for read, _ in self._cache.values():
+            size += len(read.text)
+            if size > LEARNT_BYTES_MAX:
+                break
+            told.append(read)
+        return tuple(told)
+
+    def learn(self, read: Sequence[RulesText]) -> None:
+        """Take what another one has `learnt`, so that a file that cannot be read now takes nothing back here either."""
+        for one in read:
+            if one.folder not in self._cache or self._cache[one.folder][0] != one:
+                self._keep(one)
+
+
+def _same(one: Stat, other: Stat) -> bool:
+    return (one.inode, one.ctime_ns, one.size) == (other.inode, other.ctime_ns, other.size)

@@ -364,18 +364,22 @@ class Remote(Protocol):
     async def close(self) -> None: ...
 
 
-class Clock(Protocol):
-    """Time, randomness and sleep."""
-
-    def boot(self) -> bytes:
-        """Return which start of the machine this is: another after each power cut. Empty when that cannot be told."""
-        ...
+class Times(Protocol):
+    """What time it is: the part of `Clock` that reading files needs."""
 
     def now_ns(self) -> int:
         """Wall clock, Unix ns."""
         ...
 
     def monotonic_s(self) -> float: ...
+
+
+class Clock(Times, Protocol):
+    """Time, randomness and sleep."""
+
+    def boot(self) -> bytes:
+        """Return which start of the machine this is: another after each power cut. Empty when that cannot be told."""
+        ...
 
     def random(self, count: int) -> bytes: ...
 

@@ -29,6 +29,7 @@ from satchel.device.links import Link
 from satchel.device.memory import give_back
 from satchel.device.ports import ROOT_PATH, Clock, Hint, Remote, Volume, Watcher
 from satchel.device.reporting import describe, held_items, is_at_rest
+from satchel.device.scan_process.scanner import RoomyScanner
 from satchel.device.scanner import Scanner
 from satchel.device.scanner.verify import STEP_BYTES_MAX, STEP_EVERY_S, share_of_a_pass, verify_some
 from satchel.device.sending import Sender
@@ -92,13 +93,12 @@ class LinkRunner:
         self._short = ShortFiles()
         self._turns = Turns()
         self._plans_at_rest = -PLANS_OF_A_BURST
+        self._scanner = self._scanner_of(state_folder / "index.db")
         self._hands_of = Hands(
             remote=remote,
             clock=clock,
             lanes=lanes,
-            scanner=Scanner(
-                self._fs, self._reader, clock, volume=self._known_volume(), short=self._short, turns=self._turns
-            ),
+            scanner=self._scanner,
             applier=self._applier,
             sender=Sender(self._fs, remote, transfers, self._progress, self._short),
             fetcher=Fetcher(self._fs, remote, transfers, self._progress),
@@ -114,6 +114,13 @@ class LinkRunner:
         self._engine = Engine(self._index, identity, clock)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._hands: set[asyncio.Task[None]] = set()
+
+    def _scanner_of(self, index: Path) -> RoomyScanner:
+        scanner = Scanner(
+            self._fs, self._reader, self._clock, volume=self._known_volume(), short=self._short, turns=self._turns
+        )
+        root = self.link.local.encode()
+        return RoomyScanner(scanner, self._fs, root=root, index=str(index), short=self._short, turns=self._turns)
 
     def _known_volume(self) -> Volume | None:
         marker, filesystem = self._index.get("volume_marker"), self._index.get("volume_filesystem")
@@ -135,6 +142,7 @@ class LinkRunner:
                 verifying = group.create_task(self._verify_slowly(), name="link-verify")
                 await stop.wait()
                 self._is_stopping = True
+                self._scanner.hold()
                 watching.cancel()
                 stepping.cancel()
                 verifying.cancel()
@@ -353,13 +361,15 @@ class LinkRunner:
         self.put(Hinted((Hint(ROOT_PATH, None, True),)))
 
     def pause(self) -> None:
-        """Start nothing new; what is in flight ends."""
+        """Start nothing new; what is in flight ends, but for a long scan: that one is made anew."""
         self._engine.state.is_paused = True
+        self._scanner.hold()
         self.put(Hinted(()))
 
     def resume(self) -> None:
         """Go on."""
         self._engine.state.is_paused = False
+        self._scanner.go_on()
         self._engine.state.halted = ""
         self.hint_all()
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from satchel.device.ignore import BUILT_IN, IgnoreRules, Scope, is_built_in, parse_rules
-from satchel.device.ports import ROOT_PATH, DiskPath
+from satchel.core.entries import Kind
+from satchel.device.disk import LocalDisk
+from satchel.device.drive import drive
+from satchel.device.ignore import BUILT_IN, IgnoreRules, RulesText, Scope, is_built_in, parse_rules
+from satchel.device.ports import ROOT_PATH, DiskPath, Stat
 
 
 def scope_of(*files: tuple[str, str]) -> Scope:
@@ -111,6 +116,35 @@ def test_settings_add_rules_that_a_file_can_take_back() -> None:
 
     taken_back = scope_of(("", "!x.iso\n"))
     assert not hides(Scope((*base.rules, *taken_back.rules)), "x.iso")
+
+
+def test_rules_learnt_from_another_hold_when_their_file_cannot_be_read(tmp_path: Path) -> None:
+    LocalDisk.initialise(os.fsencode(tmp_path))
+    file = tmp_path / ".satchelignore"
+    file.write_text("*.log\n")
+    disk, first, second, third = LocalDisk(os.fsencode(tmp_path)), IgnoreRules(), IgnoreRules(), IgnoreRules()
+    drive(first.scope(disk, ROOT_PATH))
+    second.learn(first.learnt())
+    third.learn(second.learnt())
+    stat = drive(disk.stat(DiskPath(b".satchelignore")))
+    assert stat is not None
+    # Changed since, and out of reach: a folder stands where the file was when it is opened.
+    file.unlink()
+    file.mkdir()
+
+    scope = drive(third.inside(disk, None, ROOT_PATH, replace(stat, ctime_ns=1)))
+
+    assert hides(scope, "x.log")
+    assert not hides(drive(IgnoreRules().inside(disk, None, ROOT_PATH, replace(stat, ctime_ns=1))), "x.log")
+
+
+def test_rules_learnt_again_are_those_of_the_newer_reading() -> None:
+    old, new = (RulesText(ROOT_PATH, Stat(Kind.FILE, 1, 1, at, 3, 4, False), b"ab"[at : at + 1]) for at in (0, 1))
+    rules = IgnoreRules()
+    rules.learn((old,))
+    rules.learn((new,))
+
+    assert rules.learnt() == (new,)
 
 
 def test_documentation_lists_what_is_built_in() -> None:

@@ -10,16 +10,16 @@ from collections.abc import Callable
 
 from satchel.core.errors import RootMissing
 from satchel.device.ignore import IgnoreRules
-from satchel.device.ports import ROOT_PATH, Clock, FileSystem, Volume
+from satchel.device.ports import ROOT_PATH, FileSystem, Times, Volume
 from satchel.device.scanner.hints import Hints
 from satchel.device.scanner.known import KnownTree
 from satchel.device.scanner.parts import Parts
 from satchel.device.scanner.walk import Reading, Walk
-from satchel.device.short_files import ShortFiles
+from satchel.device.short_files import ShortFiles, TakesShort
 from satchel.device.tasks import Scanned, ScanTask
 from satchel.device.turns import Turns
 
-__all__ = ["KnownTree", "Scanner"]
+__all__ = ["KnownTree", "Scanner", "is_full"]
 
 
 class Scanner:
@@ -32,17 +32,17 @@ class Scanner:
         self,
         fs: FileSystem,
         known: KnownTree,
-        clock: Clock,
+        clock: Times,
         ignore: IgnoreRules | None = None,
         volume: Volume | None = None,
-        short: ShortFiles | None = None,
+        short: TakesShort | None = None,
         turns: Turns | None = None,
     ) -> None:
         self._fs = fs
         self._known = known
         self._clock = clock
-        self._ignore = ignore or IgnoreRules()
-        self._volume = volume
+        self.ignore = ignore or IgnoreRules()
+        self.volume = volume
         self._reading = Reading(short or ShortFiles(), turns or Turns())
 
     async def scan(self, task: ScanTask, report: Callable[[Scanned], None]) -> None:
@@ -50,14 +50,14 @@ class Scanner:
 
         The last part says so. When the root is not what it was, the last part carries RootMissing and no fact.
         """
-        is_full = any(hint.folder == ROOT_PATH and hint.names is None and hint.is_deep for hint in task.hints)
-        parts = Parts(task, self._clock, report, is_full=is_full)
-        walk = Walk(self._fs, self._known, self._clock, self._ignore, Hints(task.hints), parts, self._reading)
+        is_whole = is_full(task)
+        parts = Parts(task, self._clock, report, is_full=is_whole)
+        walk = Walk(self._fs, self._known, self._clock, self.ignore, Hints(task.hints), parts, self._reading)
         try:
-            if is_full:
+            if is_whole:
                 await self._check_root()
             await walk.run()
-            if is_full or walk.has_missing:
+            if is_whole or walk.has_missing:
                 await self._check_root()
             await walk.report_gone()
         except RootMissing as fault:
@@ -67,6 +67,11 @@ class Scanner:
 
     async def _check_root(self) -> None:
         found = await self._fs.check_root()
-        self._volume = self._volume or found
-        if found != self._volume:
+        self.volume = self.volume or found
+        if found != self.volume:
             raise RootMissing("The linked folder is another volume now.", path=ROOT_PATH, reason="volume_changed")
+
+
+def is_full(task: ScanTask) -> bool:
+    """Return whether the task is a look at everything."""
+    return any(hint.folder == ROOT_PATH and hint.names is None and hint.is_deep for hint in task.hints)

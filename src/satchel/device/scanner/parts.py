@@ -11,7 +11,7 @@ from satchel.core.entries import Kind
 from satchel.core.errors import Fault
 from satchel.core.limits import MIB
 from satchel.device.index.rows import LocalRow
-from satchel.device.ports import Clock
+from satchel.device.ports import Times
 from satchel.device.tasks import LocalFact, Scanned, ScanTask, SeenMoved, SeenNew
 
 FACTS_PER_PART_MAX = 500
@@ -22,7 +22,7 @@ PART_S_MAX = 0.25
 class Parts:
     """The facts of one scan on their way out."""
 
-    def __init__(self, task: ScanTask, clock: Clock, send: Callable[[Scanned], None], *, is_full: bool) -> None:
+    def __init__(self, task: ScanTask, clock: Times, send: Callable[[Scanned], None], *, is_full: bool) -> None:
         self._task = task
         self._clock = clock
         self._send = send

@@ -18,12 +18,12 @@ from satchel.core.paths import validate_name
 from satchel.device.hashing_files import FileRead, read_file
 from satchel.device.ignore import IGNORE_FILE, IgnoreRules, Scope
 from satchel.device.index.rows import LocalRow
-from satchel.device.ports import ROOT_PATH, Clock, DiskPath, FileSystem, Listed, Stat, joined, split
+from satchel.device.ports import ROOT_PATH, DiskPath, FileSystem, Listed, Stat, Times, joined, split
 from satchel.device.scanner.hints import Hints, Names
 from satchel.device.scanner.known import KnownTree
 from satchel.device.scanner.parts import Parts
 from satchel.device.scanner.places import Parent, Places, Step, is_identity
-from satchel.device.short_files import ShortFiles
+from satchel.device.short_files import TakesShort
 from satchel.device.tasks import NewParent, SeenChanged, SeenGone, SeenMoved, SeenNew, SeenUnknown
 from satchel.device.turns import Turns
 
@@ -72,7 +72,7 @@ class _Taken:
 class Reading:
     """What reading files shares with the rest of the device. short: takes the bytes of short files."""
 
-    short: ShortFiles
+    short: TakesShort
     turns: Turns
 
 
@@ -83,7 +83,7 @@ class Walk:
         self,
         fs: FileSystem,
         known: KnownTree,
-        clock: Clock,
+        clock: Times,
         ignore: IgnoreRules,
         hints: Hints,
         parts: Parts,

@@ -151,7 +151,7 @@ def order_of(body: bytes) -> Order:
 def _read(decoder: msgspec.msgpack.Decoder[T], body: bytes) -> T:
     try:
         return decoder.decode(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MessageInvalid("A frame cannot be read.", reason=str(error)) from error
 
 

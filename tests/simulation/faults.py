@@ -57,7 +57,7 @@ KINDS = (
     FaultKind("clock_jump", "time", 0.0, "a machine's clock: an hour, a day, ten years, either way"),
 )
 NOT_HERE = {"rolling_version": "there is one version of the service in a process; see the tests of the protocol"}
-EXTRA = ("late_write", "server_down")
+EXTRA = ("late_write", "server_down", "device_restored", "service_restored")
 IN_CALLS = {kind.name: kind.share for kind in KINDS if kind.share}
 
 

@@ -11,7 +11,20 @@ from dataclasses import dataclass
 
 from tests.simulation.broken import Broken
 from tests.simulation.claims import Whole, by_namespace, check_alone, check_gentle, check_quiet, twins, whole
-from tests.simulation.script import Act, Hints, Late, Mishap, Script, Step, Wait, script
+from tests.simulation.script import (
+    Act,
+    Backup,
+    Cross,
+    Hints,
+    Late,
+    Mishap,
+    Restore,
+    Script,
+    Snare,
+    Step,
+    Wait,
+    script,
+)
 from tests.simulation.users import Users
 from tests.simulation.world import SimDevice, World
 
@@ -68,8 +81,16 @@ def _do(world: World, users: Users, step: Step) -> None:
             users.act(step)
         case Late():
             users.late(step)
+        case Cross():
+            users.cross(step)
         case Mishap():
             _mishap(world, step)
+        case Snare(machine=share):
+            world.machine(_number(world, share))[-1].snare("set_aside")
+        case Backup(what=what, machine=share):
+            world.history.take(what, _number(world, share))
+        case Restore():
+            _restore(world, users, step)
         case Hints(bits):
             for at, device in enumerate(world.devices):
                 device.tell(is_heard=bool(bits >> at % 15 & 1), is_full=bool(bits >> (at + 7) % 15 & 1))
@@ -79,7 +100,7 @@ def _do(world: World, users: Users, step: Step) -> None:
 
 def _mishap(world: World, mishap: Mishap) -> None:
     """Kill and start daemons, cut the power, take the service away, let a clock jump."""
-    number = int(mishap.machine * max(device.number for device in world.devices)) + 1
+    number = _number(world, mishap.machine)
     machine = world.machine(number)
     match mishap.kind:
         case "server_down" | "server_up":
@@ -95,6 +116,21 @@ def _mishap(world: World, mishap: Mishap) -> None:
         case kind if machine[0].is_running:
             world.faults.fired[kind] += 1
             world.kill(number, kind, mishap.value)
+
+
+def _number(world: World, share: float) -> int:
+    return int(share * max(device.number for device in world.devices)) + 1
+
+
+def _restore(world: World, users: Users, step: Restore) -> None:
+    """Put back what was taken. What only the machine knew, and did since, is gone with it."""
+    number = _number(world, step.machine)
+    if not world.history.holds(step.what):
+        return
+    if step.what == "device":
+        users.lose_what_is_only_on(world.machine(number))
+    world.faults.fired[f"{step.what}_restored"] += 1
+    world.history.put_back(step.what, number, is_told=step.is_told)
 
 
 def _start(machine: list[SimDevice]) -> None:

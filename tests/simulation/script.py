@@ -81,7 +81,41 @@ class Wait:
     seconds: float
 
 
-Step = Act | Late | Mishap | Hints | Wait
+@dataclass(frozen=True, slots=True)
+class Cross:
+    """On two machines at once: one user moves a folder into another, the other user that one into the first."""
+
+    place: float
+    pick: float
+    into: float
+    name: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Snare:
+    """A machine dies at the call after the next that sets something aside: between two halves of one change."""
+
+    machine: float
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """An image is taken. what: device (a machine's disks and indexes), service (database and blocks)."""
+
+    what: str
+    machine: float
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """The image is put back. is_told: the service as its own command does it, with a new epoch; else a raw copy."""
+
+    what: str
+    machine: float
+    is_told: bool
+
+
+Step = Act | Late | Mishap | Hints | Wait | Cross | Snare | Backup | Restore
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +146,14 @@ def script(seed: int, *, operations: int = 40) -> Script:
     """
     world, acts = random.Random(f"{seed}:world"), random.Random(f"{seed}:workload")
     faults, times = random.Random(f"{seed}:mishaps"), random.Random(f"{seed}:times")
-    late = random.Random(f"{seed}:late")
+    late, crossings = random.Random(f"{seed}:late"), random.Random(f"{seed}:crossings")
+    snares = random.Random(f"{seed}:snares")
     rate = world.choice(RATES)
     kinds = frozenset(IN_CALLS if world.random() < 0.4 else world.sample(sorted(IN_CALLS), 5)) if rate else frozenset()
     machines = world.choice((2, 2, 2, 2, 3, 3, 3, 4, 5))
     kept = GENTLE if world.random() < 0.2 else frozenset(name for name, _ in ACTIONS)
     has_late = not rate and late.random() < 0.5
+    history = _History(seed, machines, is_wanted=not has_late)
     steps: list[Step] = []
     number = 0
     while number < operations:
@@ -129,6 +165,11 @@ def script(seed: int, *, operations: int = 40) -> Script:
         if has_late:
             steps += [Late(number, late.random(), late.random(), late.random() < 0.5)]
         steps += _mishaps(faults, machines) if rate else ()
+        if rate and snares.random() < 0.1:
+            steps.append(Snare(snares.random()))
+        if crossings.random() < 0.1 and kept != GENTLE:
+            steps.append(Cross(crossings.random(), crossings.random(), crossings.random(), crossings.choice(NAMES)))
+        steps += history.next()
         steps += [Hints(times.getrandbits(15) | times.getrandbits(15)), Wait(times.choice(WAITS_S))]
     return Script(seed, machines, world.choice((1, 1, 1, 2, 3)), rate, kinds, tuple(steps))
 
@@ -154,3 +195,24 @@ def _mishaps(rng: random.Random, machines: int) -> list[Step]:
             found.append(Mishap("clock_jump", share, value))
     found.append(Mishap("server_down" if rng.random() < 0.2 else "server_up", 0.0, 0.0))
     return found
+
+
+class _History:
+    """In some seeds an image is taken, and put back some time later: of one machine, or of the service."""
+
+    def __init__(self, seed: int, machines: int, *, is_wanted: bool) -> None:
+        self._rng = random.Random(f"{seed}:restores")
+        is_wanted = self._rng.random() < 0.08 and is_wanted
+        self._what = self._rng.choice(("device", "service")) if is_wanted else ""
+        self._machine = (self._rng.randrange(machines) + 0.5) / machines
+        self._is_taken = False
+
+    def next(self) -> list[Step]:
+        drawn, is_told = self._rng.random(), self._rng.random() < 0.5
+        if not self._what or drawn > 0.4:
+            return []
+        if not self._is_taken:
+            self._is_taken = True
+            return [Backup(self._what, self._machine)]
+        what, self._what = self._what, ""
+        return [Restore(what, self._machine, is_told)]

@@ -7,11 +7,13 @@ stored or not; the answer may lie about neither, only be missing. Source: docs/d
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from satchel.core.errors import StorageFailed, Unavailable
 from satchel.server.blocks.service import BlockService
 from satchel.server.db.engine import Connection
+from satchel.server.db.schema import new_epoch
 from satchel.server.db.sqlite import InlineSqliteDatabase
 from satchel.server.ports import Place, Span
 from tests.simulation.faults import Faults
@@ -107,11 +109,20 @@ def flipped(data: bytes, share: float) -> bytes:
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
 
+@dataclass(frozen=True, slots=True)
+class ServiceImage:
+    """A service as it was at one moment."""
+
+    database: bytes
+    objects: dict[str, bytes]
+
+
 class SimService(CoreService):
     """The service core over the faulty stores. generation: counts its processes; a request of an old one ends."""
 
     def __init__(self, faults: Faults, scheduler: Scheduler) -> None:
         super().__init__()
+        self._faults = faults
         self._scheduler = scheduler
         self.db = FaultyDatabase(faults, self.kill)
         self.store = FaultyBlocks(faults, scheduler)
@@ -128,6 +139,22 @@ class SimService(CoreService):
         self.generation += 1
         self.down_until_s = self._scheduler.now_s + 4.0
         self._begin()
+
+    def image(self) -> ServiceImage:
+        """Take an image of the database and of the blocks."""
+        return ServiceImage(self.db.snapshot(), dict(self.store.objects))
+
+    async def put_back(self, image: ServiceImage, *, is_told: bool) -> None:
+        """Be what it was, after a stop. is_told: by the restore command, which gives the store another epoch."""
+        self.kill()
+        self.db.restore(image.database)
+        self.store.objects.clear()
+        self.store.objects.update(image.objects)
+        if is_told:
+            # An administrator runs the command until it has worked.
+            rate, self._faults.rate = self._faults.rate, 0.0
+            await new_epoch(self.db, self.clock)
+            self._faults.rate = rate
 
     @property
     def answers(self) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from tests.simulation.script import Act, Late
+from tests.simulation.script import Act, Cross, Late
 from tests.simulation.world import SimDevice, World
 from tests.support.disk_users import FakeUser
 from tests.support.fake_volume import Inode
@@ -32,15 +32,23 @@ class Users:
     def act(self, act: Act) -> None:
         """One user action on one device; one that finds nothing to act on does nothing."""
         device = self._world.devices[int(act.place * len(self._world.devices))]
-        user, tree = device.user, device.user.tree()
+        tree = device.user.tree()
         folders = [b"", *(path for path, data in tree.items() if data is None)]
         target = _join(_picked(folders, act.into) or b"", act.name)
         self._world.trace(f"user {device.number} {act.kind} {target!r}")
-        for path in self._do(act, user, tree, target):
+        for path in self._do(act, device, tree, target):
             device.changed(path)
 
-    def _do(self, act: Act, user: FakeUser, tree: Tree, target: bytes) -> list[bytes]:
+    def _all_have(self, device: SimDevice, data: bytes) -> bool:
+        """Tell whether everybody has the content. If not, an edit of the same file under way may take the copy along:
+        equal contents at one name are one file.
+        """
+        mates = [mate for mate in self._world.devices if mate.ns == device.ns]
+        return all(data in mate.user.tree().values() for mate in mates)
+
+    def _do(self, act: Act, device: SimDevice, tree: Tree, target: bytes) -> list[bytes]:
         """Result: the paths at which something changed."""
+        user = device.user
         files = [path for path in tree if tree[path] is not None and not user.is_symlink(path)]
         source = _picked(files if act.kind in _ON_FILES else sorted(tree), act.pick)
         if source is None and act.kind not in _MAKING:
@@ -65,7 +73,8 @@ class Users:
                 data = tree[source]
                 if target in tree or data is None:
                     return []
-                self.given_up.discard(data)
+                if self._all_have(device, data):
+                    self.given_up.discard(data)
                 user.write_file(target, data)
                 return [target]
             case _:
@@ -108,6 +117,32 @@ class Users:
                     user.rename(b"between", source)
                     return [source, other]
         return []
+
+    def cross(self, cross: Cross) -> None:
+        """Two users move two folders into one another, neither knowing of the other."""
+        device = self._world.devices[int(cross.place * len(self._world.devices))]
+        mates = [one for one in self._world.devices if one.ns == device.ns and one is not device]
+        mate = mates[int(cross.into * len(mates))]
+        tree, other = device.user.tree(), mate.user.tree()
+        folders = [path for path, data in tree.items() if data is None and path in other and other[path] is None]
+        one, two = _picked(folders, cross.pick), _picked(folders, cross.into)
+        if one is None or two is None or _is_in(one, two) or _is_in(two, one):
+            return
+        if _has(tree, two, cross.name) or _has(other, one, cross.name):
+            return
+        self._world.trace(f"users {device.number} and {mate.number} cross {one!r} and {two!r}")
+        device.user.rename(one, _join(two, cross.name))
+        mate.user.rename(two, _join(one, cross.name))
+        for actor in (device, mate):
+            actor.changed(one)
+            actor.changed(two)
+
+    def lose_what_is_only_on(self, machine: Sequence[SimDevice]) -> None:
+        """The machine's disks are about to be what they were: what nobody else has yet is given up."""
+        for device in machine:
+            mates = [one for one in self._world.devices if one.ns == device.ns and one.number != device.number]
+            elsewhere = {data for mate in mates for data in mate.user.tree().values() if data is not None}
+            self.given_up |= device.user.everything() - elsewhere
 
     def content(self, number: int, size: int = 12) -> bytes:
         """Return bytes that nobody wrote before (but for the empty file), and remember that they must survive."""

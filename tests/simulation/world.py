@@ -6,9 +6,11 @@ workload, faults and order; the same seed gives the same trace under any PYTHONH
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import random
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 
 from satchel.core.errors import Fault, FileUnreadable, StorageFailed, StorageFull
 from satchel.core.ids import DeviceId, LinkId, NamespaceId
@@ -28,10 +30,11 @@ from tests.simulation.faults import Faults
 from tests.simulation.network import SimRemote
 from tests.simulation.scheduler import Scheduler, Signal, pause
 from tests.simulation.script import Script
-from tests.simulation.service import SimService
+from tests.simulation.service import ServiceImage, SimService
 from tests.support.core_remote import CoreRemote
 from tests.support.disk_users import FakeUser
 from tests.support.fake_disk import DeadGeneration, FakeDisk
+from tests.support.fake_volume import FakeVolume
 
 START_NS = 1_800_000_000 * 10**9
 WRITES = frozenset(
@@ -87,6 +90,47 @@ class SimClock:
         await self._scheduler.sleep_s(seconds)
 
 
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A link as it was at one moment."""
+
+    index: bytes | None
+    volume: FakeVolume
+
+
+class History:
+    """What was as it was: images of machines and of the service, to be put back."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._machines: dict[int, list[Image]] = {}
+        self._service: ServiceImage | None = None
+
+    def take(self, what: str, number: int) -> None:
+        """what: device (all links of the machine) or service."""
+        self._world.trace(f"image of {what} {number}")
+        if what == "service":
+            self._service = self._world.service.image()
+        else:
+            self._machines[number] = [device.image() for device in self._world.machine(number)]
+
+    def holds(self, what: str) -> bool:
+        """Tell whether such an image was taken."""
+        return bool(self._machines) if what == "device" else self._service is not None
+
+    def put_back(self, what: str, number: int, *, is_told: bool) -> None:
+        """is_told: of the service, with a new epoch; of a machine, with a new start of its kernel."""
+        self._world.trace(f"restore {what} {number} {is_told}")
+        if what == "service" and self._service is not None:
+            _finish(self._world.service.put_back(self._service, is_told=is_told))
+            self._world.heads.clear()
+            return
+        machine = self._world.machine(number)
+        machine[0].clock.boots += is_told
+        for device, image in zip(machine, self._machines.get(number, ()), strict=False):
+            device.put_back(image)
+
+
 class SimDevice:
     """One link of one machine: a fake disk, an index in memory, the engine and its hands on the scheduler.
 
@@ -109,6 +153,8 @@ class SimDevice:
         self._closed: dict[bytes, float] = {}
         self._news: list[bytes] = []
         self._fuse: tuple[int, str] | None = None
+        self._snare = ""
+        self._is_snared = False
         self.start()
 
     # -- what goes wrong at a call ------------------------------------------------------------------------------------
@@ -119,6 +165,7 @@ class SimDevice:
             return None
         self.may_die()
         if name in WRITES:
+            self._walk_into_snare(name)
             self._burn()
             return self._write_fault(name)
         if name in READS and isinstance(args[0], bytes):
@@ -141,6 +188,18 @@ class SimDevice:
     def arm(self, kind: str, calls: int) -> None:
         """Die at the writing call that comes after so many others."""
         self._fuse = (calls, kind)
+
+    def snare(self, call: str) -> None:
+        """Die at the writing call that follows the next call of this name."""
+        self._snare = call
+
+    def _walk_into_snare(self, name: str) -> None:
+        if self._is_snared:
+            self._snare, self._is_snared = "", False
+            self.world.faults.fired["crash"] += 1
+            self.world.dying = "crash"
+            raise DeadGeneration
+        self._is_snared = bool(self._snare) and name == self._snare
 
     def _burn(self) -> None:
         if self._fuse is None:
@@ -188,7 +247,7 @@ class SimDevice:
         """End the process in the middle; with a power cut the disk forgets what was not synced."""
         if self._run is None:
             return
-        self._fuse = None
+        self._fuse, self._is_snared = None, False
         self._image, old = self._run.index.image(), self._image
         self._run.end()
         self._run = None
@@ -201,6 +260,21 @@ class SimDevice:
         else:
             self.disk = self.disk.restart()
         self.user = FakeUser(self.disk)
+
+    def image(self) -> Image:
+        """Take an image of the index and the disk, as they are in the middle of all."""
+        index = self._run.index.image() if self._run is not None else self._image
+        return Image(index, copy.deepcopy(self.disk.volume, {id(self.clock): self.clock}))
+
+    def put_back(self, image: Image) -> None:
+        """End the device where it is, and start it from the image."""
+        self.kill("crash", 1.0)
+        self._image = self._old_image = image.index
+        self.disk = self.disk.restart()
+        self.disk.volume = copy.deepcopy(image.volume, {id(self.clock): self.clock})
+        self.user = FakeUser(self.disk)
+        self._news = []
+        self.start()
 
     # -- the watcher --------------------------------------------------------------------------------------------------
 
@@ -307,6 +381,7 @@ class World:
         self.streams: dict[LinkId, SimRemote] = {}
         self._digest = hashlib.sha256()
         self.service = SimService(self.faults, self.scheduler)
+        self.history = History(self)
         self.devices: list[SimDevice] = []
         self.meddle: Callable[[SimDevice, bytes], None] = _nothing
         """Called when a user writes to a file that is being read."""

@@ -76,7 +76,7 @@ class FakeUser:
         self.disk.volume.do(*changes)
         if self.is_durable:
             for folder, _, _ in changes:
-                self.disk.volume.sync(folder)
+                self.disk.volume.sync_with_names(folder)
 
     def write_file(self, path: bytes, data: bytes) -> None:
         folder, name = self._at(path)

@@ -158,6 +158,13 @@ class FakeVolume:
         self._save([step for at, step in enumerate(self.pending) if at in taken])
         self.pending = [step for at, step in enumerate(self.pending) if at not in taken]
 
+    def sync_with_names(self, folder: Inode) -> None:
+        """fsync a folder, and the names that lead to it: what the kernel has written out can be reached."""
+        needed = [folder]
+        for one in needed:
+            self.sync(one)
+            needed += [at for step in self.pending for at, _, inode in step.changes if inode is one]
+
     def sync_all(self) -> None:
         """Write out everything, as the kernel does in time."""
         for inode in self.everything():

@@ -9,7 +9,7 @@ from __future__ import annotations
 from satchel.core.entries import Kind
 from satchel.core.hashing import EMPTY_CONTENT
 from satchel.core.ids import ROOT_NID, ContentHash, Nid
-from satchel.core.limits import MANIFESTS_GET_COUNT_MAX, MIB
+from satchel.core.limits import DEPTH_MAX, MANIFESTS_GET_COUNT_MAX, MIB
 from satchel.core.operations import MoveLocal, Place, PlannedMove, SetExecutable, TrashLocal
 from satchel.core.paths import name_key
 from satchel.core.trees import Item
@@ -123,7 +123,8 @@ def _task(state: State, job: Job, planned: dict[Nid, DiskPath]) -> DiskTask | No
         case Place():
             return _place(state, job, op, planned)
         case MoveLocal():
-            moves = [_move(state, move) for move in op.moves]
+            moving = {move.nid: move for move in op.moves}
+            moves = [_move(state, move, moving) for move in op.moves]
             if any(move is None for move in moves):
                 fail_until_scanned(state, job)
                 return None
@@ -142,13 +143,26 @@ def _task(state: State, job: Job, planned: dict[Nid, DiskPath]) -> DiskTask | No
             raise AssertionError(op)
 
 
-def _move(state: State, move: PlannedMove) -> MovePath | None:
+def _move(state: State, move: PlannedMove, moving: dict[Nid, PlannedMove]) -> MovePath | None:
     reader = state.index.reader
     local, source = reader.local(move.nid), reader.path_of(move.nid)
-    target = _path(state, move.parent, move.name, {})
+    target = _path_when_moved(state, move.nid, moving)
     if local is None or source is None or target is None:
         return None
     return MovePath(move.nid, source, target, local.stat)
+
+
+def _path_when_moved(state: State, nid: Nid, moving: dict[Nid, PlannedMove]) -> DiskPath | None:
+    """Return where the row stands once all that moves together has moved; None when there is no such place."""
+    names: list[bytes] = []
+    at = nid
+    while at != ROOT_NID:
+        move, row = moving.get(at), state.index.reader.local(at)
+        if row is None or len(names) > 2 * DEPTH_MAX:
+            return None
+        at, name = (move.parent, move.name.encode()) if move is not None else (row.parent, row.name)
+        names.append(name)
+    return DiskPath(b"/".join(reversed(names)))
 
 
 def _trash(state: State, job: Job, op: TrashLocal) -> DiskTask | None:

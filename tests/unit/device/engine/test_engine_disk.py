@@ -42,6 +42,7 @@ from tests.support.engine_rig import (
     LINK,
     NODE_A,
     NODE_B,
+    NODE_C,
     NODE_D,
     Rig,
     blocks_of,
@@ -268,6 +269,24 @@ def test_a_swap_of_names_is_one_task() -> None:
     (task,) = rig.take(ApplyTask).tasks
     assert isinstance(task, MovePaths)
     assert {(one.source, one.target) for one in task.moves} == {(b"a.txt", b"b.txt"), (b"b.txt", b"a.txt")}
+
+
+def test_a_folder_and_the_one_inside_change_places_as_one_task() -> None:
+    rig = Rig()
+    rig.start(
+        [folder(1, NODE_D, "outer"), folder(2, NODE_C, "inner", parent=NODE_D)],
+        [new_folder(1, "outer"), new_folder(2, "inner", inside=1)],
+    )
+    moves = [
+        folder(3, NODE_C, "outer", action=Action.MOVE, content_rev=2),
+        folder(4, NODE_D, "inner", parent=NODE_C, action=Action.MOVE, content_rev=1),
+    ]
+    rig.step(pushed(2, *moves))
+    (task,) = rig.take(ApplyTask).tasks
+    assert isinstance(task, MovePaths)
+    # Where each stands at the end, not where its new folder is before it moves.
+    ways = {(one.source, one.target) for one in task.moves}
+    assert ways == {(b"outer/inner", b"outer"), (b"outer", b"outer/inner")}
 
 
 def test_a_trashed_folder_names_every_member_that_may_go_with_it() -> None:

@@ -93,12 +93,12 @@ class LinkRunner:
         self._short = ShortFiles()
         self._turns = Turns()
         self._plans_at_rest = -PLANS_OF_A_BURST
-        self._scanner = self._scanner_of(state_folder / "index.db")
+        self.scanner = self._scanner_of(state_folder / "index.db")
         self._hands_of = Hands(
             remote=remote,
             clock=clock,
             lanes=lanes,
-            scanner=self._scanner,
+            scanner=self.scanner,
             applier=self._applier,
             sender=Sender(self._fs, remote, transfers, self._progress, self._short),
             fetcher=Fetcher(self._fs, remote, transfers, self._progress),
@@ -142,7 +142,7 @@ class LinkRunner:
                 verifying = group.create_task(self._verify_slowly(), name="link-verify")
                 await stop.wait()
                 self._is_stopping = True
-                self._scanner.hold()
+                self.scanner.hold()
                 watching.cancel()
                 stepping.cancel()
                 verifying.cancel()
@@ -363,13 +363,13 @@ class LinkRunner:
     def pause(self) -> None:
         """Start nothing new; what is in flight ends, but for a long scan: that one is made anew."""
         self._engine.state.is_paused = True
-        self._scanner.hold()
+        self.scanner.hold()
         self.put(Hinted(()))
 
     def resume(self) -> None:
         """Go on."""
         self._engine.state.is_paused = False
-        self._scanner.go_on()
+        self.scanner.go_on()
         self._engine.state.halted = ""
         self.hint_all()
 

@@ -57,6 +57,8 @@ class ScanProcess:
         self._line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
         self._line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
         self._order = order
+        self.is_stopped = False
+        """It was told to stop: that it is lost then is no failure of its own."""
 
     @property
     def pid(self) -> int:
@@ -68,13 +70,17 @@ class ScanProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        self._end()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(END_S_MAX)
         self._line.close()
 
     def stop(self) -> None:
-        """End the process, and whatever waits for it. Idempotent."""
+        """End the process, and whatever waits for it, because nobody wants the scan any more. Idempotent."""
+        self.is_stopped = True
+        self._end()
+
+    def _end(self) -> None:
         self._process.kill()
         with contextlib.suppress(OSError):
             self._line.shutdown(socket.SHUT_RDWR)

@@ -64,7 +64,8 @@ class RoomyScanner:
         self._index = index
         self._short = short
         self._turns = turns
-        self._names_min = names_min
+        self.names_min = names_min
+        """So many names make a folder large."""
         self._silence_s = silence_s
         self._program = program
         self._lock = threading.Lock()
@@ -76,7 +77,7 @@ class RoomyScanner:
 
     async def scan(self, task: ScanTask, report: Report) -> None:
         """As `Scanner.scan`. Raises besides: Unavailable when the process was lost or held in the middle."""
-        is_apart = self._is_trusted and is_full(task) and await is_large(self._fs, self._names_min)
+        is_apart = self._is_trusted and is_full(task) and await is_large(self._fs, self.names_min)
         if not (is_apart and self._scan_apart(task, report)):
             await self._scanner.scan(task, report)
 
@@ -101,26 +102,38 @@ class RoomyScanner:
     def _scan_apart(self, task: ScanTask, report: Report) -> bool:
         """Return True when the scan was done, False when none of it was. Raises: Unavailable, and the scan's Faults."""
         has_begun = False
+
+        def count(part: Scanned) -> None:
+            nonlocal has_begun
+            has_begun = True
+            report(part)
+
         try:
             with self._running(task) as process:
-                process.send_order()
-                while True:
-                    frame = self._next_frame(process)
-                    if isinstance(frame, Part):
-                        has_begun = True
-                        report(frame.of(task))
-                        if frame.is_last:
-                            return True
-                    else:
-                        self._take(frame)
+                try:
+                    self._relay(process, task, count)
+                except ProcessLost as lost:
+                    if process.is_stopped:
+                        raise Unavailable("The scan was stopped.", where="scan", reason="held") from lost
+                    raise
         except ProcessLost as lost:
-            if self._is_held:
-                raise Unavailable("The scan was stopped.", where="scan", reason="held") from lost
             self._is_trusted = False
             log.warning("scan.process_lost", reason=lost.fields.get("reason"), has_begun=has_begun)
             if has_begun:
                 raise
             return False
+        return True
+
+    def _relay(self, process: ScanProcess, task: ScanTask, report: Report) -> None:
+        process.send_order()
+        while True:
+            frame = self._next_frame(process)
+            if not isinstance(frame, Part):
+                self._take(frame)
+                continue
+            report(frame.of(task))
+            if frame.is_last:
+                return
 
     @contextmanager
     def _running(self, task: ScanTask) -> Iterator[ScanProcess]:

@@ -23,7 +23,7 @@ INSTALL := VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --constraint constraint
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format types walls unit sim sim-night mutants bench micro kill crashpoints powercut acceptance clean
+.PHONY: help run test lint format types walls unit sim sim-night mutants bench micro kill races crashpoints powercut acceptance clean
 
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -67,6 +67,9 @@ micro: $(VENV)/.dev-stamp ## What the pure parts cost, beside the operation that
 
 kill: $(VENV)/.dev-stamp ## Kill real processes a hundred times; nothing acknowledged may be lost
 	@$(BIN)/python -m tests.e2e.kill_run --kills 100 $(if $(SEED),--seed $(SEED))
+
+races: $(VENV)/.dev-stamp ## A hundred thousand saves by another program while its file is replaced, on the disk of WORK
+	@$(BIN)/python -m tests.races $(if $(WORK),--work $(WORK))
 
 crashpoints: $(VENV)/.dev-stamp ## Stop each scenario at each writing call, in five ways (MINUTES=10 ONLY=name POINT=point; goes on where it ended)
 	@$(BIN)/python -m tests.crash.crashpoints --minutes $(MINUTES) --only '$(ONLY)' --point '$(POINT)'

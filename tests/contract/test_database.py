@@ -132,6 +132,43 @@ def test_lists_longer_than_a_statement_takes_are_read_and_changed_whole(run: Run
     run(scenario)
 
 
+@pytest.mark.parametrize("count", [1, 31, 32, 33, 64, 100, 1_000])
+def test_many_rows_are_written_as_if_one_after_another(run: Run, count: int) -> None:
+    async def scenario(db: Database) -> None:
+        async def work(conn: Connection) -> None:
+            insert = (
+                "INSERT INTO packs (pack_id, state, bytes, live_bytes, created_at, verified_at)"
+                " VALUES ($1, 1, $2, 0, $3, $3) ON CONFLICT (pack_id)"
+                " DO UPDATE SET bytes = packs.bytes + excluded.bytes"
+            )
+            rows = [(bytes([number % 7, number % 3]), number, -number) for number in range(count)]
+            await conn.execute_many(insert, rows)
+            expected: dict[bytes, tuple[int, int]] = {}
+            for name, size, at in rows:
+                expected[name] = (expected[name][0] + size, expected[name][1]) if name in expected else (size, at)
+            found = await conn.fetch("SELECT pack_id, bytes, created_at, verified_at, state FROM packs")
+            assert {row[0]: row[1:] for row in found} == {
+                name: (size, at, at, 1) for name, (size, at) in expected.items()
+            }
+
+        await db.write(b"k", work)
+
+    run(scenario)
+
+
+def test_a_row_that_fails_among_many_undoes_them_all(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        async def work(conn: Connection) -> None:
+            names = [f"test-{number:02}" for number in range(90)] + ["test-70"]
+            await conn.execute_many("INSERT INTO store_meta (name, value) VALUES ($1, $2)", [(n, b"v") for n in names])
+
+        results = await asyncio.gather(db.write(b"k", _putter("test")), db.write(b"k", work), return_exceptions=True)
+        assert [type(result) for result in results] == [type(None), StorageFailed]
+        assert await db.read(_names) == ["test"]
+
+    run(scenario)
+
+
 def test_facts_are_made_once_and_the_run_number_grows(run: Run) -> None:
     seen = []
 

@@ -59,9 +59,9 @@ class Database(Protocol):
     async def write(self, key: bytes, work: Work[T]) -> T:
         """Run `work` in a transaction and return its result once that is durable.
 
-        Callers that wait at the same time with one key (a namespace or account id) share a transaction, each in a
-        savepoint of its own: one that raises undoes its own changes only. `work` may be called again after a lock
-        conflict. Raises: what `work` raises, StorageFull, StorageFailed, Unavailable.
+        Callers that wait at the same time with one key (a namespace or account id) share a transaction;
+        one that raises undoes its own changes only. `work` may be called again, after a lock conflict or when a
+        neighbour raised. Raises: what `work` raises, StorageFull, StorageFailed, Unavailable.
         """
         ...
 

@@ -1,16 +1,20 @@
 """The embedded store. Invariant: one thread writes; a result is told only after the commit that holds it is durable.
 
-The writer takes all that wait, gives each a savepoint in one transaction, and commits once: one fsync for many callers.
-It drives each caller's coroutine itself, so a statement costs no switch of threads. Readers have connections and
-threads of their own. Source: docs/design (architecture: one database text).
+The writer takes all that wait into one transaction and commits once: one fsync for many callers. Most of them hold, so
+they run without savepoints, which would copy each page once more; when one raises, those before it begin again, each
+in a savepoint of its own. It drives each caller's coroutine itself, so a statement costs no switch of threads. Readers
+have connections and threads of their own. Source: docs/design (architecture: one database text).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
+import itertools
 import os
 import queue
+import re
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -35,6 +39,8 @@ CACHE_KIB = 64 * 1024
 WAL_PAGES = 16_000
 """64 MiB of log before its pages are copied home. Keys that are hashes touch a page each, a thousand files some 4,000;
 a shorter log would copy every page as often as it is written."""
+ROWS_TOGETHER = 32
+"""So many rows go into one INSERT: a statement a row hands the interpreter to and fro each time."""
 
 
 class SqliteConnection:
@@ -56,8 +62,12 @@ class SqliteConnection:
 
     async def execute_many(self, sql: str, rows: Sequence[Sequence[Value]]) -> None:
         """See `Connection.execute_many`."""
-        if rows:
-            self.raw.executemany(numbered(sql), rows)
+        at = 0
+        if len(rows) >= ROWS_TOGETHER and (together := _inserting(sql, len(rows[0]), ROWS_TOGETHER)):
+            for at in range(ROWS_TOGETHER, len(rows) + 1, ROWS_TOGETHER):
+                self.raw.execute(together, tuple(itertools.chain.from_iterable(rows[at - ROWS_TOGETHER : at])))
+        if at < len(rows):
+            self.raw.executemany(numbered(sql), rows[at:])
 
 
 @dataclass(slots=True, eq=False)
@@ -72,7 +82,8 @@ class _Job:
     fault: BaseException | None = None
 
     def run(self, conn: Connection) -> None:
-        """Drive the work in the caller's context; keep what it returns or raises."""
+        """Drive the work in the caller's context and keep what it returns; a second time it begins anew."""
+        self.fault = None
         self.result = self.context.run(drive, cast("Coroutine[Any, Any, object]", self.work(conn)))
 
     def tell(self) -> None:
@@ -165,8 +176,11 @@ class SqliteDatabase:
                 raise self._failed
             raw.execute("BEGIN IMMEDIATE")
             while count < len(jobs) and (count == 0 or self._clock.now_ms() < until_ms):
-                _write_one(raw, conn, jobs[count])
+                holds = _is_written(raw, conn, jobs[count])
                 count += 1
+                if not holds:
+                    _write_again(raw, conn, jobs[:count])
+                    break
                 if count == len(jobs):
                     # Who came meanwhile shares the fsync, and the pages that each of us would write.
                     jobs += self._came(GROUP_MAX - count)
@@ -268,18 +282,31 @@ class InlineSqliteDatabase:
         return result
 
 
-def _write_one(raw: apsw.Connection, conn: SqliteConnection, job: _Job) -> None:
-    """Run one caller in a savepoint. Raises only when the whole transaction is lost."""
-    raw.execute("SAVEPOINT caller")
+def _is_written(raw: apsw.Connection, conn: SqliteConnection, job: _Job) -> bool:
+    """Run one caller; False when it raised. Raises only when the whole transaction is lost."""
     try:
         job.run(conn)
     except BaseException as error:
         # SQLite ends the whole transaction by itself when the disk is full or fails; then nobody's work counts.
         if raw.getautocommit():
             raise _translated(error) from error
-        raw.execute("ROLLBACK TO caller")
         job.fault = _translated(error) if isinstance(error, apsw.Error) else error
-    raw.execute("RELEASE caller")
+    return job.fault is None
+
+
+def _write_again(raw: apsw.Connection, conn: SqliteConnection, jobs: list[_Job]) -> None:
+    """Undo the transaction and run its callers once more, each in a savepoint; the last of them had raised.
+
+    Raises only when the whole transaction is lost.
+    """
+    raw.execute("ROLLBACK")
+    raw.execute("BEGIN IMMEDIATE")
+    # Without neighbours, what it raised the first time is what it is told.
+    for job in jobs if len(jobs) > 1 else ():
+        raw.execute("SAVEPOINT caller")
+        if not _is_written(raw, conn, job):
+            raw.execute("ROLLBACK TO caller")
+        raw.execute("RELEASE caller")
 
 
 def _take(waiting: queue.Queue[_Job | None]) -> tuple[list[_Job], bool]:
@@ -326,6 +353,27 @@ def _create(path: str) -> None:
             os.close(folder)
     except OSError as error:
         raise StorageFailed("The store cannot be opened.", where=path, reason=str(error)) from error
+
+
+_ROW = re.compile(r"(INSERT INTO [^$]* VALUES )(\([^()]*\))([^$]*)", re.DOTALL)
+
+
+@functools.lru_cache(maxsize=256)
+def _inserting(sql: str, width: int, count: int) -> str:
+    """Return the INSERT of one row (of `width` values) as one of `count` rows; empty when `sql` is anything else."""
+    found = _ROW.fullmatch(sql)
+    if found is None:
+        return ""
+    before, row, after = found.groups()
+    rows = [_PLACEHOLDER.sub(functools.partial(_shifted, by=at * width), row) for at in range(count)]
+    return before + ", ".join(rows) + after
+
+
+_PLACEHOLDER = re.compile(r"\$(\d+)")
+
+
+def _shifted(placeholder: re.Match[str], *, by: int) -> str:
+    return f"?{int(placeholder[1]) + by}"
 
 
 def _connect(path: str) -> apsw.Connection:

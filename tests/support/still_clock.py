@@ -24,8 +24,11 @@ class StillClock:
         return self.wall_ns / 1e9
 
     def random(self, count: int) -> bytes:
-        self._drawn += 1
-        return hashlib.sha256(f"{self._seed}:{self._drawn}".encode()).digest()[:count]
+        drawn = b""
+        while len(drawn) < count:
+            self._drawn += 1
+            drawn += hashlib.sha256(f"{self._seed}:{self._drawn}".encode()).digest()
+        return drawn[:count]
 
     async def sleep_s(self, seconds: float) -> None:
         self.wall_ns += int(seconds * 1e9)

@@ -26,6 +26,9 @@ ID_BYTES = 16
 TAG_BYTES = 8
 HASH_BYTES = 32
 
+_UUID_FREE = ~(0xF << 76 | 0x3 << 62)
+_UUID_VERSION_7 = 0x7 << 76 | 0x2 << 62
+
 ROOT_NODE = NodeId(bytes(ID_BYTES))
 """The root folder of every namespace. It has no row: it always lives."""
 
@@ -36,10 +39,8 @@ ROOT_NID = Nid(0)
 def uuid7(now_ms: int, randomness: bytes) -> bytes:
     """Return a UUIDv7 of 16 bytes. now_ms: Unix time in ms; randomness: at least 10 bytes. From RFC 9562 5.7."""
     assert len(randomness) >= 10
-    stamp = (now_ms & 0xFFFF_FFFF_FFFF).to_bytes(6, "big")
-    high = (0x7000 | (int.from_bytes(randomness[:2], "big") & 0x0FFF)).to_bytes(2, "big")
-    low = bytes([0x80 | (randomness[2] & 0x3F)]) + randomness[3:10]
-    return stamp + high + low
+    number = (now_ms & 0xFFFF_FFFF_FFFF) << 80 | int.from_bytes(randomness[:10], "big")
+    return (number & _UUID_FREE | _UUID_VERSION_7).to_bytes(16, "big")
 
 
 def derived_id(*parts: bytes) -> bytes:

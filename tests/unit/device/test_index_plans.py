@@ -14,7 +14,7 @@ STATEMENTS = [
     text
     for room in (bulk, closure, reader, store)
     for name, text in vars(room).items()
-    if name.startswith(("_BY_", "_BELOW_", "_AT_", "_TO_", "_AGREE", "_REMOTE_STEPS", "_BLOCKLIST"))
+    if name.startswith(("_BY_", "_BELOW_", "_AT_", "_TO_", "_ONLY_", "_AGREE", "_REMOTE_STEPS", "_BLOCKLIST"))
 ]
 OTHERS = (
     "SELECT nid FROM nodes WHERE l_parent = 1 AND l_state > 0",

@@ -63,20 +63,28 @@ def fold_own_creates(state: State, entries: Sequence[Entry], stated: set[Nid]) -
 def fold_rows(state: State, entries: Sequence[Entry], mark: int) -> list[Nid]:
     """Fold a page of a snapshot; a parent that comes on a later page is a row without sides until then.
 
-    Result: the rows that were written.
+    New rows are dirty and queued by it. Result: the others that were written, which are to be settled.
     """
     known = _known(state, entries)
     rows: list[RemoteRow] = []
+    new: list[Nid] = []
+    unit = state.identity.unit
     for entry in entries:
-        if entry.node_id == state.identity.unit:
+        if entry.node_id == unit:
             continue
         own, home = known.get(entry.node_id), known.get(entry.parent_id)
         if own is not None and own.seq > entry.seq:
             continue
         if home is None:
             home = known[entry.parent_id] = KnownRemote(state.index.add(entry.parent_id), is_live=False, seq=0)
-        nid = own.nid if own is not None else state.index.reserve()
-        rows.append(RemoteRow(nid, entry.node_id if own is None else None, home.nid, entry))
+        if own is None:
+            nid = state.index.reserve()
+            new.append(nid)
+            rows.append(RemoteRow(nid, entry.node_id, home.nid, entry))
+        else:
+            nid = own.nid
+            rows.append(RemoteRow(nid, None, home.nid, entry))
         known[entry.node_id] = KnownRemote(nid, is_live=True, seq=entry.seq)
     state.index.write_remote(rows, mark)
-    return [row.nid for row in rows]
+    state.fresh.update(new)
+    return [row.nid for row in rows if row.node_id is None]

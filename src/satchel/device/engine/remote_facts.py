@@ -210,7 +210,7 @@ def fold_snapshot(state: State, fact: SnapshotTaken) -> None:
 
 
 def _end_join(state: State, page: SnapshotPage) -> None:
-    state.touch(state.index.dirty_nids())
+    state.touch([nid for nid in state.index.dirty_nids() if nid not in state.fresh])
     if not state.scanned_once:
         state.unseen |= state.fresh.intersection(state.index.unseen_nids())
         state.fresh -= state.unseen

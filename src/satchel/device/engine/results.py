@@ -5,7 +5,7 @@ Invariant: a row leaves `busy` only here, and is settled as it leaves.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from satchel.core.errors import Fault
 from satchel.core.ids import Nid
@@ -67,7 +67,7 @@ def finish(state: State, job: Job) -> None:
     finish_all(state, (job,))
 
 
-def finish_all(state: State, jobs: Iterable[Job], touched: Iterable[Nid] = (), stated: Iterable[Nid] = ()) -> None:
+def finish_all(state: State, jobs: Iterable[Job], touched: Iterable[Nid] = (), stated: Collection[Nid] = ()) -> None:
     """As `finish`, for many jobs, in order. touched: rows to settle with theirs; stated: those that may be clean."""
     over: list[Nid] = []
     for job in jobs:
@@ -77,7 +77,7 @@ def finish_all(state: State, jobs: Iterable[Job], touched: Iterable[Nid] = (), s
             _leave(state, job)
             over += job.nids
     free = [nid for nid in over if nid not in state.busy]
-    clean = state.index.clean(stated) if stated else set()
+    clean = set(stated).difference(state.index.dirty_of(stated)) if stated else set()
     state.touch(list(dict.fromkeys((*touched, *stated, *free))), clean=clean)
 
 

@@ -14,6 +14,7 @@ from satchel.device.index.store import Index
 
 RUNS_KEPT = 16
 RUN_BYTES = 4
+DRAWN_BYTES = 256
 _COUNT_BYTES = 4
 _KEY = "sent"
 _AT = 7
@@ -28,6 +29,7 @@ class Sent:
         self._random = random
         self._run = random(RUN_BYTES)
         self._count = self._saved = 0
+        self._drawn = b""
         self._open: set[OpId] = set()
         stored = index.get(_KEY)
         self._earlier = _unpack(stored) if isinstance(stored, bytes) else {}
@@ -40,13 +42,11 @@ class Sent:
     def new_id(self, flags: int, moment_ms: int) -> OpId:
         """Return an id that is nobody else's; ids of one moment are neighbours, which the service's tables like."""
         self._count += 1
-        made = OpId(
-            bytes([flags])
-            + (moment_ms & 0xFFFF_FFFF_FFFF).to_bytes(6, "big")
-            + self._run
-            + self._count.to_bytes(_COUNT_BYTES, "big")
-            + self._random(1)
-        )
+        end = self._count % DRAWN_BYTES
+        if end == 0 or not self._drawn:
+            self._drawn = self._random(DRAWN_BYTES)
+        begin = bytes([flags]) + (moment_ms & 0xFFFF_FFFF_FFFF).to_bytes(6, "big") + self._run
+        made = OpId(begin + self._count.to_bytes(_COUNT_BYTES, "big") + self._drawn[end : end + 1])
         self._open.add(made)
         return made
 

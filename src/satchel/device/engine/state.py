@@ -91,7 +91,7 @@ class Stage(Enum):
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One planned operation on its way. rows: the rows as they were planned on."""
+    """One planned operation on its way. rows: the rows as they were planned on; none where all is new."""
 
     op: Operation
     nids: tuple[Nid, ...]
@@ -308,17 +308,15 @@ class State:
         """Settle rows whose sides changed (but for the `clean`), and queue those that are dirty for planning."""
         unsettled = [nid for nid in nids if nid not in clean] if clean else nids
         dirty = self.index.settle(unsettled, keep=lambda nid: nid in self.busy or nid in self.snapshot_busy)
-        still = set(dirty)
-        for nid in nids:
-            if nid not in still:
-                self.tries.pop(nid, None)
-                self.misses.pop(nid, None)
-            self.waiting.discard(nid)
-            self.unseen.discard(nid)
-            self.fresh.discard(nid)
-            self.deleting.discard(nid)
-            self.held_back.discard(nid)
-            self.retry_at.pop(nid, None)
+        for group in (self.waiting, self.unseen, self.fresh, self.deleting, self.held_back):
+            group.difference_update(nids)
+        if self.tries or self.misses or self.retry_at:
+            still = set(dirty)
+            for nid in nids:
+                self.retry_at.pop(nid, None)
+                if nid not in still:
+                    self.tries.pop(nid, None)
+                    self.misses.pop(nid, None)
         for nid in dirty:
             if nid in self.busy or nid in self.after_scan:
                 continue

@@ -38,33 +38,32 @@ class RemoteFacts:
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class KnownLocal:
-    """What a scan saw of a row that stands in the index."""
+class KnownLocal(NamedTuple):
+    """What a scan saw of a row that stands in the index. key: of the name."""
 
     nid: Nid
     parent: Nid
     name: str
+    key: str
     content: bytes
     stat: Stat
     blocks: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class NewLocal:
-    """What a scan saw, and the row that is to be made of it. nid: a reserved one."""
+class NewLocal(NamedTuple):
+    """What a scan saw, and the row that is to be made of it. nid: a reserved one; key: of the name."""
 
     nid: Nid
     node_id: NodeId
     parent: Nid
     name: str
+    key: str
     content: bytes
     stat: Stat
     blocks: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteRow:
+class RemoteRow(NamedTuple):
     """A live entry and the row it belongs to. node_id: the entry's, when the row is to be made (nid is reserved)."""
 
     nid: Nid

@@ -42,6 +42,13 @@ UPDATE nodes SET l_blocks = COALESCE(?, CASE WHEN l_content = ? THEN l_blocks EN
   l_birth = ?, l_version = ? WHERE nid = ?
 """
 
+_MEET = """
+UPDATE nodes SET l_blocks = COALESCE(?1, CASE WHEN l_content = ?2 THEN l_blocks END), l_state = 1, s_state = 1,
+  l_parent = ?3, s_parent = ?3, l_name = ?4, s_name = ?4, l_key = ?5, l_kind = ?6, s_kind = ?6, l_content = ?7,
+  s_content = ?7, l_exec = ?8, s_exec = ?8, l_size = ?9, l_mtime = ?10, l_ctime = ?11, l_inode = ?12, l_birth = ?13,
+  l_version = ?14, dirty = 0, held_code = NULL, held_reason = NULL, next_try_ms = NULL WHERE nid = ?15
+"""
+
 _SET_STATED = """
 UPDATE nodes SET r_blocks = COALESCE(?1, CASE WHEN r_content = ?2 THEN r_blocks END), r_state = 1, s_state = 1,
   r_parent = ?3, s_parent = ?3, r_name = ?4, s_name = ?4, r_key = ?5, r_kind = ?6, s_kind = ?6, r_content = ?7,
@@ -58,7 +65,12 @@ INSERT INTO nodes (nid, node_id, l_blocks, l_parent, l_name, l_key, l_kind, l_co
 
 _ADD_REMOTE = """
 INSERT INTO nodes (nid, node_id, r_blocks, r_parent, r_name, r_key, r_kind, r_content, r_exec, r_size, r_mtime,
-  r_content_rev, r_place_rev, r_seq, r_mark, r_state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)
+  r_content_rev, r_place_rev, r_seq, r_mark, r_state, dirty) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, 1)
+"""
+
+_BY_DIRTY = """
+SELECT n.nid FROM json_each(?) AS wanted CROSS JOIN nodes AS n INDEXED BY nodes_dirty
+  ON n.nid = wanted.value AND n.dirty = 1
 """
 
 _UNIT = """
@@ -88,18 +100,19 @@ def remote_values(parent: Nid, entry: Entry, mark: int) -> tuple[object, ...]:
     )
 
 
-def local_values(parent: Nid, name: str, content: bytes, stat: Stat, blocks: bytes) -> tuple[object, ...]:
-    """Return the local columns but the version, in the order of `_SET_LOCAL`. stat.kind is not None."""
-    assert stat.kind is not None
+def local_values(row: NewLocal | KnownLocal) -> tuple[object, ...]:
+    """Return the local columns but the version, in the order of `_SET_LOCAL`. row.stat.kind is not None."""
+    stat, kind = row.stat, row.stat.kind
+    assert kind is not None
     return (
-        blocks if len(blocks) == PACKED_BYTES else None,
-        content,
-        parent,
-        name,
-        name_key(name),
-        int(stat.kind),
-        content,
-        int(stat.is_executable and stat.kind == Kind.FILE),
+        row.blocks if len(row.blocks) == PACKED_BYTES else None,
+        row.content,
+        row.parent,
+        row.name,
+        row.key,
+        int(kind),
+        row.content,
+        1 if stat.is_executable and kind is Kind.FILE else 0,
         stat.size,
         stat.mtime_ns,
         stat.ctime_ns,
@@ -239,7 +252,7 @@ class Index:
             self.put_blocklist(entry.content, entry.blocks)
 
     def write_remote(self, rows: Sequence[RemoteRow], mark: int = 0) -> None:
-        """As `add` (where node_id is given) and `set_remote`, for many live entries."""
+        """As `add` (where node_id is given; such a row is dirty by it) and `set_remote`, for many live entries."""
         made: list[tuple[object, ...]] = []
         known: list[tuple[object, ...]] = []
         for row in rows:
@@ -293,27 +306,43 @@ class Index:
     def set_local(self, nid: Nid, parent: Nid, name: str, content: bytes, stat: Stat, blocks: bytes = b"") -> None:
         """The disk shows the node so. stat.kind is not None; blocks: packed blocklist, empty when it is known."""
         self._version += 1
-        values = local_values(parent, name, content, stat, blocks)
+        values = local_values(KnownLocal(nid, parent, name, name_key(name), content, stat, blocks))
         self.connection.execute(_SET_LOCAL, (*values, self._version, nid))
         if len(blocks) > PACKED_BYTES:
             self.put_local_blocks(content, blocks)
 
-    def write_local(self, rows: Sequence[NewLocal | KnownLocal]) -> None:
-        """As `add` (for a `NewLocal`) and `set_local`, for many rows that a scan saw. Held ones are released."""
-        made: list[tuple[object, ...]] = []
-        seen: list[tuple[object, ...]] = []
+    def add_seen(self, rows: Sequence[NewLocal]) -> None:
+        """As `add` and `set_local`, for many rows; they are dirty by it."""
+        values = []
         for row in rows:
             self._version += 1
-            values = local_values(row.parent, row.name, row.content, row.stat, row.blocks)
-            if isinstance(row, NewLocal):
-                made.append((row.nid, row.node_id, values[0], *values[2:], self._version))
-            else:
-                seen.append((*values, self._version, row.nid))
+            block, _, *rest = local_values(row)
+            values.append((row.nid, row.node_id, block, *rest, self._version))
+        self._many(_ADD_LOCAL, values)
+        self._put_local_lists(rows)
+
+    def set_seen(self, rows: Sequence[KnownLocal]) -> None:
+        """As `set_local`, for many rows. Held ones are released."""
+        self._many(_SET_LOCAL, self._seen_values(rows))
+        self.release([row.nid for row in rows])
+        self._put_local_lists(rows)
+
+    def meet(self, rows: Sequence[KnownLocal]) -> None:
+        """As `set_seen`, for rows whose remote side is equal to what was seen: they are agreed on by it."""
+        self._many(_MEET, self._seen_values(rows))
+        self._put_local_lists(rows)
+
+    def _seen_values(self, rows: Sequence[KnownLocal]) -> list[tuple[object, ...]]:
+        values = []
+        for row in rows:
+            self._version += 1
+            values.append((*local_values(row), self._version, row.nid))
+        return values
+
+    def _put_local_lists(self, rows: Sequence[NewLocal | KnownLocal]) -> None:
+        for row in rows:
             if len(row.blocks) > PACKED_BYTES:
                 self.put_local_blocks(row.content, row.blocks)
-        self._many(_ADD_LOCAL, made)
-        self._many(_SET_LOCAL, seen)
-        self.release([row.nid for row in rows if isinstance(row, KnownLocal)])
 
     def set_local_unknown(self, nid: Nid) -> None:
         """Nothing can be said of the node's local side."""
@@ -425,10 +454,9 @@ class Index:
         )
         return next(iter(self.connection.execute(unplaced)), None) is not None
 
-    def clean(self, nids: Iterable[Nid]) -> set[Nid]:
-        """Return those rows that are there and not dirty."""
-        query = "SELECT nid FROM nodes WHERE nid IN (SELECT value FROM json_each(?)) AND dirty = 0"
-        return {Nid(row[0]) for row in self.connection.execute(query, (json_of(nids),))}
+    def dirty_of(self, nids: Iterable[Nid]) -> set[Nid]:
+        """Return those of the rows that are dirty."""
+        return {Nid(row[0]) for row in self.connection.execute(_BY_DIRTY, (json_of(nids),))}
 
     def dirty_nids(self) -> list[Nid]:
         """Return all rows whose sides differ, for a start."""

@@ -8,9 +8,9 @@ import pytest
 from msgspec.structs import replace
 
 from satchel.core.entries import Action, Kind
-from satchel.core.errors import LimitExceeded, MessageInvalid, NotFound
+from satchel.core.errors import EpochChanged, LimitExceeded, MessageInvalid, NotFound
 from satchel.core.hashing import EMPTY_CONTENT, block_hash
-from satchel.core.ids import ROOT_NODE, NodeId, OpId
+from satchel.core.ids import ROOT_NODE, NodeId, OpId, Tag
 from satchel.core.limits import COMMIT_OPS_MAX, DEPTH_MAX, NAME_BYTES_MAX, SYMLINK_BYTES_MAX
 from satchel.core.messages import (
     AttrOp,
@@ -21,6 +21,8 @@ from satchel.core.messages import (
     DeleteOp,
     EditOp,
     NeedBlocks,
+    Outcome,
+    Position,
     Refused,
     Stored,
 )
@@ -79,6 +81,33 @@ def test_seqs_of_a_batch_follow_each_other_and_the_head_is_the_last(run: Run) ->
         (head,) = (await namespaces(db, ada.principal)).namespaces
         assert head.head_seq == 3
         assert head.head_tag == (await ada.all_entries())[-1].tag
+
+    run(scenario)
+
+
+def test_a_commit_of_a_journal_that_was_put_back_is_refused_as_a_whole(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        ada = await Writer.new(db)
+        await ada.file("a")
+        await ada.file("b")
+        first, second = await ada.all_entries()
+        ns = ada.principal.root_ns
+
+        async def commits(name: str, position: Position | None) -> tuple[Outcome, ...]:
+            op = create_folder(NodeId(new_id()), name)
+            request = CommitRequest(ns, ada.link, (op,), (), position)
+            return (await commit(db, ada.clock, ada.principal, request)).outcomes
+
+        # Its own past, the head, and nothing at all are known.
+        assert await commits("c", Position(ns, first.seq, first.tag)) == (Stored(3),)
+        assert await commits("d", Position(ns, second.seq, second.tag)) == (Stored(4),)
+        assert await commits("e", Position(ns, 0, Tag(b""))) == (Stored(5),)
+        assert await commits("f", None) == (Stored(6),)
+        # Another entry at a seq that was used before, or a seq that is yet to come: the journal was put back.
+        for position in (Position(ns, first.seq, second.tag), Position(ns, 7, second.tag)):
+            with pytest.raises(EpochChanged):
+                await commits("g", position)
+        assert [entry.name for entry in await ada.all_entries()] == ["a", "b", "c", "d", "e", "f"]
 
     run(scenario)
 

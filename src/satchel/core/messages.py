@@ -128,12 +128,17 @@ class WireBlock(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class CommitRequest(msgspec.Struct, array_like=True, frozen=True):
-    """Up to 1,000 ops in order; the frame's bodies are the inline blocks, in the order of `inline`."""
+    """Up to 1,000 ops in order; the frame's bodies are the inline blocks, in the order of `inline`.
+
+    position: how far the sender knows the journal, None when it expects no revs of it. A journal that does not know the
+    place was put back since, and its revs mean other states: the whole request is refused with `epoch_changed`.
+    """
 
     ns: NamespaceId
     link: LinkId
     ops: tuple[Op, ...]
     inline: tuple[WireBlock, ...] = ()
+    position: Position | None = None
 
 
 # -- outcomes, one per op ---------------------------------------------------------------------------------------------

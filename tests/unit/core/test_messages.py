@@ -41,7 +41,7 @@ OUTCOMES: tuple[m.Outcome, ...] = (
 
 # Every message of the protocol once: name -> (message, what it is decoded as, bodies).
 FRAMES: dict[str, tuple[msgspec.Struct, object, list[bytes]]] = {
-    "commit_request": (m.CommitRequest(NS, LINK, OPS, (BLOCK,)), m.CommitRequest, [b"hello"]),
+    "commit_request": (m.CommitRequest(NS, LINK, OPS, (BLOCK,), m.Position(NS, 9, TAG)), m.CommitRequest, [b"hello"]),
     "commit_reply": (m.CommitReply(OUTCOMES, 9), m.CommitReply, []),
     "put_request": (m.PutRequest(NS, (BLOCK,)), m.PutRequest, [b"hello"]),
     "put_reply": (m.PutReply((HASH,)), m.PutReply, []),

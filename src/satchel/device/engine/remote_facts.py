@@ -18,6 +18,7 @@ from satchel.core.messages import (
     Changes,
     ChangesRequest,
     Hello,
+    Position,
     Pushed,
     SnapshotPage,
     SnapshotRequest,
@@ -281,7 +282,7 @@ def fold_pulled(state: State, fact: Pulled) -> None:
 
 
 def fold_changes(state: State, changes: Changes, contents: dict[BlockHash, bytes]) -> None:
-    """Fold a page of the journal in order. A page with a gap before it is asked for again from our position."""
+    """Fold a page of the journal in order. One with a gap before it, or of another journal, is asked for again."""
     if state.position is None or changes.ns != state.identity.ns:
         return
     if changes.is_reset:
@@ -292,7 +293,7 @@ def fold_changes(state: State, changes: Changes, contents: dict[BlockHash, bytes
         _begin_join(state)
         return
     state.head_seq = max(state.head_seq, changes.head_seq)
-    if changes.prev_seq > state.position.seq:
+    if changes.prev_seq > state.position.seq or _is_another_journal(state.position, changes):
         pull(state)
         return
     for block, data in contents.items():
@@ -315,6 +316,14 @@ def fold_changes(state: State, changes: Changes, contents: dict[BlockHash, bytes
     state.touch(gone, is_deletion=True)
     if changes.has_more:
         pull(state)
+
+
+def _is_another_journal(position: Position, changes: Changes) -> bool:
+    """True when the page holds another entry where ours was: a stream that outlived a restore goes on in its journal."""
+    if changes.last_seq == position.seq:
+        return changes.last_tag != position.tag
+    is_overlapping = changes.prev_seq < position.seq
+    return is_overlapping and any(one.seq == position.seq and one.tag != position.tag for one in changes.entries)
 
 
 def _fold_entry(state: State, entry: Entry, touched: list[Nid], gone: list[Nid]) -> None:

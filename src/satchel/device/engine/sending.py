@@ -11,6 +11,7 @@ import itertools
 from typing import assert_never
 
 from satchel.core.entries import Entry, Kind
+from satchel.core.errors import EpochChanged
 from satchel.core.hashing import Block, unpack_blocks
 from satchel.core.ids import HASH_BYTES, ROOT_NID, BlockHash, ContentHash, Nid, NodeId, OpId
 from satchel.core.limits import (
@@ -59,7 +60,7 @@ from satchel.device.engine.results import (
     finish,
     make_ready,
 )
-from satchel.device.engine.state import BATCH_PAUSE_S, CONFIRMED, FROM_DISK, Job, Stage, State
+from satchel.device.engine.state import BATCH_PAUSE_S, CONFIRMED, FROM_DISK, Job, Phase, Stage, State
 from satchel.device.index.bulk import to_commit
 from satchel.device.index.rows import ToCommit
 from satchel.device.ports import ROOT_PATH, DiskPath, joined
@@ -225,7 +226,7 @@ def _send(state: State, batch: _Batch) -> None:
     state.running[number] = batch.jobs
     state.counts["commit"] += 1
     state.sent.remember()
-    request = CommitRequest(state.identity.ns, state.identity.link, tuple(batch.ops))
+    request = CommitRequest(state.identity.ns, state.identity.link, tuple(batch.ops), (), state.position)
     nids = tuple(job.nids for job in batch.jobs)
     state.tasks.append(CommitTask(number, request, nids, tuple(batch.inline)))
 
@@ -366,7 +367,10 @@ def fold_committed(state: State, fact: Committed) -> None:
 def _take_back(state: State, jobs: list[Job], fact: Committed) -> None:
     """Nothing is known: the same request may go again with the same op ids."""
     assert fact.fault is not None
-    if not fact.fault.retryable:
+    if isinstance(fact.fault, EpochChanged):
+        # Nothing was done: what the service is now is asked anew, and both sides are merged.
+        state.phase = Phase.OFFLINE
+    elif not fact.fault.retryable:
         for job in jobs:
             fail_with(state, job, fact.fault)
         return

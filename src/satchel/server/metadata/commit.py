@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from msgspec.structs import replace
 
 from satchel.core.access import Right
+from satchel.core.errors import EpochChanged
 from satchel.core.ids import TAG_BYTES, NamespaceId, OpId, Tag
 from satchel.core.limits import LEASE_HOURS_MIN, MANIFEST_INLINE_BLOCKS_MAX
-from satchel.core.messages import CommitReply, CommitRequest, Conflict, DeleteOp, Outcome, Refused, Stored
+from satchel.core.messages import CommitReply, CommitRequest, Conflict, DeleteOp, Outcome, Position, Refused, Stored
 from satchel.server.accounts.access import authorize
 from satchel.server.accounts.principal import Principal
 from satchel.server.blocks.refs import PlacedBlock, place_txn, register_txn
@@ -21,7 +22,7 @@ from satchel.server.db.engine import Connection, Database, Value, execute_in, fe
 from satchel.server.metadata.blocklists import blocklists_txn
 from satchel.server.metadata.contents import Contents
 from satchel.server.metadata.decide import Author, Batch, Version
-from satchel.server.metadata.journal import Head, append_txn, head_txn
+from satchel.server.metadata.journal import Head, append_txn, head_txn, knows_txn
 from satchel.server.metadata.nodes import COLUMN_LIST, COLUMNS, LIFTED, LIVE, is_file, values_of
 from satchel.server.metadata.prepare import Prepared, new_places, node_ids, prepare
 from satchel.server.metadata.view import View
@@ -37,7 +38,8 @@ async def commit(
     """Store what can be stored of a request, durable on return; one outcome per op, in order.
 
     placed: the blocks that came with the request, verified and durable. Idempotent by op_id. Raises: NotFound (no
-    such namespace for the principal), LimitExceeded, MessageInvalid, StorageFull, StorageFailed, Unavailable.
+    such namespace for the principal), EpochChanged, LimitExceeded, MessageInvalid, StorageFull, StorageFailed,
+    Unavailable.
     """
     authorize(principal, request.ns, Right.WRITE)
     if any(isinstance(op, DeleteOp) for op in request.ops):
@@ -54,7 +56,7 @@ async def commit(
         if placed and conn.dialect == "sqlite":
             now = clock.now_ms()
             await place_txn(conn, request.ns, placed, lease_until_ms=now + LEASE_MS, now_ms=now)
-        return await commit_txn(conn, clock, request.ns, author, prepared, placed)
+        return await commit_txn(conn, clock, request.ns, author, prepared, placed, request.position)
 
     return await db.write(request.ns, work)
 
@@ -66,9 +68,14 @@ async def commit_txn(
     author: Author,
     prepared: Sequence[Prepared],
     placed: Sequence[PlacedBlock] = (),
+    position: Position | None = None,
 ) -> CommitReply:
-    """Decide and write the ops inside a transaction; takes the namespace's row and gives it the right to `placed`."""
+    """Decide and write the ops inside a transaction; takes the namespace's row and gives it the right to `placed`.
+
+    Raises: EpochChanged when the journal never had the sender's position, or not that entry there.
+    """
     head = await head_txn(conn, ns, for_update=True)
+    await _require_known_txn(conn, ns, head, position)
     outcomes = await _replayed_txn(conn, ns, author, prepared)
     fresh = [(at, one) for at, one in enumerate(prepared) if outcomes[at] is None]
     batch = await _loaded_txn(conn, clock, ns, head, author, [one for _, one in fresh], placed)
@@ -85,6 +92,16 @@ async def commit_txn(
     await _write_results_txn(conn, ns, author, batch.now_ms, answered)
     known = [outcome for outcome in outcomes if outcome is not None]
     return CommitReply(tuple(await _with_blocklists_txn(conn, ns, known)), batch.head_seq)
+
+
+async def _require_known_txn(conn: Connection, ns: NamespaceId, head: Head, position: Position | None) -> None:
+    """A store that was put back uses its seqs again: a rev of before the restore may fit what others did since."""
+    if position is None or not position.seq or (position.seq, position.tag) == (head.seq, head.tag):
+        return
+    if not await knows_txn(conn, ns, head, seq=position.seq, tag=position.tag):
+        raise EpochChanged(
+            "The service was put back to an earlier state.", expected=position.tag.hex(), actual=head.tag.hex()
+        )
 
 
 async def _replayed_txn(

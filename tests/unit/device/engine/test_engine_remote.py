@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from satchel.core.entries import Action, Kind
@@ -14,6 +15,7 @@ from satchel.core.messages import (
     NamespaceHead,
     NamespacesReply,
     Position,
+    Pushed,
     SnapshotPage,
     SnapshotRequest,
     Welcome,
@@ -141,6 +143,19 @@ def test_a_gap_in_the_feed_folds_nothing_and_asks_again_from_where_we_are() -> N
     assert rig.index.reader.nid_of(NODE_B) is None
     assert rig.state.position == Position(NS, 1, tag(1))
     assert rig.take(PullTask).request == ChangesRequest(Position(NS, 1, tag(1)), LINK)
+
+
+def test_a_page_of_a_journal_that_was_put_back_folds_nothing_and_is_asked_for_again() -> None:
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"))
+    other = msgspec.structs.replace(entry(1, NODE_B, "b.txt", b"another first"), tag=tag(9))
+    for page in (changes(0, other), changes(0, other, entry(2, NODE_C, "c.txt", b"second"))):
+        last = page.entries[-1]
+        rig.step(StreamFrameCame(Pushed(msgspec.structs.replace(page, last_tag=last.tag)), {}))
+        assert rig.index.reader.nid_of(NODE_B) is None and rig.index.reader.nid_of(NODE_C) is None
+        assert rig.state.position == Position(NS, 1, tag(1))
+        assert rig.take(PullTask).request == ChangesRequest(Position(NS, 1, tag(1)), LINK)
+        rig.state.is_pulling = False
 
 
 def test_a_page_that_overlaps_is_folded_from_where_we_are() -> None:

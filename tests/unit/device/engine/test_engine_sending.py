@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from satchel.core.entries import Action
-from satchel.core.errors import FileChanging, FileUnreadable, QuotaExceeded, Unauthenticated, Unavailable
+from satchel.core.errors import EpochChanged, FileChanging, FileUnreadable, QuotaExceeded, Unauthenticated, Unavailable
 from satchel.core.hashing import block_hash
 from satchel.core.ids import BlockHash
 from satchel.core.merge import copy_id
@@ -26,6 +26,7 @@ from satchel.device.tasks import (
     Committed,
     FetchTask,
     PlaceFile,
+    ReachTask,
     SeenChanged,
     SeenGone,
     Uploaded,
@@ -346,3 +347,26 @@ def test_two_files_of_one_node_id_never_arise_from_two_scans() -> None:
     rig.scan(new(1, "a.txt", b"one"))
     assert len(rig.index.dirty_nids()) == 1
     assert NODE_B not in [rig.index.node_id_of(nid) for nid in rig.index.dirty_nids()]
+
+
+def test_a_commit_says_how_far_the_journal_is_known() -> None:
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"))
+    edit(rig, b"mine")
+    rig.wait(0.5)
+    assert rig.take(CommitTask).request.position == rig.state.position
+
+
+def test_a_service_that_was_put_back_is_asked_anew_and_the_work_stays() -> None:
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"))
+    edit(rig, b"mine")
+    rig.wait(0.5)
+    task = rig.take(CommitTask)
+    rig.step(Committed(task, None, fault=EpochChanged("It was put back.", expected="a", actual="b")))
+    assert rig.has(ReachTask) and not rig.held_codes()
+    rig.connect([entry(1, NODE_A, "a.txt", b"theirs")], epoch=b"f" * 16)
+    rig.scan(is_full=True)
+    rig.wait(1.0)
+    (op,) = rig.take_commit()
+    assert isinstance(op, CreateOp) and "conflicted copy" in op.name, "no edit of what others did since"

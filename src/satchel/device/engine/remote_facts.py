@@ -319,7 +319,7 @@ def fold_changes(state: State, changes: Changes, contents: dict[BlockHash, bytes
 
 
 def _is_another_journal(position: Position, changes: Changes) -> bool:
-    """True when the page holds another entry where ours was: a stream that outlived a restore goes on in its journal."""
+    """True when the page holds another entry where ours was: a stream that outlived a restore goes on in another."""
     if changes.last_seq == position.seq:
         return changes.last_tag != position.tag
     is_overlapping = changes.prev_seq < position.seq

@@ -54,6 +54,8 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 SCAN_PARTS_WAITING_MAX = 8
+SCAN_PARTS_HELD_MAX = 100
+"""About 30 MB."""
 PLANS_OF_A_BURST = 20
 
 
@@ -79,6 +81,7 @@ class LinkRunner:
         self._steps = StepThread()
         self._inbox: deque[Fact] = deque()
         self._news = asyncio.Event()
+        self._parts_taken = 0
         self._parts = threading.BoundedSemaphore(SCAN_PARTS_WAITING_MAX)
         self._transfers: dict[Nid, int] = {}
         self._is_stopping = False
@@ -198,6 +201,7 @@ class LinkRunner:
             tasks, wake_s = await self._in_step_thread(lambda facts=facts: self._step(facts))  # type: ignore[misc]
             for fact in facts:
                 self._forget(fact)
+            self._free_parts()
             for task in tasks:
                 hand = group.create_task(self._hands_of.do(task))
                 self._hands.add(hand)
@@ -244,7 +248,7 @@ class LinkRunner:
         """A fact is folded: make room for the next, and drop what was told of its progress."""
         match fact:
             case Scanned():
-                self._free_part()
+                self._parts_taken += 1
             case Committed(task=committed):
                 for nids in committed.nids:
                     for nid in nids:
@@ -257,12 +261,16 @@ class LinkRunner:
             case _:
                 pass
 
-    def _free_part(self) -> None:
-        try:
-            self._parts.release()
-        except ValueError:
-            # A scan that failed outright reported its end without taking a place.
-            log.debug("link.part_unplaced")
+    def _free_parts(self) -> None:
+        """Make room for as many parts of a scan as were folded, or are held at first contact and not too many."""
+        held = len(self._engine.state.held_parts)
+        while self._parts_taken > max(0, held - SCAN_PARTS_HELD_MAX):
+            self._parts_taken -= 1
+            try:
+                self._parts.release()
+            except ValueError:
+                # A scan that failed outright reported its end without taking a place.
+                log.debug("link.part_unplaced")
 
     def _step(self, facts: list[Fact]) -> tuple[list[Task], float]:
         with self._turns.urgent():

@@ -46,7 +46,7 @@ def next_scan(state: State) -> None:
         state.hints += due
     if state.scanned_once and not state.is_scanning and now_s >= state.next_full_scan_s:
         state.hints.append(Hint(ROOT_PATH, None, True))
-    if state.is_scanning or not state.hints or _joins_first(state):
+    if state.is_scanning or not state.hints:
         return
     full = Hint(ROOT_PATH, None, True)
     if full in state.hints or len(state.hints) > HINTS_PER_SCAN_MAX:
@@ -66,11 +66,11 @@ def next_scan(state: State) -> None:
     state.tasks.append(ScanTask(hints))
 
 
-def _joins_first(state: State) -> bool:
-    """True at first contact while the remote tree is coming: each file then finds its equal as it is seen.
+def joins_first(state: State) -> bool:
+    """True at first contact while the remote tree is coming: each file then finds its equal as it is folded.
 
-    Seen before, every one would be a new node of this disk until the planner finds the two to be one. With the service
-    out of reach the look goes ahead, so that nothing that happens meanwhile is missed.
+    Folded before, every one would be a new node of this disk until the planner finds the two to be one. With the
+    service out of reach the folding goes ahead, so that nothing that happens meanwhile is missed.
     """
     is_coming = state.phase is not Phase.LIVE and state.reach_tries == 0
     return state.position is None and not state.scanned_once and is_coming
@@ -90,7 +90,22 @@ def _merged(hints: list[Hint]) -> tuple[Hint, ...]:
 
 
 def fold_scanned(state: State, fact: Scanned) -> None:
-    """Fold a part of a scan."""
+    """Fold a part of a scan, or hold it while the remote tree is coming."""
+    if state.held_parts or joins_first(state):
+        state.held_parts.append(fact)
+    else:
+        _fold_part(state, fact)
+
+
+def fold_held(state: State, parts_max: int) -> None:
+    """Fold parts that were held, in order, once the remote tree is there or nobody knows when it comes."""
+    if joins_first(state):
+        return
+    for _ in range(min(parts_max, len(state.held_parts))):
+        _fold_part(state, state.held_parts.popleft())
+
+
+def _fold_part(state: State, fact: Scanned) -> None:
     touched: list[Nid] = []
     gone: list[Nid] = []
     for is_new, facts in itertools.groupby(fact.facts, key=lambda each: isinstance(each, SeenNew)):

@@ -12,7 +12,7 @@ from typing import assert_never
 from satchel.core.errors import StorageFailed, StorageFull
 from satchel.device.engine import guard
 from satchel.device.engine.late import fold_looked, fold_purged, next_looks, next_purge
-from satchel.device.engine.local_facts import fold_scanned, next_scan
+from satchel.device.engine.local_facts import fold_held, fold_scanned, joins_first, next_scan
 from satchel.device.engine.placing import fold_applied, fold_fetched, fold_manifests, next_placings
 from satchel.device.engine.planning import plan_fresh
 from satchel.device.engine.power_cuts import fold_synced_volume, next_volume_sync, note_start
@@ -52,6 +52,7 @@ from satchel.device.tasks import (
 )
 
 POLL_S = 30.0
+HELD_PARTS_A_STEP_MAX = 16
 
 
 class Engine:
@@ -121,6 +122,7 @@ class Engine:
 
     def _go_on(self) -> None:
         state = self.state
+        fold_held(state, HELD_PARTS_A_STEP_MAX)
         if not state.is_paused:
             next_scan(state)
         next_unit(state)
@@ -168,6 +170,8 @@ class Engine:
         if state.halted:
             return state.now.monotonic_s + 60.0
         times = [state.now.monotonic_s + 60.0, self._next_poll_s]
+        if state.held_parts and not joins_first(state):
+            times.append(state.now.monotonic_s)
         if state.deleting:
             times.append(min(state.delete_last_s + DELETE_QUIET_S, state.delete_first_s + 30.0))
         if state.calm_until_s > state.now.monotonic_s:

@@ -27,7 +27,7 @@ from satchel.core.operations import (
 )
 from satchel.core.trees import Item
 from satchel.device.engine.guard import deletions_to_hold
-from satchel.device.engine.local_facts import next_scan
+from satchel.device.engine.local_facts import fold_held, next_scan
 from satchel.device.engine.loop import Engine
 from satchel.device.engine.planning import ask_planner
 from satchel.device.engine.remote_facts import next_unit, pull, reach
@@ -58,6 +58,7 @@ class RehearsingEngine(Engine):
 
     def _go_on(self) -> None:
         state = self.state
+        fold_held(state, len(state.held_parts))
         next_scan(state)
         next_unit(state)
         if state.phase is Phase.OFFLINE and (state.scanned_once or not state.was_unfinished):

@@ -20,7 +20,7 @@ from satchel.device.engine.sent import Sent
 from satchel.device.index.activity import RunOfActs, last_run
 from satchel.device.index.store import Index
 from satchel.device.ports import Clock, DiskPath, Hint
-from satchel.device.tasks import Task, UploadTask
+from satchel.device.tasks import Scanned, Task, UploadTask
 
 CONTENT_CACHE_BYTES_MAX = 48 * 1024 * 1024
 PLAN_ROWS_MAX = 4_000
@@ -230,6 +230,8 @@ class State:
     def _begin_looks(self) -> None:
         """What is to be looked at on disk."""
         self.is_scanning = False
+        self.held_parts: deque[Scanned] = deque()
+        """What the first scan saw while the remote tree was still coming."""
         self.hints: list[Hint] = [Hint(DiskPath(b""), None, True)]
         self.later_hints: list[tuple[float, Hint]] = []
         self.scanned_once = False

@@ -1,31 +1,78 @@
-"""At first contact the remote tree comes before the first scan, unless the service is out of reach."""
+"""At first contact the look begins at once, and what it sees is folded onto the remote tree, if that is in reach."""
 
 from __future__ import annotations
 
 from satchel.core.errors import Unavailable
-from satchel.core.ids import DeviceId, LinkId, NamespaceId
-from satchel.device.engine import Engine, Now
-from satchel.device.engine.state import LinkIdentity
-from satchel.device.index.store import Index
-from satchel.device.tasks import Reached, ReachTask, ScanTask
-from tests.support.still_clock import StillClock
+from satchel.core.ids import ROOT_NID
+from satchel.core.messages import NamespaceHead, NamespacesReply, SnapshotPage
+from satchel.device.tasks import (
+    Reached,
+    ReachTask,
+    Scanned,
+    ScanTask,
+    SeenNew,
+    SnapshotTaken,
+    SnapshotTask,
+)
+from tests.support.engine_rig import EPOCH, NODE_A, NS, Rig, entry, new, tag
 
 
-def an_engine() -> Engine:
-    identity = LinkIdentity(LinkId(b"l" * 16), DeviceId(b"d" * 16), "Laptop", NamespaceId(b"n" * 16))
-    return Engine(Index(":memory:"), identity, StillClock())
+def reached(head: int) -> Reached:
+    return Reached(NamespacesReply(EPOCH, "ann", (NamespaceHead(NS, "root", True, head, tag(head)),)))
 
 
-def test_the_first_scan_waits_for_the_remote_tree() -> None:
-    tasks = an_engine().step([], Now(0.0, 0))
+def part(rig: Rig, *facts: SeenNew, is_last: bool = False) -> Scanned:
+    """Return a part of the scan that is under way."""
+    return Scanned(next(t for t in rig.pending if isinstance(t, ScanTask)), facts, is_last, len(facts), is_full=True)
 
-    assert [type(task) for task in tasks] == [ReachTask]
+
+def test_the_first_scan_begins_at_once() -> None:
+    tasks = Rig().step()
+
+    assert {type(task) for task in tasks} == {ReachTask, ScanTask}
 
 
-def test_a_service_out_of_reach_does_not_hold_the_first_scan() -> None:
-    engine = an_engine()
-    engine.step([], Now(0.0, 0))
+def test_what_the_first_scan_sees_waits_for_the_remote_tree_and_is_equal_to_it() -> None:
+    rig = Rig()
+    rig.step()
+    rig.step(part(rig, new(1, "a.txt", b"one")))
+    rig.step(reached(1), part(rig, new(2, "b.txt", b"two"), is_last=True))
+    assert rig.index.reader.children(ROOT_NID) == []
 
-    tasks = engine.step([Reached(None, Unavailable("down", where="test"))], Now(1.0, 0))
+    page = SnapshotPage(NS, 1, tag(1), (entry(1, NODE_A, "a.txt", b"one"),), False)
+    rig.step(SnapshotTaken(rig.take(SnapshotTask), page))
 
-    assert any(isinstance(task, ScanTask) for task in tasks)
+    row = rig.index.row(rig.nid(NODE_A))
+    assert row is not None and row.synced == row.local == row.remote
+    assert [each.name for each in rig.index.reader.children(ROOT_NID)] == [b"a.txt", b"b.txt"]
+    assert rig.state.scanned_once and not rig.state.held_parts
+
+
+def test_many_held_parts_are_folded_in_order_over_several_steps() -> None:
+    rig = Rig()
+    rig.step()
+    count = 50
+    for number in range(count):
+        rig.step(part(rig, new(number + 1, f"{number}", b"one"), is_last=number == count - 1))
+    rig.step(reached(0))
+
+    rig.step(SnapshotTaken(rig.take(SnapshotTask), SnapshotPage(NS, 0, tag(0), (), False)))
+    seen = len(rig.index.reader.children(ROOT_NID))
+    assert 0 < seen < count
+    assert rig.engine.next_wake_s() <= rig.now_s + 0.001, "the rest does not wait for any fact"
+    while rig.state.held_parts:
+        rig.step()
+
+    nids = {each.name: each.nid for each in rig.index.reader.children(ROOT_NID)}
+    assert [int(name) for name, _ in sorted(nids.items(), key=lambda each: each[1])] == list(range(count))
+    assert rig.state.scanned_once
+
+
+def test_a_service_out_of_reach_does_not_hold_what_is_seen() -> None:
+    rig = Rig()
+    rig.step()
+    rig.step(part(rig, new(1, "a.txt", b"one")))
+
+    rig.step(Reached(None, Unavailable("down", where="test")))
+
+    assert [each.name for each in rig.index.reader.children(ROOT_NID)] == [b"a.txt"]

@@ -275,6 +275,9 @@ class LinkRunner:
     def _step(self, facts: list[Fact]) -> tuple[list[Task], float]:
         with self._turns.urgent():
             tasks = self._engine.step(facts, Now(self._clock.monotonic_s(), self._clock.now_ns()))
+        if any(isinstance(task, ScanTask) for task in tasks):
+            state = self._engine.state
+            self.scanner.is_calm = state.scanned_once and not (state.busy or state.fresh)
         self._rest()
         return tasks, self._engine.next_wake_s()
 

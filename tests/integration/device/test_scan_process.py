@@ -151,6 +151,15 @@ def test_a_small_folder_and_a_hint_are_looked_at_in_the_thread(rig: ScanRig) -> 
     assert scanner.started == 1
 
 
+def test_in_calm_all_is_looked_at_in_the_thread(rig: ScanRig) -> None:
+    fill(rig.root)
+    scanner = rig.apart()
+    scanner.is_calm = True
+
+    assert facts_of(scanner) == facts_of(rig.thread())
+    assert scanner.started == 0
+
+
 # -- when it is lost --------------------------------------------------------------------------------------------------
 
 

@@ -100,7 +100,9 @@ async def pause(runner: LinkRunner, stop: asyncio.Event, pid: int) -> None:
     assert runner.status().state == "paused"
     runner.resume()
     assert (await runner.wait_in_sync(WAIT_S)).state == "in_sync"
-    assert runner.scanner.started > 1
+    assert (started := runner.scanner.started) > 1
+    assert (await runner.wait_in_sync(WAIT_S)).state == "in_sync"
+    assert runner.scanner.started == started, "at rest the thread looks"
 
 
 async def end(runner: LinkRunner, stop: asyncio.Event, pid: int) -> None:

@@ -72,12 +72,15 @@ class RoomyScanner:
         self._process: ScanProcess | None = None
         self._is_held = False
         self._is_trusted = True
+        self.is_calm = False
+        """Nothing else wants the interpreter: then a process costs its start and spares nothing."""
         self.started = 0
         """How many processes there were."""
 
     async def scan(self, task: ScanTask, report: Report) -> None:
         """As `Scanner.scan`. Raises besides: Unavailable when the process was lost or held in the middle."""
-        is_apart = self._is_trusted and is_full(task) and await is_large(self._fs, self.names_min)
+        is_wanted = self._is_trusted and not self.is_calm and is_full(task)
+        is_apart = is_wanted and await is_large(self._fs, self.names_min)
         if not (is_apart and self._scan_apart(task, report)):
             await self._scanner.scan(task, report)
 

@@ -9,13 +9,13 @@ import pytest
 from satchel.core.entries import Kind
 from satchel.core.errors import StorageFailed, VersionUnsupported
 from satchel.core.hashing import Block, block_hash, content_hash, pack_blocks
-from satchel.core.ids import ROOT_NID, Nid
+from satchel.core.ids import ROOT_NID, ContentHash, Nid
 from satchel.core.trees import UNKNOWN, Item
 from satchel.device.index.bulk import standing_at
 from satchel.device.index.late import LateRow, clamp_late, drop_late, due_late, next_late_ms, put_late, put_off
 from satchel.device.index.rows import Standing
 from satchel.device.index.schema import SCHEMA_VERSION
-from satchel.device.index.store import Index
+from satchel.device.index.store import LATE_ROWS_MAX, Index
 from satchel.device.ports import DiskPath
 from tests.support.engine_rig import NODE_A, NODE_B, NODE_C, NODE_D, blocks_of, entry, folder, hash_of, stat
 
@@ -348,3 +348,36 @@ def test_a_doubted_file_does_not_look_unchanged(index: Index) -> None:
     index.doubt_local(nid)
     row = index.reader.local(nid)
     assert row is not None and row.stat.ctime_ns == 0
+
+
+# -- by content -------------------------------------------------------------------------------------------------------
+
+
+def indexes(index: Index) -> set[str]:
+    return {row[0] for row in index.connection.execute("SELECT name FROM sqlite_schema WHERE type = 'index'")}
+
+
+def test_a_new_index_is_made_to_find_contents_when_one_is_first_looked_for(index: Index) -> None:
+    nid = put_both(index)
+    assert "nodes_content" not in indexes(index) and not index.has_contents
+
+    (holder,) = index.reader.holders(ContentHash(hash_of(b"one")))
+
+    assert holder[0] == index.reader.path_of(nid)
+    assert {"nodes_content", "nodes_remote_content"} <= indexes(index) and index.has_contents
+
+
+def test_the_next_start_finds_contents(index: Index) -> None:
+    put_both(index)
+    again = Index(":memory:", image=index.image())
+    assert again.has_contents and {"nodes_content", "nodes_remote_content"} <= indexes(again)
+
+
+def test_an_index_that_grows_large_finds_contents_before_that_costs_much(index: Index) -> None:
+    for _ in range(LATE_ROWS_MAX - 1):
+        index.reserve()
+    assert not index.has_contents
+
+    index.reserve()
+
+    assert index.has_contents

@@ -26,6 +26,7 @@ OTHERS = (
 @pytest.mark.parametrize("statement", [*STATEMENTS, *OTHERS])
 def test_a_statement_searches_and_never_scans(statement: str) -> None:
     index = Index(":memory:")
+    index.find_contents()
     query = statement.replace("?", "'[1]'")
 
     steps = [row[3] for row in index.connection.execute(f"EXPLAIN QUERY PLAN {query}")]

@@ -53,6 +53,7 @@ from satchel.device.tasks import (
 
 POLL_S = 30.0
 HELD_PARTS_A_STEP_MAX = 16
+REST_S = 30.0
 
 
 class Engine:
@@ -143,8 +144,19 @@ class Engine:
             self._next_poll_s = state.now.monotonic_s + POLL_S
             poll_if_behind(state)
         state.acts.has_rested = state.acts.has_rested or self.is_idle
-        if self.is_settled:
-            state.progress.last_sync_ns = state.now.wall_ns
+        self._rest()
+
+    def _rest(self) -> None:
+        """Note that nothing is to be done, and do then what may wait for it."""
+        state = self.state
+        if not self.is_settled:
+            state.settled_s = None
+            return
+        state.progress.last_sync_ns = state.now.wall_ns
+        if state.settled_s is None:
+            state.settled_s = state.now.monotonic_s
+        elif state.now.monotonic_s - state.settled_s >= REST_S:
+            state.index.find_contents()
 
     @property
     def is_settled(self) -> bool:
@@ -172,6 +184,8 @@ class Engine:
         times = [state.now.monotonic_s + 60.0, self._next_poll_s]
         if state.held_parts and not joins_first(state):
             times.append(state.now.monotonic_s)
+        if state.settled_s is not None and not state.index.has_contents:
+            times.append(state.settled_s + REST_S)
         if state.deleting:
             times.append(min(state.delete_last_s + DELETE_QUIET_S, state.delete_first_s + 30.0))
         if state.calm_until_s > state.now.monotonic_s:

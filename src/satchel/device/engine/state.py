@@ -226,6 +226,8 @@ class State:
         self.counts = {"commit": 0, "upload": 0, "fetch": 0, "disk": 0}
         self.number = 0
         self.last_reply_s = -1e9
+        self.settled_s: float | None = None
+        """Since when nothing is to be done."""
 
     def _begin_looks(self) -> None:
         """What is to be looked at on disk."""

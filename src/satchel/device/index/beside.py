@@ -114,14 +114,14 @@ class View:
     def remote_files_after(self, after: Nid, limit: int) -> list[RemoteFile]:
         """Return up to `limit` files of the remote tree with a greater nid, in order."""
         query = (
-            "SELECT nid, COALESCE(r_size, 0), r_content FROM nodes"
+            "SELECT nid, COALESCE(r_size, 0), r_content, r_blocks FROM nodes"
             " WHERE nid > ? AND r_state = 1 AND r_kind = 1 ORDER BY nid LIMIT ?"
         )
         rows = list(self._connection.execute(query, (after, limit)))
         paths = self.reader.remote_paths_of([Nid(row[0]) for row in rows])
         return [
-            RemoteFile(Nid(nid), paths[Nid(nid)].lstrip("/"), size, content, self.reader.blocklist(content))
-            for nid, size, content in rows
+            RemoteFile(Nid(nid), paths[Nid(nid)].lstrip("/"), size, content, blocks or self.reader.blocklist(content))
+            for nid, size, content, blocks in rows
         ]
 
     def remote_bytes(self) -> int:

@@ -6,7 +6,7 @@ it was compared with.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import apsw
 from msgspec.json import encode as json_text
@@ -22,10 +22,12 @@ from satchel.device.tasks import LocalSource
 
 SOURCES_PER_BLOCK_MAX = 3
 
+_LISTED = "SELECT blocks FROM blocklists WHERE content = ?"
+
 _BLOCKLIST = """
 SELECT l_blocks FROM nodes WHERE l_content = ? AND l_state = 1 AND l_kind = 1 AND l_blocks IS NOT NULL
 UNION ALL SELECT r_blocks FROM nodes WHERE r_content = ? AND r_state = 1 AND r_kind = 1 AND r_blocks IS NOT NULL
-UNION ALL SELECT blocks FROM blocklists WHERE content = ? LIMIT 1
+LIMIT 1
 """
 
 
@@ -68,8 +70,10 @@ def open_reader(path: str) -> IndexReader:
 class IndexReader:
     """The local tree as the index has it. Cheap synchronous calls."""
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: apsw.Connection, before_content: Callable[[], None] = lambda: None) -> None:
+        """before_content: called before a row is looked for by its content."""
         self._connection = connection
+        self._before_content = before_content
 
     def close(self) -> None:
         self._connection.close()
@@ -145,7 +149,10 @@ class IndexReader:
         """Return the packed blocklist of a content hash, None when it is not known here."""
         if content == EMPTY_CONTENT:
             return b""
-        found = self._one(_BLOCKLIST, content, content, content)
+        found = self._one(_LISTED, content)
+        if found is None:
+            self._before_content()
+            found = self._one(_BLOCKLIST, content, content)
         return None if found is None else found[0]
 
     def is_synced_content(self, content: bytes) -> bool:
@@ -153,6 +160,7 @@ class IndexReader:
 
         The second is what a replacement that was cut short swapped out: local and synced still say it, remote no more.
         """
+        self._before_content()
         if self._one("SELECT 1 FROM nodes WHERE r_content = ? AND r_state = 1 LIMIT 1", content) is not None:
             return True
         agreed = (
@@ -185,6 +193,7 @@ class IndexReader:
         return self._holders(content, ROOT_NID)
 
     def _holders(self, content: bytes, own: Nid) -> list[tuple[DiskPath, Stat]]:
+        self._before_content()
         rows = self._rows("l_content = ? AND l_state = 1 AND l_kind = 1 LIMIT 4", content)
         rows.sort(key=lambda row: (row.nid != own, row.nid))
         held = [(self.path_of(row.nid), row.stat) for row in rows]

@@ -28,8 +28,6 @@ CREATE UNIQUE INDEX nodes_id ON nodes (node_id);
 CREATE INDEX nodes_remote ON nodes (r_parent, r_key) WHERE r_state = 1;
 CREATE INDEX nodes_local ON nodes (l_parent, l_key) WHERE l_state > 0;
 CREATE INDEX nodes_inode ON nodes (l_inode) WHERE l_state > 0;
-CREATE INDEX nodes_content ON nodes (l_content) WHERE l_state = 1 AND l_kind = 1;
-CREATE INDEX nodes_remote_content ON nodes (r_content) WHERE r_state = 1 AND r_kind = 1;
 CREATE INDEX nodes_dirty ON nodes (nid) WHERE dirty = 1;
 CREATE INDEX nodes_held ON nodes (nid) WHERE held_code IS NOT NULL;
 CREATE TABLE blocklists (content BLOB PRIMARY KEY, blocks BLOB NOT NULL) WITHOUT ROWID;
@@ -52,6 +50,13 @@ CREATE TABLE activity (
 );
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 """
+
+BY_CONTENT = """
+CREATE INDEX IF NOT EXISTS nodes_content ON nodes (l_content) WHERE l_state = 1 AND l_kind = 1;
+CREATE INDEX IF NOT EXISTS nodes_remote_content ON nodes (r_content) WHERE r_state = 1 AND r_kind = 1
+"""
+"""Made when a content is first looked for, at rest, or at the next start: a hash comes at a random place, so that of
+many rows at once the making costs a third of the keeping."""
 
 STEPS = {
     1: "ALTER TABLE nodes ADD COLUMN r_blocks BLOB; ALTER TABLE nodes ADD COLUMN l_blocks BLOB",

@@ -19,8 +19,11 @@ from satchel.core.paths import name_key
 from satchel.core.trees import Item, Row
 from satchel.device.index.reader import IndexReader, json_of, open_reader
 from satchel.device.index.rows import KnownLocal, NewLocal, RemoteFacts, RemoteRow, row_of
-from satchel.device.index.schema import ROW_COLUMNS, SCHEMA, SCHEMA_VERSION, STEPS
+from satchel.device.index.schema import BY_CONTENT, ROW_COLUMNS, SCHEMA, SCHEMA_VERSION, STEPS
 from satchel.device.ports import Stat
+
+LATE_ROWS_MAX = 250_000
+"""Up to so many rows an index by content may be made at once: it is sorted in memory, about 60 bytes a row."""
 
 _AGREE = """
 UPDATE nodes SET s_state = r_state, s_parent = r_parent, s_name = r_name, s_kind = r_kind, s_content = r_content,
@@ -160,7 +163,11 @@ class Index:
             run(f"BEGIN; {SCHEMA}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT")
         for step in range(version or SCHEMA_VERSION, SCHEMA_VERSION):
             run(f"BEGIN; {STEPS[step]}; PRAGMA user_version = {step + 1}; COMMIT")
-        self.reader = IndexReader(self.connection)
+        self.has_contents = version > 0
+        """Whether rows are found by their content without a search through all."""
+        if self.has_contents:
+            run(BY_CONTENT)
+        self.reader = IndexReader(self.connection, self.find_contents)
         # A nid is never used twice: what was agreed of a dropped row may still name it.
         self._top = next(iter(run("SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = 'nodes'")))[0]
         self._version = next(iter(run("SELECT COALESCE(MAX(l_version), 0) FROM nodes")))[0]
@@ -173,6 +180,12 @@ class Index:
         if self._path == ":memory:":
             return self.reader
         return open_reader(self._path)
+
+    def find_contents(self) -> None:
+        """Let rows be found by their content from now on. Idempotent; what is not done in a new index costs nothing."""
+        if not self.has_contents:
+            self.connection.execute(BY_CONTENT)
+            self.has_contents = True
 
     def image(self) -> bytes:
         """Return the whole index as it is now; `image=` opens it again."""
@@ -222,6 +235,8 @@ class Index:
     def reserve(self) -> Nid:
         """Return the nid of a row that is about to be inserted."""
         self._top += 1
+        if self._top == LATE_ROWS_MAX:
+            self.find_contents()
         return Nid(self._top)
 
     def node_id_of(self, nid: Nid) -> NodeId | None:

@@ -76,3 +76,19 @@ def test_a_service_out_of_reach_does_not_hold_what_is_seen() -> None:
     rig.step(Reached(None, Unavailable("down", where="test")))
 
     assert [each.name for each in rig.index.reader.children(ROOT_NID)] == [b"a.txt"]
+
+
+def test_after_half_a_minute_of_rest_contents_are_found_at_once() -> None:
+    rig = Rig()
+    rig.start([entry(1, NODE_A, "a.txt", b"one")], [new(1, "a.txt", b"one")])
+    rig.step()
+    assert rig.engine.is_settled and not rig.index.has_contents
+
+    begun_s = rig.now_s
+    for _ in range(20):
+        rig.now_s = rig.engine.next_wake_s()
+        rig.step()
+        if rig.now_s < begun_s + 30:
+            assert not rig.index.has_contents
+
+    assert rig.index.has_contents

@@ -16,8 +16,6 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
-import structlog
-
 from satchel import __version__
 from satchel.core.errors import AlreadyRunning, Fault, MessageInvalid, NotLinked
 from satchel.core.ids import LinkId
@@ -27,7 +25,7 @@ from satchel.device.control_server import ControlServer
 from satchel.device.credentials import Credentials, load
 from satchel.device.keeper import LinkKeeper, OpenRunner, Runner
 from satchel.device.links import Link, LinkStore, index_folder
-from satchel.device.logs import configure_logs
+from satchel.device.logs import EventLog, configure_logs
 from satchel.device.memory import collect_rarely
 from satchel.device.ports import Clock
 from satchel.device.remote import HttpRemote
@@ -37,7 +35,7 @@ from satchel.device.status import Amended, DaemonStatus, HeldItem, LinkStatus
 from satchel.device.thread_lanes import ThreadLanes
 from satchel.device.watcher import new_watcher
 
-log = structlog.get_logger(__name__)
+log = EventLog(__name__)
 
 LOCK_NAME = "daemon.lock"
 DRAIN_S = 5.0

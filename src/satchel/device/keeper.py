@@ -12,15 +12,14 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-import structlog
-
 from satchel.core.errors import Fault, RootMissing, Unauthenticated, Unavailable
 from satchel.core.ids import short
 from satchel.device.links import Link
+from satchel.device.logs import EventLog
 from satchel.device.ports import Clock
 from satchel.device.status import Amended, HeldItem, LinkStatus, State
 
-log = structlog.get_logger(__name__)
+log = EventLog(__name__)
 
 RETRY_S_MIN = 1.0
 RETRY_S_MAX = 60.0

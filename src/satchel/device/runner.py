@@ -13,8 +13,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-import structlog
-
 from satchel.core.errors import RootMissing, Unavailable
 from satchel.core.ids import DeviceId, LinkId, NamespaceId, Nid, NodeId
 from satchel.device.applier import Applier
@@ -26,6 +24,7 @@ from satchel.device.fetching import Fetcher
 from satchel.device.hands import Hands
 from satchel.device.index.store import Index
 from satchel.device.links import Link
+from satchel.device.logs import EventLog
 from satchel.device.memory import give_back
 from satchel.device.ports import ROOT_PATH, Clock, Hint, Remote, Volume, Watcher
 from satchel.device.reporting import describe, held_items, is_at_rest
@@ -50,7 +49,7 @@ from satchel.device.transfer import Lanes
 from satchel.device.turns import Turns
 from satchel.device.undoing import Amender, Done
 
-log = structlog.get_logger(__name__)
+log = EventLog(__name__)
 T = TypeVar("T")
 
 SCAN_PARTS_WAITING_MAX = 8

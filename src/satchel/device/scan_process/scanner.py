@@ -11,10 +11,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import structlog
-
 from satchel.core.entries import Kind
 from satchel.core.errors import Fault, MessageInvalid, Unavailable
+from satchel.device.logs import EventLog
 from satchel.device.ports import ROOT_PATH, FileSystem, joined
 from satchel.device.scan_process.frames import (
     Beat,
@@ -34,7 +33,7 @@ from satchel.device.short_files import ShortFiles
 from satchel.device.tasks import Scanned, ScanTask
 from satchel.device.turns import Turns
 
-log = structlog.get_logger(__name__)
+log = EventLog(__name__)
 
 LARGE_NAMES_MIN = 20_000
 """From so many names on the start of a process costs less than what it spares."""

@@ -375,6 +375,8 @@ def _write(state: State, job: Job, task: DiskTask, result: Applied) -> None:
                     continue
                 note_move(state, row.node_id, way)
                 index.set_local(move.nid, move.parent, move.name, row.local.content, stat)
+                if job.is_stale:
+                    continue
                 planned = job.rows[move.nid].remote
                 if row.synced is not None and isinstance(planned, Item) and planned.place == (move.parent, move.name):
                     index.set_synced(move.nid, row.synced.at(move.parent, move.name))
@@ -395,7 +397,12 @@ def _write(state: State, job: Job, task: DiskTask, result: Applied) -> None:
                 note_set(state, row.node_id, task)
                 index.set_local(op.nid, row.local.parent, row.local.name, row.local.content, result.stats[0])
                 planned = job.rows[op.nid].remote
-                if row.synced is not None and isinstance(planned, Item) and planned.is_executable == op.is_executable:
+                if (
+                    not job.is_stale
+                    and row.synced is not None
+                    and isinstance(planned, Item)
+                    and planned.is_executable == op.is_executable
+                ):
                     held = row.synced.holding(row.synced.content, is_executable=op.is_executable)
                     index.set_synced(op.nid, held)
         case _:
@@ -407,7 +414,10 @@ def _write_placed(
 ) -> None:
     index = state.index
     before = index.row(op.nid)
-    assert before is not None
+    if before is None or (op.item.parent != ROOT_NID and not index.exists(op.item.parent)):
+        # It, or its folder, went while it was placed: a look finds what stands there now.
+        state.look_later(LOOK_AGAIN_S, ROOT_PATH)
+        return
     if result.kept is not None and op.keep_id is not None and isinstance(before.local, Item):
         kept = index.reader.nid_of(op.keep_id)
         kept = index.add(op.keep_id) if kept is None else kept
@@ -421,6 +431,8 @@ def _write_placed(
     index.set_local(op.nid, op.item.parent, op.item.name, op.item.content, stat, job.blocks)
     if op.item.kind is Kind.FILE:
         state.contents.drop(op.item.content)
+    if job.is_stale:
+        return
     if before.synced is None:
         # Also when it was deleted on the server meanwhile: what was placed came from there and is no new file of ours.
         if before.remote != op.item:

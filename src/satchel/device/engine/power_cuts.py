@@ -18,6 +18,7 @@ from satchel.core.ids import Nid
 from satchel.core.trees import Item
 from satchel.device.engine.state import NEVER_S, State
 from satchel.device.index.rows import LocalRow
+from satchel.device.ports import ROOT_PATH, Hint
 from satchel.device.tasks import SeenChanged, SyncVolumeTask, VolumeSynced
 
 WAIT_S = 60.0
@@ -31,6 +32,15 @@ def note_start(state: State) -> None:
         state.index.put("boot", boot)
     elif known != boot or not boot:
         state.doubtful = range(state.durable + 1, state.index.version + 1)
+
+
+def doubt_all(state: State) -> None:
+    """The index is of another time than the disk may be: nothing that is not there counts as deleted."""
+    state.durable = 0
+    state.index.put("durable", 0)
+    state.index.put("boot", b"")
+    state.doubtful = range(1, state.index.version + 1)
+    state.hints.append(Hint(ROOT_PATH, None, True))
 
 
 def is_doubtful(state: State, nid: Nid, version: int) -> bool:

@@ -27,7 +27,8 @@ from satchel.core.messages import (
 from satchel.core.trees import Item
 from satchel.device.engine.guard import allow_units
 from satchel.device.engine.pages import fold_own_creates, fold_rows, is_stated, is_stated_create, parent_nid
-from satchel.device.engine.results import fail, finish, finish_all
+from satchel.device.engine.power_cuts import doubt_all
+from satchel.device.engine.results import fail, finish, finish_all, outdate
 from satchel.device.engine.state import CONFIRMED, Phase, State, is_flagged
 from satchel.device.index.closure import Closure
 from satchel.device.tasks import (
@@ -86,11 +87,14 @@ def fold_reached(state: State, fact: Reached) -> None:
         _open_stream(state)
 
 
-def begin_recovery(state: State) -> None:
+def begin_recovery(state: State, *, is_same_store: bool = False) -> None:
     """The server or this device went back in time: union merge by content, no deletion in either direction.
 
     Revs and seqs of before say nothing any more, so the remote tree is forgotten too; the snapshot tells it anew.
+    is_same_store: only this device went back. What its disk shows as it was agreed on then is an ancestor of what the
+    service has now, and no conflict; the rest of the disk may be of another time than the index, and is in doubt.
     """
+    outdate(state)
     for lane in (state.ready_commits, state.ready_uploads, state.ready_disk, state.ready_fetch):
         for job in list(lane):
             fail(state, job)
@@ -99,7 +103,12 @@ def begin_recovery(state: State) -> None:
         for job in jobs:
             finish(state, job)
     state.following.clear()
-    state.index.forget_agreements()
+    state.index.put("recovering", int(is_same_store))
+    if is_same_store:
+        state.index.forget_what_is_not_shown()
+        doubt_all(state)
+    else:
+        state.index.forget_agreements()
     state.head_seq = 0
     state.index.put("seq", None)
     state.position = None
@@ -160,7 +169,7 @@ def _welcomed(state: State, frame: Welcome) -> None:
     if is_same_store:
         moment = state.now.wall_ns // RUN_LEAP_NS
         state.index.put("run", max(_run_number(state) + RUN_LEAP, moment))
-    begin_recovery(state)
+    begin_recovery(state, is_same_store=is_same_store)
     _begin_join(state)
 
 
@@ -218,7 +227,11 @@ def _end_join(state: State, page: SnapshotPage) -> None:
     mark = state.index.get("mark")
     for nid in state.index.unmarked_remote(mark if isinstance(mark, int) else 0, page.seq):
         if state.index.is_remote(nid):
-            state.touch(state.index.clear_remote_unit(nid, page.seq), is_deletion=True)
+            gone = state.index.clear_remote_unit(nid, page.seq)
+            if state.index.get("recovering"):
+                state.index.clear_synced(gone)
+            state.touch(gone, is_deletion=True)
+    state.index.put("recovering", 0)
     state.set_position(page.seq, page.tag)
     _open_stream(state)
     pull(state)

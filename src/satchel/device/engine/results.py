@@ -42,6 +42,9 @@ def acknowledge(state: State, job: Job) -> None:
 
 def make_ready(state: State, job: Job) -> None:
     """All needs hold: the job enters its lane, or is done at once when it only changes the index."""
+    if job.is_stale:
+        fail(state, job)
+        return
     job.stage = Stage.READY
     match job.op:
         case Adopt():
@@ -60,6 +63,18 @@ def _adopt(state: State, job: Job, op: Adopt) -> None:
     children = index.move_children(op.nid, op.into)
     finish(state, job)
     state.touch([op.nid, op.into, *children])
+
+
+def outdate(state: State) -> None:
+    """Mark every job there is as stale: what is under way may come back, and then counts as never done."""
+    lanes = (state.ready_commits, state.ready_uploads, state.ready_disk, state.ready_fetch, state.listless)
+    pending = [job for lane in (*lanes, *state.running.values(), *state.following.values()) for job in lane]
+    pending += state.uploading.values()
+    while pending:
+        job = pending.pop()
+        if not job.is_stale:
+            job.is_stale = True
+            pending += job.dependents
 
 
 def finish(state: State, job: Job) -> None:

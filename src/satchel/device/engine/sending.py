@@ -355,7 +355,9 @@ def fold_committed(state: State, fact: Committed) -> None:
     unread = set(fact.unread)
     outcomes = iter(fact.reply.outcomes)
     for position, job in enumerate(jobs):
-        if position in unread:
+        if job.is_stale:
+            fail(state, job)
+        elif position in unread:
             path = state.index.reader.path_of(job.nids[0])
             fail_until_scanned(state, job)
             if path is not None:
@@ -377,6 +379,9 @@ def _take_back(state: State, jobs: list[Job], fact: Committed) -> None:
     state.calm_down(fact.fault)
     for job in reversed(jobs):
         if job.stage is Stage.DONE:
+            continue
+        if job.is_stale:
+            fail(state, job)
             continue
         job.stage = Stage.WAITING
         job.tries += 1
@@ -482,7 +487,9 @@ def fold_uploaded(state: State, fact: Uploaded) -> None:
     """The blocks are there (commit again), or not."""
     state.counts["upload"] -= 1
     job = state.uploading.pop(fact.task.nid)
-    if fact.fault is None:
+    if job.is_stale:
+        fail(state, job)
+    elif fact.fault is None:
         make_ready(state, job)
         state.ready_commits.remove(job)
         state.ready_commits.appendleft(job)

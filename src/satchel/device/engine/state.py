@@ -113,6 +113,9 @@ class Job:
     seen_seq: int = 0
     """How far the feed was folded when this was planned: a deletion may take along nothing that came later."""
 
+    is_stale: bool = False
+    """It was planned before the service or this device went back in time: its revs and agreements mean nothing."""
+
     @property
     def is_over(self) -> bool:
         return self.stage is Stage.DONE
@@ -232,6 +235,10 @@ class State:
     def _begin_looks(self) -> None:
         """What is to be looked at on disk."""
         self.is_scanning = False
+        self.scan_begun_s: float | None = None
+        """When the scan under way began to look, as soon as its first part has told."""
+        self.asked_s: float | None = None
+        """When a look at everything was asked for while nobody knew whether the one under way had begun."""
         self.held_parts: deque[Scanned] = deque()
         """What the first scan saw while the remote tree was still coming."""
         self.hints: list[Hint] = [Hint(DiskPath(b""), None, True)]

@@ -441,6 +441,14 @@ class Index:
             "UPDATE nodes SET s_state = 0, r_state = 0, r_seq = 0, r_content_rev = 0, r_place_rev = 0, dirty = 1"
         )
 
+    def forget_what_is_not_shown(self) -> None:
+        """Keep only agreements that the local side still shows: of what is gone or changed here, none."""
+        self.connection.execute(
+            "UPDATE nodes SET s_state = 0, dirty = 1 WHERE s_state = 1 AND"
+            " (l_state, l_parent, l_name, l_kind, l_content, l_exec) IS NOT"
+            " (s_state, s_parent, s_name, s_kind, s_content, s_exec)"
+        )
+
     def set_remote_dead(self, nid: Nid, seq: int) -> None:
         """The service knows the node and holds it as deleted."""
         self.connection.execute("UPDATE nodes SET r_state = 0, r_seq = MAX(r_seq, ?) WHERE nid = ?", (seq, nid))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from satchel.core.entries import Action, Kind
-from satchel.core.errors import RootMissing, StorageFull
+from satchel.core.errors import RootMissing, StorageFull, Unavailable
 from satchel.core.ids import ROOT_NID
 from satchel.core.messages import CreateOp, EditOp, MoveOp, Stored
 from satchel.core.trees import UNKNOWN, Item
@@ -36,6 +36,7 @@ from satchel.device.tasks import (
     SeenGone,
     SeenMoved,
     SeenUnknown,
+    StreamEnded,
     TrashUnit,
 )
 from tests.support.engine_rig import (
@@ -287,6 +288,37 @@ def test_a_folder_and_the_one_inside_change_places_as_one_task() -> None:
     # Where each stands at the end, not where its new folder is before it moves.
     ways = {(one.source, one.target) for one in task.moves}
     assert ways == {(b"outer/inner", b"outer"), (b"outer", b"outer/inner")}
+
+
+def test_a_file_whose_folder_went_while_it_was_placed_is_looked_at() -> None:
+    rig = Rig()
+    rig.start([folder(1, NODE_D, "d")], [new_folder(1, "d")])
+    rig.step(pushed(1, entry(2, NODE_A, "a.txt", b"one", parent=NODE_D), contents=[b"one"]))
+    batch = rig.take(ApplyTask)
+    # Meanwhile the file leaves the folder there, and the folder goes on both sides.
+    rig.step(pushed(2, entry(3, NODE_A, "a.txt", b"one", action=Action.MOVE, content_rev=2)))
+    rig.index.connection.execute("DELETE FROM nodes WHERE nid = ?", (rig.nid(NODE_D),))
+    rig.step(ApplyResult(batch, (Applied((stat(77, b"one"),)),)))
+    row = rig.index.row(rig.nid(NODE_A))
+    assert row is not None and row.local is None, "nothing stands in a folder that has no row"
+    rig.wait(0.5)
+    assert rig.has(ScanTask)
+
+
+def test_what_was_being_placed_when_the_service_went_back_is_not_agreed_on() -> None:
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"))
+    rig.step(pushed(1, entry(2, NODE_B, "b.txt", b"two"), contents=[b"two"]))
+    batch = rig.take(ApplyTask)
+    rig.step(StreamEnded(Unavailable("The line is lost.", where="stream")))
+    rig.wait(60.0)
+    rig.connect([entry(1, NODE_A, "a.txt", b"one")], epoch=b"f" * 16)
+    rig.step(ApplyResult(batch, (Applied((stat(77, b"two"),)),)))
+    row = rig.index.row(rig.nid(NODE_B))
+    assert row is not None and row.synced is None, "agreed on, its absence there would delete it here"
+    rig.wait(60.0)
+    (op,) = rig.take_commit()
+    assert isinstance(op, CreateOp) and op.name == "b.txt"
 
 
 def test_a_trashed_folder_names_every_member_that_may_go_with_it() -> None:

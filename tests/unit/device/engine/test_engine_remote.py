@@ -224,12 +224,12 @@ def test_a_folder_that_appears_whole_is_fetched_by_its_snapshot_before_it_is_pla
 OTHER_EPOCH = b"f" * 16
 
 
-def assert_union_merge(rig: Rig, remote: list[object], head: int) -> None:
+def assert_union_merge(rig: Rig, remote: list[object], head: int, *, again: str = "CreateOp") -> None:
     """The service has lost a.txt and has c.txt: a.txt is sent again, nothing is trashed or deleted."""
     rig.join(remote, head)  # type: ignore[arg-type]
     rig.wait(2.5)
     request = rig.take(CommitTask).request
-    assert [(type(op).__name__, op.name) for op in request.ops] == [("CreateOp", "a.txt")]  # type: ignore[union-attr]
+    assert [(type(op).__name__, op.name) for op in request.ops] == [(again, "a.txt")]  # type: ignore[union-attr]
     (placed,) = rig.take(ApplyTask).tasks
     assert isinstance(placed, PlaceFile) and placed.path == b"c.txt" and placed.expected is None
     for seconds in (2.0, 30.0):
@@ -316,7 +316,7 @@ def test_a_start_that_is_no_news_to_the_service_is_an_older_image_and_counts_hig
     before = again.take(StreamTask).hello.run
     again.step(StreamFrameCame(Welcome(EPOCH, True, DEVICE), {}))
     again.scan(is_full=True)
-    assert_union_merge(again, [entry(1, NODE_C, "c.txt"), entry(2, NODE_B, "b.txt", b"two")], 9)
+    assert_union_merge(again, [entry(1, NODE_C, "c.txt"), entry(2, NODE_B, "b.txt", b"two")], 9, again="UndeleteOp")
     again.step(StreamEnded(Unavailable("lost", where="test")))
     again.take(ReachTask)
     again.step(Reached(NamespacesReply(EPOCH, "ann", rig_heads(9))))  # type: ignore[arg-type]

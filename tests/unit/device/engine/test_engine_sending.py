@@ -29,6 +29,7 @@ from satchel.device.tasks import (
     ReachTask,
     SeenChanged,
     SeenGone,
+    StreamEnded,
     Uploaded,
     UploadTask,
 )
@@ -370,3 +371,19 @@ def test_a_service_that_was_put_back_is_asked_anew_and_the_work_stays() -> None:
     rig.wait(1.0)
     (op,) = rig.take_commit()
     assert isinstance(op, CreateOp) and "conflicted copy" in op.name, "no edit of what others did since"
+
+
+def test_a_commit_that_was_under_way_when_the_service_went_back_is_planned_anew() -> None:
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"))
+    edit(rig, b"mine")
+    rig.wait(0.5)
+    task = rig.take(CommitTask)
+    rig.step(StreamEnded(Unavailable("The line is lost.", where="stream")))
+    rig.wait(60.0)
+    rig.connect([entry(1, NODE_A, "a.txt", b"theirs")], epoch=b"f" * 16)
+    # Its answer comes when the new journal is known: the rev that it expected is by chance that of another state.
+    rig.step(Committed(task, None, fault=Unavailable("Nobody knows.", where="commit")))
+    rig.wait(60.0)
+    (op,) = rig.take_commit()
+    assert isinstance(op, CreateOp) and "conflicted copy" in op.name

@@ -39,7 +39,7 @@ class ShortFiles:
         self._room = threading.Condition(self._lock)
         self._waiting = 0
         self._taken = 0
-        self._is_wanted = True
+        self._is_wanted = False
 
     def put(self, name: BlockHash, data: bytes) -> None:
         """Hold the bytes, whose hash is `name`; the oldest give way."""
@@ -66,7 +66,10 @@ class ShortFiles:
             return data
 
     def wait_for_room(self, coming_bytes: int) -> None:
-        """Wait until so much more would make nothing give way, as long as what is held is being taken."""
+        """Wait until so much more would make nothing give way, as long as what is held is being taken.
+
+        Where all is in sync already, nothing is ever taken.
+        """
         with self._lock:
             while self._is_wanted and self._bytes and self._bytes + coming_bytes > self._bytes_max:
                 taken, self._waiting = self._taken, coming_bytes

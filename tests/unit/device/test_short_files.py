@@ -53,6 +53,8 @@ def test_whoever_waits_for_room_loses_nothing_while_it_is_being_taken() -> None:
             held.put(block_hash(data), data)
             put.release()
 
+    held.put(block_hash(b"first"), b"first")
+    held.take(block_hash(b"first"))
     put = threading.Semaphore(0)
     putting = threading.Thread(target=put_all)
     putting.start()
@@ -64,8 +66,10 @@ def test_whoever_waits_for_room_loses_nothing_while_it_is_being_taken() -> None:
     assert found == files
 
 
-def test_room_is_not_waited_for_when_nobody_takes_anything() -> None:
+def test_room_is_waited_for_in_vain_once_when_nobody_takes_anything_any_more() -> None:
     held = ShortFiles(bytes_max=4, patience_s=0.01)
+    held.put(block_hash(b"first"), b"fst")
+    held.take(block_hash(b"first"))
     for data in (b"one", b"two", b"six"):
         held.wait_for_room(3)
         held.put(block_hash(data), data)

@@ -25,7 +25,7 @@ __all__ = ["KnownTree", "Scanner", "is_full"]
 class Scanner:
     """Scans one linked folder. One scan at a time. volume: the root's identity as it was linked, when that is known.
 
-    short: takes the bytes of short files, for the commit. turns: shared with the engine that runs beside it.
+    short: takes the bytes of short files, for the commit. turns: shared with the engine beside it, if there is one.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Scanner:
         self._clock = clock
         self.ignore = ignore or IgnoreRules()
         self.volume = volume
-        self._reading = Reading(short or ShortFiles(), turns or Turns())
+        self._reading = Reading(short or ShortFiles(), turns)
 
     async def scan(self, task: ScanTask, report: Callable[[Scanned], None]) -> None:
         """Report what differs below the task's hints, in parts of at most about 500 facts, 32 MiB hashed or 250 ms.

@@ -70,10 +70,13 @@ class _Taken:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What reading files shares with the rest of the device. short: takes the bytes of short files."""
+    """What reading files shares with the rest of the device. short: takes the bytes of short files.
+
+    turns: None where no engine works beside the scan.
+    """
 
     short: TakesShort
-    turns: Turns
+    turns: Turns | None
 
 
 class Walk:
@@ -147,9 +150,10 @@ class Walk:
         scope = await self._scope(look, listed, rows)
         fresh, taken, touched, folders = self._sort_out(look, scope, listed, rows)
         self._places.expect([item.stat for item in fresh])
+        turns = self._reading.turns
         for item in fresh:
-            if item.stat.kind is Kind.FILE and item.stat.size <= SINGLE_BLOCK_BYTES_MAX:
-                await self._fresh_in_turn(look, scope, item)
+            if turns is not None and item.stat.kind is Kind.FILE and item.stat.size <= SINGLE_BLOCK_BYTES_MAX:
+                await self._fresh_in_turn(turns, look, scope, item)
             else:
                 await self._fresh(look, scope, item)
         self._places.expect(())
@@ -297,11 +301,11 @@ class Walk:
         else:
             await self._fresh_file(look, item, path)
 
-    async def _fresh_in_turn(self, look: _Look, scope: Scope, item: Listed) -> None:
+    async def _fresh_in_turn(self, turns: Turns, look: _Look, scope: Scope, item: Listed) -> None:
         """As `_fresh` for a short file, of which there may be very many."""
         self._parts.is_holding = True
         try:
-            with self._reading.turns.patient:
+            with turns.patient:
                 await self._fresh(look, scope, item)
         finally:
             self._parts.is_holding = False

@@ -243,6 +243,8 @@ class State:
         """What the first scan saw while the remote tree was still coming."""
         self.hints: list[Hint] = [Hint(DiskPath(b""), None, True)]
         self.later_hints: list[tuple[float, Hint]] = []
+        self.look_when_free: dict[Nid, DiskPath] = {}
+        """Where rows in flight were seen changed: that is looked at when they are in none any more."""
         self.scanned_once = False
         self.next_full_scan_s = 0.0
         self.is_degraded = False
@@ -350,6 +352,8 @@ class State:
     def free(self, nid: Nid) -> None:
         """The row is in no job any more: what waited for it is to be planned."""
         self.busy.pop(nid, None)
+        if nid in self.look_when_free:
+            self.look_again(self.look_when_free.pop(nid))
         for each in self.behind.pop(nid, ()):
             self.blocked.pop(each, None)
             is_elsewhere = each in self.busy or each in self.deleting or each in self.after_scan

@@ -9,7 +9,7 @@ import pytest
 from satchel.core.entries import Action, Kind
 from satchel.core.errors import RootMissing, StorageFull, Unavailable
 from satchel.core.ids import ROOT_NID
-from satchel.core.messages import CreateOp, EditOp, MoveOp, Stored
+from satchel.core.messages import CommitReply, CreateOp, EditOp, MoveOp, Stored
 from satchel.core.trees import UNKNOWN, Item
 from satchel.device.ports import DiskPath
 from satchel.device.tasks import (
@@ -238,6 +238,24 @@ def test_a_file_that_changed_before_it_was_replaced_is_looked_at_before_anything
     rig.wait(0.5)
     (op,) = rig.take_commit()
     assert isinstance(op, CreateOp) and "conflicted copy" in op.name
+
+
+def test_what_changes_while_it_is_in_flight_is_looked_at_once_when_it_is_free() -> None:
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"))
+    rig.scan(seen_changed(rig, b"mine"))
+    rig.wait(0.5)
+    task = rig.take(CommitTask)
+    rig.scan(seen_changed(rig, b"newer"))
+    for _ in range(20):
+        rig.wait(1.0)
+        assert not rig.has(ScanTask), "nobody looks again and again while the service is away"
+    rig.step(Committed(task, CommitReply((Stored(2),), 2)))
+    rig.step(
+        pushed(1, entry(2, NODE_A, "a.txt", b"mine", action=Action.EDIT, link=LINK, op_id=task.request.ops[0].op_id))
+    )
+    (hint,) = rig.take(ScanTask).hints
+    assert hint.names == frozenset({b"a.txt"})
 
 
 def test_a_full_disk_holds_the_file_and_the_rest_goes_on() -> None:
@@ -488,8 +506,6 @@ def test_a_kept_file_is_the_conflicted_copy_that_the_service_has() -> None:
     copy_task = rig.take(CommitTask)
     (copy,) = copy_task.request.ops
     assert isinstance(copy, CreateOp)
-    from satchel.core.messages import CommitReply
-
     rig.step(Committed(copy_task, CommitReply((Stored(3),), 3)))
     fetch = rig.take(FetchTask)
     rig.step(Fetched(fetch, (FetchedItem(fetch.items[0].nid, "d-3", fetch.items[0].blocks),)))
@@ -498,6 +514,7 @@ def test_a_kept_file_is_the_conflicted_copy_that_the_service_has() -> None:
     kept = replace(task.expected, ctime_ns=9)
     rig.step(ApplyResult(batch, (Applied((stat(88, b"theirs"),), kept, copy.name.encode()),)))
     rig.step(pushed(2, entry(3, copy.node_id, copy.name, b"mine", link=LINK, op_id=copy.op_id)))
+    rig.scan()
     assert rig.engine.is_settled
     names = {one.name.decode(): one.content for one in rig.index.reader.children(ROOT_NID)}
     assert names == {"a.txt": hash_of(b"theirs"), copy.name: hash_of(b"mine")}

@@ -6,6 +6,7 @@ reports what happened. A precondition that no longer holds changes nothing and i
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from satchel.core.errors import Fault
@@ -122,6 +123,8 @@ class Scanned:
     is_full: bool = False
     fault: Fault | None = None
     """The scan ended early (RootMissing); nothing may be derived from it."""
+    begun_s: float = -math.inf
+    """When it began to look, on the monotonic clock: it shows everything as it was then or later."""
 
 
 # -- sending ----------------------------------------------------------------------------------------------------------

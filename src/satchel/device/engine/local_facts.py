@@ -24,6 +24,7 @@ from satchel.device.engine.state import (
 )
 from satchel.device.ports import ROOT_PATH, DiskPath, Hint, Stat, joined
 from satchel.device.tasks import (
+    Hinted,
     LocalFact,
     Scanned,
     ScanTask,
@@ -37,6 +38,28 @@ from satchel.device.tasks import (
 HINTS_PER_SCAN_MAX = 2_000
 
 
+EVERYTHING = Hint(ROOT_PATH, None, True)
+
+
+def fold_hinted(state: State, fact: Hinted) -> None:
+    """Queue looks. A scan that has not begun to look when everything is asked for will show it."""
+    for hint in fact.hints:
+        if hint == EVERYTHING and state.is_scanning and state.scan_begun_s is None:
+            state.asked_s = state.now.monotonic_s
+        else:
+            state.hints.append(hint)
+
+
+def _note_begin(state: State, fact: Scanned) -> None:
+    """Tell whether the scan under way looks at everything that was asked for before; else that is looked at next."""
+    if state.scan_begun_s is not None:
+        return
+    state.scan_begun_s = fact.begun_s
+    if state.asked_s is not None and not (fact.is_full and fact.begun_s > state.asked_s):
+        state.hints.append(EVERYTHING)
+    state.asked_s = None
+
+
 def next_scan(state: State) -> None:
     """Hand out the next look at the disk, when there is something to look at and none is under way."""
     now_s = state.now.monotonic_s
@@ -45,18 +68,18 @@ def next_scan(state: State) -> None:
         state.later_hints = [(at_s, hint) for at_s, hint in state.later_hints if at_s > now_s]
         state.hints += due
     if state.scanned_once and not state.is_scanning and now_s >= state.next_full_scan_s:
-        state.hints.append(Hint(ROOT_PATH, None, True))
+        state.hints.append(EVERYTHING)
     if state.is_scanning or not state.hints:
         return
-    full = Hint(ROOT_PATH, None, True)
-    if full in state.hints or len(state.hints) > HINTS_PER_SCAN_MAX:
-        hints: tuple[Hint, ...] = (full,)
+    if EVERYTHING in state.hints or len(state.hints) > HINTS_PER_SCAN_MAX:
+        hints: tuple[Hint, ...] = (EVERYTHING,)
         wait_s = DEGRADED_SCAN_EVERY_S if state.is_degraded else FULL_SCAN_EVERY_S
         state.next_full_scan_s = now_s + wait_s
     else:
         hints = _merged(state.hints)
     state.hints = []
     state.is_scanning = True
+    state.scan_begun_s = None
     state.scan_orders.clear()
     for hint in hints:
         for name in hint.names or ():
@@ -91,6 +114,7 @@ def _merged(hints: list[Hint]) -> tuple[Hint, ...]:
 
 def fold_scanned(state: State, fact: Scanned) -> None:
     """Fold a part of a scan, or hold it while the remote tree is coming."""
+    _note_begin(state, fact)
     if state.held_parts or joins_first(state):
         state.held_parts.append(fact)
     else:

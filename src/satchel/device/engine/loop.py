@@ -12,7 +12,7 @@ from typing import assert_never
 from satchel.core.errors import StorageFailed, StorageFull
 from satchel.device.engine import guard
 from satchel.device.engine.late import fold_looked, fold_purged, next_looks, next_purge
-from satchel.device.engine.local_facts import fold_held, fold_scanned, joins_first, next_scan
+from satchel.device.engine.local_facts import fold_held, fold_hinted, fold_scanned, joins_first, next_scan
 from satchel.device.engine.placing import fold_applied, fold_fetched, fold_manifests, next_placings
 from satchel.device.engine.planning import plan_fresh
 from satchel.device.engine.power_cuts import fold_synced_volume, next_volume_sync, note_start
@@ -88,8 +88,8 @@ class Engine:
     def _fold(self, fact: Fact) -> None:
         state = self.state
         match fact:
-            case Hinted(hints=hints):
-                state.hints += hints
+            case Hinted():
+                fold_hinted(state, fact)
             case Scanned():
                 fold_scanned(state, fact)
             case StreamFrameCame():

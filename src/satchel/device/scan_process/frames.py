@@ -94,6 +94,7 @@ class Part(msgspec.Struct, array_like=True, tag="part"):
     is_last: bool
     is_full: bool
     fault: FaultTold | None
+    begun_s: float
 
     def of(self, task: ScanTask) -> Scanned:
         """Return the part as a fact of the task."""
@@ -101,7 +102,7 @@ class Part(msgspec.Struct, array_like=True, tag="part"):
         for run in self.runs:
             facts += run.facts
         fault = None if self.fault is None else fault_of(self.fault)
-        return Scanned(task, tuple(facts), self.is_last, self.files_seen, self.is_full, fault)
+        return Scanned(task, tuple(facts), self.is_last, self.files_seen, self.is_full, fault, self.begun_s)
 
 
 class Failed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
@@ -158,7 +159,7 @@ def _read(decoder: msgspec.msgpack.Decoder[T], body: bytes) -> T:
 def part_of(scanned: Scanned) -> Part:
     """Return the frame of a part of a scan."""
     fault = None if scanned.fault is None else told(scanned.fault)
-    return Part(_runs(scanned.facts), scanned.files_seen, scanned.is_last, scanned.is_full, fault)
+    return Part(_runs(scanned.facts), scanned.files_seen, scanned.is_last, scanned.is_full, fault, scanned.begun_s)
 
 
 def _runs(facts: Iterable[LocalFact]) -> list[_Run]:

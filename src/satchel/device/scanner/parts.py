@@ -33,7 +33,7 @@ class Parts:
         self.is_holding = False
         """True: nothing is sent by itself. Sending may wait, and whoever works in a turn must not."""
         self._order = 0
-        self._begun_s = clock.monotonic_s()
+        self._scan_begun_s = self._begun_s = clock.monotonic_s()
 
     def next_order(self) -> int:
         """Return the number of the next SeenNew."""
@@ -90,7 +90,7 @@ class Parts:
         self._hashed_bytes = 0
         self._begun_s = self._clock.monotonic_s()
         seen, self._files_seen = self._files_seen, 0
-        self._send(Scanned(self._task, facts, is_last, seen, self._is_full, fault))
+        self._send(Scanned(self._task, facts, is_last, seen, self._is_full, fault, self._scan_begun_s))
 
 
 def _is_same_content(fact: LocalFact, row: LocalRow) -> bool:

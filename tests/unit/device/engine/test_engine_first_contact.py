@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from satchel.core.errors import Unavailable
 from satchel.core.ids import ROOT_NID
 from satchel.core.messages import NamespaceHead, NamespacesReply, SnapshotPage
+from satchel.device.engine.local_facts import EVERYTHING
 from satchel.device.tasks import (
+    Hinted,
     Reached,
     ReachTask,
     Scanned,
@@ -92,3 +96,40 @@ def test_after_half_a_minute_of_rest_contents_are_found_at_once() -> None:
             assert not rig.index.has_contents
 
     assert rig.index.has_contents
+
+
+@pytest.mark.parametrize(
+    ("begun_after_s", "is_full", "looks_again"),
+    [(0.5, True, False), (-0.5, True, True), (0.0, True, True), (0.5, False, True)],
+)
+def test_a_look_that_begins_after_everything_was_asked_for_is_enough(
+    begun_after_s: float, is_full: bool, looks_again: bool
+) -> None:
+    rig = Rig()
+    rig.step()
+    rig.connect()
+    rig.wait(1)
+    rig.step(Hinted((EVERYTHING,)))
+    begun_s = rig.now_s + begun_after_s
+    task = rig.take(ScanTask)
+
+    rig.wait(1)
+    rig.step(Scanned(task, (new(1, "a.txt", b"one"),), False, 1, is_full, None, begun_s))
+    rig.step(Scanned(task, (), True, 0, is_full, None, begun_s))
+
+    assert rig.has(ScanTask) is looks_again
+
+
+def test_what_is_asked_for_after_a_look_began_is_looked_at_next() -> None:
+    rig = Rig()
+    rig.step()
+    rig.connect()
+    task = rig.take(ScanTask)
+    begun_s = rig.now_s
+    rig.wait(1)
+    rig.step(Scanned(task, (), False, 1, True, None, begun_s))
+
+    rig.step(Hinted((EVERYTHING,)))
+    rig.step(Scanned(task, (), True, 0, True, None, begun_s))
+
+    assert rig.has(ScanTask)

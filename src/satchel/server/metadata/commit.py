@@ -24,7 +24,7 @@ from satchel.server.metadata.contents import Contents
 from satchel.server.metadata.decide import Author, Batch, Version
 from satchel.server.metadata.journal import Head, append_txn, head_txn, knows_txn
 from satchel.server.metadata.nodes import COLUMN_LIST, COLUMNS, LIFTED, LIVE, is_file, values_of
-from satchel.server.metadata.prepare import Prepared, new_places, node_ids, prepare
+from satchel.server.metadata.prepare import Prepared, prepare
 from satchel.server.metadata.view import View
 from satchel.server.ports import Clock
 
@@ -138,8 +138,8 @@ async def _loaded_txn(
     """Load what the ops touch with a few statements and return the batch that decides them."""
     fresh = [one for one in fresh if one.refusal is None]
     view = View(ns)
-    places = {(parent, key) for one in fresh for (parent, _), key in zip(new_places(one.op), one.keys, strict=True)}
-    ids = {node_id for one in fresh for node_id in node_ids(one.op)} | {parent for parent, _ in places}
+    places = {place for one in fresh for place in one.places}
+    ids = {node_id for one in fresh for node_id in one.nodes}.union([parent for parent, _ in places])
     await view.load_txn(conn, ids, places)
     seen = [one.op.seen_seq for one in fresh if isinstance(one.op, DeleteOp)]
     if seen and (oldest := max(0, min(seen))) < head.seq:

@@ -7,7 +7,7 @@ compression, the blocks that manifests in use here name, each once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from satchel.core.ids import BlockHash, ContentHash, NamespaceId
 from satchel.core.messages import Content, NeedBlocks, Refused
@@ -111,5 +111,7 @@ class Contents:
         """Tell whether one of the blocks came along and nothing here uses it: then no manifest in use names it."""
         return any(hash_ in self._held and hash_ not in self._refs for hash_ in hashes)
 
-    def _added_bytes(self, hashes: Iterable[BlockHash]) -> int:
+    def _added_bytes(self, hashes: Sequence[BlockHash]) -> int:
+        if len(hashes) == 1:
+            return 0 if self._refs.get(hashes[0]) else self._held[hashes[0]]
         return sum([self._held[hash_] for hash_ in set(hashes) if not self._refs.get(hash_)])

@@ -36,7 +36,7 @@ from satchel.core.messages import (
 from satchel.server.metadata.contents import Contents
 from satchel.server.metadata.journal import JournalRow
 from satchel.server.metadata.nodes import DEAD, LIVE, Node, image_bytes, is_file, snapshot_entry
-from satchel.server.metadata.prepare import Prepared, node_ids
+from satchel.server.metadata.prepare import Prepared
 from satchel.server.metadata.view import FolderFacts, View
 
 NOTHING = Stored(0)
@@ -82,7 +82,7 @@ class Batch:
         """Return the op's outcome; when it is stored, view, contents and rows hold its effect."""
         outcome = one.refusal or self._decide(one)
         if not isinstance(outcome, Stored) and not isinstance(one.op, DeleteOp):
-            self.failed.update(node_ids(one.op))
+            self.failed.update(one.nodes)
             if isinstance(one.op, CreateOp | UndeleteOp):
                 self.unborn.add(one.op.node_id)
         return outcome
@@ -116,28 +116,32 @@ class Batch:
         if problem is not None:
             return problem
         self._free_place(op.parent_id, one.keys[0])
-        seq = self._next_seq()
+        seq, content = self._next_seq(), op.content
+        # By position, in the order of Node's fields: this is what a first upload is made of.
         node = Node(
-            node_id=op.node_id,
-            parent_id=op.parent_id,
-            name=op.name,
-            name_key=one.keys[0],
-            kind=op.kind,
-            content=_value(op, b""),
-            size=op.content.size if op.content is not None else 0,
-            mtime_ns=op.mtime_ns,
-            is_executable=int(op.is_executable and op.kind == Kind.FILE),
-            content_rev=seq,
-            place_rev=seq,
-            version_count=0,
-            state=LIVE,
-            deleted_at=None,
-            cleared_seq=0,
-            cleared_before=0,
-            seq=seq,
-            created_at=self.now_ms,
+            op.node_id,
+            op.parent_id,
+            op.name,
+            one.keys[0],
+            op.kind,
+            _value(op, b""),
+            0 if content is None else content.size,
+            op.mtime_ns,
+            int(op.is_executable and op.kind == Kind.FILE),
+            seq,
+            seq,
+            0 if content is None else 1,
+            LIVE,
+            None,
+            0,
+            0,
+            seq,
+            self.now_ms,
         )
-        return self._store(Action.CREATE, None, self._with_content(node, op, one), op)
+        if content is not None:
+            self.contents.use(content, one)
+            self.versions.append(Version(node, op.op_id))
+        return self._store(Action.CREATE, None, node, op)
 
     def _edit(self, op: EditOp, one: Prepared) -> Outcome:
         old = self.view.nodes.get(op.node_id)
@@ -298,11 +302,10 @@ class Batch:
         return _past_limits(FolderFacts(len(above), sum(lengths) + len(lengths)), name)
 
     def _place_problem(self, node_id: NodeId, parent_id: NodeId, name: str, key: str) -> Outcome | None:
-        problem = self._parent_problem(parent_id)
-        if problem is not None:
-            return problem
         facts = self.view.facts(parent_id)
-        if facts is None or _past_limits(facts, name):
+        if facts is None:
+            return self._parent_problem(parent_id)
+        if _past_limits(facts, name):
             return Refused("too_deep")
         holder = self.view.holder((parent_id, key))
         if holder is not None and holder.node_id != node_id and self.view.is_live(holder):
@@ -331,8 +334,10 @@ class Batch:
     def _free_place(self, parent_id: NodeId, key: str, *, but: NodeId | set[NodeId] | None = None) -> None:
         """Mark the dead row that still holds the place as deleted by itself, so that the name can be taken."""
         holder = self.view.holder((parent_id, key))
+        if holder is None:
+            return
         kept = but if isinstance(but, set) else {but}
-        if holder is not None and holder.node_id not in kept:
+        if holder.node_id not in kept:
             marked = replace(holder, state=DEAD, deleted_at=self.now_ms, cleared_before=holder.cleared_seq)
             self.view.put(marked)
 
@@ -352,20 +357,22 @@ class Batch:
     def _store(self, action: Action, old: Node | None, new: Node, op: Op, *, is_subtree: bool = False) -> Stored:
         pre = None if old is None else image_bytes(old, is_live=self.view.is_live(old))
         self.view.put(new)
+        author, post = self.author, image_bytes(new, is_live=new.state == LIVE, blocks=_one_block(op))
         self.rows.append(
+            # By position, in the order of JournalRow's fields.
             JournalRow(
-                seq=new.seq,
-                tag=next(self.tags),
-                action=action,
-                node_id=new.node_id,
-                pre=pre,
-                post=image_bytes(new, is_live=new.state == LIVE, blocks=_one_block(op)),
-                is_subtree=int(is_subtree),
-                actor=self.author.account,
-                device=self.author.device,
-                link=self.author.link,
-                op_id=op.op_id,
-                created_at=self.now_ms,
+                new.seq,
+                next(self.tags),
+                action,
+                new.node_id,
+                pre,
+                post,
+                int(is_subtree),
+                author.account,
+                author.device,
+                author.link,
+                op.op_id,
+                self.now_ms,
             )
         )
         return Stored(new.seq)

@@ -11,9 +11,9 @@ import msgspec
 
 from satchel.core.entries import Kind
 from satchel.core.errors import LimitExceeded, MessageInvalid, NameInvalid
-from satchel.core.hashing import content_hash, unpack_blocks
+from satchel.core.hashing import PACKED_BYTES, content_hash, unpack_blocks
 from satchel.core.ids import HASH_BYTES, ID_BYTES, ROOT_NODE, BlockHash, NodeId
-from satchel.core.limits import BLOCKS_PER_COMMIT_MAX, COMMIT_OPS_MAX, SYMLINK_BYTES_MAX
+from satchel.core.limits import BLOCK_BYTES_MAX, BLOCKS_PER_COMMIT_MAX, COMMIT_OPS_MAX, SYMLINK_BYTES_MAX
 from satchel.core.messages import (
     AttrOp,
     CommitRequest,
@@ -42,7 +42,8 @@ class Prepared(msgspec.Struct, frozen=True, gc=False):
     """An op and what follows from it alone.
 
     body_hash: names the op's body, to tell a repetition from a reused id. refusal: set when the op can never hold.
-    hashes and sizes: of the content's blocks, in file order. keys: name keys of the names that it gives, in order.
+    hashes and sizes: of the content's blocks, in file order. nodes: those that it changes. keys: name keys of the names
+    that it gives, in order; places: the folders with them.
     """
 
     op: Op
@@ -50,7 +51,9 @@ class Prepared(msgspec.Struct, frozen=True, gc=False):
     refusal: Refused | None
     hashes: tuple[BlockHash, ...]
     sizes: tuple[int, ...]
+    nodes: tuple[NodeId, ...]
     keys: tuple[str, ...]
+    places: tuple[tuple[NodeId, str], ...]
 
 
 def prepare(request: CommitRequest) -> list[Prepared]:
@@ -64,14 +67,14 @@ def prepare(request: CommitRequest) -> list[Prepared]:
     return prepared
 
 
-def node_ids(op: Op) -> list[NodeId]:
+def _node_ids(op: Op) -> list[NodeId]:
     """Return the nodes that the op changes."""
     if isinstance(op, MoveOp):
         return [placement.node_id for placement in op.placements]
     return [op.node_id]
 
 
-def new_places(op: Op) -> list[tuple[NodeId, str]]:
+def _new_places(op: Op) -> list[tuple[NodeId, str]]:
     """Return the (parent, name) pairs that the op gives, in order."""
     if isinstance(op, _PLACING):
         return [(op.parent_id, op.name)]
@@ -81,7 +84,7 @@ def new_places(op: Op) -> list[tuple[NodeId, str]]:
 
 
 def _prepared(op: Op) -> Prepared:
-    ids, places = node_ids(op), new_places(op)
+    ids, places = _node_ids(op), _new_places(op)
     for one in (op.op_id, *ids):
         if len(one) != ID_BYTES:
             raise MessageInvalid("An operation carries an id of a wrong length.", reason="id")
@@ -97,15 +100,17 @@ def _prepared(op: Op) -> Prepared:
             refusal = _content_refusal(op.content, hashes, sizes)
     body = hashlib.sha256(_encode(op)).digest()[:BODY_HASH_BYTES]
     if refusal is not None:
-        return Prepared(op, body, refusal, (), (), ())
-    return Prepared(op, body, None, hashes, sizes, tuple([name_key(name) for _, name in places]))
+        return Prepared(op, body, refusal, (), (), tuple(ids), (), ())
+    keyed = tuple([(parent_id, name_key(name)) for parent_id, name in places])
+    return Prepared(op, body, None, hashes, sizes, tuple(ids), tuple([key for _, key in keyed]), keyed)
 
 
 def _unpacked(packed: bytes) -> tuple[tuple[BlockHash, ...], tuple[int, ...]]:
     """Return hashes and lengths of a packed blocklist. Raises: MessageInvalid."""
+    if len(packed) == PACKED_BYTES and 0 < (size := int.from_bytes(packed[HASH_BYTES:], "big")) <= BLOCK_BYTES_MAX:
+        # Most files are one block, and there may be a thousand of them.
+        return (BlockHash(packed[:HASH_BYTES]),), (size,)
     blocks = unpack_blocks(packed)
-    if len(blocks) == 1:
-        return (blocks[0].hash,), (blocks[0].size,)
     return tuple([block.hash for block in blocks]), tuple([block.size for block in blocks])
 
 

@@ -116,6 +116,8 @@ class View:
 
     def facts(self, folder: NodeId) -> FolderFacts | None:
         """Return depth and path length of a folder, None when it is not a live folder."""
+        if (known := self._facts.get(folder)) is not None:
+            return known
         waiting: list[NodeId] = []
         at = folder
         while at not in self._facts:

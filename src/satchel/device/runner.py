@@ -142,9 +142,12 @@ class LinkRunner:
                 watching = group.create_task(self._watch(), name="link-watch")
                 stepping = group.create_task(self._step_on(group), name="link-steps")
                 verifying = group.create_task(self._verify_slowly(), name="link-verify")
-                await stop.wait()
-                self._is_stopping = True
-                self.scanner.hold()
+                try:
+                    await stop.wait()
+                finally:
+                    # Also when a task has failed: whoever scans waits for room that nobody makes any more.
+                    self._is_stopping = True
+                    self.scanner.hold()
                 watching.cancel()
                 stepping.cancel()
                 verifying.cancel()

@@ -19,6 +19,7 @@ from satchel.device.index.store import Index
 from satchel.device.links import Link
 from satchel.device.remote import HttpRemote
 from satchel.device.runner import LinkRunner
+from satchel.device.tasks import Hinted, Task
 from satchel.device.thread_lanes import ThreadLanes
 from satchel.device.watcher import new_watcher
 from tests.support.server import User, running_server
@@ -111,6 +112,22 @@ async def end(runner: LinkRunner, stop: asyncio.Event, pid: int) -> None:
     assert await has_ended(process)
 
 
+async def break_engine(runner: LinkRunner, stop: asyncio.Event, pid: int) -> None:
+    def step(facts: object, now: object) -> list[Task]:
+        raise ZeroDivisionError
+
+    process = os.pidfd_open(pid)
+    while runner._parts.acquire(blocking=False):
+        # As if the engine were far behind: the next part waits.
+        pass
+    runner._engine.step = step  # type: ignore[method-assign]
+    runner.put(Hinted(()))
+    try:
+        await asyncio.sleep(WAIT_S)
+    finally:
+        assert await has_ended(process)
+
+
 @pytest.mark.parametrize("deed", [kill, pause])
 def test_a_link_misses_nothing_when_its_scan_is_cut_short(tmp_path: Path, deed: Deed) -> None:
     with running_server(tmp_path) as server:
@@ -120,3 +137,9 @@ def test_a_link_misses_nothing_when_its_scan_is_cut_short(tmp_path: Path, deed: 
 def test_a_link_that_is_ended_leaves_no_process(tmp_path: Path) -> None:
     with running_server(tmp_path) as server:
         assert asyncio.run(linked(tmp_path / "link", server.add_user("ann"), end)) <= FILES
+
+
+def test_a_link_that_fails_leaves_no_process_and_no_thread(tmp_path: Path) -> None:
+    with running_server(tmp_path) as server, pytest.raises(ExceptionGroup) as failed:
+        asyncio.run(linked(tmp_path / "link", server.add_user("ann"), break_engine))
+    assert failed.group_contains(ZeroDivisionError, depth=2)

@@ -94,6 +94,7 @@ def next_volume_sync(state: State) -> None:
     """A minute after the local tree changed: make it durable, with all that came since."""
     is_wanted = state.scanned_once and not state.unseen_doubts and state.index.version > state.durable
     if not is_wanted or state.is_syncing_volume:
+        state.next_volume_sync_s = NEVER_S
         return
     now_s = state.now.monotonic_s
     if state.next_volume_sync_s == NEVER_S:

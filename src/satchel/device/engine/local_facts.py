@@ -81,6 +81,7 @@ def next_scan(state: State) -> None:
     state.is_scanning = True
     state.scan_begun_s = None
     state.scan_orders.clear()
+    state.adopted.clear()
     for hint in hints:
         for name in hint.names or ():
             state.index.clear_unread(joined(hint.folder, name), is_deep=True)

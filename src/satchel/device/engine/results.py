@@ -60,6 +60,8 @@ def make_ready(state: State, job: Job) -> None:
 def _adopt(state: State, job: Job, op: Adopt) -> None:
     index = state.index
     index.take_local(op.nid, op.into)
+    if state.is_scanning:
+        state.adopted[op.nid] = op.into
     children = index.move_children(op.nid, op.into)
     finish(state, job)
     state.touch([op.nid, op.into, *children])

@@ -13,7 +13,9 @@ AGAIN_S = 0.3
 def parent_of(state: State, parent: Nid | NewParent | None) -> Nid | None:
     """Return the row of the folder in which something was seen; None when it went (it is looked at anew)."""
     if isinstance(parent, NewParent):
-        return state.scan_orders.get(parent.order)
+        parent = state.scan_orders.get(parent.order)
+        while parent in state.adopted:
+            parent = state.adopted[parent]
     if parent is not None and parent != ROOT_NID and state.index.reader.local(parent) is None:
         # The folder went, or became another node, while the scan was under way: what is in it is looked at anew.
         state.look_later(AGAIN_S, ROOT_PATH)

@@ -249,6 +249,9 @@ class State:
         self.next_full_scan_s = 0.0
         self.is_degraded = False
         self.scan_orders: dict[int, Nid] = {}
+        """The rows of the folders that were new in the scan under way."""
+        self.adopted: dict[Nid, Nid] = {}
+        """Rows that became another during that scan."""
         self.unread_tries: dict[bytes, int] = {}
 
     def _begin_trash(self) -> None:

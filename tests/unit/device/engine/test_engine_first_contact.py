@@ -6,7 +6,7 @@ import pytest
 
 from satchel.core.errors import Unavailable
 from satchel.core.ids import ROOT_NID
-from satchel.core.messages import NamespaceHead, NamespacesReply, SnapshotPage
+from satchel.core.messages import CreateOp, NamespaceHead, NamespacesReply, SnapshotPage
 from satchel.device.engine.local_facts import EVERYTHING
 from satchel.device.tasks import (
     Hinted,
@@ -18,7 +18,7 @@ from satchel.device.tasks import (
     SnapshotTaken,
     SnapshotTask,
 )
-from tests.support.engine_rig import EPOCH, NODE_A, NS, Rig, entry, new, tag
+from tests.support.engine_rig import EPOCH, NODE_A, NS, Rig, entry, folder, new, new_folder, tag
 
 
 def reached(head: int) -> Reached:
@@ -133,3 +133,19 @@ def test_what_is_asked_for_after_a_look_began_is_looked_at_next() -> None:
     rig.step(Scanned(task, (), True, 0, True, None, begun_s))
 
     assert rig.has(ScanTask)
+
+
+def test_what_is_seen_in_a_folder_that_became_the_one_of_the_service_is_in_that_one() -> None:
+    rig = Rig()
+    rig.step()
+    rig.take(ReachTask)
+    rig.step(Reached(None, Unavailable("down", where="test")))
+    rig.step(part(rig, new_folder(1, "d")))
+    rig.connect([folder(1, NODE_A, "d")])
+    assert rig.index.reader.path_of(rig.nid(NODE_A)) == b"d", "the two are one"
+
+    rig.step(part(rig, new(2, "a.txt", b"one", inside=1), is_last=True))
+
+    assert [each.name for each in rig.index.reader.children(rig.nid(NODE_A))] == [b"a.txt"]
+    (made,) = rig.take_commit()
+    assert isinstance(made, CreateOp) and made.parent_id == NODE_A

@@ -84,6 +84,14 @@ def test_below_a_folder_that_one_side_deleted_all_that_the_other_holds_comes(tre
     assert other not in rows
 
 
+def test_below_a_dying_folder_that_comes_only_as_one_above_all_comes_too(trees: Trees) -> None:
+    top = trees.folder("d")
+    gone, edited = trees.file("a", top), trees.file("b", top)
+    trees.index.clear_local_unit(top)
+    trees.index.set_remote(edited, top, entry(50, trees.index.node_id_of(edited), "b", b"newer"))
+    assert set(trees.closure(gone).rows) == {gone, top, edited}, "or the folder would go with what was edited in it"
+
+
 def test_below_a_folder_that_is_new_on_one_side_nothing_is_loaded(trees: Trees) -> None:
     node = trees.node()
     top = trees.index.add(node)

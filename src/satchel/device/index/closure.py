@@ -37,6 +37,7 @@ class Closure:
         self.rows: dict[Nid, Row] = {}
         self._run = index.connection.execute
         self._busy = busy
+        self._looked_below: set[Nid] = set()
 
     def load(self, nids: Iterable[Nid]) -> list[Row]:
         """Add the named rows. Result: those that exist."""
@@ -52,8 +53,12 @@ class Closure:
         wanted = json_of(places)
         self._add(_AT_REMOTE, (wanted,))
         self._add(_AT_LOCAL, (wanted,))
-        self._add_below_dying()
-        self._add_ancestors()
+        known = -1
+        while known != len(self.rows):
+            # A folder above may be dying too, and what is below it may lie elsewhere on the other side.
+            known = len(self.rows)
+            self._add_below_dying()
+            self._add_ancestors()
 
     def by_node_id(self, node_id: NodeId) -> Row | None:
         """Return (and add) the row of this id."""
@@ -62,12 +67,11 @@ class Closure:
     def _add_below_dying(self) -> None:
         """A folder absent on one side may still hold children on the other: the planner must see them all."""
         pending = [row for row in self.rows.values() if (row.remote is None) != (row.local is None)]
-        seen: set[Nid] = set()
         while pending:
             row = pending.pop()
-            if row.nid in seen or row.synced is None:
+            if row.nid in self._looked_below or row.synced is None:
                 continue
-            seen.add(row.nid)
+            self._looked_below.add(row.nid)
             query = _BELOW_LOCAL if row.remote is None else _BELOW_REMOTE
             for values in self._run(query, (row.nid,)):
                 child = self._keep(values)

@@ -442,11 +442,11 @@ class Index:
         )
 
     def forget_what_is_not_shown(self) -> None:
-        """Keep only agreements that the local side still shows: of what is gone or changed here, none."""
+        """Keep only agreements that the local side still shows, and no rev or seq: the snapshot tells them anew."""
         self.connection.execute(
-            "UPDATE nodes SET s_state = 0, dirty = 1 WHERE s_state = 1 AND"
-            " (l_state, l_parent, l_name, l_kind, l_content, l_exec) IS NOT"
-            " (s_state, s_parent, s_name, s_kind, s_content, s_exec)"
+            "UPDATE nodes SET r_seq = 0, r_content_rev = 0, r_place_rev = 0, dirty = 1,"
+            " s_state = CASE WHEN s_state = 1 AND (l_state, l_parent, l_name, l_kind, l_content, l_exec) IS"
+            " (s_state, s_parent, s_name, s_kind, s_content, s_exec) THEN 1 ELSE 0 END"
         )
 
     def set_remote_dead(self, nid: Nid, seq: int) -> None:

@@ -144,8 +144,7 @@ def test_a_copied_folder_arrives(pair: Pair, place: str) -> None:
     (here / "original").mkdir()
     (here / "original" / "x.bin").write_bytes(os.urandom(700_000))
     pair.settle(place)
-    # Without the times: a file whose time is set a moment after it was closed may be committed before, and a change of the
-    # time alone is no commit.
+    # Without the times: a file may be committed before its time is set, and a change of the time alone is no commit.
     shutil.copytree(here / "original", here / "copy", copy_function=shutil.copyfile)
     pair.settle(place)
     assert (there / "copy" / "x.bin").read_bytes() == (there / "original" / "x.bin").read_bytes()

@@ -17,7 +17,9 @@ from tests.support.engine_rig import blocks_of, hash_of
 from tests.support.still_clock import StillClock
 
 
-def checked(tmp_path: Path, *, known: dict[str, bytes], shown_max: int = 10, grown: int = 0) -> Verified:
+def checked(
+    tmp_path: Path, *, known: dict[str, bytes], shown_max: int = 10, grown: int = 0, is_sure: bool = True
+) -> Verified:
     """Check a folder of these files against an index that knows them as `known`."""
     root, state = tmp_path / "root", tmp_path / "state"
     disk = LocalDisk(os.fsencode(root))
@@ -27,7 +29,7 @@ def checked(tmp_path: Path, *, known: dict[str, bytes], shown_max: int = 10, gro
         stat = drive(disk.stat(DiskPath(name.encode())))
         assert stat is not None
         nid = index.add(NodeId(bytes([number]) * 16))
-        seen = replace(stat, size=stat.size + grown)
+        seen = replace(stat, size=stat.size + grown, ctime_ns=stat.ctime_ns if is_sure else 0)
         index.set_local(nid, ROOT_NID, name, hash_of(data), seen, blocks_of(data))
     link = Link(LinkId(b"L" * 16), str(root), "/", "00" * 16, "00" * 16, "laptop")
     try:
@@ -59,6 +61,12 @@ def test_other_bytes_under_the_same_stat_are_damage(tmp_path: Path) -> None:
 def test_another_stat_is_a_change_and_no_damage(tmp_path: Path) -> None:
     folder_with(tmp_path, a=b"onf")
     found = checked(tmp_path, known={"a": b"one"}, grown=1)
+    assert [each.verdict for each in found.findings] == ["changed"] and found.damaged == 0
+
+
+def test_other_bytes_of_a_file_that_the_index_is_not_sure_of_are_a_change_and_no_damage(tmp_path: Path) -> None:
+    folder_with(tmp_path, a=b"onf")
+    found = checked(tmp_path, known={"a": b"one"}, is_sure=False)
     assert [each.verdict for each in found.findings] == ["changed"] and found.damaged == 0
 
 

@@ -14,6 +14,7 @@ from satchel.core.operations import MoveLocal, Place, PlannedMove, SetExecutable
 from satchel.core.paths import name_key
 from satchel.core.trees import Item
 from satchel.device.engine.acting import note_move, note_placed, note_set, note_trashed, record_acts
+from satchel.device.engine.ground import Steps
 from satchel.device.engine.late import remember_trashed
 from satchel.device.engine.results import LOOK_AGAIN_S, fail, fail_until_scanned, fail_with, finish, look_again_s
 from satchel.device.engine.state import Job, Stage, State
@@ -52,13 +53,17 @@ def next_placings(state: State) -> None:
     """Hand out applier batches; files whose bytes are not here yet go to the fetch lane first."""
     while state.ready_disk and state.counts["disk"] < APPLY_BATCHES_MAX and not state.halted:
         share = max(1, -(-len(state.ready_disk) // (APPLY_BATCHES_MAX - state.counts["disk"])))
-        _batch(state, min(APPLY_TASKS_MAX, max(share, 16)))
+        if not _batch(state, min(APPLY_TASKS_MAX, max(share, 16))):
+            break
     next_fetches(state)
     next_manifests(state)
 
 
-def _batch(state: State, limit: int) -> None:
+def _batch(state: State, limit: int) -> bool:
+    """Hand out one batch. Result: whether there was anything to hand out that need not wait for what is under way."""
+    number = state.next_number()
     jobs: list[Job] = []
+    waiting: list[Job] = []
     tasks: list[DiskTask] = []
     paths: dict[Nid, DiskPath] = {}
     satisfied: dict[int, int] = {}
@@ -67,12 +72,17 @@ def _batch(state: State, limit: int) -> None:
         job = state.ready_disk.popleft()
         if job.is_over:
             continue
+        steps = _steps(state, job, paths)
+        if state.ground.is_taken(steps):
+            waiting.append(job)
+            continue
         made = _task(state, job, paths)
         if made is None:
             if not job.is_over:
                 state.ready_fetch.append(job)
             continue
         job.stage = Stage.RUNNING
+        state.ground.enter(number, steps)
         jobs.append(job)
         tasks.append(made)
         size += len(made.data or b"") if isinstance(made, PlaceFile) else 0
@@ -88,6 +98,7 @@ def _batch(state: State, limit: int) -> None:
                 ):
                     each.stage = Stage.READY
                     state.ready_disk.append(each)
+    state.ready_disk.extendleft(reversed(waiting))
     for job in [job for job in state.ready_disk if job.open_needs > 0]:
         state.ready_disk.remove(job)
         job.stage = Stage.WAITING
@@ -95,11 +106,33 @@ def _batch(state: State, limit: int) -> None:
         state.ready_fetch.remove(job)
         job.stage = Stage.WAITING
     if not jobs:
-        return
-    number = state.next_number()
+        return False
     state.running[number] = jobs
     state.counts["disk"] += 1
     state.tasks.append(ApplyTask(number, tuple(tasks)))
+    return True
+
+
+def _steps(state: State, job: Job, paths: dict[Nid, DiskPath]) -> Steps:
+    """Return the paths that the job's task will touch. paths: those of folders that are known in this batch."""
+    op, reader = job.op, state.index.reader
+    match op:
+        case Place():
+            parent = op.item.parent
+            if parent != ROOT_NID and parent not in paths and (folder := reader.path_of(parent)) is not None:
+                paths[parent] = folder
+            path = _path(state, parent, op.item.name, paths)
+            return Steps((path,) if path is not None else ())
+        case MoveLocal():
+            moving = {move.nid: move for move in op.moves}
+            found = [(nid, (reader.path_of(nid), _path_when_moved(state, nid, moving))) for nid in moving]
+        case TrashLocal(nid=nid) | SetExecutable(nid=nid):
+            found = [(nid, (reader.path_of(nid), None))]
+        case _:
+            raise AssertionError(op)
+    told = [(nid, path) for nid, ways in found for path in ways if path is not None]
+    folders = {nid for nid, _ in told if (row := reader.local(nid)) is not None and row.kind is Kind.FOLDER}
+    return Steps(tuple(path for _, path in told), tuple(path for nid, path in told if nid in folders))
 
 
 def _claim(state: State, job: Job, parent: Nid, name: str) -> None:
@@ -338,6 +371,7 @@ def fold_applied(state: State, fact: ApplyResult) -> None:
     """Write what the disk holds now."""
     jobs = state.running.pop(fact.task.number)
     state.counts["disk"] -= 1
+    state.ground.leave(fact.task.number)
     for job, task, result in zip(jobs, fact.task.tasks, fact.results, strict=True):
         _take(state, job, task, result)
     record_acts(state)

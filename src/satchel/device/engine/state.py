@@ -16,6 +16,7 @@ from satchel.core.ids import ROOT_NODE, DeviceId, LinkId, NamespaceId, Nid, Node
 from satchel.core.messages import Position
 from satchel.core.operations import Operation
 from satchel.core.trees import Row
+from satchel.device.engine.ground import Ground
 from satchel.device.engine.sent import Sent
 from satchel.device.index.activity import RunOfActs, last_run
 from satchel.device.index.store import Index
@@ -226,6 +227,7 @@ class State:
         self.following: dict[int, list[Job]] = {}
         self.claimed: dict[tuple[Nid, str], Job] = {}
         self.running: dict[int, list[Job]] = {}
+        self.ground = Ground()
         self.counts = {"commit": 0, "upload": 0, "fetch": 0, "disk": 0}
         self.number = 0
         self.last_reply_s = -1e9

@@ -339,6 +339,26 @@ def test_what_was_being_placed_when_the_service_went_back_is_not_agreed_on() -> 
     assert isinstance(op, CreateOp) and op.name == "b.txt"
 
 
+def test_nothing_is_placed_below_a_folder_that_moves_and_no_folder_moves_below_what_is_placed() -> None:
+    rig = Rig()
+    rig.start([folder(1, NODE_D, "d")], [new_folder(1, "d")])
+    renamed = folder(2, NODE_D, "renamed", action=Action.MOVE, content_rev=1)
+    inside = entry(3, NODE_A, "a.txt", b"one", parent=NODE_D)
+    rig.step(pushed(1, renamed, inside, folder(4, NODE_C, "d"), contents=[b"one"]))
+    (batch,) = [task for task in rig.pending if isinstance(task, ApplyTask)]
+    (move,) = batch.tasks
+    assert isinstance(move, MovePaths), "a path told now would end in the new folder of the old name"
+    rig.apply()
+    batches = [task for task in rig.pending if isinstance(task, ApplyTask)]
+    assert {getattr(one, "path", b"") for each in batches for one in each.tasks} == {b"renamed/a.txt", b"d"}
+    # The other way round: the folder moves when what is placed in it is there.
+    rig.step(pushed(4, folder(5, NODE_D, "again", action=Action.MOVE, content_rev=1)))
+    assert not [task for task in rig.pending[-1:] if isinstance(task, ApplyTask) and task not in batches]
+    for _ in batches:
+        rig.apply()
+    assert any(isinstance(one, MovePaths) for one in rig.take(ApplyTask).tasks)
+
+
 def test_a_trashed_folder_names_every_member_that_may_go_with_it() -> None:
     rig = Rig()
     rig.start(

@@ -68,6 +68,25 @@ def test_what_a_late_writer_changed_comes_back_as_a_copy(world: World) -> None:
     assert looked(world, item) == (LateSeen(is_gone=True),)
 
 
+@pytest.mark.parametrize("is_link", [True, False], ids=["symlink", "file"])
+def test_what_a_late_writer_changed_comes_back_also_when_its_folder_is_none_any_more(
+    world: World, is_link: bool
+) -> None:
+    world.user.make_folder(b"d")
+    world.user.write_file(b"d/file", SYNCED)
+    writer = world.user.open_late(b"d/file")
+    item = replaced(world, b"d/file")
+    writer.write(UNSYNCED)
+    writer.close()
+    world.user.delete(b"d")
+    if is_link:
+        world.user.make_symlink(b"d", b"elsewhere")
+    else:
+        world.user.write_file(b"d", b"a file of this name")
+    assert looked(world, item) == (LateSeen((DiskPath(COPY),)),)
+    assert world.user.tree()[COPY] == UNSYNCED
+
+
 def test_a_change_that_no_stat_tells_is_found_by_its_hash(world: World) -> None:
     world.user.write_file(b"file", SYNCED)
     writer = world.user.open_late(b"file")

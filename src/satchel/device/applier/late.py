@@ -7,13 +7,15 @@ Source: docs/design/040, rule 2.
 from __future__ import annotations
 
 from satchel.core.entries import Kind
-from satchel.core.errors import Fault, NotFound
+from satchel.core.errors import Fault, FileUnreadable, NotFound
 from satchel.core.ids import Nid
 from satchel.device.applier import recovery, unit
 from satchel.device.applier.hands import Hands
 from satchel.device.ports import ROOT_PATH, DiskPath, Stat, split
 from satchel.device.tasks import Failed, LateItem, LateResult, LateSeen, TrashUnit
 
+NO_FOLDER = ("ELOOP", "ENOTDIR")
+"""Where the folder stood is a symlink or a file now."""
 NO_NID = Nid(0)
 """The walk needs paths and stats alone; the row is gone by now."""
 
@@ -52,11 +54,13 @@ async def _is_changed(hands: Hands, item: LateItem) -> bool:
 
 
 async def _rescue(hands: Hands, item: LateItem) -> tuple[DiskPath, Stat]:
-    """Bring it back beside where it stood; in the linked folder itself when that folder is gone."""
+    """Bring it back beside where it stood; in the linked folder itself when that folder is gone or is none any more."""
     folder, name = split(item.path)
     try:
         return await recovery.rescue(hands, item.trashed, item.path)
-    except NotFound:
+    except (NotFound, FileUnreadable) as error:
+        if isinstance(error, FileUnreadable) and error.fields.get("reason") not in NO_FOLDER:
+            raise
         if folder == ROOT_PATH or await hands.fs.stat_trashed(item.trashed) is None:
             raise
         return await recovery.rescue(hands, item.trashed, DiskPath(name))

@@ -294,6 +294,10 @@ class Hint:
     is_deep: bool = False
 
 
+EVERYTHING = Hint(ROOT_PATH, None, True)
+"""The whole linked folder is to be looked at."""
+
+
 class Watcher(Protocol):
     """Hints of change. Never a proof: what is lost is found by the next scan."""
 

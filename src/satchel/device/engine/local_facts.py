@@ -22,7 +22,7 @@ from satchel.device.engine.state import (
     Phase,
     State,
 )
-from satchel.device.ports import ROOT_PATH, DiskPath, Hint, Stat, joined
+from satchel.device.ports import EVERYTHING, ROOT_PATH, DiskPath, Hint, Stat, joined
 from satchel.device.tasks import (
     Hinted,
     LocalFact,
@@ -36,9 +36,6 @@ from satchel.device.tasks import (
 )
 
 HINTS_PER_SCAN_MAX = 2_000
-
-
-EVERYTHING = Hint(ROOT_PATH, None, True)
 
 
 def fold_hinted(state: State, fact: Hinted) -> None:

@@ -18,7 +18,7 @@ from satchel.core.ids import Nid
 from satchel.core.trees import Item
 from satchel.device.engine.state import NEVER_S, State
 from satchel.device.index.rows import LocalRow
-from satchel.device.ports import ROOT_PATH, Hint
+from satchel.device.ports import EVERYTHING
 from satchel.device.tasks import SeenChanged, SyncVolumeTask, VolumeSynced
 
 WAIT_S = 60.0
@@ -40,7 +40,7 @@ def doubt_all(state: State) -> None:
     state.index.put("durable", 0)
     state.index.put("boot", b"")
     state.doubtful = range(1, state.index.version + 1)
-    state.hints.append(Hint(ROOT_PATH, None, True))
+    state.hints.append(EVERYTHING)
 
 
 def is_doubtful(state: State, nid: Nid, version: int) -> bool:

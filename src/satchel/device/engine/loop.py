@@ -53,7 +53,7 @@ from satchel.device.tasks import (
 
 POLL_S = 30.0
 HELD_PARTS_A_STEP_MAX = 16
-REST_S = 30.0
+REST_S = 3.0
 
 
 class Engine:

@@ -27,18 +27,25 @@ def fold_new_names(state: State, facts: Iterable[SeenNew], touched: list[Nid]) -
     """Fold them, each folder before what is in it. touched gets the rows that are to be settled."""
     pending = list(facts)
     made: set[Nid] = set()
+    told: dict[tuple[Nid, bytes], Nid] = {}
     while pending:
         orders = {fact.order for fact in pending if fact.stat.kind is Kind.FOLDER}
         inside = [fact for fact in pending if isinstance(fact.parent, NewParent) and fact.parent.order in orders]
         if inside:
             later = {fact.order for fact in inside}
             pending = [fact for fact in pending if fact.order not in later]
-        _fold(state, pending, made, touched)
+        _fold(state, pending, made, told, touched)
         pending = inside
 
 
-def _fold(state: State, facts: Sequence[SeenNew], made: set[Nid], touched: list[Nid]) -> None:
-    """made: rows of new folders, in which nothing can stand."""
+def _fold(
+    state: State,
+    facts: Sequence[SeenNew],
+    made: set[Nid],
+    told: dict[tuple[Nid, bytes], Nid],
+    touched: list[Nid],
+) -> None:
+    """made: rows of new folders, in which nothing stands but what is folded now. told: what is, with its row."""
     seen = _placed(state, facts)
     here, there = standing_at(state.index, [(parent, key) for _, parent, _, key in seen if parent not in made])
     randomness = state.clock.random(ID_RANDOM_BYTES * len(seen))
@@ -48,6 +55,13 @@ def _fold(state: State, facts: Sequence[SeenNew], made: set[Nid], touched: list[
     met: list[KnownLocal] = []
     for at, (fact, parent, name, key) in enumerate(seen):
         place = (parent, key)
+        if (parent, fact.name) in told:
+            # Its folder moved while the scan was under way and was met at both places: two rows of one file would be
+            # taken for two equal files, and the one file thrown away.
+            if fact.stat.kind is Kind.FOLDER:
+                state.scan_orders[fact.order] = told[parent, fact.name]
+            see_again(state, parent, fact.name)
+            continue
         nid: Nid | None = None
         if parent not in made and (place in here or place in there or place in state.claimed):
             is_sure, nid = _standing_row(state, fact, name, place, here, there)
@@ -62,6 +76,7 @@ def _fold(state: State, facts: Sequence[SeenNew], made: set[Nid], touched: list[
         else:
             row = KnownLocal(nid, parent, name, key, fact.content, fact.stat, fact.blocks)
             (met if _is_met(fact, nid, there.get(place, ())) else known).append(row)
+        told[parent, fact.name] = nid
         if fact.stat.kind is Kind.FOLDER:
             state.scan_orders[fact.order] = nid
     made.update(row.nid for row in new if row.stat.kind is Kind.FOLDER)

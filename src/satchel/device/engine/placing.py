@@ -200,8 +200,9 @@ def _path_when_moved(state: State, nid: Nid, moving: dict[Nid, PlannedMove]) -> 
 
 def _trash(state: State, job: Job, op: TrashLocal) -> DiskTask | None:
     reader = state.index.reader
-    top = reader.path_of(op.nid)
-    if top is None:
+    top, local = reader.path_of(op.nid), reader.local(op.nid)
+    if top is None or local is None or len(reader.named(local.parent, local.name)) > 1:
+        # Where two rows are recorded at one name, what stands there may be the other's.
         fail_until_scanned(state, job)
         return None
     members: dict[bytes, Stat] = {}

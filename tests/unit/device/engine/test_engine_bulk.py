@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from satchel.core.entries import Action, Kind
 from satchel.core.ids import ROOT_NID
 from satchel.core.messages import CreateOp, Stored
+from satchel.device.ports import DiskPath, Hint
 from satchel.device.tasks import (
     ApplyResult,
     ApplyTask,
@@ -16,6 +19,7 @@ from satchel.device.tasks import (
     SeenMoved,
     SeenNew,
     SeenUnknown,
+    TrashUnit,
 )
 from tests.support.engine_rig import (
     LINK,
@@ -24,8 +28,10 @@ from tests.support.engine_rig import (
     NODE_C,
     OTHER_LINK,
     Rig,
+    blocks_of,
     entry,
     folder,
+    hash_of,
     new,
     new_folder,
     pushed,
@@ -197,4 +203,52 @@ def test_a_move_into_itself_is_not_believed_and_looked_at_again() -> None:
 
     assert rig.index.reader.path_of(nid) == b"d"
     rig.wait(1)
+    assert rig.has(ScanTask)
+
+
+def test_a_file_met_twice_in_one_scan_is_one_row() -> None:
+    """Its folder moved from where the scan had been to where it had not (seed 476: the one file was thrown away)."""
+    rig = Rig()
+    rig.start(disk=[new_folder(1, "folder")])
+    folder_nid = rig.index.reader.children(ROOT_NID)[0].nid
+    rig.scan(
+        new(2, "a.txt", b"one", parent=folder_nid),
+        replace(new(3, "a.txt", b"one", parent=folder_nid), stat=stat(102, b"one")),
+    )
+    rows = rig.index.reader.children(folder_nid)
+    assert [row.name for row in rows] == [b"a.txt"]
+    rig.wait(1.0)
+    assert not rig.has(ApplyTask)
+    assert rig.take(ScanTask).hints == (Hint(DiskPath(b"folder"), frozenset({b"a.txt"})),)
+
+
+def test_a_new_folder_met_twice_in_one_scan_is_one_row_with_all_that_is_in_it() -> None:
+    rig = Rig()
+    rig.start(
+        disk=[
+            new_folder(1, "folder"),
+            new(2, "a.txt", b"one", inside=1),
+            replace(new_folder(3, "folder"), stat=stat(101, kind=Kind.FOLDER)),
+            replace(new(4, "a.txt", b"one", inside=3), stat=stat(102, b"one")),
+            new(5, "b.txt", b"two", inside=3),
+        ]
+    )
+    (row,) = rig.index.reader.children(ROOT_NID)
+    assert sorted(child.name for child in rig.index.reader.children(row.nid)) == [b"a.txt", b"b.txt"]
+
+
+def test_where_two_rows_are_recorded_at_one_name_nothing_is_thrown_away() -> None:
+    """B took the name of A, and where A went is not seen yet: deleting A must not take what stands at the name."""
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"), (NODE_B, "b.txt", b"one"))
+    b = rig.index.reader.local(rig.nid(NODE_B))
+    assert b is not None
+    rig.scan(SeenMoved(b.nid, b.version, ROOT_NID, b"a.txt", b.stat, hash_of(b"one"), blocks_of(b"one")))
+
+    rig.step(pushed(2, entry(3, NODE_A, "a.txt", b"one", action=Action.DELETE, is_live=False)))
+    rig.wait(5.0)
+    rig.wait(5.0)
+
+    trashed = [task for batch in rig.pending if isinstance(batch, ApplyTask) for task in batch.tasks]
+    assert not any(isinstance(task, TrashUnit) for task in trashed)
     assert rig.has(ScanTask)

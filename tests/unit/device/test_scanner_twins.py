@@ -49,3 +49,14 @@ def test_the_row_that_left_and_is_nowhere_is_gone(root: ScannedRoot, is_named: b
     facts = root.look("", "name") if is_named else root.scan()
     assert told(facts) == [("SeenGone", left)]
     assert root.known.nid_at("name") == stands
+
+
+@pytest.mark.parametrize("is_named", [False, True])
+def test_of_two_rows_of_the_very_same_file_one_is_gone(root: ScannedRoot, is_named: bool) -> None:
+    left, stands = twins(root)
+    (root.root / "left").unlink()
+    root.known.rows[left] = replace(root.known.rows[stands], nid=left)
+    facts = root.look("", "name") if is_named else root.scan()
+    ((kind, gone),) = told(facts)
+    assert kind == "SeenGone"
+    assert {gone, root.known.nid_at("name")} == {left, stands}

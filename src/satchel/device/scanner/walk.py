@@ -56,6 +56,8 @@ class _Missing:
     folder_inode: int
     is_shadowed: bool = False
     """Another row stands at its name."""
+    is_double: bool = False
+    """And it is the very same file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +232,8 @@ class Walk:
         """Two rows are recorded at one name: return the one that stands there; the other has left it."""
         stands, left = (other, one) if other.stat.inode == inode else (one, other)
         if left.nid not in self._places.placed:
-            self._missing[left.nid] = _Missing(left, look.path, look.inode, is_shadowed=True)
+            is_double = is_identity(left.stat, stands.stat)
+            self._missing[left.nid] = _Missing(left, look.path, look.inode, is_shadowed=True, is_double=is_double)
         return stands
 
     def _closed(self, look: _Look, fault: Fault) -> None:
@@ -555,7 +558,7 @@ class Walk:
     async def _is_back(self, one: _Missing) -> bool:
         try:
             stat = await self._fs.stat(joined(one.folder, one.row.name))
-            return stat is not None and not (one.is_shadowed and stat.inode != one.row.stat.inode)
+            return stat is not None and not (one.is_double or (one.is_shadowed and stat.inode != one.row.stat.inode))
         except Fault:
             return True
 

@@ -6,32 +6,12 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from tests.support.devices import Device, device, wait_for, wait_until_equal
-from tests.support.server import PASSWORD, RunningServer, User, running_server
+from tests.support.server import PASSWORD, RunningServer, User
 
 UP_S_MAX = 60.0
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    with running_server(tmp_path_factory.mktemp("command-line")) as running:
-        yield running
-
-
-@pytest.fixture
-def user(server: RunningServer, request: pytest.FixtureRequest) -> User:
-    return server.add_user(f"user{abs(hash(request.node.name)) % 10**9}")
-
-
-@pytest.fixture
-def laptop(tmp_path: Path, user: User) -> Iterator[Device]:
-    with device(tmp_path, "laptop", user) as made:
-        yield made
 
 
 # -- first run --------------------------------------------------------------------------------------------------------

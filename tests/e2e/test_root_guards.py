@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from satchel.device.disk import LocalDisk
-from tests.support.devices import Device, device, wait_for
-from tests.support.server import RunningServer, Session, User, running_server
+from tests.support.devices import Device, wait_for
+from tests.support.server import Session, User
 
 FILES = 900
 GONE = 270
@@ -23,25 +21,13 @@ QUIET_S = 5.0
 """Longer than a deletion waits for quiet."""
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    with running_server(tmp_path_factory.mktemp("root-guards")) as running:
-        yield running
-
-
 @pytest.fixture
-def user(server: RunningServer, request: pytest.FixtureRequest) -> User:
-    return server.add_user(f"user{abs(hash(request.node.name)) % 10**9}")
-
-
-@pytest.fixture
-def laptop(tmp_path: Path, user: User) -> Iterator[Device]:
-    with device(tmp_path, "laptop", user) as made:
-        for number in range(FILES):
-            (made.folder / f"{number % 9}").mkdir(exist_ok=True)
-            (made.folder / f"{number % 9}" / f"{number}.txt").write_text(f"file {number}")
-        assert made.wait_in_sync().state == "in_sync"
-        yield made
+def laptop(laptop: Device) -> Device:
+    for number in range(FILES):
+        (laptop.folder / f"{number % 9}").mkdir(exist_ok=True)
+        (laptop.folder / f"{number % 9}" / f"{number}.txt").write_text(f"file {number}")
+    assert laptop.wait_in_sync().state == "in_sync"
+    return laptop
 
 
 class Journal:

@@ -21,7 +21,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 JOINED_BYTES_MAX = 64 * KIB
 """Shorter answers, and runs of short pieces, go out in one write: a copy costs less than a call."""
 SEND_TIMEOUT_S = 60.0
-"""For one piece of an answer; who reads slower than that is let go."""
+SENT_BYTES_MAX = 256 * KIB
+"""Who does not take so much in that time is let go: 4 KiB a second are enough, whatever the length of the pieces."""
 ALL_BODIES_BYTES_MAX = 512 * MIB
 ACCOUNT_BODIES_BYTES_MAX = 128 * MIB
 
@@ -60,7 +61,7 @@ def declared_bytes(scope: Scope, *, maximum: int) -> int:
 
 
 def patient(send: Send) -> Send:
-    """Return a `send` that raises Disconnected when the other side does not take a piece for a minute."""
+    """Return a `send` that raises Disconnected when the other side takes less than SENT_BYTES_MAX in a minute."""
 
     async def timed(message: Message) -> None:
         try:
@@ -69,7 +70,15 @@ def patient(send: Send) -> Send:
         except TimeoutError:
             raise Disconnected from None
 
-    return timed
+    async def in_parts(message: Message) -> None:
+        body = memoryview(message.get("body", b""))
+        at = 0
+        while len(body) - at > SENT_BYTES_MAX:
+            await timed({**message, "body": body[at : at + SENT_BYTES_MAX], "more_body": True})
+            at += SENT_BYTES_MAX
+        await timed({**message, "body": body[at:]} if at else message)
+
+    return in_parts
 
 
 async def read_body(scope: Scope, receive: Receive, *, limit: str, maximum: int) -> bytes:

@@ -13,12 +13,14 @@ from satchel.server.gateway.raw import (
     ACCOUNT_BODIES_BYTES_MAX,
     ALL_BODIES_BYTES_MAX,
     JOINED_BYTES_MAX,
+    SENT_BYTES_MAX,
     Disconnected,
     Joining,
     Message,
     Room,
     Scope,
     declared_bytes,
+    patient,
     read_body,
 )
 
@@ -111,3 +113,36 @@ def test_short_pieces_are_joined_and_long_ones_pass_all_in_their_order() -> None
     assert len(written) == 8
     assert sum(part is long for part in written) == 3
     assert joining.rest() == b""
+
+
+def test_a_long_piece_leaves_in_parts_that_a_slow_line_takes_in_time() -> None:
+    pieces = [b"s", bytes(range(256)) * 8 * 1024, b"", b"e" * SENT_BYTES_MAX]
+    sent: list[dict[str, object]] = []
+
+    async def send(message: Message) -> None:
+        sent.append(dict(message))
+
+    async def main() -> None:
+        for piece in pieces:
+            more = piece is not pieces[-1]
+            await patient(send)({"type": "http.response.body", "body": piece, "more_body": more})
+
+    asyncio.run(main())
+    bodies = [bytes(message["body"]) for message in sent]  # type: ignore[call-overload]  # as a server takes them
+    assert b"".join(bodies) == b"".join(pieces)
+    assert max(map(len, bodies)) == SENT_BYTES_MAX
+    assert [message["more_body"] for message in sent] == [True] * (len(sent) - 1) + [False]
+
+
+def test_what_has_no_body_passes_as_it_is() -> None:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def main() -> None:
+        await patient(send)(start)
+
+    start: Message = {"type": "http.response.start", "status": 200, "headers": []}
+    asyncio.run(main())
+    assert sent == [start]

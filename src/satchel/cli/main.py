@@ -27,6 +27,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "sync": ("status", "sync", "pause", "resume", "held"),
     "conflicts": ("conflicts", "undo"),
     "explain": ("explain", "activity"),
+    "limit": ("limit",),
     "verify": ("verify",),
     "files": ("ls", "cat", "mv", "rm", "mkdir"),
     "copies": ("cp", "find", "diff"),

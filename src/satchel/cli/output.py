@@ -87,6 +87,11 @@ def size_text(size_bytes: int) -> str:
     return f"{size:.1f} {unit}" if size < 10 and unit != "B" else f"{size:.0f} {unit}"
 
 
+def rate_text(bytes_per_s: int | None) -> str:
+    """Return a limit for people: 500 KiB/s, or off."""
+    return f"{size_text(bytes_per_s)}/s" if bytes_per_s else "off"
+
+
 def time_text(unix_ms: int) -> str:
     """Return a time in the local zone, to the second."""
     if not unix_ms:

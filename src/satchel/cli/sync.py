@@ -103,6 +103,8 @@ def _status_text(told: DaemonStatus, links: Sequence[LinkStatus]) -> str:
     for link in links:
         lines += _link_lines(link)
     lines.append(f"{told.account} on {told.server}, daemon {told.pid}")
+    if told.limits.up or told.limits.down:
+        lines.append(f"limited to {output.rate_text(told.limits.up)} up, {output.rate_text(told.limits.down)} down")
     return "\n".join(lines)
 
 

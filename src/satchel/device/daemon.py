@@ -27,11 +27,12 @@ from satchel.device.keeper import LinkKeeper, OpenRunner, Runner
 from satchel.device.links import Link, LinkStore, index_folder
 from satchel.device.logs import EventLog, configure_logs
 from satchel.device.memory import collect_rarely
+from satchel.device.pace import Pace
 from satchel.device.ports import Clock
 from satchel.device.remote import HttpRemote
 from satchel.device.runner import LinkRunner
-from satchel.device.settings import Settings, load_settings
-from satchel.device.status import Amended, DaemonStatus, HeldItem, LinkStatus
+from satchel.device.settings import Settings, load_settings, rate_of
+from satchel.device.status import Amended, DaemonStatus, HeldItem, Limits, LinkStatus
 from satchel.device.thread_lanes import ThreadLanes
 from satchel.device.watcher import new_watcher
 
@@ -47,12 +48,15 @@ LINK_THREADS = 6
 class Daemon:
     """All links of one SATCHEL_HOME. who: (server URL, account, device name) as `status` shows them."""
 
-    def __init__(self, home: Path, open_runner: OpenRunner, clock: Clock, who: tuple[str, str, str]) -> None:
+    def __init__(
+        self, home: Path, open_runner: OpenRunner, clock: Clock, who: tuple[str, str, str], pace: Pace
+    ) -> None:
         self._home = home
         self._store = LinkStore(home)
         self._open_runner = open_runner
         self._clock = clock
         self._who = who
+        self._pace = pace
         self._keepers: dict[LinkId, LinkKeeper] = {}
         self._started_ms = clock.now_ns() // 1_000_000
         self._stop = asyncio.Event()
@@ -125,6 +129,9 @@ class Daemon:
             case "reload":
                 await self._reload()
                 return {}
+            case "limit":
+                # The daemon's own environment wins over the file, now as at the next start.
+                return take_limits(load_settings(), self._pace)
             case "stop":
                 self.stop()
                 return {"pid": os.getpid()}
@@ -176,7 +183,19 @@ class Daemon:
         """Return what `satchel status` shows."""
         server, account, device = self._who
         links = tuple(keeper.status() for keeper in self._keepers.values())
-        return DaemonStatus(os.getpid(), __version__, self._started_ms, server, account, device, links)
+        limits = limits_of(self._pace)
+        return DaemonStatus(os.getpid(), __version__, self._started_ms, server, account, device, links, limits)
+
+
+def take_limits(settings: Settings, pace: Pace) -> Limits:
+    """Let the limits of the settings hold from now on, and return them."""
+    pace.set_rates(up=rate_of(settings.limit_up) or 0, down=rate_of(settings.limit_down) or 0)
+    return limits_of(pace)
+
+
+def limits_of(pace: Pace) -> Limits:
+    """Return the limits that hold."""
+    return Limits(pace.up.rate or None, pace.down.rate or None)
 
 
 @contextlib.contextmanager
@@ -214,10 +233,12 @@ async def _run(settings: Settings, known: Credentials) -> None:
     clock, lanes = MachineClock(), ThreadLanes(LINK_THREADS)
     # Of their own, so that a saved file is never looked at behind the compression of a large one.
     transfers = ThreadLanes(settings.transfer_threads)
+    pace = Pace(clock)
+    take_limits(settings, pace)
 
     @contextlib.asynccontextmanager
     async def open_runner(link: Link) -> AsyncIterator[Runner]:
-        remote = HttpRemote(known.url, known.token, clock=clock)
+        remote = HttpRemote(known.url, known.token, clock=clock, pace=pace)
         try:
             yield LinkRunner(
                 link,
@@ -232,7 +253,7 @@ async def _run(settings: Settings, known: Credentials) -> None:
         finally:
             await remote.close()
 
-    daemon = Daemon(settings.home, open_runner, clock, (known.url, known.account, known.device_name))
+    daemon = Daemon(settings.home, open_runner, clock, (known.url, known.account, known.device_name), pace)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, daemon.stop)

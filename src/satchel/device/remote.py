@@ -7,7 +7,8 @@ once; all other retries are the engine's. Source: docs/protocol/device.md.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -57,6 +58,7 @@ from satchel.core.messages import (
     decode_plain,
     encode_frame,
 )
+from satchel.device.pace import SHORT_BYTES_MAX, Bucket, Pace
 from satchel.device.ports import Clock, OutgoingBlock
 from satchel.device.wire_blocks import opened_all, wire
 from satchel.device.wire_http import (
@@ -64,6 +66,7 @@ from satchel.device.wire_http import (
     ERROR_BYTES_MAX,
     JOINED_BYTES_MAX,
     ConnectionLost,
+    Deadline,
     HttpSession,
     foreign_fault,
     named_fault,
@@ -86,6 +89,11 @@ INLINE_DECODE_BYTES_MAX = 64 * KIB
 """Less is decompressed and hashed on the loop: a hop to a thread costs more."""
 DECODE_THREADS = 2
 
+PACED_UP = ("commit", "blocks/put")
+PACED_DOWN = ("blocks/get", "changes", "snapshot", "manifests/get")
+"""Calls whose bodies keep to the limits. The answers that say what became of a commit never wait, nor does the stream:
+what that brings is counted, and the others make up for it."""
+
 CLOSE_BAD_HELLO = 4400
 CLOSE_REVOKED = 4401
 CLOSE_TOO_MANY = 4429
@@ -95,14 +103,15 @@ M = TypeVar("M", bound=msgspec.Struct)
 
 
 class HttpRemote:
-    """The service at `url`, for the device that holds `token`. Close it at the end."""
+    """The service at `url`, for the device that holds `token`. pace: shared by all links. Close it at the end."""
 
-    def __init__(self, url: str, token: str, *, clock: Clock) -> None:
+    def __init__(self, url: str, token: str, *, clock: Clock, pace: Pace | None = None) -> None:
         # Blocks have connections of their own, so that a commit never waits behind a file's bytes.
         self._http = HttpSession(url, token, connections=CONNECTIONS_MAX // 2)
         self._bulk = HttpSession(url, token, connections=CONNECTIONS_MAX // 2)
         self._where = str(self._http.origin)
         self._clock = clock
+        self._pace = pace or Pace(clock)
         self._stream: aiohttp.ClientWebSocketResponse | None = None
         self._heard_s = 0.0
         self._threads = ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="satchel-decode")
@@ -196,6 +205,7 @@ class HttpRemote:
             await self.close_stream()
             raise self._closed_fault(code)
         self._heard_s = self._clock.monotonic_s()
+        self._pace.down.spend(len(message.data))
         frame: StreamFrame
         frame, bodies = decode_frame(message.data, StreamFrame)
         if isinstance(frame, Pushed):
@@ -236,14 +246,45 @@ class HttpRemote:
 
     async def _exchange(self, name: str, pieces: Sequence[bytes], bytes_max: int) -> memoryview:
         size = sum(len(piece) for piece in pieces)
+        up, down = self._pace.up, self._pace.down
+        if name == "blocks/get":
+            room = self._pace.room(name, down)
+        elif name in PACED_UP and size > SHORT_BYTES_MAX:
+            room = self._pace.room(name, up)
+        else:
+            room = contextlib.nullcontext()
+        deadline = Deadline()
+        async with room:
+            data: bytes | AsyncIterator[bytes | memoryview]
+            if size > JOINED_BYTES_MAX:
+                data = up.parts(pieces_of(pieces), deadline.put_off)
+            else:
+                data = b"".join(pieces)
+                await up.take(size if name in PACED_UP else 0)
+            return await self._exchanged(name, data, size, bytes_max, deadline, down if name in PACED_DOWN else None)
+
+    async def _exchanged(
+        self,
+        name: str,
+        data: bytes | AsyncIterator[bytes | memoryview],
+        size: int,
+        bytes_max: int,
+        deadline: Deadline,
+        bucket: Bucket | None,
+    ) -> memoryview:
+        """Send the body and return the reply's, which comes as fast as `bucket` lets it."""
         headers = {"Content-Type": FRAME_TYPE, "Content-Length": str(size)}
-        data = b"".join(pieces) if size <= JOINED_BYTES_MAX else pieces_of(pieces)
         http = self._bulk if name.startswith("blocks/") else self._http
         async with http.request(
-            "POST", f"/sync/v1/{name}", headers=headers, data=data, bytes_expected=size + bytes_max
+            "POST",
+            f"/sync/v1/{name}",
+            headers=headers,
+            data=data,
+            bytes_expected=size + bytes_max,
+            deadline=deadline,
         ) as response:
             if response.status == 200 and response.content_type == FRAME_TYPE:
-                return await read_bounded(response, bytes_max)
+                return await read_bounded(response, bytes_max, bucket=bucket, deadline=deadline)
             if response.status == 200 or response.content_type not in (FRAME_TYPE, ERROR_TYPE):
                 raise foreign_fault(response, self._where)
             told = decode_plain(bytes(await read_bounded(response, ERROR_BYTES_MAX)), ErrorReply)

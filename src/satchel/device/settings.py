@@ -7,6 +7,7 @@ docs/use/settings.md, which a test compares with SETTINGS.
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,11 +17,17 @@ import msgspec
 import platformdirs
 
 from satchel.core.errors import SettingInvalid
+from satchel.core.limits import KIB, MIB
 from satchel.device.durable import read_json, write_json
 
 FILE_NAME = "settings.json"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 TRANSFER_THREADS_MAX = 32
+LIMIT_BYTES_PER_S_MIN = 16 * KIB
+"""With less, a server ends what comes so slowly."""
+NO_LIMIT = "off"
+_RATE = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)([KMG])(?:I?B)?(?:/S)?", re.IGNORECASE)
+_UNITS = {"K": KIB, "M": MIB, "G": 1024 * MIB}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,18 @@ SETTINGS = (
         "6",
         "Threads that read, hash, compress and write files, 1 to 32.",
     ),
+    Setting(
+        "limit_up",
+        "SATCHEL_LIMIT_UP",
+        NO_LIMIT,
+        "How much may be sent a second: 500K, 2M, 1.5G (16K at least), or off. See `satchel limit`.",
+    ),
+    Setting(
+        "limit_down",
+        "SATCHEL_LIMIT_DOWN",
+        NO_LIMIT,
+        "How much may be received a second, as for `limit_up`.",
+    ),
 )
 
 
@@ -61,11 +80,15 @@ class Settings:
     device_name: str
     log_level: str = "info"
     transfer_threads: int = 6
+    limit_up: str = NO_LIMIT
+    limit_down: str = NO_LIMIT
 
     def __post_init__(self) -> None:
         _check("device_name", self.device_name)
         _check("log_level", self.log_level)
         _check("transfer_threads", str(self.transfer_threads))
+        _check("limit_up", self.limit_up)
+        _check("limit_down", self.limit_down)
 
 
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
@@ -81,7 +104,20 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         device_name=values.get("device_name") or socket.gethostname()[:64] or "device",
         log_level=values.get("log_level", "info"),
         transfer_threads=int(values.get("transfer_threads", "6")),
+        limit_up=values.get("limit_up", NO_LIMIT),
+        limit_down=values.get("limit_down", NO_LIMIT),
     )
+
+
+def rate_of(value: str) -> int | None:
+    """Return the bytes a second of a limit, 0 for `off`, None for what is no limit."""
+    if value == NO_LIMIT:
+        return 0
+    found = _RATE.fullmatch(value)
+    if found is None:
+        return None
+    rate = int(float(found[1]) * _UNITS[found[2].upper()])
+    return rate if rate >= LIMIT_BYTES_PER_S_MIN else None
 
 
 def no_color_wanted() -> bool:
@@ -125,6 +161,8 @@ def _check(name: str, value: str) -> str:
         reason = "1 to 64 printable characters"
     if name == "transfer_threads" and not (value.isdecimal() and 0 < int(value) <= TRANSFER_THREADS_MAX):
         reason = f"a number from 1 to {TRANSFER_THREADS_MAX}"
+    if name in ("limit_up", "limit_down") and rate_of(value) is None:
+        reason = "a number with K, M or G for each second, such as 500K or 1.5M and 16K at least, or off"
     if reason:
         raise SettingInvalid(f"The setting must be {reason}.", setting=name, reason=value)
     return value

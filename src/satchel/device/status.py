@@ -101,6 +101,13 @@ class PlannedChange(msgspec.Struct, frozen=True):
 
 
 class DaemonStatus(msgspec.Struct, frozen=True):
+class Limits(msgspec.Struct, frozen=True):
+    """The limits that hold, in bytes a second; None: no limit."""
+
+    up: int | None = None
+    down: int | None = None
+
+
     """The daemon and all its links. started_ms: Unix time. account: name of the account, "" when signed out."""
 
     pid: int
@@ -111,6 +118,7 @@ class DaemonStatus(msgspec.Struct, frozen=True):
     device: str
     links: tuple[LinkStatus, ...] = ()
 
+    limits: Limits = Limits()
 
 def gravest(states: Iterable[State]) -> State:
     """Return the most serious of the states, in_sync for none."""

@@ -6,6 +6,7 @@ what keeps us from an answer is `Unavailable`, what the server says is the fault
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from yarl import URL
 from satchel import __version__
 from satchel.core.errors import Fault, LimitExceeded, MessageInvalid, Unavailable, every_fault
 from satchel.core.limits import KIB
+from satchel.device.pace import Bucket
 
 CONNECTIONS_MAX = 8
 CONNECT_TIMEOUT_S = 10
@@ -48,6 +50,29 @@ def parse_origin(url: str) -> URL:
     except ValueError:
         pass
     raise MessageInvalid("A server address looks like https://files.example.org.", reason="url", url=url)
+
+
+class Deadline:
+    """How long one request may take. Its time stands still while the request waits under a limit of the user's."""
+
+    def __init__(self) -> None:
+        self._timeout: asyncio.Timeout | None = None
+
+    @contextlib.asynccontextmanager
+    async def within(self, seconds: float) -> AsyncIterator[None]:
+        """Raise TimeoutError when the block lasts longer than that and what it was put off by."""
+        async with asyncio.timeout(seconds) as self._timeout:
+            try:
+                yield
+            finally:
+                self._timeout = None
+
+    def put_off(self, seconds: float) -> None:
+        """Move the end; nothing when it has not begun or is over."""
+        if self._timeout is not None and not self._timeout.expired():
+            when = self._timeout.when()
+            assert when is not None
+            self._timeout.reschedule(when + seconds)
 
 
 class HttpSession:
@@ -87,23 +112,24 @@ class HttpSession:
         *,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-        data: bytes | AsyncIterator[bytes] | None = None,
+        data: bytes | AsyncIterator[bytes | memoryview] | None = None,
         bytes_expected: int = 0,
+        deadline: Deadline | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Yield the response, whatever its status; its body is read inside. bytes_expected: both ways, for the timeout.
 
-        Raises: Unavailable, also for what breaks while the body is read inside.
+        deadline: given by who puts it off meanwhile. Raises: Unavailable, also for what breaks while the body is read.
         """
-        timeout = aiohttp.ClientTimeout(
-            total=ANSWER_TIMEOUT_S + bytes_expected / BYTES_PER_S_MIN,
-            sock_connect=CONNECT_TIMEOUT_S,
-            sock_read=READ_TIMEOUT_S,
-        )
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=READ_TIMEOUT_S)
+        total_s = ANSWER_TIMEOUT_S + bytes_expected / BYTES_PER_S_MIN
         url = self.origin.with_path(path).with_query(params)
         with translating(str(self.origin)):
-            async with self.session.request(
-                method, url, headers=headers, data=data, timeout=timeout, allow_redirects=False
-            ) as response:
+            async with (
+                (deadline or Deadline()).within(total_s),
+                self.session.request(
+                    method, url, headers=headers, data=data, timeout=timeout, allow_redirects=False
+                ) as response,
+            ):
                 if 300 <= response.status < 400:
                     raise redirected(str(self.origin))
                 yield response
@@ -130,8 +156,17 @@ def translating(where: str) -> Iterator[None]:
         raise Unavailable("The server cannot be reached.", where=where, reason=repr(error)) from error
 
 
-async def read_bounded(response: aiohttp.ClientResponse, bytes_max: int) -> memoryview:
-    """Return the whole body. Raises: LimitExceeded, before anything is read when the length is declared."""
+async def read_bounded(
+    response: aiohttp.ClientResponse,
+    bytes_max: int,
+    *,
+    bucket: Bucket | None = None,
+    deadline: Deadline | None = None,
+) -> memoryview:
+    """Return the whole body, as fast as `bucket` lets it come. deadline: the request's, put off by what that takes.
+
+    Raises: LimitExceeded, before anything is read when the length is declared.
+    """
     size = response.content_length or 0
     # Parts are appended as they come: a list of them and their join would be in memory at once.
     body = bytearray()
@@ -141,6 +176,8 @@ async def read_bounded(response: aiohttp.ClientResponse, bytes_max: int) -> memo
             size = max(size, len(body))
             if size > bytes_max:
                 break
+            if bucket is not None:
+                await bucket.take(len(part), (deadline or Deadline()).put_off)
     if size > bytes_max:
         response.close()
         raise LimitExceeded("The server's reply is too long.", limit="reply_bytes", maximum=bytes_max, actual=size)

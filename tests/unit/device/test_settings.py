@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from satchel.core.errors import SettingInvalid
-from satchel.device.settings import FILE_NAME, SETTINGS, file_settings, load_settings, set_setting
+from satchel.device.settings import FILE_NAME, SETTINGS, file_settings, load_settings, rate_of, set_setting
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
@@ -38,6 +38,8 @@ def test_home_is_the_environments_or_the_platforms(tmp_path: Path) -> None:
         ("device_name", " "),
         ("transfer_threads", "0"),
         ("transfer_threads", "many"),
+        ("limit_up", "500"),
+        ("limit_down", "15K"),
         ("home", "/elsewhere"),
         ("colour", "blue"),
     ],
@@ -56,6 +58,12 @@ def test_a_wrong_environment_or_file_stops_the_start(tmp_path: Path) -> None:
         (tmp_path / FILE_NAME).write_text(text)
         with pytest.raises(SettingInvalid):
             load_settings(environment(tmp_path))
+
+
+def test_a_limit_is_bytes_a_second_or_off() -> None:
+    told = ["off", "16K", "500k", "1.5M", "2MB", "2MiB/s", "0.001G"]
+    assert [rate_of(value) for value in told] == [0, 16_384, 512_000, 1_572_864, 2 << 20, 2 << 20, 1_073_741]
+    assert [rate_of(value) for value in ("", "0", "15.9K", "-1M", "1e3K", "1T", "K", "on")] == [None] * 8
 
 
 def test_every_setting_has_a_doc_line_and_a_variable() -> None:

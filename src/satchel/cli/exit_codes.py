@@ -81,6 +81,7 @@ _OF_FAULT: dict[str, int] = {
     errors.SettingInvalid.code: SETTING,
     errors.BlockMismatch.code: DAMAGED,
     errors.BlockDamaged.code: DAMAGED,
+    errors.IndexDamaged.code: DAMAGED,
     errors.AlreadyRunning.code: RUNNING,
     errors.RootMissing.code: HALTED,
     errors.DaemonNotRunning.code: NO_DAEMON,

@@ -115,6 +115,8 @@ def _link_lines(link: LinkStatus) -> list[str]:
     lines += _what_waits(link)
     if link.degraded:
         lines.append(f"  degraded: {link.degraded}")
+    if link.notice:
+        lines.append(f"  {link.notice}")
     if link.last_sync_ms and link.state != "in_sync":
         lines.append(f"  last in sync {output.time_text(link.last_sync_ms)}")
     return lines

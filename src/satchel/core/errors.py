@@ -115,6 +115,14 @@ class StorageFailed(Fault):
     hint = "Check the disk. Nothing that was acknowledged before is affected."
 
 
+class IndexDamaged(Fault):
+    """A link's index is damaged. Fields: where, reason."""
+
+    code, status = "index_damaged", 500
+    retryable = True
+    hint = "The daemon sets it aside and merges both sides anew; no file is lost. Check the disk."
+
+
 class Unavailable(Fault):
     """The other side cannot be reached, or it answered that it is overloaded. Fields: where, reason."""
 

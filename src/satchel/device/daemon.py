@@ -18,11 +18,12 @@ from pathlib import Path
 
 from satchel import __version__
 from satchel.core.errors import AlreadyRunning, Fault, MessageInvalid, NotLinked
-from satchel.core.ids import LinkId
+from satchel.core.ids import LinkId, short
 from satchel.device.clock import MachineClock
 from satchel.device.control import SOCKET_NAME, Request
 from satchel.device.control_server import ControlServer
 from satchel.device.credentials import Credentials, load
+from satchel.device.index.damage import ready, suspecting
 from satchel.device.keeper import LinkKeeper, OpenRunner, Runner
 from satchel.device.links import Link, LinkStore, index_folder
 from satchel.device.logs import EventLog, configure_logs
@@ -238,18 +239,22 @@ async def _run(settings: Settings, known: Credentials) -> None:
 
     @contextlib.asynccontextmanager
     async def open_runner(link: Link) -> AsyncIterator[Runner]:
+        folder = index_folder(settings.home, link.link_id)
+        if not await asyncio.to_thread(ready, folder, clock):
+            log.warning("index.set_aside", link=short(link.link_id))
         remote = HttpRemote(known.url, known.token, clock=clock, pace=pace)
         try:
-            yield LinkRunner(
-                link,
-                remote,
-                device=known.device,
-                state_folder=index_folder(settings.home, link.link_id),
-                clock=clock,
-                lanes=lanes,
-                transfers=transfers,
-                watcher=new_watcher(os.fsencode(link.local), clock),
-            )
+            with suspecting(folder):
+                yield LinkRunner(
+                    link,
+                    remote,
+                    device=known.device,
+                    state_folder=folder,
+                    clock=clock,
+                    lanes=lanes,
+                    transfers=transfers,
+                    watcher=new_watcher(os.fsencode(link.local), clock),
+                )
         finally:
             await remote.close()
 

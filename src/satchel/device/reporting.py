@@ -7,6 +7,7 @@ from satchel.core.operations import Place
 from satchel.device.engine import Engine
 from satchel.device.engine.results import COMMITS
 from satchel.device.engine.state import ALLOWED_DELETION, HELD_DELETION, Job, Phase, Stage
+from satchel.device.index.damage import notice
 from satchel.device.links import Link
 from satchel.device.status import HELD_SHOWN_MAX, TRANSFERS_SHOWN_MAX, HeldItem, LinkStatus, State, Transfer
 
@@ -62,6 +63,7 @@ def describe(engine: Engine, link: Link, transfers: dict[Nid, int], degraded: st
         held_items=tuple(held),
         message=_message(engine, word, held),
         degraded=degraded,
+        notice=notice(state.index, state.now.wall_ns // 1_000_000),
         last_sync_ms=state.progress.last_sync_ns // 1_000_000,
     )
 

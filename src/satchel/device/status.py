@@ -47,8 +47,8 @@ class LinkStatus(msgspec.Struct, frozen=True):
     """One link as it stands. to_upload, to_download, held: counts of nodes; bytes_*: left to go and done in this round.
 
     held_items: at most HELD_SHOWN_MAX of them, transfers at most TRANSFERS_SHOWN_MAX. message: one line for `halted`,
-    `offline` and `attention`. degraded: what works less well (out of watches), "" when nothing. last_sync_ms: when the
-    three trees were last equal, 0 for never.
+    `offline` and `attention`. degraded: what works less well (out of watches), "" when nothing. notice: what happened
+    and is over, "" when nothing. last_sync_ms: when the three trees were last equal, 0 for never.
     """
 
     local: str
@@ -67,6 +67,7 @@ class LinkStatus(msgspec.Struct, frozen=True):
     message: str = ""
     degraded: str = ""
     last_sync_ms: int = 0
+    notice: str = ""
 
 
 class Amended(msgspec.Struct, frozen=True):
@@ -100,7 +101,6 @@ class PlannedChange(msgspec.Struct, frozen=True):
     held: str = ""
 
 
-class DaemonStatus(msgspec.Struct, frozen=True):
 class Limits(msgspec.Struct, frozen=True):
     """The limits that hold, in bytes a second; None: no limit."""
 
@@ -108,6 +108,7 @@ class Limits(msgspec.Struct, frozen=True):
     down: int | None = None
 
 
+class DaemonStatus(msgspec.Struct, frozen=True):
     """The daemon and all its links. started_ms: Unix time. account: name of the account, "" when signed out."""
 
     pid: int
@@ -117,8 +118,8 @@ class Limits(msgspec.Struct, frozen=True):
     account: str
     device: str
     links: tuple[LinkStatus, ...] = ()
-
     limits: Limits = Limits()
+
 
 def gravest(states: Iterable[State]) -> State:
     """Return the most serious of the states, in_sync for none."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from satchel.core.entries import Kind
-from satchel.core.errors import StorageFailed, VersionUnsupported
+from satchel.core.errors import IndexDamaged, StorageFailed, VersionUnsupported
 from satchel.core.hashing import Block, block_hash, content_hash, pack_blocks
 from satchel.core.ids import ROOT_NID, ContentHash, Nid
 from satchel.core.trees import UNKNOWN, Item
@@ -264,7 +264,7 @@ def test_the_version_agreed_before_a_remote_edit_is_known_until_the_disk_shows_a
 def test_an_index_that_cannot_be_opened_is_a_fault(tmp_path: Path) -> None:
     damaged = tmp_path / "index.db"
     damaged.write_bytes(b"this is no database, however long it may be" * 100)
-    with pytest.raises(StorageFailed):
+    with pytest.raises(IndexDamaged):
         Index(str(damaged))
     with pytest.raises(StorageFailed):
         Index(str(tmp_path / "no such folder" / "index.db"))

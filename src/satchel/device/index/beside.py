@@ -13,7 +13,7 @@ from pathlib import Path
 import apsw
 
 from satchel.core.conflicts import is_conflicted_copy
-from satchel.core.errors import NotFound, VersionUnsupported
+from satchel.core.errors import IndexDamaged, NotFound, VersionUnsupported
 from satchel.core.ids import ROOT_NID, Nid
 from satchel.core.paths import name_key
 from satchel.core.trees import Row
@@ -152,7 +152,10 @@ class View:
 
 @contextmanager
 def viewing(folder: Path) -> Iterator[View]:
-    """Give a view of the index in a link's state folder. Raises: NotFound (never synced), VersionUnsupported."""
+    """Give a view of the index in a link's state folder.
+
+    Raises: NotFound (never synced), VersionUnsupported, IndexDamaged.
+    """
     path = folder / FILE_NAME
     if not path.exists():
         raise NotFound("This folder was never synced yet: its index is not there.", path=str(path))
@@ -169,5 +172,7 @@ def viewing(folder: Path) -> Iterator[View]:
             )
         with connection:
             yield View(connection)
+    except (apsw.CorruptError, apsw.NotADBError) as error:
+        raise IndexDamaged("The index of this folder is damaged.", where=str(path), reason=str(error)) from error
     finally:
         connection.close()

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import apsw
 
 from satchel.core.entries import Entry, Kind
-from satchel.core.errors import StorageFailed, StorageFull, VersionUnsupported
+from satchel.core.errors import IndexDamaged, StorageFailed, StorageFull, VersionUnsupported
 from satchel.core.hashing import PACKED_BYTES, Block, unpack_blocks
 from satchel.core.ids import Nid, NodeId
 from satchel.core.paths import name_key
@@ -131,7 +131,9 @@ def _translating() -> Iterator[None]:
         yield
     except apsw.FullError as error:
         raise StorageFull("The disk that holds the index is full.", where="index") from error
-    except (apsw.IOError, apsw.CorruptError, apsw.ReadOnlyError, apsw.CantOpenError, apsw.NotADBError) as error:
+    except (apsw.CorruptError, apsw.NotADBError) as error:
+        raise IndexDamaged("The index of this folder is damaged.", where="index", reason=str(error)) from error
+    except (apsw.IOError, apsw.ReadOnlyError, apsw.CantOpenError) as error:
         raise StorageFailed("The index cannot be written.", where="index", reason=str(error)) from error
 
 
@@ -139,7 +141,10 @@ class Index:
     """The three trees of one link. path: a file, or ":memory:". Not thread-safe: one owner."""
 
     def __init__(self, path: str, *, image: bytes | None = None) -> None:
-        """Open or make the index. Raises: VersionUnsupported; StorageFull, StorageFailed when it cannot be written."""
+        """Open or make the index.
+
+        Raises: VersionUnsupported; IndexDamaged; StorageFull, StorageFailed when it cannot be written.
+        """
         self._path = path
         with _translating():
             self._begin(path, image)
@@ -196,7 +201,7 @@ class Index:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """One transaction. Raises: StorageFull, StorageFailed; then nothing of it holds."""
+        """One transaction. Raises: StorageFull, StorageFailed, IndexDamaged; then nothing of it holds."""
         with _translating(), self.connection:
             yield
 

@@ -147,7 +147,7 @@ def _why(child: Child) -> Fault:
         last = log.read().strip().rpartition(b"\n")[2]
     try:
         told = msgspec.json.decode(last, type=_Complaint).error
-    except (msgspec.DecodeError, msgspec.ValidationError):
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return Fault(f"The {child.name} ended by itself; its log tells why: {child.log}", log=str(child.log))
     return fault_of(told.code, told.message, told.fields)
 

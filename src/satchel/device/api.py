@@ -402,7 +402,7 @@ class Api:
         raw = await read_bounded(response, JSON_BODY_BYTES_MAX)
         try:
             return msgspec.json.decode(raw, type=into)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise MessageInvalid("The server's answer does not decode.", reason=str(error)) from error
 
     async def _refuse(self, response: aiohttp.ClientResponse) -> None:
@@ -411,7 +411,7 @@ class Api:
             raise foreign_fault(response, str(self._http.origin))
         try:
             told = msgspec.json.decode(await read_bounded(response, ERROR_BYTES_MAX), type=_Errors).error
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise foreign_fault(response, str(self._http.origin)) from None
         raise named_fault(told.code, told.message, told.hint, told.fields)
 

@@ -83,7 +83,7 @@ class ControlClient:
             answer = msgspec.json.decode(raw, type=Answer)
             if answer.fault is None:
                 return msgspec.json.decode(answer.value, type=into)
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise MessageInvalid(
                 "The daemon is of another version. Run 'satchel daemon stop', then 'satchel daemon start'.",
                 reason=str(error),

@@ -75,19 +75,25 @@ class ControlServer:
             return _encode_fault(TooManyRequests("Too many commands at once.", retry_after_s=1))
         self._busy += 1
         try:
-            request = msgspec.json.decode(line, type=Request)
+            request = _decoded(line)
             deadline_s = min(request.timeout_s, WAIT_S_MAX) + ANSWER_DEADLINE_S
             async with asyncio.timeout(deadline_s):
                 value = await self._handler(request)
             return msgspec.json.encode(Answer(msgspec.Raw(msgspec.json.encode(value))))
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
-            return _encode_fault(MessageInvalid("The daemon does not know this request.", reason=str(error)))
         except TimeoutError:
             return _encode_fault(Unavailable("The daemon took too long.", where="daemon", reason="deadline"))
         except Fault as fault:
             return _encode_fault(fault)
         finally:
             self._busy -= 1
+
+
+def _decoded(line: bytes) -> Request:
+    """Return the request. Raises: MessageInvalid, also for a text that is no UTF-8."""
+    try:
+        return msgspec.json.decode(line, type=Request)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MessageInvalid("The daemon does not know this request.", reason=str(error)) from error
 
 
 def _encode_fault(fault: Fault) -> bytes:

@@ -22,7 +22,11 @@ def read_json(path: Path, into: type[T]) -> T | None:
         return None
     except OSError as error:
         raise StorageFailed("A file of this device cannot be read.", where=str(path), reason=str(error)) from error
-    return msgspec.json.decode(raw, type=into)
+    try:
+        return msgspec.json.decode(raw, type=into)
+    except UnicodeDecodeError as error:
+        # The library's own fault for a text that is no UTF-8 is none of its DecodeErrors.
+        raise msgspec.DecodeError(str(error)) from error
 
 
 def write_json(path: Path, value: object) -> None:

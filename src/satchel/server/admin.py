@@ -179,14 +179,17 @@ async def answering(socket: str, admin: Admin) -> AsyncIterator[None]:
             os.unlink(socket)
 
 
+def _decoded(line: bytes) -> Asked:
+    try:
+        return msgspec.json.decode(line, type=Asked)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MessageInvalid("This is no command.", reason=str(error)) from error
+
+
 async def _answer(admin: Admin, line: bytes) -> bytes:
     try:
-        asked = msgspec.json.decode(line, type=Asked)
+        asked = _decoded(line)
         told: dict[str, object] = {"result": await admin.run(asked.command, asked.args)}
-    except msgspec.DecodeError as error:
-        told = {
-            "error": {"code": MessageInvalid.code, "message": "This is no command.", "fields": {"reason": str(error)}}
-        }
     except Fault as fault:
         fields = {name: str(value) for name, value in fault.fields.items()}
         told = {"error": {"code": fault.code, "message": fault.message, "fields": fields}}

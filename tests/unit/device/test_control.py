@@ -69,7 +69,16 @@ def test_the_socket_is_for_its_owner_alone_and_goes_with_the_daemon(tmp_path: Pa
     assert not (tmp_path / SOCKET_NAME).exists()
 
 
-@pytest.mark.parametrize("line", [b"nonsense\n", b"{}\n", b'{"do": 7}\n'])
+NONSENSE = [
+    b"nonsense\n",
+    b"{}\n",
+    b'{"do": 7}\n',
+    b'{"do": "\xff"}\n',
+    b'{"do": "echo", "more": ' + b"[" * 60_000 + b"\n",
+]
+
+
+@pytest.mark.parametrize("line", NONSENSE)
 def test_nonsense_is_answered_with_a_fault_and_hurts_nobody(tmp_path: Path, line: bytes) -> None:
     async def talk() -> tuple[bytes, object]:
         async with ControlServer(tmp_path, answer).listening():
@@ -82,6 +91,23 @@ def test_nonsense_is_answered_with_a_fault_and_hurts_nobody(tmp_path: Path, line
     told, after = asyncio.run(talk())
     assert b"message_invalid" in told
     assert after == {"local": ""}
+
+
+@pytest.mark.parametrize(
+    "line", [b"nonsense\n", b'{"fault": {"code": "\xff", "message": ""}}\n', b'{"value": "\xff"}\n']
+)
+def test_an_answer_that_is_nonsense_is_told(tmp_path: Path, line: bytes) -> None:
+    async def talk() -> None:
+        async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readline()
+            writer.write(line)
+            writer.close()
+
+        async with await asyncio.start_unix_server(babble, str(tmp_path / SOCKET_NAME)):
+            with pytest.raises(MessageInvalid):
+                await asyncio.to_thread(ControlClient(tmp_path).ask, Request("echo"), object)
+
+    asyncio.run(talk())
 
 
 def test_a_line_without_end_is_cut_and_the_next_request_answered(tmp_path: Path) -> None:

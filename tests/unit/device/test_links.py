@@ -79,8 +79,9 @@ def test_a_local_path_is_told_as_its_remote_twin(tmp_path: Path) -> None:
     assert store.holding(str(tmp_path / "elsewhere")) is None
 
 
-def test_a_damaged_list_stops_with_its_place_named(tmp_path: Path) -> None:
-    (tmp_path / "links.json").write_bytes(b'{"format": 1, "links": [')
+@pytest.mark.parametrize("raw", [b'{"format": 1, "links": [', b'{"format": 1, "links": "\xff"}'])
+def test_a_damaged_list_stops_with_its_place_named(tmp_path: Path, raw: bytes) -> None:
+    (tmp_path / "links.json").write_bytes(raw)
     with pytest.raises(SettingInvalid, match=r"links\.json"):
         LinkStore(tmp_path).links()
 

@@ -54,8 +54,8 @@ def test_a_wrong_value_or_name_is_refused_and_named(tmp_path: Path, name: str, v
 def test_a_wrong_environment_or_file_stops_the_start(tmp_path: Path) -> None:
     with pytest.raises(SettingInvalid):
         load_settings(environment(tmp_path, SATCHEL_TRANSFER_THREADS="33"))
-    for text in ("{", '{"colour": "blue"}', '{"log_level": 3}'):
-        (tmp_path / FILE_NAME).write_text(text)
+    for raw in (b"{", b'{"colour": "blue"}', b'{"log_level": 3}', b'{"log_level": "\xff"}'):
+        (tmp_path / FILE_NAME).write_bytes(raw)
         with pytest.raises(SettingInvalid):
             load_settings(environment(tmp_path))
 

@@ -17,6 +17,7 @@ from tests.support.server import RunningServer, running_server
 from tests.support.trees import tree_of
 
 MEMBERS = 50
+SPARSE_BYTES = 96_000_000
 MANY = 1_000
 
 
@@ -112,6 +113,24 @@ def test_an_edit_arrives(pair: Pair, place: str, edit: str) -> None:
     (here / "book.bin").write_bytes(changed)
     pair.settle(place)
     assert (there / "book.bin").read_bytes() == changed
+
+
+def test_a_sparse_file_arrives_with_its_holes_and_keeps_them_over_an_edit(pair: Pair, place: str) -> None:
+    here, there = in_both(pair, place)
+    with (here / "disk.img").open("wb") as file:
+        file.truncate(SPARSE_BYTES)
+        for part in range(4):
+            file.seek(part * SPARSE_BYTES // 4 + 12_345)
+            file.write(os.urandom(200_000))
+    pair.settle(place)
+    assert (there / "disk.img").read_bytes() == (here / "disk.img").read_bytes()
+    assert (there / "disk.img").stat().st_blocks * 512 < SPARSE_BYTES // 8
+    with (here / "disk.img").open("r+b") as file:
+        file.seek(SPARSE_BYTES // 2)
+        file.write(b"an edit")
+    pair.settle(place)
+    assert (there / "disk.img").read_bytes() == (here / "disk.img").read_bytes()
+    assert (there / "disk.img").stat().st_blocks * 512 < SPARSE_BYTES // 8
 
 
 def test_renames_and_moves_of_files_and_folders_arrive(pair: Pair, place: str) -> None:

@@ -1,6 +1,7 @@
 """Open files of the real disk: one being read, one being written in staging.
 
-Invariant: a failed fsync is never retried; the staged file is dropped and its bytes are fetched again.
+Invariant: a failed fsync is never retried; the staged file is dropped and its bytes are fetched again. What is zero for
+long is not written but left out, so that a sparse file has its holes here too.
 """
 
 from __future__ import annotations
@@ -8,16 +9,20 @@ from __future__ import annotations
 import errno
 import os
 import time
+from collections.abc import Iterator
 
 from satchel.core.entries import Kind
 from satchel.core.errors import FileChanging, FileUnreadable, StorageFailed, StorageFull
-from satchel.core.limits import MIB
+from satchel.core.limits import KIB, MIB
 from satchel.device.disk_calls import executable_mode, fault_of, stat_at, stat_of, statx_at, translating
 from satchel.device.ports import OpenFile, Stat
 
 FREE_CHECK_BYTES = 32 * MIB
 """After so many bytes written the free space is looked at again."""
 COPY_BYTES = 1 * MIB
+HOLE_BYTES = 64 * KIB
+"""Zeros of this length, at a multiple of it, become a hole: smaller ones would only scatter the file."""
+_ZEROS = bytes(HOLE_BYTES)
 _NO_SHARED_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF)
 
 
@@ -95,10 +100,20 @@ class LocalStagedFile:
 
     def _write_all(self, data: memoryview) -> None:
         self._require_room(len(data))
-        written = 0
-        while written < len(data):
-            written += os.pwrite(self._handle, data[written:], self._position + written)
-        self._position += written
+        begin = self._position
+        for start, end, is_hole in _runs(data, begin):
+            if is_hole:
+                self._leave_out(end - start)
+                continue
+            written = start
+            while written < end:
+                written += os.pwrite(self._handle, data[written:end], begin + written)
+            self._position = begin + end
+
+    def _leave_out(self, length: int) -> None:
+        """Go on behind a hole. Staged files only grow, so there is nothing behind the position that would show."""
+        self._position += length
+        os.ftruncate(self._handle, self._position)
 
     def _require_room(self, coming: int) -> None:
         self._unchecked += coming
@@ -124,8 +139,13 @@ class LocalStagedFile:
         self._require_room(length)
         done = 0
         while done < length:
+            hole, content = _next_content(source, offset + done, length - done)
+            if hole:
+                self._leave_out(hole)
+                done += hole
+                continue
             try:
-                copied = os.copy_file_range(source, self._handle, length - done, offset + done, self._position)
+                copied = os.copy_file_range(source, self._handle, content, offset + done, self._position)
             except OSError as error:
                 if error.errno in _NO_SHARED_COPY:
                     break
@@ -173,6 +193,43 @@ class LocalStagedFile:
             pass
         except OSError as error:
             raise StorageFailed("Staging could not be cleaned.", where=self.name, reason=str(error.errno)) from error
+
+
+def _runs(data: memoryview, begin: int) -> Iterator[tuple[int, int, bool]]:
+    """Yield (start, end, is hole) of what lies in `data` one after the other. begin: where it comes to in the file."""
+    start = 0
+    at = -begin % HOLE_BYTES
+    while at + HOLE_BYTES <= len(data):
+        end = at
+        # Nearly all that is no hole is told by its first or last byte.
+        while (
+            end + HOLE_BYTES <= len(data)
+            and not (data[end] or data[end + HOLE_BYTES - 1])
+            and data[end : end + HOLE_BYTES].tobytes() == _ZEROS
+        ):
+            end += HOLE_BYTES
+        if end > at:
+            if at > start:
+                yield start, at, False
+            yield at, end, True
+            start = end
+        at = end if end > at else at + HOLE_BYTES
+    if start < len(data):
+        yield start, len(data), False
+
+
+def _next_content(source: int, offset: int, length: int) -> tuple[int, int]:
+    """Return (bytes of a hole at `offset`, bytes of content after it) of an open file, together at most `length`."""
+    try:
+        content = os.lseek(source, offset, os.SEEK_DATA)
+        if content > offset:
+            return min(content - offset, length), 0
+        return 0, min(os.lseek(source, offset, os.SEEK_HOLE) - offset, length)
+    except OSError as error:
+        if error.errno == errno.ENXIO and os.fstat(source).st_size >= offset + length:
+            # No content comes any more, and the file has not ended either.
+            return length, 0
+        return 0, length
 
 
 def require_room(handle: int, free_bytes_min: int) -> None:

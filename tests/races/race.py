@@ -22,8 +22,8 @@ from satchel.device.applier import Applier
 from satchel.device.clock import MachineClock
 from satchel.device.disk import LocalDisk
 from satchel.device.drive import drive
-from satchel.device.ports import DiskPath
-from satchel.device.tasks import Applied, ApplyTask, Changed, LateItem, LateTask, PlaceFile
+from satchel.device.ports import DiskPath, Stat
+from satchel.device.tasks import Applied, ApplyTask, Changed, DiskResult, LateItem, LateTask, PlaceFile
 from tests.races.writer import LATE, WAYS, wait_until
 from tests.support.disk_users import RealUser
 
@@ -81,20 +81,44 @@ class Track:
 
     def race(self) -> None:
         """Run one. Raises: EditLost."""
-        self._number += 1
         way = self._rng.choice(ALL_WAYS)
-        base, edit = b"base %d" % self._number, f"edit-{self._number}"
+        base, expected = self._begin()
+        begin_ns = time.monotonic_ns() + HEAD_START_NS
+        self._say(f"{way} edit-{self._number} {begin_ns + self._aimed_ns()}")
+        wait_until(begin_ns)
+        result = self._replace(expected)
+        self._length_ns += LEARNING * (time.monotonic_ns() - begin_ns - self._length_ns)
+        self._gap_ns += LEARNING * (self._disk.looked_ns - begin_ns - self._gap_ns)
+        self._end(way, base, expected, result, self._hear().encode())
+
+    def race_in_order(self, way: str, *, is_saved_first: bool) -> str:
+        """Run one that is decided beforehand, since one begins when the other is over. Result: how it ended.
+
+        The save has another length than the file had, so that it shows whatever the disk's clock does.
+        Raises: EditLost.
+        """
+        base, expected = self._begin()
+        result = None if is_saved_first else self._replace(expected)
+        self._say(f"{way} edit-of-another-length-{self._number} 0")
+        left = self._hear().encode()
+        return self._end(way, base, expected, result or self._replace(expected), left)
+
+    def _begin(self) -> tuple[bytes, Stat]:
+        """Write the file that is to be replaced. Result: its content and its stat."""
+        self._number += 1
+        base = b"base %d" % self._number
         self._user.write_file(NAME, base)
         expected = drive(self._disk.stat(NAME))
         assert expected is not None
-        begin_ns = time.monotonic_ns() + HEAD_START_NS
-        self._say(f"{way} {edit} {begin_ns + self._aimed_ns()}")
+        return base, expected
+
+    def _replace(self, expected: Stat) -> DiskResult:
         task = PlaceFile(Nid(1), NAME, "", b"remote %d" % self._number, MTIME_NS, False, expected)
-        wait_until(begin_ns)
         (result,) = drive(self._applier.apply(ApplyTask(1, (task,)))).results
-        self._length_ns += LEARNING * (time.monotonic_ns() - begin_ns - self._length_ns)
-        self._gap_ns += LEARNING * (self._disk.looked_ns - begin_ns - self._gap_ns)
-        left = self._hear().encode()
+        return result
+
+    def _end(self, way: str, base: bytes, expected: Stat, result: DiskResult, left: bytes) -> str:
+        """Look for what the other program left; result: how the race ended. Raises: EditLost."""
         told = _told(result)
         if isinstance(result, Applied) and result.trashed:
             item = LateItem(result.trashed, NAME, {b"": expected}, content_hash((block_hash(base),)), 2)
@@ -107,6 +131,7 @@ class Track:
             raise EditLost(f"race {self._number} ({way}): left in staging: {staged}")
         self.counts[way, told] += 1
         self._clear(tree)
+        return told
 
     def _aimed_ns(self) -> int:
         """Half of the races at any time of the replace, half around the gap between the last look and the exchange."""

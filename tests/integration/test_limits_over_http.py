@@ -94,6 +94,21 @@ def test_blocks_arrive_whole_and_wait_as_long_as_the_limit_says(session: Session
     assert waited(session, get, down=RATE) == pytest.approx(expected_s(SIZE), rel=0.01)
 
 
+def test_blocks_are_asked_for_one_by_one_under_a_small_limit(server: RunningServer, session: Session) -> None:
+    admin = server.add_user("admin", is_admin=True).sign_in()
+
+    def requests() -> int:
+        return server.counters(admin)["satchel_requests_total"].get("POST /sync/v1/blocks/get", 0)
+
+    waited(session, put)
+    counts = []
+    for rate in (0, RATE, 100 * MIB):
+        before = requests()
+        waited(session, get, down=rate)
+        counts.append(requests() - before)
+    assert counts == [1, len(BLOCKS), 1]
+
+
 def test_a_limit_of_one_direction_leaves_the_other_alone(session: Session) -> None:
     assert waited(session, put, down=RATE) == 0
     assert waited(session, get, up=RATE) == 0

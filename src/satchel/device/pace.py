@@ -19,6 +19,7 @@ BURST_S = 1.0
 """What was not used is kept for so long."""
 DEBT_S = 2.0
 """What comes unasked is made up for by at most so long a pause of all else."""
+REQUEST_S = 8.0
 LOOK_S = 0.5
 """Whoever waits looks at the limit again after this time at most: it may be another one by then."""
 WAIT_S_MIN = 0.001
@@ -65,6 +66,10 @@ class Bucket:
         if not self._rate:
             return 1 << 40
         return max(PART_BYTES_MIN, min(PART_BYTES_MAX, int(self._rate * PART_S)))
+
+    def count_max(self, size: int, maximum: int) -> int:
+        """How many of about `size` bytes to ask for together, so that whoever is next waits a few seconds."""
+        return max(1, min(maximum, int(self._rate * REQUEST_S / size))) if self._rate else maximum
 
     async def take(self, size: int, put_off: PutOff = no_deadline) -> None:
         """Return when `size` more bytes may travel."""

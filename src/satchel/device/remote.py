@@ -32,6 +32,7 @@ from satchel.core.limits import (
     KIB,
     MANIFESTS_GET_COUNT_MAX,
     MIB,
+    SINGLE_BLOCK_BYTES_MAX,
 )
 from satchel.core.messages import (
     HEADER_BYTES_MAX,
@@ -129,8 +130,9 @@ class HttpRemote:
 
     async def get_blocks(self, ns: NamespaceId, hashes: Sequence[BlockHash]) -> dict[BlockHash, bytes]:
         found: dict[BlockHash, bytes] = {}
-        for at in range(0, len(hashes), BLOCKS_GET_COUNT_MAX):
-            asked = tuple(hashes[at : at + BLOCKS_GET_COUNT_MAX])
+        count_max = self._pace.down.count_max(SINGLE_BLOCK_BYTES_MAX, BLOCKS_GET_COUNT_MAX)
+        for at in range(0, len(hashes), count_max):
+            asked = tuple(hashes[at : at + count_max])
             bytes_max = MESSAGE_REPLY_BYTES_MAX + min(len(asked) * BLOCK_BYTES_MAX, BLOCKS_REPLY_BYTES_MAX)
             reply, bodies = await self._call("blocks/get", GetRequest(ns, asked), GetReply, bytes_max=bytes_max)
             given = await self._opened(reply.blocks, bodies)

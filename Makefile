@@ -50,8 +50,8 @@ unit: $(VENV)/.dev-stamp ## Run all tests (JOBS=2 at a time)
 	@$(BIN)/python -m pytest -n $(JOBS)
 
 sim: $(VENV)/.dev-stamp ## Run the simulation, a million operations; SEED=4711 repeats one run and shrinks it
-	@$(if $(SEED),,$(BIN)/python -m tests.simulation.planner_run --cases 200000)
-	@$(BIN)/python -m tests.simulation $(if $(SEED),--minimise --seed $(SEED))
+	@$(if $(SEED),$(BIN)/satchel sim replay $(SEED) --minimise,$(BIN)/python -m tests.simulation.planner_run --cases 200000)
+	@$(if $(SEED),,$(BIN)/python -m tests.simulation)
 
 sim-night: $(VENV)/.dev-stamp ## Thirty million operations; stopped and started again, it goes on where it was
 	@$(BIN)/python -m tests.simulation --total 30000000 --from 1000001 --ledger build/sim-night.ledger

@@ -10,7 +10,7 @@ import pytest
 
 from satchel.server.adapters.blocks_local import LocalBlocks
 from satchel.server.ports import BlockStore, Span
-from tests.support.stores import MemoryBlocks
+from satchel.simulation.stores import MemoryBlocks
 
 Opener = Callable[[], BlockStore]
 

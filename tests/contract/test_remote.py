@@ -27,7 +27,7 @@ from satchel.device.drive import drive
 from satchel.device.ports import OutgoingBlock, Remote
 from satchel.device.remote import HttpRemote
 from satchel.device.wire_blocks import shut, wire
-from tests.support.core_remote import CoreService
+from satchel.simulation.core_remote import CoreService
 from tests.support.files import content_of, noise, words
 from tests.support.server import RunningServer, running_server
 

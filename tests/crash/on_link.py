@@ -43,9 +43,9 @@ from satchel.device.sending import Sender
 from satchel.device.short_files import ShortFiles
 from satchel.device.tasks import Fact, Hinted, Scanned, StreamTask
 from satchel.device.transfer import SequentialLanes
+from satchel.simulation.core_remote import CoreRemote, CoreService
 from tests.crash.on_disk import linked
 from tests.crash.scenario import DONE, Scenario, Tell, Work
-from tests.support.core_remote import CoreRemote, CoreService
 from tests.support.disk_users import RealUser
 from tests.support.still_clock import StillClock
 from tests.support.writers import content_of

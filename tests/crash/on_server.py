@@ -46,9 +46,9 @@ from satchel.server.feed.service import changes
 from satchel.server.metadata.commit import commit
 from satchel.server.metadata.restore import restore_unit, restore_version
 from satchel.server.metadata.tree import blocklist_of
+from satchel.simulation.core_remote import CountingClock
+from satchel.simulation.stores import InlineWorkers
 from tests.crash.scenario import DONE, Scenario, Tell, Work
-from tests.support.core_remote import CountingClock
-from tests.support.stores import InlineWorkers
 from tests.support.writers import content_of
 
 LINK = LinkId(b"L" * 16)

@@ -44,7 +44,7 @@ from satchel.server.accounts.principal import Principal
 from satchel.server.accounts.service import register_account, set_quota
 from satchel.server.db.schema import new_epoch
 from satchel.server.ports import Place
-from tests.support.core_remote import CoreRemote, CoreService
+from satchel.simulation.core_remote import CoreRemote, CoreService
 from tests.support.scripted_world import SimDevice, World, held
 
 BIG = bytes(range(256)) * 1_200

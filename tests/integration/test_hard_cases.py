@@ -14,8 +14,8 @@ import pytest
 from satchel.core.errors import FileUnreadable, Unavailable
 from satchel.core.messages import CommitReply, CommitRequest
 from satchel.device.tasks import Hinted
-from tests.support.core_remote import CoreRemote
-from tests.support.disk_users import FakeUser
+from satchel.simulation.core_remote import CoreRemote
+from satchel.simulation.fake_user import FakeUser
 from tests.support.scripted_world import World
 
 BIG = bytes(range(256)) * 12_000

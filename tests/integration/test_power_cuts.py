@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 from satchel.core.errors import FileUnreadable, StorageFailed
-from tests.support.disk_users import FakeUser
+from satchel.simulation.fake_user import FakeUser
 from tests.support.scripted_world import SimDevice, World
 
 

@@ -25,7 +25,7 @@ from satchel.server.gateway.raw import Message, Room
 from satchel.server.gateway.services import Services
 from satchel.server.notify.waiters import Waiters
 from satchel.server.settings import load_settings
-from tests.support.stores import InlineWorkers, MemoryBlocks
+from satchel.simulation.stores import InlineWorkers, MemoryBlocks
 
 Asked = tuple[tuple[str, object], list[bytes]]
 CALLS = ("commit", "blocks/put", "blocks/get", "changes", "snapshot", "manifests/get", "namespaces")

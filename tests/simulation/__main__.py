@@ -1,4 +1,4 @@
-"""`python -m tests.simulation`: many seeds, what struck, and how fast. `--seed N` repeats one; `--minimise` shrinks it.
+"""`python -m tests.simulation`: many seeds, what struck, and how fast. `satchel sim replay` repeats one.
 
 Invariant: a seed that fails is printed with the command that repeats it, and its shortest script; each 20th seed is run
 again in another process, under another PYTHONHASHSEED, and must leave the same trace.
@@ -7,6 +7,7 @@ again in another process, under another PYTHONHASHSEED, and must leave the same 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -17,13 +18,14 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.simulation.faults import table
-from tests.simulation.minimise import BUDGET_S, Finding, finding, minimise, tried
-from tests.simulation.script import Script, script
+from satchel.cli.sim import OPERATIONS
+from satchel.simulation.faults import table
+from satchel.simulation.minimise import BUDGET_S, Finding, finding, minimise, tried
+from satchel.simulation.replaying import told
+from satchel.simulation.script import script
 
 CHUNK = 20
 """Seeds that one process takes at a time; the first of each chunk is the one that is repeated."""
-TRACE_LINES = 60
 
 
 @dataclass(slots=True)
@@ -54,54 +56,19 @@ def _chunk(first: int, operations: int) -> Chunk:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, help="run this one alone, and print its trace's hash")
-    parser.add_argument("--minimise", action="store_true", help="with --seed: the shortest script that fails alike")
     parser.add_argument("--from", type=int, default=1, dest="first")
     parser.add_argument("--total", type=int, default=1_000_000, help="operations to reach")
-    parser.add_argument("--operations", type=int, default=50, help="operations a seed, at least")
+    parser.add_argument("--operations", type=int, default=OPERATIONS, help="operations a seed, at least")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--ledger", type=Path, help="file of what is done; what stands there is not done again")
-    asked = parser.parse_args()
-    if asked.seed is not None:
-        return _one(asked.seed, asked.operations, shrink=asked.minimise)
-    return _many(asked)
-
-
-# -- one seed ---------------------------------------------------------------------------------------------------------
-
-
-def _one(seed: int, operations: int, *, shrink: bool) -> int:
-    case = script(seed, operations=operations)
-    found = tried(case)
-    if not isinstance(found, Finding):
-        print(f"seed {seed}: {found.operations} operations, {found.steps} steps, trace {found.trace}")
-        return 0
-    print(f"FAILED seed {seed}: {found.text}\n  repeat: {_command(seed, operations)}")
-    if shrink:
-        _print_shortest(minimise(case, found.claim))
-    return 1
-
-
-def _command(seed: int, operations: int) -> str:
-    return f"python -m tests.simulation --operations {operations} --minimise --seed {seed}"
-
-
-def _print_shortest(case: Script) -> None:
-    print(
-        f"shortest: {len(case.steps)} steps, {case.machines} machines, {case.namespaces} namespaces,"
-        f" fault rate {case.rate}, kinds {sorted(case.kinds)}"
-    )
-    for step in case.steps:
-        print(f"  {step}")
-    lines: list[str] = []
-    found = finding(case, lines)
-    print(f"its trace, the last {TRACE_LINES} lines:")
-    for line in lines[-TRACE_LINES:]:
-        print(f"  {line[:150]}")
-    print(found.text if found is not None else "it holds")
+    return _many(parser.parse_args())
 
 
 # -- many seeds -------------------------------------------------------------------------------------------------------
+
+
+def _command(seed: int, operations: int) -> str:
+    return f"satchel sim replay {seed} --operations {operations} --minimise"
 
 
 def _many(asked: argparse.Namespace) -> int:
@@ -155,14 +122,15 @@ def _shrink_first(seed: int, operations: int) -> None:
     found = finding(case)
     if found is not None:
         print(f"the first that failed, in at most {BUDGET_S:.0f} s:")
-        _print_shortest(minimise(case, found.claim))
+        print("\n".join(told(minimise(case, found.claim))))
 
 
 def _trace(seed: int, operations: int) -> str:
-    command = [sys.executable, "-m", "tests.simulation", "--seed", str(seed), "--operations", str(operations)]
+    command = [sys.executable, "-m", "satchel.cli.main", "--json", "sim", "replay", str(seed)]
+    command += ["--operations", str(operations)]
     environment = {**os.environ, "PYTHONHASHSEED": "4711"}
-    told = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False).stdout
-    return told.rsplit("trace ", 1)[-1].strip()
+    shown = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False).stdout
+    return str(json.loads(shown)["trace"])
 
 
 def _read_ledger(ledger: Path | None) -> dict[int, int]:

@@ -13,10 +13,10 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 
+from satchel.simulation.minimise import finding
+from satchel.simulation.script import script
 from tests.simulation.catalogue import BUGS, Bug
-from tests.simulation.minimise import finding
 from tests.simulation.planting import NotPlanted, check, plant
-from tests.simulation.script import script
 from tests.support.planning import Broken as PlannerBroken
 from tests.support.planning_properties import check as check_case
 

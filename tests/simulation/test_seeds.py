@@ -4,6 +4,7 @@ a failing script is shrunk to what it needs.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,31 +12,32 @@ from dataclasses import replace
 
 import pytest
 
-from tests.simulation.broken import Broken
+from satchel.simulation.broken import Broken
+from satchel.simulation.faults import EXTRA, IN_CALLS, KINDS, NOT_HERE
+from satchel.simulation.minimise import ddmin
+from satchel.simulation.run import run, run_seed
+from satchel.simulation.script import Act, script
 from tests.simulation.catalogue import BUGS, Bug
-from tests.simulation.faults import EXTRA, IN_CALLS, KINDS, NOT_HERE
-from tests.simulation.minimise import ddmin
 from tests.simulation.planting import check
-from tests.simulation.run import run, run_seed
-from tests.simulation.script import Act, script
 
 SEEDS_PER_TEST = 20
+OPERATIONS = 40
 
 
 @pytest.mark.parametrize("first", range(1, 201, SEEDS_PER_TEST))
 def test_devices_come_to_rest_equal_and_nothing_is_lost(first: int) -> None:
     for seed in range(first, first + SEEDS_PER_TEST):
         try:
-            assert run_seed(seed, operations=40).operations >= 40
+            assert run_seed(seed, operations=OPERATIONS).operations >= OPERATIONS
         except Broken as broken:
-            raise AssertionError(f"repeat: make sim SEED={seed}") from broken
+            raise AssertionError(f"repeat: satchel sim replay {seed} --operations {OPERATIONS}") from broken
 
 
 def trace_of(seed: int, hash_seed: str) -> str:
-    command = [sys.executable, "-m", "tests.simulation", "--seed", str(seed)]
+    command = [sys.executable, "-m", "satchel.cli.main", "--json", "sim", "replay", str(seed)]
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
-    return done.stdout.rsplit("trace ", 1)[1].strip()
+    return str(json.loads(done.stdout)["trace"])
 
 
 @pytest.mark.parametrize("seed", [7, 29])

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from satchel.device.disk import LocalDisk
 from satchel.device.ports import FileSystem
-from tests.support.disk_users import FakeUser, RealUser, User
-from tests.support.fake_disk import FakeDisk
+from satchel.simulation.fake_disk import FakeDisk
+from satchel.simulation.fake_user import FakeUser
+from tests.support.disk_users import RealUser, User
 from tests.support.still_clock import StillClock
 
 WORLD_NAMES = ("fake", "disk", "memory", "names")

@@ -41,11 +41,11 @@ from satchel.device.short_files import ShortFiles
 from satchel.device.tasks import Fact, Scanned
 from satchel.device.transfer import SequentialLanes
 from satchel.server.accounts.link_runs import begin_link_run, holds_link
-from tests.simulation.scheduler import Scheduler, Signal, pause
-from tests.support.core_remote import CoreRemote, CoreService
-from tests.support.disk_users import FakeUser
-from tests.support.fake_disk import FakeDisk
-from tests.support.fake_volume import FakeVolume
+from satchel.simulation.core_remote import CoreRemote, CoreService
+from satchel.simulation.fake_disk import FakeDisk
+from satchel.simulation.fake_user import FakeUser
+from satchel.simulation.fake_volume import FakeVolume
+from satchel.simulation.scheduler import Scheduler, Signal, pause
 
 START_NS = 1_800_000_000 * 10**9
 

@@ -8,6 +8,7 @@ from tests.tidy.sources import ROOT, called_name, sources
 BROAD_CATCHES = {
     # path: why it may catch everything and go on.
     "src/satchel/device/keeper.py": "a link's main loop: halted, with the trace in the log; the other links go on",
+    "src/satchel/simulation/minimise.py": "whatever ends a simulated run is a finding, and is told",
     "src/satchel/server/db/postgres.py": "group commit: the error belongs to one caller, the batch goes on",
     "src/satchel/server/db/sqlite.py": "the threads of the store outlive any job; its caller gets the error",
     "src/satchel/server/gateway/device.py": "a request's main loop: logged with the route, answered with a code",

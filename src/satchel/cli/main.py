@@ -36,6 +36,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "config": ("config",),
     "doctor": ("doctor",),
     "report": ("report",),
+    "sim": ("sim",),
     "completion": ("completion",),
 }
 """The files of this package and the commands in each, in the order of --help."""

@@ -7,7 +7,7 @@ from satchel.core.entries import Kind
 from satchel.core.ids import ROOT_NODE, LinkId, NodeId, OpId
 from satchel.core.messages import CommitRequest, CreateOp, SnapshotPage, SnapshotRequest
 from satchel.device.drive import drive
-from tests.support.core_remote import CoreRemote, CoreService
+from satchel.simulation.core_remote import CoreRemote, CoreService
 
 
 class Hindered(CoreRemote):

@@ -28,6 +28,8 @@ from satchel.device.tasks import (
     SetBit,
     TrashUnit,
 )
+from satchel.simulation.fake_disk import FakeDisk
+from satchel.simulation.fake_user import FakeUser
 from tests.support.disk_scenarios import (
     MTIME_NS,
     NEW,
@@ -44,9 +46,7 @@ from tests.support.disk_scenarios import (
     stat_of,
     unit,
 )
-from tests.support.disk_users import FakeUser
 from tests.support.disk_worlds import World, make_world
-from tests.support.fake_disk import FakeDisk
 from tests.support.still_clock import StillClock
 
 EDIT = b"what the user wrote in the moment between"

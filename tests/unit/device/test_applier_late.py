@@ -15,10 +15,10 @@ from satchel.device.applier import Applier
 from satchel.device.drive import drive
 from satchel.device.ports import DiskPath, Stat
 from satchel.device.tasks import Applied, DiscardTask, Failed, LateItem, LateResult, LateSeen, LateTask, PurgeTask
+from satchel.simulation.fake_disk import FakeDisk
+from satchel.simulation.fake_user import FakeUser
 from tests.support.disk_scenarios import MTIME_NS, NEW, SYNCED, UNSYNCED, apply, new_file, stat_of, unit
-from tests.support.disk_users import FakeUser
 from tests.support.disk_worlds import World, make_world
-from tests.support.fake_disk import FakeDisk
 from tests.support.still_clock import StillClock
 
 SYNCED_HASH = content_hash([block_hash(SYNCED)])

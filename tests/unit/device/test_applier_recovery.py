@@ -23,6 +23,9 @@ from satchel.device.tasks import (
     PlaceSymlink,
     SetBit,
 )
+from satchel.simulation.fake_disk import DeadGeneration, FakeDisk
+from satchel.simulation.fake_user import FakeUser
+from satchel.simulation.fake_volume import CrashMode
 from tests.support.disk_scenarios import (
     MTIME_NS,
     NEW,
@@ -37,10 +40,7 @@ from tests.support.disk_scenarios import (
     stat_of,
     unit,
 )
-from tests.support.disk_users import FakeUser
 from tests.support.disk_worlds import World, make_world
-from tests.support.fake_disk import DeadGeneration, FakeDisk
-from tests.support.fake_volume import CrashMode
 from tests.support.still_clock import StillClock
 
 EDIT = b"what the user wrote in the moment between"

@@ -20,7 +20,7 @@ from satchel.device.tasks import Fetched, FetchItem, FetchTask, LocalSource
 from satchel.device.thread_lanes import ThreadLanes
 from satchel.device.transfer import Lanes
 from satchel.device.wire_blocks import shut
-from tests.support.core_remote import CoreRemote, CoreService
+from satchel.simulation.core_remote import CoreRemote, CoreService
 from tests.support.files import blocks_of, content_of, new_disk, noise, overwrite, words
 from tests.support.lanes import Run, run
 

@@ -18,7 +18,7 @@ from satchel.device.sending import PUT_BYTES_MAX, Sender
 from satchel.device.tasks import CommitTask, InlineSource, LocalSource, UploadTask
 from satchel.device.transfer import Lanes
 from satchel.device.wire_blocks import opened_all
-from tests.support.core_remote import CoreRemote, CoreService
+from satchel.simulation.core_remote import CoreRemote, CoreService
 from tests.support.files import blocks_of, content_of, new_disk, noise, words
 from tests.support.lanes import Run, run
 

@@ -16,7 +16,7 @@ from satchel.server.blocks.refs import add_refs_txn, drop_refs_txn, missing_txn
 from satchel.server.blocks.service import BlockService
 from satchel.server.db.schema import migrate
 from satchel.server.db.sqlite import InlineSqliteDatabase
-from tests.support.stores import InlineWorkers, MemoryBlocks
+from satchel.simulation.stores import InlineWorkers, MemoryBlocks
 
 ANN = NamespaceId(b"A" * 16)
 BEN = NamespaceId(b"B" * 16)

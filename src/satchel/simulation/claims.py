@@ -14,10 +14,10 @@ from satchel.core.entries import Entry, Kind
 from satchel.core.hashing import EMPTY_CONTENT, block_hash, content_hash
 from satchel.core.ids import ROOT_NODE, NodeId
 from satchel.core.messages import SnapshotRequest
-from tests.simulation.broken import Broken
-from tests.simulation.users import Users
-from tests.simulation.world import SimDevice, World
-from tests.support.disk_users import FakeUser
+from satchel.simulation.broken import Broken
+from satchel.simulation.fake_user import FakeUser
+from satchel.simulation.users import Users
+from satchel.simulation.world import SimDevice, World
 
 T = TypeVar("T")
 Whole = dict[bytes, tuple[bytes | None, bool, bool]]

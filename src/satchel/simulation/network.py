@@ -7,7 +7,7 @@ request that it made, or that the line is lost. Source: docs/design/040 (Simulat
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import Protocol, TypeVar
 
 from satchel.core.errors import BlockMismatch, Fault, StorageFailed, Unavailable
 from satchel.core.ids import BlockHash, ContentHash, DeviceId, LinkId, NamespaceId
@@ -28,23 +28,34 @@ from satchel.core.messages import (
     Welcome,
 )
 from satchel.device.ports import OutgoingBlock
-from tests.simulation.broken import Broken
-from tests.simulation.scheduler import Signal, pause
-from tests.simulation.service import flipped
-from tests.support.core_remote import CoreRemote
-
-if TYPE_CHECKING:
-    from tests.simulation.world import World
+from satchel.simulation.broken import Broken
+from satchel.simulation.core_remote import CoreRemote
+from satchel.simulation.faults import Faults
+from satchel.simulation.scheduler import Scheduler, Signal, pause
+from satchel.simulation.service import SimService, flipped
 
 T = TypeVar("T")
 TIMEOUT_S = 30.0
 STREAM_POLL_S = 25.0
 
 
+class Outside(Protocol):
+    """What the network is in: the world. heads: the newest that the service told of each namespace."""
+
+    service: SimService
+    faults: Faults
+    scheduler: Scheduler
+    heads: dict[NamespaceId, int]
+
+    def tell_streams(self) -> None:
+        """Something was committed."""
+        ...
+
+
 class SimRemote:
     """What one life of a device sees of the service."""
 
-    def __init__(self, world: World, core: CoreRemote, before_call: Callable[[], None]) -> None:
+    def __init__(self, world: Outside, core: CoreRemote, before_call: Callable[[], None]) -> None:
         self._world = world
         self._core = core
         self._before_call = before_call

@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.simulation.broken import Broken
-from tests.simulation.claims import Whole, by_namespace, check_alone, check_gentle, check_quiet, twins, whole
-from tests.simulation.script import (
+from satchel.simulation.broken import Broken
+from satchel.simulation.claims import Whole, by_namespace, check_alone, check_gentle, check_quiet, twins, whole
+from satchel.simulation.script import (
     Act,
     Backup,
     Cross,
@@ -25,8 +25,8 @@ from tests.simulation.script import (
     Wait,
     script,
 )
-from tests.simulation.users import Users
-from tests.simulation.world import SimDevice, World
+from satchel.simulation.users import Users
+from satchel.simulation.world import SimDevice, World
 
 REST_S = 4_000.0
 JUMPS_S = (-3_600, 3_600, 86_400, -86_400, 10 * 365 * 86_400, -10 * 365 * 86_400)
@@ -51,9 +51,18 @@ def run_seed(seed: int, *, operations: int = 40) -> Outcome:
 
 def run(case: Script, lines: list[str] | None = None) -> Outcome:
     """Run a script. lines: gets the trace. Raises: Broken; any other exception is a finding too."""
-    world = World(case, is_traced=lines is not None)
-    if lines is not None:
-        world.lines = lines
+    world = World(case, lines)
+    play(world, case)
+    return outcome(world, case)
+
+
+def outcome(world: World, case: Script) -> Outcome:
+    """Return what the run has given so far."""
+    return Outcome(world.trace_hash, case.operations, world.scheduler.steps, world.faults.fired)
+
+
+def play(world: World, case: Script) -> None:
+    """Let the script happen in its world, then rest. Raises: Broken; any other exception is a finding too."""
     users = Users(world)
     world.meddle = _meddler(users)
     world.scheduler.run_until(world.is_settled, limit_s=60.0)
@@ -67,7 +76,6 @@ def run(case: Script, lines: list[str] | None = None) -> Outcome:
     if case.is_gentle:
         check_gentle(world)
     _alone(world, users, [step for step in case.steps if isinstance(step, Act)][-ALONE:])
-    return Outcome(world.trace_hash, case.operations, world.scheduler.steps, world.faults.fired)
 
 
 def _meddler(users: Users) -> Callable[[SimDevice, bytes], None]:

@@ -26,15 +26,15 @@ from satchel.device.sending import Sender
 from satchel.device.short_files import ShortFiles
 from satchel.device.tasks import Fact, Hinted, Scanned
 from satchel.device.transfer import SequentialLanes
-from tests.simulation.faults import Faults
-from tests.simulation.network import SimRemote
-from tests.simulation.scheduler import Scheduler, Signal, pause
-from tests.simulation.script import Script
-from tests.simulation.service import ServiceImage, SimService
-from tests.support.core_remote import CoreRemote
-from tests.support.disk_users import FakeUser
-from tests.support.fake_disk import DeadGeneration, FakeDisk
-from tests.support.fake_volume import FakeVolume
+from satchel.simulation.core_remote import CoreRemote
+from satchel.simulation.fake_disk import DeadGeneration, FakeDisk
+from satchel.simulation.fake_user import FakeUser
+from satchel.simulation.fake_volume import FakeVolume
+from satchel.simulation.faults import Faults
+from satchel.simulation.network import SimRemote
+from satchel.simulation.scheduler import Scheduler, Signal, pause
+from satchel.simulation.script import Script
+from satchel.simulation.service import ServiceImage, SimService
 
 START_NS = 1_800_000_000 * 10**9
 WRITES = frozenset(
@@ -368,14 +368,14 @@ class _Run:
 
 
 class World:
-    """One seed's world: the service, and for each namespace a device on each machine."""
+    """One seed's world: the service, and for each namespace a device on each machine. lines: gets the trace."""
 
-    def __init__(self, script: Script, *, is_traced: bool = False) -> None:
+    def __init__(self, script: Script, lines: list[str] | None = None) -> None:
         seed = script.seed
         self.scheduler = Scheduler(random.Random(f"{seed}:order"))
         self.scheduler.on_death = self._on_death
         self.faults = Faults(seed, script.rate, script.kinds)
-        self.lines: list[str] | None = [] if is_traced else None
+        self._lines = lines
         self.dying = ""
         self.heads: dict[NamespaceId, int] = {}
         self.streams: dict[LinkId, SimRemote] = {}
@@ -433,8 +433,8 @@ class World:
         """Add a line to the trace, whose hash names the run."""
         line = f"{self.scheduler.now_s:.6f} {line}"
         self._digest.update(line.encode())
-        if self.lines is not None:
-            self.lines.append(line)
+        if self._lines is not None:
+            self._lines.append(line)
 
     @property
     def trace_hash(self) -> str:

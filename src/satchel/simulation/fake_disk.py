@@ -20,7 +20,7 @@ from satchel.core.errors import (
     StorageFull,
 )
 from satchel.device.ports import ROOT_PATH, DiskPath, Listed, OpenFile, Stat, Volume, split
-from tests.support.fake_volume import CrashMode, FakeVolume, Inode, TimeSource
+from satchel.simulation.fake_volume import CrashMode, FakeVolume, Inode, TimeSource
 
 STATE_NAME = b".satchel"
 BeforeCall = Callable[[str, tuple[object, ...]], Fault | None]
@@ -32,6 +32,8 @@ class DeadGeneration(BaseException):
 
 
 class FakeOpenFile:
+    """A file of the fake disk, open for reading."""
+
     def __init__(self, disk: FakeDisk, inode: Inode) -> None:
         self._disk = disk
         self._inode = inode
@@ -49,6 +51,8 @@ class FakeOpenFile:
 
 
 class FakeStagedFile:
+    """A file in staging, open for writing."""
+
     def __init__(self, disk: FakeDisk, name: str, inode: Inode) -> None:
         self.name = name
         self._disk = disk
@@ -100,7 +104,7 @@ class FakeDisk:
 
     pause: awaited at each call, the scheduling point. before_call: sees each call's name and arguments; a fault that it
     returns is raised instead of the call. root_state: "missing" (folder gone) or "empty" (its volume is not mounted, so
-    an empty folder stands there). The user's side is `tests.support.fake_user.FakeUser`.
+    an empty folder stands there). The user's side is `FakeUser`.
     """
 
     def __init__(

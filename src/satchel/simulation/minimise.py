@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from tests.simulation.broken import Broken
-from tests.simulation.run import Outcome, run
-from tests.simulation.script import Script, Step
+from satchel.simulation.broken import Broken
+from satchel.simulation.run import Outcome, outcome, play
+from satchel.simulation.script import Script, Step
+from satchel.simulation.world import World
 
 BUDGET_S = 120.0
 CPU_S_MAX = 15.0
@@ -22,10 +23,12 @@ CPU_S_MAX = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """How a script fails: the claim's name, or the kind of the exception; and what it said."""
+    """How a script fails: the claim's name, or the kind of the exception; what it said; and how far it had come."""
 
     claim: str
     text: str
+    steps: int = 0
+    trace: str = ""
 
 
 def finding(case: Script, lines: list[str] | None = None) -> Finding | None:
@@ -38,14 +41,23 @@ def tried(case: Script, lines: list[str] | None = None) -> Outcome | Finding:
     """Run it; how it fails, if it does. lines: gets the trace. Only in the main thread: it sets a timer of CPU time."""
     signal.signal(signal.SIGVTALRM, _out_of_time)
     signal.setitimer(signal.ITIMER_VIRTUAL, CPU_S_MAX)
+    world: World | None = None
     try:
-        return run(case, lines)
+        world = World(case, lines)
+        play(world, case)
+        return outcome(world, case)
     except Broken as broken:
-        return Finding(broken.claim, str(broken)[:1_000])
+        return _finding(broken.claim, str(broken), world)
     except Exception as error:  # any end but a clean one is a finding, and the seed repeats it
-        return Finding(f"{type(error).__name__}: {error}"[:60], f"{type(error).__name__}: {error}"[:1_000])
+        text = f"{type(error).__name__}: {error}"
+        return _finding(text[:60], text, world)
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+
+
+def _finding(claim: str, text: str, world: World | None) -> Finding:
+    steps, trace = (world.scheduler.steps, world.trace_hash) if world is not None else (0, "")
+    return Finding(claim, text[:1_000], steps, trace)
 
 
 def _out_of_time(signal_number: int, frame: object) -> None:

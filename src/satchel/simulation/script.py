@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from tests.simulation.faults import IN_CALLS
+from satchel.simulation.faults import IN_CALLS
 
 ACTIONS = (
     ("create", 30),

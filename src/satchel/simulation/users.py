@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from tests.simulation.script import Act, Cross, Late
-from tests.simulation.world import SimDevice, World
-from tests.support.disk_users import FakeUser
-from tests.support.fake_volume import Inode
+from satchel.simulation.fake_user import FakeUser
+from satchel.simulation.fake_volume import Inode
+from satchel.simulation.script import Act, Cross, Late
+from satchel.simulation.world import SimDevice, World
 
 HANDLE_S_MAX = 500.0
 """How long a program holds a file open: the last look at a swapped-out file comes after 600 s."""

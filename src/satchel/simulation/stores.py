@@ -1,4 +1,4 @@
-"""Block stores for tests. `MemoryBlocks` passes the same contract suite as the real adapters."""
+"""A block store in memory, and workers without threads. Both pass the contract suites of the real ones."""
 
 from __future__ import annotations
 

@@ -16,10 +16,10 @@ from satchel.server.db.engine import Connection
 from satchel.server.db.schema import new_epoch
 from satchel.server.db.sqlite import InlineSqliteDatabase
 from satchel.server.ports import Place, Span
-from tests.simulation.faults import Faults
-from tests.simulation.scheduler import Scheduler, pause
-from tests.support.core_remote import CoreService
-from tests.support.stores import InlineWorkers, MemoryBlocks
+from satchel.simulation.core_remote import CoreService
+from satchel.simulation.faults import Faults
+from satchel.simulation.scheduler import Scheduler, pause
+from satchel.simulation.stores import InlineWorkers, MemoryBlocks
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ import types
 from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
 
-from tests.support.fake_disk import DeadGeneration
+from satchel.simulation.fake_disk import DeadGeneration
 
 STEPS_MAX = 60_000
 STEP_S = 0.000_2

@@ -22,6 +22,8 @@ CrashMode = Literal["strict", "reordered"]
 
 
 class TimeSource(Protocol):
+    """What tells the volume the time."""
+
     def now_ns(self) -> int: ...
 
 

@@ -39,7 +39,7 @@ from satchel.server.metadata.commit import commit
 from satchel.server.metadata.journal import read_txn
 from satchel.server.metadata.namespaces import namespaces
 from satchel.server.metadata.nodes import image_of
-from tests.support.stores import InlineWorkers, MemoryBlocks
+from satchel.simulation.stores import InlineWorkers, MemoryBlocks
 
 
 class CountingClock:

@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from satchel.core.ids import LinkId, NamespaceId, Tag
 from satchel.core.limits import INLINE_DOWN_BYTES_MAX
 from satchel.core.messages import (
+    PROTOCOL_VERSION,
     Behind,
     Changes,
     ChangesRequest,
@@ -246,11 +247,24 @@ def test_no_token_opens_no_stream(server: RunningServer) -> None:
     asyncio.run(main())
 
 
-def test_a_first_frame_that_is_no_hello_ends_the_stream(user: User) -> None:
+@pytest.mark.parametrize("version", [PROTOCOL_VERSION, PROTOCOL_VERSION - 1])
+def test_a_device_of_this_version_or_the_one_before_is_welcome(user: User, version: int) -> None:
     phone = user.sign_in("phone")
 
     async def main() -> None:
-        stream = await open_stream(phone, Hello(99, b"", PHONE, 1, ()))
+        stream = await open_stream(phone, Hello(version, b"", PHONE, 1, ()))
+        frame, _ = await stream.next()
+        assert isinstance(frame, Welcome)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("version", [0, PROTOCOL_VERSION + 1, 99])
+def test_a_hello_of_an_unknown_version_ends_the_stream(user: User, version: int) -> None:
+    phone = user.sign_in("phone")
+
+    async def main() -> None:
+        stream = await open_stream(phone, Hello(version, b"", PHONE, 1, ()))
         with pytest.raises(ConnectionClosed) as closed:
             await stream.next()
         assert closed.value.rcvd is not None

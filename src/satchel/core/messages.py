@@ -17,7 +17,9 @@ from satchel.core.entries import Entry
 from satchel.core.errors import LimitExceeded, MessageInvalid
 from satchel.core.ids import BlockHash, ContentHash, DeviceId, LinkId, NamespaceId, NodeId, OpId, Tag
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
+PROTOCOL_VERSION_MIN = 1
+"""Of the other side. Version 1 does not tell its version: what is not told is 1."""
 HEADER_BYTES_MAX = 16 * 1024 * 1024
 
 CODEC_RAW = 0
@@ -317,15 +319,23 @@ class NamespaceHead(msgspec.Struct, array_like=True, frozen=True):
 
 
 class NamespacesReply(msgspec.Struct, array_like=True, frozen=True):
-    """All readable namespaces, the root one first; epoch: changes when the store was restored."""
+    """All readable namespaces, the root one first; epoch: changes when the store was restored.
+
+    version, version_min: the newest and the oldest protocol that the service speaks.
+    """
 
     epoch: bytes
     account: str
     namespaces: tuple[NamespaceHead, ...]
+    version: int = 1
+    version_min: int = 1
 
 
 class Hello(msgspec.Struct, array_like=True, frozen=True):
-    """First frame of a stream, from the device. run: grows at each start of the device's daemon."""
+    """First frame of a stream, from the device. run: grows at each start of the device's daemon.
+
+    version: what both speak on this stream, chosen by the device from what `NamespacesReply` told.
+    """
 
     version: int
     epoch: bytes
@@ -368,6 +378,15 @@ class ErrorReply(msgspec.Struct, array_like=True, frozen=True):
     message: str
     hint: str = ""
     retry_after_s: float = 0.0
+
+
+# -- versions ---------------------------------------------------------------------------------------------------------
+
+
+def agreed_version(*, newest: int, oldest: int) -> int | None:
+    """Return the version to speak with a peer that speaks from `oldest` to `newest`; None without a common one."""
+    version = min(newest, PROTOCOL_VERSION)
+    return version if version >= max(oldest, PROTOCOL_VERSION_MIN) else None
 
 
 # -- frames -----------------------------------------------------------------------------------------------------------

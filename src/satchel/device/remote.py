@@ -174,8 +174,6 @@ class HttpRemote:
 
     async def open_stream(self, hello: Hello) -> None:
         await self.close_stream()
-        if hello.version != PROTOCOL_VERSION:
-            raise VersionUnsupported("Unknown protocol.", what="protocol", found=hello.version, known=PROTOCOL_VERSION)
         url = self._http.origin.with_scheme("wss" if self._http.origin.scheme == "https" else "ws")
         try:
             with translating(self._where):

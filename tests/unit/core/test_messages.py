@@ -54,7 +54,7 @@ FRAMES: dict[str, tuple[msgspec.Struct, object, list[bytes]]] = {
     "manifests_request": (m.ManifestsRequest(NS, (CONTENT.content_hash,)), m.ManifestsRequest, []),
     "manifests_reply": (m.ManifestsReply(((CONTENT.content_hash, CONTENT.blocks),)), m.ManifestsReply, []),
     "namespaces_reply": (
-        m.NamespacesReply(b"e" * 16, "ada", (m.NamespaceHead(NS, "root", True, 7, TAG),)), m.NamespacesReply, [],
+        m.NamespacesReply(b"e" * 16, "ada", (m.NamespaceHead(NS, "root", True, 7, TAG),), 2, 1), m.NamespacesReply, [],
     ),
     "hello": (m.Hello(m.PROTOCOL_VERSION, b"e" * 16, LINK, 3, (POSITION,)), m.Hello, []),
     "welcome": (m.Welcome(b"e" * 16, False, DEVICE), m.StreamFrame, []),
@@ -87,6 +87,46 @@ def test_a_frame_that_ends_early_is_refused(name: str) -> None:
     for end in range(len(whole)):
         with pytest.raises(MessageInvalid):
             m.decode_frame(whole[:end], into)
+
+
+# -- versions ---------------------------------------------------------------------------------------------------------
+
+NAMESPACES_REPLY_1 = (
+    "0000003e9293c41065656565656565656565656565656565a36164619195c4106e6e6e6e6e6e6e6e"
+    "6e6e6e6e6e6e6e6ea4726f6f74c307c408747474747474747490"
+)
+"""As version 1 sent it."""
+
+
+class NamespacesReply1(msgspec.Struct, array_like=True, frozen=True):
+    """As version 1 reads it."""
+
+    epoch: bytes
+    account: str
+    namespaces: tuple[m.NamespaceHead, ...]
+
+
+def test_a_service_of_version_1_is_understood_and_known_for_one() -> None:
+    reply, _ = m.decode_frame(bytes.fromhex(NAMESPACES_REPLY_1), m.NamespacesReply)
+    assert (reply.account, reply.namespaces[0].head_seq) == ("ada", 7)
+    assert (reply.version, reply.version_min) == (1, 1)
+
+
+def test_a_device_of_version_1_understands_what_we_say() -> None:
+    reply, _ = m.decode_frame(framed("namespaces_reply"), NamespacesReply1)
+    assert reply == NamespacesReply1(b"e" * 16, "ada", (m.NamespaceHead(NS, "root", True, 7, TAG),))
+
+
+@pytest.mark.parametrize(
+    ("newest", "oldest", "agreed"),
+    [(1, 1, 1), (2, 1, 2), (3, 2, 2), (9, 1, 2), (3, 3, None), (0, 0, None)],
+)
+def test_the_newest_version_that_both_speak_is_agreed_on(newest: int, oldest: int, agreed: int | None) -> None:
+    assert (m.PROTOCOL_VERSION_MIN, m.PROTOCOL_VERSION) == (1, 2)
+    assert m.agreed_version(newest=newest, oldest=oldest) == agreed
+
+
+# -- what is no frame -------------------------------------------------------------------------------------------------
 
 
 def test_a_frame_that_goes_on_is_refused() -> None:

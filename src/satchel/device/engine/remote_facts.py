@@ -13,7 +13,6 @@ from satchel.core.errors import Fault, Unauthenticated
 from satchel.core.hashing import content_hash
 from satchel.core.ids import ROOT_NID, ROOT_NODE, TAG_BYTES, BlockHash, Nid, NodeId, Tag
 from satchel.core.messages import (
-    PROTOCOL_VERSION,
     Behind,
     Changes,
     ChangesRequest,
@@ -23,6 +22,7 @@ from satchel.core.messages import (
     SnapshotPage,
     SnapshotRequest,
     Welcome,
+    agreed_version,
 )
 from satchel.core.trees import Item
 from satchel.device.engine.guard import allow_units
@@ -53,6 +53,10 @@ TWIN_TEXT = (
     "Another computer syncs this folder as this device: its disk was copied. Sign in again on one of them with"
     " 'satchel login' and restart its daemon; no file is touched."
 )
+VERSION_TEXT = (
+    "The server and this Satchel have no version of the protocol in common. Update the older one, then restart this"
+    " daemon; no file is touched."
+)
 JOURNAL_ENTRIES_KEPT = 1_000_000
 """A service never prunes its newest entries (docs/design/030)."""
 
@@ -73,6 +77,11 @@ def fold_reached(state: State, fact: Reached) -> None:
     if head is None:
         state.halted = "The linked remote folder is not there any more, or this account may not read it."
         return
+    version = agreed_version(newest=fact.reply.version, oldest=fact.reply.version_min)
+    if version is None:
+        state.halted = VERSION_TEXT
+        return
+    state.version = version
     known = state.index.get("epoch")
     if known is not None and known != fact.reply.epoch:
         begin_recovery(state)
@@ -137,7 +146,7 @@ def _open_stream(state: State) -> None:
     state.has_stream = True
     epoch = state.index.get("epoch")
     hello = Hello(
-        PROTOCOL_VERSION,
+        state.version,
         epoch if isinstance(epoch, bytes) else b"",
         state.identity.link,
         _run_number(state) << RUN_NAME_BITS | state.sent.run_name,

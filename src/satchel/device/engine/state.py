@@ -13,7 +13,7 @@ from enum import Enum
 
 from satchel.core.errors import Fault
 from satchel.core.ids import ROOT_NODE, DeviceId, LinkId, NamespaceId, Nid, NodeId, OpId, Tag
-from satchel.core.messages import Position
+from satchel.core.messages import PROTOCOL_VERSION_MIN, Position
 from satchel.core.operations import Operation
 from satchel.core.trees import Row
 from satchel.device.engine.ground import Ground
@@ -284,6 +284,8 @@ class State:
         self.calm_until_s = -1e9
         self.is_pulling = False
         self.has_stream = False
+        self.version = PROTOCOL_VERSION_MIN
+        """The protocol version that the service speaks with us."""
         self.is_welcomed = False
         """The service has taken a hello of this start."""
         self.snapshot_units: deque[NodeId] = deque()

@@ -17,6 +17,7 @@ from satchel.core.ids import NamespaceId
 from satchel.core.limits import STREAM_FRAME_BYTES_MAX
 from satchel.core.messages import (
     PROTOCOL_VERSION,
+    PROTOCOL_VERSION_MIN,
     Behind,
     Changes,
     ChangesRequest,
@@ -195,7 +196,7 @@ async def _hello(receive: Receive) -> Hello:
     if not isinstance(raw, bytes):
         raise MessageInvalid("The first frame is not a hello.", reason="hello")
     hello: Hello = decode_frame(raw, Hello)[0]
-    if hello.version != PROTOCOL_VERSION:
+    if not PROTOCOL_VERSION_MIN <= hello.version <= PROTOCOL_VERSION:
         raise MessageInvalid("The hello speaks an unknown version.", reason="version", found=hello.version)
     return hello
 

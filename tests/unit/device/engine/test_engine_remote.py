@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from satchel.core.entries import Action, Kind
-from satchel.core.errors import EpochChanged, Unauthenticated, Unavailable
+from satchel.core.errors import EpochChanged, Unauthenticated, Unavailable, VersionUnsupported
 from satchel.core.ids import ROOT_NID, ROOT_NODE, OpId
 from satchel.core.messages import (
     Behind,
@@ -304,6 +304,42 @@ def test_a_welcome_that_asks_for_recovery_is_a_union_merge_without_deletions() -
     rig.synced((NODE_A, "a.txt", b"one"), (NODE_B, "b.txt", b"two"))
     rig.step(StreamFrameCame(Welcome(OTHER_EPOCH, True, DEVICE), {}))
     assert_union_merge(rig, [entry(1, NODE_C, "c.txt"), entry(2, NODE_B, "b.txt", b"two")], 9)
+
+
+@pytest.mark.parametrize(("told", "said"), [((), 1), ((2, 1), 2), ((7, 2), 2)])
+def test_a_hello_speaks_the_newest_version_that_the_service_knows_too(told: tuple[int, ...], said: int) -> None:
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"))
+    again = rig.restarted()
+    again.step()
+    again.take(ReachTask)
+    again.step(Reached(NamespacesReply(EPOCH, "ann", rig_heads(2), *told)))  # type: ignore[arg-type]
+    assert again.take(StreamTask).hello.version == said
+
+
+def test_a_service_that_was_replaced_since_it_told_its_version_is_asked_again() -> None:
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"))
+    again = rig.restarted()
+    again.step()
+    again.take(ReachTask)
+    again.step(Reached(NamespacesReply(EPOCH, "ann", rig_heads(2), 2, 1)))  # type: ignore[arg-type]
+    again.take(StreamTask)
+    again.step(StreamEnded(VersionUnsupported("refused", what="protocol", found="?", known=2)))
+    again.take(ReachTask)
+    again.step(Reached(NamespacesReply(EPOCH, "ann", rig_heads(2))))  # type: ignore[arg-type]
+    assert again.take(StreamTask).hello.version == 1 and not again.state.halted
+
+
+def test_a_service_without_a_version_in_common_halts_with_a_clear_line() -> None:
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"))
+    again = rig.restarted()
+    again.step()
+    again.take(ReachTask)
+    again.step(Reached(NamespacesReply(EPOCH, "ann", rig_heads(2), 9, 8)))  # type: ignore[arg-type]
+    assert "no version of the protocol in common" in again.state.halted
+    assert not again.has(StreamTask)
 
 
 def test_a_start_that_is_no_news_to_the_service_is_an_older_image_and_counts_higher_from_then_on() -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+import msgspec
+
 from satchel.core.entries import Kind
 from satchel.core.hashing import packed_content_hash
 from satchel.core.ids import ROOT_NID, Nid
@@ -96,7 +98,7 @@ class KnownModel:
             return
         row = self.rows[fact.nid]
         self.unknown.add(fact.nid)
-        self.rows[fact.nid] = replace(row, stat=replace(row.stat, ctime_ns=0), version=row.version + 1)
+        self.rows[fact.nid] = replace(row, stat=msgspec.structs.replace(row.stat, ctime_ns=0), version=row.version + 1)
 
     def _row(self, nid: Nid, base: int) -> LocalRow:
         row = self.rows[nid]

@@ -8,7 +8,9 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from satchel.core.ids import ROOT_NID, Nid
 from satchel.core.operations import (

@@ -6,15 +6,16 @@ tree, all below it is absent there too (the index writes it so). Source: docs/de
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import Enum
+
+import msgspec
+from msgspec.structs import replace
 
 from satchel.core.entries import Kind
 from satchel.core.ids import Nid, NodeId
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(msgspec.Struct, frozen=True, gc=False):
     """The synced values of one node in one tree. Stat and mtime are left out: they are never a difference.
 
     content: content hash of a file (32 bytes), target of a symlink in UTF-8, empty for a folder.
@@ -57,8 +58,7 @@ Side = Item | Unknown | None
 """None: absent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True, gc=False):
     """One node in all three trees.
 
     content_rev, place_rev: the revs of `remote`, which a commit expects. is_busy: an operation on it is in flight;

@@ -6,7 +6,9 @@ sent. Memory is bounded by a few pieces, whatever the file's size. Source: docs/
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from satchel.core.cutting import StreamCutter
 from satchel.core.errors import FileChanging, LimitExceeded

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NewType, Protocol
 
+import msgspec
+
 from satchel.core.entries import Kind
 from satchel.core.ids import BlockHash, ContentHash, NamespaceId
 from satchel.core.messages import (
@@ -40,8 +42,7 @@ def split(path: DiskPath) -> tuple[DiskPath, bytes]:
     return DiskPath(folder), name
 
 
-@dataclass(frozen=True, slots=True)
-class Stat:
+class Stat(msgspec.Struct, frozen=True, gc=False):
     """What the disk says of one name, without following a symlink.
 
     kind: None for a special file (socket, device, fifo) or a foreign mount. birth_ns: 0 where it was not asked for or
@@ -67,8 +68,7 @@ class Stat:
         ) and (not self.birth_ns or not other.birth_ns or self.birth_ns == other.birth_ns)
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(msgspec.Struct, frozen=True, gc=False):
     """One name in a folder; stat without birth time."""
 
     name: bytes

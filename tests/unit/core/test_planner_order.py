@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from satchel.core.entries import Kind
 from satchel.core.ids import Nid

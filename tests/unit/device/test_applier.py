@@ -9,9 +9,9 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from satchel.core.entries import Kind
 from satchel.core.errors import Fault, FileUnreadable, StorageFailed, StorageFull

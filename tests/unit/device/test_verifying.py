@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from satchel.core.ids import ROOT_NID, LinkId, NodeId
 from satchel.device.disk import LocalDisk

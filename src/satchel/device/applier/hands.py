@@ -7,7 +7,9 @@ both places rather than in none.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from satchel.core.entries import Kind
 from satchel.core.errors import FileUnreadable, NameInvalid, NameTaken, NotFound

@@ -22,6 +22,8 @@ from satchel.device.index.rows import KnownLocal, NewLocal, RemoteFacts, RemoteR
 from satchel.device.index.schema import BY_CONTENT, ROW_COLUMNS, SCHEMA, SCHEMA_VERSION, STEPS
 from satchel.device.ports import Stat
 
+STATEMENTS_KEPT = 300
+"""More than this room has: one that is dropped is parsed anew, which costs as much as it does."""
 LATE_ROWS_MAX = 250_000
 """Up to so many rows an index by content may be made at once: it is sorted in memory, about 60 bytes a row."""
 
@@ -150,7 +152,7 @@ class Index:
             self._begin(path, image)
 
     def _begin(self, path: str, image: bytes | None) -> None:
-        self.connection = apsw.Connection(path)
+        self.connection = apsw.Connection(path, statementcachesize=STATEMENTS_KEPT)
         if image:
             self.connection.deserialize("main", image)
         self.connection.set_busy_timeout(10_000)
@@ -465,10 +467,10 @@ class Index:
             return []
         run = self.connection.execute
         agreed = dict(run(_AGREE, (json_of(wanted),)))
-        self._many(
-            "DELETE FROM nodes WHERE nid = ?",
-            ((nid,) for nid, state in agreed.items() if state == 0 and not keep(nid)),
-        )
+        gone = [(nid,) for nid, state in agreed.items() if state == 0 and not keep(nid)]
+        self._many("DELETE FROM nodes WHERE nid = ?", gone)
+        if len(agreed) == len(wanted):
+            return []
         rest = json_of(nid for nid in wanted if nid not in agreed)
         run("UPDATE nodes SET dirty = 1 WHERE nid IN (SELECT value FROM json_each(?)) AND dirty = 0", (rest,))
         dirty = {row[0] for row in run("SELECT nid FROM nodes WHERE nid IN (SELECT value FROM json_each(?))", (rest,))}
@@ -584,4 +586,5 @@ class Index:
         return {Nid(row[0]): (row[1], row[2]) for row in self.connection.execute(query, (json_of(nids),))}
 
     def _many(self, sql: str, rows: Iterable[tuple[object, ...]]) -> None:
-        self.connection.executemany(sql, rows)
+        if some := list(rows):
+            self.connection.executemany(sql, some)

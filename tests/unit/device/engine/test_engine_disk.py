@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from satchel.core.entries import Action, Kind
 from satchel.core.errors import RootMissing, StorageFull, Unavailable

@@ -45,7 +45,8 @@ from satchel.server.accounts.service import register_account, set_quota
 from satchel.server.db.schema import new_epoch
 from satchel.server.ports import Place
 from satchel.simulation.core_remote import CoreRemote, CoreService
-from tests.support.scripted_world import SimDevice, World, held
+from satchel.simulation.world import SimDevice
+from tests.support.scripted_world import World, held
 
 BIG = bytes(range(256)) * 1_200
 """More than travels in a commit: its blocks are sent on their own."""
@@ -111,7 +112,7 @@ def refusing(world: World, device: SimDevice, call: str, fault: Fault) -> Refusi
     """Start the device anew against a service that answers this call with the fault."""
     remote = Refusing(world.service, device.core._principal)
     remote.call, remote.fault = call, fault
-    device.kill(power_cut=False)
+    device.kill("crash")
     device.core = remote
     device.start()
     return remote
@@ -154,7 +155,7 @@ def test_a_stale_rev_makes_a_copy_and_both_edits_stay(world: World) -> None:
 
 def test_a_block_that_the_service_lost_holds_its_file_and_the_rest_goes_on(world: World) -> None:
     first, second = world.devices
-    second.kill(power_cut=False)
+    second.kill("crash")
     first.user.write_file(b"big", BIG)
     first.hint_all()
     world.scheduler.run_for(10.0)
@@ -175,7 +176,7 @@ def test_a_block_that_another_account_has_is_sent_as_if_nobody_had_it(world: Wor
     other = drive(register_account(service.db, service.clock, name="bob", password_hash="none"))
     cutter = StreamCutter()
     blocks = [bytes(block) for block in cutter.feed_blocks(BIG, is_last=True)]
-    drive(service.blocks.put_bytes(other.root_ns, blocks))
+    world.scheduler.run_to_end(service.blocks.put_bytes(other.root_ns, blocks))
     remote = refusing(world, device, "nothing", NotFound())
     device.user.write_file(b"big", BIG)
     settle(world)
@@ -240,7 +241,7 @@ def test_a_wrong_token_halts_with_a_clear_line_and_touches_no_file(world: World)
     assert "satchel login" in second.engine.state.halted
     assert second.user.tree() == {b"file": b"data", b"mine": b"mine"}
     assert first.user.tree() == {}, "the other device goes on"
-    second.kill(power_cut=False)
+    second.kill("crash")
     second.core = world.service.remote()
     second.start()
     settle(world)
@@ -252,9 +253,9 @@ def test_a_server_of_another_epoch_is_merged_and_nothing_is_deleted(world: World
     first.user.write_file(b"kept", b"kept")
     first.user.write_file(b"gone later", b"data")
     settle(world)
-    second.kill(power_cut=False)
+    second.kill("crash")
     drive(new_epoch(world.service.db, world.service.clock))
-    first.kill(power_cut=False)
+    first.kill("crash")
     first.user.write_file(b"kept", b"edited while the server was restored")
     first.start()
     second.start()
@@ -338,7 +339,7 @@ def test_a_missing_root_folder_halts_with_a_clear_line_and_deletes_nothing(world
     assert "not there" in first.engine.state.halted
     assert second.user.tree() == {b"file": b"data"}
     first.disk.root_state = "ok"
-    first.kill(power_cut=False)
+    first.kill("crash")
     first.start()
     settle(world)
     assert trees(world) == [{b"file": b"data"}] * 2

@@ -166,7 +166,7 @@ def test_a_change_of_case_alone_is_a_rename(world: World, how: str, name: bytes)
     begin(world, name)
     device = world.devices[1 if how == "remote" else 0]
     if how == "stopped":
-        device.kill(power_cut=False)
+        world.kill(device.number, "crash")
     device.user.rename(b"note", b"NOTE")
     if how == "stopped":
         device.start()

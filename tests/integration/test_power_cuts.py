@@ -10,7 +10,8 @@ import pytest
 
 from satchel.core.errors import FileUnreadable, StorageFailed
 from satchel.simulation.fake_user import FakeUser
-from tests.support.scripted_world import SimDevice, World
+from satchel.simulation.world import SimDevice
+from tests.support.scripted_world import World
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def hasty(device: SimDevice) -> FakeUser:
 
 
 def cut_power(world: World, device: SimDevice) -> None:
-    device.kill(power_cut=True)
+    world.kill(device.number, "power_cut")
     device.start()
     world.settle()
 
@@ -87,7 +88,7 @@ def test_a_new_file_where_the_lost_one_stood_is_kept_beside_it(world: World) -> 
     device = world.devices[0]
     hasty(device).write_file(b"new", b"lost here")
     world.settle()
-    device.kill(power_cut=True)
+    world.kill(device.number, "power_cut")
     device.user.write_file(b"new", b"made after the power cut")
     device.start()
     world.settle()
@@ -98,7 +99,7 @@ def test_what_is_written_on_to_a_file_that_survived_is_an_edit(world: World) -> 
     device = world.devices[0]
     device.user.write_file(b"log", b"line")
     world.settle()
-    device.kill(power_cut=True)
+    world.kill(device.number, "power_cut")
     device.user.write_file(b"log", b"line, line")
     device.start()
     world.settle()
@@ -109,7 +110,7 @@ def test_what_others_deleted_meanwhile_does_not_come_back(world: World) -> None:
     first, second = world.devices
     hasty(first).write_file(b"new", b"given up")
     world.settle()
-    first.kill(power_cut=True)
+    world.kill(first.number, "power_cut")
     second.user.delete(b"new")
     second.hint_all()
     world.scheduler.run_for(20.0)
@@ -120,10 +121,10 @@ def test_what_others_deleted_meanwhile_does_not_come_back(world: World) -> None:
 
 def test_an_old_file_deleted_just_before_the_power_cut_stays_deleted(world: World) -> None:
     device = world.devices[0]
-    device.kill(power_cut=False)
+    world.kill(device.number, "crash")
     device.user.delete(b"papers/letter")
     device.start()
-    device.kill(power_cut=True)
+    world.kill(device.number, "power_cut")
     device.start()
     world.settle()
     assert world.tree() == {b"notes": b"notes", b"papers": None}
@@ -133,7 +134,7 @@ def test_a_deletion_while_the_program_was_stopped_is_one_without_a_power_cut(wor
     device = world.devices[0]
     hasty(device).write_file(b"new", b"soon deleted")
     world.settle()
-    device.kill(power_cut=False)
+    world.kill(device.number, "crash")
     device.user.delete(b"new")
     device.start()
     world.settle()
@@ -155,11 +156,11 @@ def test_a_stop_during_the_first_look_forgets_no_doubt(world: World) -> None:
     hasty(device).write_file(b"new", b"still wanted")
     world.settle()
     expected = world.tree()
-    device.kill(power_cut=True)
+    world.kill(device.number, "power_cut")
     for _ in range(3):
         device.start()
         world.scheduler.run_for(0.000_1)
-        device.kill(power_cut=False)
+        world.kill(device.number, "crash")
     device.start()
     world.settle()
     assert world.tree() == expected
@@ -171,7 +172,7 @@ def test_what_was_written_out_is_in_no_doubt(world: World) -> None:
     world.settle()
     world.scheduler.run_for(200.0)
     assert device.engine.state.durable == device.engine.state.index.version
-    device.kill(power_cut=True)
+    world.kill(device.number, "power_cut")
     device.user.delete(b"new")
     device.start()
     world.settle()
@@ -204,7 +205,7 @@ def test_what_cannot_be_looked_at_at_first_stays_in_doubt(world: World) -> None:
     user.write_file(b"papers/new", b"in a folder that cannot be listed")
     world.settle()
     expected = world.tree()
-    device.kill(power_cut=True)
+    world.kill(device.number, "power_cut")
     denied = [FileUnreadable("Denied.", path="papers", reason="EACCES")] * 4
 
     def deny(name: str, args: tuple[object, ...]) -> FileUnreadable | None:

@@ -6,13 +6,10 @@ and the blocks of the service, or the disk and the index of a device.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 
-from satchel.device.drive import drive
-from satchel.server.db.schema import new_epoch
-from tests.support.scripted_world import SimDevice, World
+from satchel.simulation.world import SimDevice
+from tests.support.scripted_world import World
 
 NEWER = b"work of the last hour"
 EARLY: dict[bytes, bytes | None] = {
@@ -58,28 +55,12 @@ def contents(tree: dict[bytes, bytes | None]) -> set[bytes]:
 # -- the service ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class ServiceBackup:
-    """A service as it was."""
-
-    database: bytes
-    objects: dict[str, bytes]
-
-
-def backup(world: World) -> ServiceBackup:
-    return ServiceBackup(world.service.db.snapshot(), dict(world.service.store.objects))
-
-
-def restore(world: World, taken: ServiceBackup, *, is_told: bool) -> None:
+def restore(world: World, *, is_told: bool) -> None:
     """Bring the backup back. is_told: as the restore command does, which gives the store another epoch."""
     for device in world.devices:
         if device.is_running:
-            device.kill(power_cut=False)
-    world.service.db.restore(taken.database)
-    world.service.store.objects.clear()
-    world.service.store.objects.update(taken.objects)
-    if is_told:
-        drive(new_epoch(world.service.db, world.service.clock))
+            world.kill(device.number, "crash")
+    world.history.put_back("service", 0, is_told=is_told)
     for device in world.devices:
         device.start()
 
@@ -88,9 +69,9 @@ def restore(world: World, taken: ServiceBackup, *, is_told: bool) -> None:
 def test_a_service_restored_to_an_hour_ago_gets_the_newer_work_of_three_devices_back(
     world: World, is_told: bool
 ) -> None:
-    taken = backup(world)
+    world.history.take("service", 0)
     newest = work(world)
-    restore(world, taken, is_told=is_told)
+    restore(world, is_told=is_told)
     world.settle()
     tree = world.tree()
     assert contents(newest) <= contents(tree)
@@ -102,12 +83,12 @@ def test_a_service_restored_to_an_hour_ago_gets_the_newer_work_of_three_devices_
 
 
 def test_devices_that_come_one_by_one_to_a_restored_service_lose_nothing_of_each_other(world: World) -> None:
-    taken = backup(world)
+    world.history.take("service", 0)
     newest = work(world)
-    restore(world, taken, is_told=True)
+    restore(world, is_told=True)
     first, *others = world.devices
     for device in others:
-        device.kill(power_cut=False)
+        world.kill(device.number, "crash")
     for device in (first, *others):
         if not device.is_running:
             device.start()
@@ -133,7 +114,7 @@ def test_a_device_restored_from_an_old_image_deletes_and_overwrites_nothing(worl
     third.user.write_file(b"papers/draft", b"edited here after the image")
     world.settle()
     for _ in range(starts):
-        third.kill(power_cut=False)
+        world.kill(third.number, "crash")
         third.start()
         world.settle()
     newest = first.user.tree()
@@ -169,7 +150,7 @@ def test_a_device_put_back_twice_still_deletes_nothing(world: World, starts: int
         third.user.write_file(b"papers/made %d" % number, b"made %d" % number)
         world.settle()
         for _ in range(starts):
-            third.kill(power_cut=False)
+            world.kill(third.number, "crash")
             third.start()
             world.settle()
         third.put_back(image)
@@ -205,7 +186,7 @@ def test_what_one_copy_makes_the_other_never_takes_for_deleted(world: World) -> 
     original = world.devices[2]
     twin = world.clone(original)
     for device in (original, twin):
-        device.user.write_file(b"papers/of %d" % device.machine, b"of %d" % device.machine)
+        device.user.write_file(b"papers/of %d" % device.number, b"of %d" % device.number)
         device.hint_all()
         world.scheduler.run_for(0.7)
     world.scheduler.run_for(200.0)
@@ -214,7 +195,7 @@ def test_what_one_copy_makes_the_other_never_takes_for_deleted(world: World) -> 
 
 def sign_in_anew(world: World, device: SimDevice) -> None:
     """As `satchel login` does: the same index and folder, another device."""
-    device.kill(power_cut=False)
+    device.kill("crash")
     device.core = world.service.remote()
     device.start()
     world.devices.append(device)

@@ -7,19 +7,17 @@ holds a name twice. Alone: what one user then does alone comes out on every devi
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Coroutine
-from typing import TypeVar
 
 from satchel.core.entries import Entry, Kind
 from satchel.core.hashing import EMPTY_CONTENT, block_hash, content_hash
 from satchel.core.ids import ROOT_NODE, NodeId
 from satchel.core.messages import SnapshotRequest
+from satchel.device.drive import drive
 from satchel.simulation.broken import Broken
 from satchel.simulation.fake_user import FakeUser
 from satchel.simulation.users import Users
 from satchel.simulation.world import SimDevice, World
 
-T = TypeVar("T")
 Whole = dict[bytes, tuple[bytes | None, bool, bool]]
 """Path -> (content, target, or None of a folder; the executable bit; whether it is a symlink)."""
 
@@ -65,7 +63,7 @@ def check_gentle(world: World) -> None:
     for mates in by_namespace(world):
         position = mates[0].engine.state.position
         seq = position.seq if position is not None else 0
-        deleted = _finish(mates[0].core.deletions(mates[0].ns, seq))
+        deleted = drive(mates[0].core.deletions(mates[0].ns, seq))
         if deleted:
             raise Broken("what nobody deletes stays", deleted[:4])
 
@@ -91,7 +89,7 @@ def _served(device: SimDevice) -> Whole:
     entries: dict[NodeId, Entry] = {}
     after, seq = ROOT_NODE, -1
     while True:
-        page = _finish(device.core.snapshot(SnapshotRequest(device.ns, ROOT_NODE, after, seq)))
+        page = drive(device.core.snapshot(SnapshotRequest(device.ns, ROOT_NODE, after, seq)))
         entries |= {entry.node_id: entry for entry in page.entries}
         if not page.has_more:
             break
@@ -120,12 +118,3 @@ def _as_tree(device: SimDevice, entries: dict[NodeId, Entry]) -> Whole:
             case _:
                 tree[path] = (known.get(bytes(entry.content), entry.content), entry.is_executable, False)
     return tree
-
-
-def _finish(coroutine: Coroutine[object, None, T]) -> T:
-    try:
-        coroutine.send(None)
-    except StopIteration as done:
-        value: T = done.value
-        return value
-    raise AssertionError("the service core suspended")

@@ -27,7 +27,7 @@ from satchel.core.messages import (
 )
 from satchel.device.ports import OutgoingBlock
 from satchel.device.wire_blocks import opened_all, wire
-from satchel.server.accounts.link_runs import begin_link_run
+from satchel.server.accounts.link_runs import begin_link_run, holds_link
 from satchel.server.accounts.principal import Principal
 from satchel.server.accounts.service import register_account
 from satchel.server.blocks.service import BlockService
@@ -121,6 +121,11 @@ class CoreRemote:
         self._service = service
         self._principal = principal
 
+    @property
+    def device_id(self) -> DeviceId:
+        """As whom the service knows the device."""
+        return self._principal.device_id
+
     async def commit(self, request: CommitRequest, bodies: Sequence[bytes]) -> CommitReply:
         service = self._service
         placed = await service.blocks.store(request.ns, list(zip(request.inline, bodies, strict=True)))
@@ -150,6 +155,10 @@ class CoreRemote:
     async def begin_run(self, hello: Hello) -> bool:
         """Take the run of a hello, as the gateway does; False for a link that was restored or copied."""
         return await begin_link_run(self._service.db, self._principal, hello.link, hello.run)
+
+    async def holds_run(self, hello: Hello) -> bool:
+        """Tell whether the start that said this hello still has its link, as the gateway asks now and then."""
+        return await holds_link(self._service.db, self._principal, hello.link, hello.run)
 
     async def deletions(self, ns: NamespaceId, last_seq: int) -> list[str]:
         """Return the names of all that was ever deleted in the namespace, up to `last_seq`."""

@@ -43,6 +43,12 @@ KINDS = (
     FaultKind("truncated", "network", 0.3, "the reply ends early: the line is lost while it is read"),
     FaultKind("wrong_bytes", "network", 0.5, "a byte of a block is another one, up or down"),
     FaultKind("server_killed", "server", 0.1, "all requests in flight end, and it starts again a few seconds later"),
+    FaultKind(
+        "rolling_version",
+        "server",
+        0.0,
+        "the service or a device is replaced by one a protocol version apart",
+    ),
     FaultKind("out_of_descriptors", "server", 0.2, "no pack can be opened: the store fails with EMFILE"),
     FaultKind("out_of_memory", "server", 0.1, "the kernel ends it in a request's transaction"),
     FaultKind("cut_in_transaction", "metadata", 0.4, "the outcome is unknown: it was committed, or it was not"),
@@ -56,7 +62,6 @@ KINDS = (
     FaultKind("bus_trouble", "bus", 1.0, "a wake-up is lost, comes late, or twice"),
     FaultKind("clock_jump", "time", 0.0, "a machine's clock: an hour, a day, ten years, either way"),
 )
-NOT_HERE = {"rolling_version": "there is one version of the service in a process; see the tests of the protocol"}
 EXTRA = ("late_write", "server_down", "device_restored", "service_restored")
 IN_CALLS = {kind.name: kind.share for kind in KINDS if kind.share}
 
@@ -92,7 +97,6 @@ class Faults:
 def table(fired: Counter[str]) -> str:
     """Return the 32 kinds, one a line, with how often each struck."""
     lines = [f"  {kind.where:9}{kind.name:20}{fired[kind.name]:>10,}  {kind.here}" for kind in KINDS]
-    lines += [f"  {'server':9}{name:20}{'-':>10}  not here: {why}" for name, why in NOT_HERE.items()]
     lines += [f"  {'more':9}{name:20}{fired[name]:>10,}" for name in EXTRA]
     struck = sum(bool(fired[kind.name]) for kind in KINDS)
-    return "\n".join([f"faults: {struck} of {len(KINDS) + len(NOT_HERE)} kinds struck", *lines])
+    return "\n".join([f"faults: {struck} of {len(KINDS)} kinds struck", *lines])

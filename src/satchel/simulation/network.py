@@ -9,14 +9,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
-from satchel.core.errors import BlockMismatch, Fault, StorageFailed, Unavailable
-from satchel.core.ids import BlockHash, ContentHash, DeviceId, LinkId, NamespaceId
+import msgspec
+
+from satchel.core.errors import BlockMismatch, Fault, StorageFailed, Unavailable, VersionUnsupported
+from satchel.core.ids import BlockHash, ContentHash, NamespaceId
 from satchel.core.messages import (
+    PROTOCOL_VERSION,
     Changes,
     ChangesRequest,
     CommitReply,
     CommitRequest,
     Hello,
+    NamespaceHead,
     NamespacesReply,
     Ping,
     Position,
@@ -26,6 +30,8 @@ from satchel.core.messages import (
     Stored,
     StreamFrame,
     Welcome,
+    decode_frame,
+    encode_frame,
 )
 from satchel.device.ports import OutgoingBlock
 from satchel.simulation.broken import Broken
@@ -37,6 +43,7 @@ from satchel.simulation.service import SimService, flipped
 T = TypeVar("T")
 TIMEOUT_S = 30.0
 STREAM_POLL_S = 25.0
+RECHECK_S = 50.0
 
 
 class Outside(Protocol):
@@ -47,20 +54,33 @@ class Outside(Protocol):
     scheduler: Scheduler
     heads: dict[NamespaceId, int]
 
-    def tell_streams(self) -> None:
-        """Something was committed."""
+    def tell_streams(self, ns: NamespaceId) -> None:
+        """Something was committed there."""
         ...
 
 
-class SimRemote:
-    """What one life of a device sees of the service."""
+class NamespacesReply1(msgspec.Struct, array_like=True, frozen=True):
+    """`NamespacesReply` as version 1 of the protocol has it."""
 
-    def __init__(self, world: Outside, core: CoreRemote, before_call: Callable[[], None]) -> None:
+    epoch: bytes
+    account: str
+    namespaces: tuple[NamespaceHead, ...]
+
+
+class SimRemote:
+    """What one life of a device sees of the service. version: the protocol that it speaks, ours or the one before."""
+
+    def __init__(self, world: Outside, core: CoreRemote, before_call: Callable[[], None], *, version: int) -> None:
         self._world = world
         self._core = core
         self._before_call = before_call
+        self._version = version
+        self._told_by = -1
+        """The process of the service that told its version last."""
         self._position: Position | None = None
-        self._link = LinkId(b"")
+        self._hello: Hello | None = None
+        self._generation = 0
+        self._checked_s = 0.0
         self._frames: list[StreamFrame] = []
         self._served = 0
         self.news = Signal()
@@ -139,7 +159,7 @@ class SimRemote:
         async def call() -> CommitReply:
             reply = await self._core.commit(request, bodies)
             self._world.heads[request.ns] = max(reply.head_seq, self._world.heads.get(request.ns, 0))
-            self._world.tell_streams()
+            self._world.tell_streams(request.ns)
             return reply
 
         return await self._network(call)
@@ -168,38 +188,72 @@ class SimRemote:
         return await self._network(lambda: self._core.manifests(ns, ids))
 
     async def namespaces(self) -> NamespacesReply:
-        return await self._network(self._core.namespaces)
+        async def call() -> tuple[NamespacesReply, int]:
+            told_by, version = self._world.service.generation, self._world.service.version
+            reply = await self._core.namespaces()
+            return (reply if min(version, self._version) == PROTOCOL_VERSION else _as_version_1(reply)), told_by
+
+        reply, self._told_by = await self._network(call)
+        return reply
 
     async def open_stream(self, hello: Hello) -> None:
-        await self._network(self._core.namespaces)
+        known = await self._network(self._core.namespaces)
+        self._generation = self._world.service.generation
+        self._require_version(hello)
         (self._position,) = hello.positions
-        self._link = hello.link
-        is_restored = not await self._core.begin_run(hello)
-        self._frames = [Welcome(hello.epoch, is_restored, DeviceId(bytes(16)))]
+        self._hello = hello
+        recover = not await self._core.begin_run(hello) or hello.epoch not in (b"", known.epoch)
+        self._frames = [Welcome(known.epoch, recover, self._core.device_id)]
+        self._checked_s = self._world.scheduler.now_s
 
     async def next_frame(self, timeout_s: float) -> tuple[StreamFrame, dict[BlockHash, bytes]] | None:
         if self._frames:
             return self._frames.pop(0), {}
-        end_s = self._world.scheduler.now_s + timeout_s
+        scheduler, hello = self._world.scheduler, self._hello
+        end_s = scheduler.now_s + timeout_s
         while True:
-            await self._world.scheduler.wait(self.news, STREAM_POLL_S)
-            if not self._world.service.answers or self._world.faults.happens("refused"):
-                raise Unavailable("stream lost", where="sim")
-            assert self._position is not None
-            page, contents = await self._core.changes(ChangesRequest(self._position, self._link, 50))
-            if page.is_reset:
-                raise Unavailable("stream lost", where="sim")
-            if page.last_seq > self._position.seq:
+            await scheduler.wait(self.news, STREAM_POLL_S)
+            self._require_line()
+            assert self._position is not None and hello is not None
+            page, contents = await self._core.changes(ChangesRequest(self._position, hello.link, 50))
+            is_news = page.is_reset or page.last_seq > self._position.seq
+            if not is_news or scheduler.now_s >= self._checked_s + RECHECK_S:
+                if not await self._core.holds_run(hello):
+                    raise Unavailable("Another start has the link.", where="sim")
+                self._checked_s = scheduler.now_s
+            if is_news:
                 self._position = Position(page.ns, page.last_seq, page.last_tag)
                 return Pushed(page), contents
-            if self._world.scheduler.now_s >= end_s - 30.0:
+            if scheduler.now_s >= end_s - 30.0:
                 return Ping(), {}
+
+    def _require_version(self, hello: Hello) -> None:
+        service = self._world.service
+        agreed = min(service.version, self._version)
+        if self._told_by == service.generation and hello.version != agreed:
+            raise Broken("the newest version that both speak is spoken", (hello.version, agreed))
+        if hello.version > service.version:
+            # The service was replaced since it told; the adapter raises this when the stream is closed with 4400.
+            raise VersionUnsupported("refused", what="protocol", found="?", known=self._version)
+
+    def _require_line(self) -> None:
+        service = self._world.service
+        is_lost = not service.answers or service.generation != self._generation
+        if is_lost or self._world.faults.happens("refused"):
+            raise Unavailable("stream lost", where="sim")
 
     async def close_stream(self) -> None:
         self._frames = []
 
     async def close(self) -> None:
         return None
+
+
+def _as_version_1(reply: NamespacesReply) -> NamespacesReply:
+    """Return the reply as it comes through when one side speaks version 1, over the wire's own frame."""
+    old = NamespacesReply1(reply.epoch, reply.account, reply.namespaces)
+    come: NamespacesReply = decode_frame(b"".join(encode_frame(old)), NamespacesReply)[0]
+    return come
 
 
 async def _forgotten(call: Callable[[], Awaitable[object]]) -> None:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from satchel.core.messages import PROTOCOL_VERSION
 from satchel.simulation.broken import Broken
 from satchel.simulation.claims import Whole, by_namespace, check_alone, check_gentle, check_quiet, twins, whole
 from satchel.simulation.script import (
@@ -19,6 +20,7 @@ from satchel.simulation.script import (
     Late,
     Mishap,
     Restore,
+    Roll,
     Script,
     Snare,
     Step,
@@ -99,6 +101,8 @@ def _do(world: World, users: Users, step: Step) -> None:
             world.history.take(what, _number(world, share))
         case Restore():
             _restore(world, users, step)
+        case Roll(what=what, machine=share, is_old=is_old):
+            world.roll(what, _number(world, share), PROTOCOL_VERSION - is_old)
         case Hints(bits):
             for at, device in enumerate(world.devices):
                 device.tell(is_heard=bool(bits >> at % 15 & 1), is_full=bool(bits >> (at + 7) % 15 & 1))

@@ -38,9 +38,10 @@ def _yield(what: object) -> Generator[object, None, None]:
     yield what
 
 
-async def pause() -> None:
+@types.coroutine
+def pause() -> Generator[object, None, None]:
     """A scheduling point: anybody may go next."""
-    await _yield(None)
+    yield None
 
 
 @dataclass(slots=True, eq=False)
@@ -118,6 +119,19 @@ class Scheduler:
                 return False
         return True
 
+    def run_to_end(self, coroutine: Coroutine[object, None, object], *, limit_s: float = 60.0) -> None:
+        """Run until the coroutine has ended, and others meanwhile."""
+        is_over = False
+
+        async def watched() -> None:
+            nonlocal is_over
+            await coroutine
+            is_over = True
+
+        self.spawn(watched(), self)
+        if not self.run_until(lambda: is_over, limit_s=limit_s):
+            raise Stuck(f"no end within {limit_s} s")
+
     def run_for(self, seconds: float) -> None:
         """Run for so much virtual time."""
         self.run_until(lambda: False, limit_s=seconds)
@@ -139,9 +153,11 @@ class Scheduler:
         self.now_s += STEP_S
         if self.steps > STEPS_MAX:
             raise Stuck(f"no rest after {STEPS_MAX} steps")
-        at = self._order.randrange(len(self._ready))
-        self._ready[at], self._ready[-1] = self._ready[-1], self._ready[at]
-        job = self._ready.pop()
+        ready = self._ready
+        if len(ready) > 1:
+            at = int(self._order.random() * len(ready))
+            ready[at], ready[-1] = ready[-1], ready[at]
+        job = ready.pop()
         try:
             asked = job.coroutine.send(None)
         except StopIteration:

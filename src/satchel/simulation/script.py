@@ -115,7 +115,19 @@ class Restore:
     is_told: bool
 
 
-Step = Act | Late | Mishap | Hints | Wait | Cross | Snare | Backup | Restore
+@dataclass(frozen=True, slots=True)
+class Roll:
+    """The service, or a machine's daemon, is replaced by one of another version, in the middle of all.
+
+    what: device or service. is_old: by one of the protocol version before ours, else by ours.
+    """
+
+    what: str
+    machine: float
+    is_old: bool
+
+
+Step = Act | Late | Mishap | Hints | Wait | Cross | Snare | Backup | Restore | Roll
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +166,8 @@ def script(seed: int, *, operations: int = 40) -> Script:
     kept = GENTLE if world.random() < 0.2 else frozenset(name for name, _ in ACTIONS)
     has_late = not rate and late.random() < 0.5
     history = _History(seed, machines, is_wanted=not has_late)
+    versions = random.Random(f"{seed}:versions")
+    has_versions = versions.random() < 0.2 and bool(rate)
     steps: list[Step] = []
     number = 0
     while number < operations:
@@ -170,6 +184,8 @@ def script(seed: int, *, operations: int = 40) -> Script:
         if crossings.random() < 0.1 and kept != GENTLE:
             steps.append(Cross(crossings.random(), crossings.random(), crossings.random(), crossings.choice(NAMES)))
         steps += history.next()
+        if has_versions and versions.random() < 0.3:
+            steps.append(Roll(versions.choice(("device", "service")), versions.random(), versions.random() < 0.6))
         steps += [Hints(times.getrandbits(15) | times.getrandbits(15)), Wait(times.choice(WAITS_S))]
     return Script(seed, machines, world.choice((1, 1, 1, 2, 3)), rate, kinds, tuple(steps))
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from satchel.core.errors import StorageFailed, Unavailable
+from satchel.core.messages import PROTOCOL_VERSION
 from satchel.server.blocks.service import BlockService
 from satchel.server.db.engine import Connection
 from satchel.server.db.schema import new_epoch
@@ -118,7 +119,10 @@ class ServiceImage:
 
 
 class SimService(CoreService):
-    """The service core over the faulty stores. generation: counts its processes; a request of an old one ends."""
+    """The service core over the faulty stores. generation: counts its processes; a request of an old one ends.
+
+    version: the protocol that this process speaks, ours or the one before.
+    """
 
     def __init__(self, faults: Faults, scheduler: Scheduler) -> None:
         super().__init__()
@@ -127,6 +131,7 @@ class SimService(CoreService):
         self.db = FaultyDatabase(faults, self.kill)
         self.store = FaultyBlocks(faults, scheduler)
         self.generation = 0
+        self.version = PROTOCOL_VERSION
         self.down_until_s = 0.0
         self.is_down = False
         self._begin()

@@ -9,12 +9,14 @@ from __future__ import annotations
 import copy
 import hashlib
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from satchel.core.errors import Fault, FileUnreadable, StorageFailed, StorageFull
 from satchel.core.ids import DeviceId, LinkId, NamespaceId
+from satchel.core.messages import PROTOCOL_VERSION
 from satchel.device.applier import Applier
+from satchel.device.drive import drive
 from satchel.device.engine import Engine, Now
 from satchel.device.engine.state import LinkIdentity
 from satchel.device.fetching import Fetcher
@@ -122,7 +124,7 @@ class History:
         """is_told: of the service, with a new epoch; of a machine, with a new start of its kernel."""
         self._world.trace(f"restore {what} {number} {is_told}")
         if what == "service" and self._service is not None:
-            _finish(self._world.service.put_back(self._service, is_told=is_told))
+            drive(self._world.service.put_back(self._service, is_told=is_told))
             self._world.heads.clear()
             return
         machine = self._world.machine(number)
@@ -134,16 +136,20 @@ class History:
 class SimDevice:
     """One link of one machine: a fake disk, an index in memory, the engine and its hands on the scheduler.
 
-    number: of the machine; the links of a machine share its clock and die together.
+    number: of the machine; the links of a machine share its clock and die together. who: as whom it signs; a copied
+    device is one of these on two machines.
     """
 
-    def __init__(self, world: World, number: int, ns: NamespaceId, core: CoreRemote, clock: SimClock) -> None:
+    def __init__(
+        self, world: World, number: int, ns: NamespaceId, core: CoreRemote, clock: SimClock, *, who: int = 0
+    ) -> None:
         self.world = world
         self.number = number
+        self.who = who or number
         self.ns = ns
         self.core = core
         self.clock = clock
-        self.link = LinkId(bytes([number]) * 8 + ns[-8:])
+        self.link = LinkId(bytes([self.who]) * 8 + ns[-8:])
         self.disk = FakeDisk(clock, before_call=self._before_call, pause=pause)
         self.user = FakeUser(self.disk)
         self._image: bytes | None = None
@@ -155,7 +161,6 @@ class SimDevice:
         self._fuse: tuple[int, str] | None = None
         self._snare = ""
         self._is_snared = False
-        self.start()
 
     # -- what goes wrong at a call ------------------------------------------------------------------------------------
 
@@ -243,7 +248,7 @@ class SimDevice:
         """Start the daemon on what is durable."""
         self._run = _Run(self, self._image)
 
-    def kill(self, kind: str, value: float) -> None:
+    def kill(self, kind: str, value: float = 1.0) -> None:
         """End the process in the middle; with a power cut the disk forgets what was not synced."""
         if self._run is None:
             return
@@ -271,7 +276,7 @@ class SimDevice:
         self.kill("crash", 1.0)
         self._image = self._old_image = image.index
         self.disk = self.disk.restart()
-        self.disk.volume = copy.deepcopy(image.volume, {id(self.clock): self.clock})
+        self.disk.volume = copy.deepcopy(image.volume, {id(image.volume.clock): self.clock})
         self.user = FakeUser(self.disk)
         self._news = []
         self.start()
@@ -300,6 +305,11 @@ class SimDevice:
         if self._run is not None:
             self._run.put(Hinted((Hint(ROOT_PATH, None, True),)))
 
+    def put(self, fact: Fact) -> None:
+        """Hand the engine a fact, as a hand of its own would."""
+        assert self._run is not None
+        self._run.put(fact)
+
     def end_troubles(self) -> None:
         """All is well with the disk again."""
         self._fuse = None
@@ -315,12 +325,13 @@ class _Run:
         self.device = device
         self._world = world
         self.index = Index(":memory:", image=image)
-        device_id = DeviceId(bytes([device.number]) * 16)
-        self._name = f"D{device.number}"
+        device_id = DeviceId(bytes([device.who]) * 16)
+        self._name = f"D{device.who}"
         self._clock = device.clock
         self.engine = Engine(self.index, LinkIdentity(device.link, device_id, self._name, device.ns), device.clock)
         lanes, disk, short = SequentialLanes(), device.disk, ShortFiles()
-        remote = SimRemote(world, device.core, device.may_die)
+        version = world.versions.get(device.number, PROTOCOL_VERSION)
+        remote = SimRemote(world, device.core, device.may_die, version=version)
         self._applier = Applier(disk, device.clock)
         self._hands = Hands(
             remote=remote,
@@ -334,7 +345,7 @@ class _Run:
         )
         self._inbox: list[Fact] = []
         self._news = Signal()
-        world.streams[device.link] = remote
+        world.streams[device.number, device.link] = remote
         world.scheduler.spawn(self._steps(), self)
 
     def end(self) -> None:
@@ -378,7 +389,9 @@ class World:
         self._lines = lines
         self.dying = ""
         self.heads: dict[NamespaceId, int] = {}
-        self.streams: dict[LinkId, SimRemote] = {}
+        self.versions: dict[int, int] = {}
+        """The protocol that a machine's daemon speaks, where it is not ours."""
+        self.streams: dict[tuple[int, LinkId], SimRemote] = {}
         self._digest = hashlib.sha256()
         self.service = SimService(self.faults, self.scheduler)
         self.history = History(self)
@@ -386,12 +399,13 @@ class World:
         self.meddle: Callable[[SimDevice, bytes], None] = _nothing
         """Called when a user writes to a file that is being read."""
         clocks = [SimClock(self.scheduler, f"{seed}:machine:{number}") for number in range(script.machines)]
-        _finish(self.service.begin())
+        drive(self.service.begin())
         for share in range(script.namespaces):
             if share:
-                _finish(self.service.add_account(f"account {share}"))
+                drive(self.service.add_account(f"account {share}"))
             for number, clock in enumerate(clocks):
                 device = SimDevice(self, number + 1, self.service.ns, self.service.remote(), clock)
+                device.start()
                 self.devices.append(device)
 
     def _on_death(self, owner: object) -> None:
@@ -402,32 +416,50 @@ class World:
         """Return the devices of a machine."""
         return [device for device in self.devices if device.number == number]
 
-    def kill(self, number: int, kind: str, value: float) -> None:
-        """End a machine's daemon, with all its links."""
+    def kill(self, number: int, kind: str, value: float = 1.0) -> None:
+        """End a machine's daemon, with all its links. value: a share that decides what else is lost; 1.0: nothing."""
         self.trace(f"machine {number} {kind}")
         self.machine(number)[0].clock.boots += kind in ("power_cut", "torn_writes")
         for device in self.machine(number):
             device.kill(kind, value)
 
-    def tell_streams(self) -> None:
-        """Something was committed: all streams look, if the bus says so."""
+    def roll(self, what: str, number: int, version: int) -> None:
+        """Replace the service or a machine's daemon by one that speaks another version; the same one is left alone."""
+        known = self.service.version if what == "service" else self.versions.get(number, PROTOCOL_VERSION)
+        if known == version:
+            return
+        self.trace(f"roll {what} {number} to {version}")
+        self.faults.fired["rolling_version"] += 1
+        if what == "service":
+            self.service.version = version
+            self.service.kill()
+            return
+        self.versions[number] = version
+        if self.machine(number)[0].is_running:
+            self.kill(number, "crash")
+            for device in self.machine(number):
+                device.start()
+
+    def tell_streams(self, ns: NamespaceId) -> None:
+        """Something was committed: all streams of the namespace look, if the bus says so."""
         if self.faults.happens("wakeups_gone"):
             return
         if self.faults.happens("bus_trouble"):
             delay_s = (0.0, 5.0, 60.0)[int(3 * self.faults.stream("bus_trouble").random())]
             if not delay_s:
-                self._wake()
-            self.scheduler.spawn(self._wake_later(delay_s or 1.0), self)
+                self._wake(ns)
+            self.scheduler.spawn(self._wake_later(ns, delay_s or 1.0), self)
             return
-        self._wake()
+        self._wake(ns)
 
-    async def _wake_later(self, delay_s: float) -> None:
+    async def _wake_later(self, ns: NamespaceId, delay_s: float) -> None:
         await self.scheduler.sleep_s(delay_s)
-        self._wake()
+        self._wake(ns)
 
-    def _wake(self) -> None:
-        for link in sorted(self.streams):
-            self.scheduler.set(self.streams[link].news)
+    def _wake(self, ns: NamespaceId) -> None:
+        for device in self.devices:
+            if device.ns == ns and (stream := self.streams.get((device.number, device.link))) is not None:
+                self.scheduler.set(stream.news)
 
     def trace(self, line: str) -> None:
         """Add a line to the trace, whose hash names the run."""
@@ -453,12 +485,3 @@ class World:
 
 def _nothing(device: SimDevice, path: bytes) -> None:
     """Nobody meddles."""
-
-
-def _finish(coroutine: Coroutine[object, None, None]) -> None:
-    """Run a coroutine that never suspends to its end."""
-    try:
-        coroutine.send(None)
-    except StopIteration:
-        return
-    raise AssertionError("the service core suspended")

@@ -7,51 +7,19 @@ again in another process, under another PYTHONHASHSEED, and must leave the same 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 
 from satchel.cli.sim import OPERATIONS
 from satchel.simulation.faults import table
-from satchel.simulation.minimise import BUDGET_S, Finding, finding, minimise, tried
+from satchel.simulation.minimise import BUDGET_S, finding, minimise
 from satchel.simulation.replaying import told
 from satchel.simulation.script import script
-
-CHUNK = 20
-"""Seeds that one process takes at a time; the first of each chunk is the one that is repeated."""
-
-
-@dataclass(slots=True)
-class Chunk:
-    """What some neighbouring seeds gave. first_trace: of the first one, empty when it failed."""
-
-    first: int
-    operations: int = 0
-    first_trace: str = ""
-    fired: Counter[str] = field(default_factory=Counter)
-    failed: list[tuple[int, str]] = field(default_factory=list)
-
-
-def _chunk(first: int, operations: int) -> Chunk:
-    done = Chunk(first)
-    for seed in range(first, first + CHUNK):
-        case = script(seed, operations=operations)
-        done.operations += case.operations
-        found = tried(case)
-        if isinstance(found, Finding):
-            done.failed.append((seed, found.text))
-            continue
-        done.fired.update(found.fired)
-        if seed == first:
-            done.first_trace = found.trace
-    return done
+from tests.simulation.chunks import CHUNK, Chunk, another_process, run_chunk, trace_of
 
 
 def main() -> int:
@@ -62,9 +30,6 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--ledger", type=Path, help="file of what is done; what stands there is not done again")
     return _many(parser.parse_args())
-
-
-# -- many seeds -------------------------------------------------------------------------------------------------------
 
 
 def _command(seed: int, operations: int) -> str:
@@ -78,7 +43,7 @@ def _many(asked: argparse.Namespace) -> int:
     total.operations = sum(done.values())
     earlier = total.operations
     repeated = differing = seeds = 0
-    with ProcessPoolExecutor(asked.jobs) as pool:
+    with ProcessPoolExecutor(asked.jobs, mp_context=get_context("spawn")) as pool, another_process("4711") as other:
         for chunk in _until(pool, asked, done, total):
             seeds += CHUNK
             total.operations += chunk.operations
@@ -88,7 +53,7 @@ def _many(asked: argparse.Namespace) -> int:
                 print(f"FAILED seed {seed}: {text[:400]}\n  repeat: {_command(seed, asked.operations)}", flush=True)
             if chunk.first_trace:
                 repeated += 1
-                if _trace(chunk.first, asked.operations) != chunk.first_trace:
+                if other.submit(trace_of, chunk.first, asked.operations).result() != chunk.first_trace:
                     differing += 1
                     print(f"FAILED seed {chunk.first}: its trace depends on the process", flush=True)
             _write_ledger(asked.ledger, chunk)
@@ -111,7 +76,7 @@ def _until(pool: ProcessPoolExecutor, asked: argparse.Namespace, done: dict[int,
     while waiting or total.operations < asked.total:
         while len(waiting) < 3 * asked.jobs and total.operations < asked.total:
             if first not in done:
-                waiting.append(pool.submit(_chunk, first, asked.operations))
+                waiting.append(pool.submit(run_chunk, first, asked.operations))
             first += CHUNK
         if waiting:
             yield waiting.pop(0).result()
@@ -123,14 +88,6 @@ def _shrink_first(seed: int, operations: int) -> None:
     if found is not None:
         print(f"the first that failed, in at most {BUDGET_S:.0f} s:")
         print("\n".join(told(minimise(case, found.claim))))
-
-
-def _trace(seed: int, operations: int) -> str:
-    command = [sys.executable, "-m", "satchel.cli.main", "--json", "sim", "replay", str(seed)]
-    command += ["--operations", str(operations)]
-    environment = {**os.environ, "PYTHONHASHSEED": "4711"}
-    shown = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False).stdout
-    return str(json.loads(shown)["trace"])
 
 
 def _read_ledger(ledger: Path | None) -> dict[int, int]:

@@ -71,6 +71,8 @@ async def changes(
         head = await head_txn(conn, ns)
         if not await knows_txn(conn, ns, head, seq=asked.seq, tag=asked.tag):
             return head, None
+        if asked.seq == head.seq:
+            return head, []
         return head, await _entries_txn(conn, ns, after=asked.seq, limit=limit)
 
     head, entries = await db.read(page)

@@ -12,8 +12,9 @@ import pytest
 
 from satchel.core.entries import Kind
 from satchel.core.errors import Fault, FileUnreadable, NameInvalid, NameTaken, NotFound
+from satchel.core.ids import Nid
 from satchel.device.drive import drive
-from satchel.device.ports import ROOT_PATH, DiskPath, Stat
+from satchel.device.ports import ROOT_PATH, Brief, DiskPath, Stat
 from tests.support.disk_worlds import WORLD_NAMES, World, make_world
 
 MTIME_NS = 1_600_000_000_123_456_789
@@ -100,11 +101,58 @@ def test_a_listing_agrees_with_stat_but_for_the_birth_time(world: World) -> None
     assert one.stat.same_file(stat)
 
 
+def rows_of(world: World, at: DiskPath = ROOT_PATH) -> dict[str, Brief]:
+    """Return rows that say just what stands in a folder."""
+    rows: dict[str, Brief] = {}
+    for number, one in enumerate(drive(world.disk.list_folder(at)), 1):
+        stat, name = one.stat, one.name.decode(errors="surrogateescape")
+        rows[name] = (name, stat.ctime_ns, stat.mtime_ns, stat.size, stat.inode, Nid(number), int(stat.kind or 0))
+    return rows
+
+
+def test_a_comparison_tells_what_is_not_as_the_rows_say(world: World) -> None:
+    for name in (b"edited", b"gone", b"same", "\u00e4".encode()):
+        world.user.write_file(name, b"1")
+    world.user.make_folder(b"folder")
+    world.user.make_symlink(b"link", b"same")
+    told = rows_of(world)
+    world.user.write_file(b"edited", b"12")
+    world.user.write_file(b"new", b"")
+    world.user.delete(b"gone")
+    rows = dict(told)
+    found = drive(world.disk.compare_folder(ROOT_PATH, rows))
+    listed = drive(world.disk.list_folder(ROOT_PATH))
+    assert found.others == [one for one in listed if one.name in (b"edited", b"new")]
+    assert found.folders == [told["folder"]]
+    assert found.same == 4
+    assert rows == {name: told[name] for name in ("edited", "gone")}
+
+
+def test_a_comparison_leaves_out_only_what_is_the_same_in_all(world: World) -> None:
+    world.user.write_file(b"file", b"12345")
+    (told,) = rows_of(world).values()
+    name, ctime_ns, mtime_ns, size, inode, nid, kind = told
+    for other in (
+        ("File", ctime_ns, mtime_ns, size, inode, nid, kind),
+        (name, 0, mtime_ns, size, inode, nid, kind),
+        (name, ctime_ns, mtime_ns - 1, size, inode, nid, kind),
+        (name, ctime_ns, mtime_ns, size + 1, inode, nid, kind),
+        (name, ctime_ns, mtime_ns, size, inode + 1, nid, kind),
+        (name, ctime_ns, mtime_ns, size, inode, nid, int(Kind.FOLDER)),
+        (name, ctime_ns, mtime_ns, size, inode, nid, int(Kind.SYMLINK)),
+    ):
+        rows = {other[0]: other}
+        found = drive(world.disk.compare_folder(ROOT_PATH, rows))
+        assert ([one.name for one in found.others], found.same, list(rows.values())) == ([b"file"], 0, [other])
+
+
 def test_listing_what_is_not_there_is_not_found(world: World) -> None:
     world.user.write_file(b"file", b"")
     for missing in ("gone", "gone/below", "file"):
         with pytest.raises(NotFound):
             drive(world.disk.list_folder(path(missing)))
+        with pytest.raises(NotFound):
+            drive(world.disk.compare_folder(path(missing), {}))
 
 
 def test_stat_of_what_is_not_there_is_none(world: World) -> None:
@@ -170,6 +218,7 @@ def test_a_path_that_leaves_the_root_or_names_the_state_folder_is_refused(world:
     calls = [
         world.disk.stat(path(hostile)),
         world.disk.list_folder(path(hostile)),
+        world.disk.compare_folder(path(hostile), {}),
         world.disk.open_file(path(hostile)),
         world.disk.place_staged(name, path(hostile)),
         world.disk.make_folder(path(hostile)),

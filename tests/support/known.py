@@ -14,7 +14,7 @@ from satchel.core.entries import Kind
 from satchel.core.hashing import packed_content_hash
 from satchel.core.ids import ROOT_NID, Nid
 from satchel.device.index.rows import LocalRow
-from satchel.device.ports import ROOT_PATH, DiskPath, joined
+from satchel.device.ports import ROOT_PATH, Brief, DiskPath, joined
 from satchel.device.tasks import LocalFact, NewParent, SeenChanged, SeenGone, SeenMoved, SeenNew, SeenUnknown
 
 
@@ -30,6 +30,17 @@ class KnownModel:
 
     def children(self, nid: Nid) -> list[LocalRow]:
         return [row for row in self.rows.values() if row.parent == nid]
+
+    def briefs(self, nid: Nid) -> list[Brief]:
+        return [
+            (row.name.decode(), stat.ctime_ns, stat.mtime_ns, stat.size, stat.inode, row.nid, int(row.kind))
+            for row in self.children(nid)
+            for stat in (row.stat,)
+        ]
+
+    def all_named(self, parent: Nid, names: Iterable[bytes]) -> list[LocalRow]:
+        wanted = set(names)
+        return [row for row in self.children(parent) if row.name in wanted]
 
     def find(self, parent: Nid, name: bytes) -> LocalRow | None:
         return next((row for row in self.rows.values() if (row.parent, row.name) == (parent, name)), None)

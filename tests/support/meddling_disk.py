@@ -7,7 +7,7 @@ from collections.abc import Callable
 from satchel.core.errors import FileChanging, FileUnreadable
 from satchel.device.disk import LocalDisk
 from satchel.device.disk_files import LocalOpenFile
-from satchel.device.ports import DiskPath, Listed, OpenFile, Stat
+from satchel.device.ports import Brief, Compared, DiskPath, Listed, OpenFile, Stat
 
 
 class MeddlingDisk(LocalDisk):
@@ -22,6 +22,12 @@ class MeddlingDisk(LocalDisk):
         listed = await super().list_folder(path)
         self.on_list(path)
         return listed
+
+    async def compare_folder(self, path: DiskPath, rows: dict[str, Brief]) -> Compared:
+        self._require(path)
+        found = await super().compare_folder(path, rows)
+        self.on_list(path)
+        return found
 
     async def open_file(self, path: DiskPath) -> LocalOpenFile:
         self._require(path)

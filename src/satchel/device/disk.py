@@ -23,6 +23,7 @@ from satchel.device.disk_root import (
     PLACE,
     Handles,
     as_regular,
+    compare_handle,
     drop_note,
     list_handle,
     plain_name,
@@ -31,7 +32,7 @@ from satchel.device.disk_root import (
     write_note,
 )
 from satchel.device.disk_trash import LocalTrash
-from satchel.device.ports import DiskPath, Listed, Stat, split
+from satchel.device.ports import Brief, Compared, DiskPath, Listed, Stat, split
 
 DOWNLOAD_PREFIX = "d-"
 
@@ -58,6 +59,19 @@ class LocalDisk(LocalTrash):
             finally:
                 os.close(folder)
         return found if path else [one for one in found if one.name != self._state_name]
+
+    async def compare_folder(self, path: DiskPath, rows: dict[str, Brief]) -> Compared:
+        handles = self._open()
+        with translating(path, is_reading=True):
+            folder = self._beneath(handles, path, FOLDER)
+            try:
+                found = compare_handle(folder, handles.device, rows)
+            finally:
+                os.close(folder)
+        if path:
+            return found
+        others = [one for one in found.others if one.name != self._state_name]
+        return Compared(others, found.folders, found.same)
 
     async def stat(self, path: DiskPath) -> Stat | None:
         handles = self._open()

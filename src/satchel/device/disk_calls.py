@@ -204,13 +204,14 @@ def listed_stat(found: os.stat_result, device: int) -> Stat:
     )
 
 
+KIND_BITS = 0o170000
+KINDS = {modes.S_IFREG: Kind.FILE, modes.S_IFDIR: Kind.FOLDER, modes.S_IFLNK: Kind.SYMLINK}
+"""The kind by these bits of a mode."""
+
+
 def kind_of(mode: int) -> Kind | None:
     """Return the kind of a mode; None for what is not synced."""
-    if modes.S_ISREG(mode):
-        return Kind.FILE
-    if modes.S_ISDIR(mode):
-        return Kind.FOLDER
-    return Kind.SYMLINK if modes.S_ISLNK(mode) else None
+    return KINDS.get(mode & KIND_BITS)
 
 
 def executable_mode(mode: int, is_executable: bool) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import sys
 from typing import Final
 
 from satchel.core.entries import Kind
@@ -18,7 +19,7 @@ from satchel.device import disk_calls
 from satchel.device.disk_calls import fault_of, stat_at, translating
 from satchel.device.disk_files import LocalOpenFile
 from satchel.device.marker import read_marker, write_marker
-from satchel.device.ports import DiskPath, Listed, Stat, Volume, split
+from satchel.device.ports import Brief, Compared, DiskPath, Listed, Stat, Volume, split
 
 STATE_NAME = b".satchel"
 NOTE_PREFIX = b"n-"
@@ -28,6 +29,9 @@ FREE_BYTES_MIN: Final = 64 * MIB
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY
 PLACE = os.O_PATH | os.O_DIRECTORY
+
+_IS_UTF8 = sys.getfilesystemencoding().lower() in ("utf-8", "utf8")
+"""Names are the texts that the index holds. Elsewhere no name is compared before it was made bytes."""
 
 
 class Handles:
@@ -266,6 +270,44 @@ def list_handle(folder: int, device: int) -> list[Listed]:
             found.append(Listed(os.fsencode(entry.name), stat))
     found.sort(key=lambda one: one.name)
     return found
+
+
+def compare_handle(folder: int, device: int, rows: dict[str, Brief]) -> Compared:
+    """As `FileSystem.compare_folder`, of an open folder. Raises: OSError; then nothing may be derived.
+
+    This loop runs over every name of a full scan, so it makes no value for what is as its row says.
+    """
+    others: list[Listed] = []
+    folders: list[Brief] = []
+    same = 0
+    known = rows if _IS_UTF8 else {}
+    kinds, bits, folder_kind = disk_calls.KINDS, disk_calls.KIND_BITS, Kind.FOLDER
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            try:
+                stat = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                # Deleted since its name was read.
+                continue
+            row = known.get(entry.name)
+            if row is not None:
+                name, ctime_ns, mtime_ns, size, inode, _, kind = row
+                if (
+                    stat.st_ctime_ns == ctime_ns
+                    and stat.st_mtime_ns == mtime_ns
+                    and stat.st_ino == inode
+                    and stat.st_dev == device
+                    and kinds.get(stat.st_mode & bits) == kind
+                    and (stat.st_size == size or kind == folder_kind)
+                ):
+                    if kind == folder_kind:
+                        folders.append(row)
+                    del rows[name]
+                    same += 1
+                    continue
+            others.append(Listed(os.fsencode(entry.name), disk_calls.listed_stat(stat, device)))
+    others.sort(key=lambda one: one.name)
+    return Compared(others, folders, same)
 
 
 def stat_or_none(folder: int, name: bytes, device: int) -> Stat | None:

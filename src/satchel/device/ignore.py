@@ -39,6 +39,9 @@ RULES_BYTES_MAX = MIB
 CACHED_FILES_MAX = 4096
 LEARNT_BYTES_MAX = 8 * MIB
 
+BUILT_IN_SIGNS = b".~TtDd"
+"""What is ignored without anybody saying so begins with one of these, and few other names do."""
+
 _built_in = re.compile("|".join(fnmatch.translate(pattern) for pattern in BUILT_IN).encode())
 
 
@@ -46,8 +49,7 @@ def is_built_in(name: bytes, *, is_folder: bool) -> bool:
     """Tell whether the name is ignored without anybody saying so."""
     if name == STATE_FOLDER:
         return True
-    # All patterns hold one of these signs, and nearly all names none of them first.
-    return not is_folder and name[:1] in b".~TtDd" and _built_in.match(name) is not None
+    return not is_folder and name[:1] in BUILT_IN_SIGNS and _built_in.match(name) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,8 @@ class IgnoreRules:
     def __init__(self, extra: Sequence[str] = ()) -> None:
         """extra: patterns of the settings; a `.satchelignore` decides over them."""
         own = parse_rules(ROOT_PATH, "\n".join(extra).encode())
-        self._base = Scope((own,) if own else ())
+        self.base = Scope((own,) if own else ())
+        """The rules in force above the linked folder."""
         self._cache: dict[DiskPath, tuple[RulesText, FolderRules | None]] = {}
 
     async def inside(self, fs: FileSystem, above: Scope | None, folder: DiskPath, stat: Stat | None) -> Scope:
@@ -119,7 +122,7 @@ class IgnoreRules:
 
         stat: of the folder's own ignore file, None when it has none. One that cannot be read keeps the rules it had.
         """
-        above = self._base if above is None else above
+        above = self.base if above is None else above
         if stat is None or stat.kind is not Kind.FILE or stat.size > RULES_BYTES_MAX:
             return above
         rules = await self._read(fs, folder, stat)

@@ -14,7 +14,7 @@ from typing import NewType, Protocol
 import msgspec
 
 from satchel.core.entries import Kind
-from satchel.core.ids import BlockHash, ContentHash, NamespaceId
+from satchel.core.ids import BlockHash, ContentHash, NamespaceId, Nid
 from satchel.core.messages import (
     Changes,
     ChangesRequest,
@@ -73,6 +73,24 @@ class Listed(msgspec.Struct, frozen=True, gc=False):
 
     name: bytes
     stat: Stat
+
+
+Brief = tuple[str, int, int, int, int, Nid, int]
+"""What a row says of a name: (name, ctime, mtime, size, inode, nid, kind). A plain tuple, as the index gives it: a look
+at everything compares one for each name that there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A folder's names against what rows say of them.
+
+    others: names that no row describes just so, sorted by name. folders: the rows of folders that are as their rows
+    say. same: how many names are as their rows say.
+    """
+
+    others: list[Listed]
+    folders: list[Brief]
+    same: int
 
 
 class OpenFile(Protocol):
@@ -136,6 +154,13 @@ class FileSystem(Protocol):
 
     async def list_folder(self, path: DiskPath) -> list[Listed]:
         """Return all names but the state folder, sorted by name. Raises: FileUnreadable; NotFound when not there."""
+        ...
+
+    async def compare_folder(self, path: DiskPath, rows: dict[str, Brief]) -> Compared:
+        """List a folder, as `list_folder`, and tell what is not as `rows`, by name, say.
+
+        Those that are found as they say are taken out of `rows`. Raises: as `list_folder`.
+        """
         ...
 
     async def stat(self, path: DiskPath) -> Stat | None:

@@ -19,7 +19,7 @@ from satchel.core.errors import (
     RootMissing,
     StorageFull,
 )
-from satchel.device.ports import ROOT_PATH, DiskPath, Listed, OpenFile, Stat, Volume, split
+from satchel.device.ports import ROOT_PATH, Brief, Compared, DiskPath, Listed, OpenFile, Stat, Volume, split
 from satchel.simulation.fake_volume import CrashMode, FakeVolume, Inode, TimeSource
 
 STATE_NAME = b".satchel"
@@ -234,6 +234,13 @@ class FakeDisk:
         await self.enter("list_folder", path)
         self._require_path(path)
         return [] if self.root_state == "empty" and not path else _listed(self.volume.folder(self.volume.root, path))
+
+    async def compare_folder(self, path: DiskPath, rows: dict[str, Brief]) -> Compared:
+        listed = await self.list_folder(path)
+        same = [one for one in listed if _is_as_told(one, rows.get(one.name.decode(errors="surrogateescape")))]
+        taken = [rows.pop(one.name.decode()) for one in same]
+        folders = [row for row in taken if row[6] == Kind.FOLDER]
+        return Compared([one for one in listed if one not in same], folders, len(same))
 
     async def stat(self, path: DiskPath) -> Stat | None:
         await self.enter("stat", path)
@@ -458,6 +465,12 @@ class FakeDisk:
 
 def _listed(folder: Inode) -> list[Listed]:
     return [Listed(name, one.stat(has_birth=False)) for name, one in sorted(folder.entries.items())]
+
+
+def _is_as_told(one: Listed, row: Brief | None) -> bool:
+    stat = one.stat
+    found = (stat.ctime_ns, stat.mtime_ns, stat.size, stat.inode, stat.kind)
+    return row is not None and found == (*row[1:5], row[6])
 
 
 def _regular(inode: Inode) -> Inode:

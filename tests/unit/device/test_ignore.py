@@ -111,7 +111,7 @@ def test_name_that_is_not_text_can_be_matched() -> None:
 
 
 def test_settings_add_rules_that_a_file_can_take_back() -> None:
-    base = IgnoreRules(["*.iso"])._base
+    base = IgnoreRules(["*.iso"]).base
     assert hides(base, "x.iso")
 
     taken_back = scope_of(("", "!x.iso\n"))

@@ -7,6 +7,7 @@ it was compared with.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 import apsw
 from msgspec.json import encode as json_text
@@ -17,10 +18,11 @@ from satchel.core.limits import DEPTH_MAX
 from satchel.core.paths import name_key
 from satchel.device.index.rows import LocalRow, local_row_of
 from satchel.device.index.schema import LOCAL_COLUMNS
-from satchel.device.ports import ROOT_PATH, DiskPath, Stat, joined
+from satchel.device.ports import ROOT_PATH, Brief, DiskPath, Stat, joined
 from satchel.device.tasks import LocalSource
 
 SOURCES_PER_BLOCK_MAX = 3
+NAMES_AT_ONCE_MAX = 1_000
 
 _LISTED = "SELECT blocks FROM blocklists WHERE content = ?"
 
@@ -34,6 +36,16 @@ LIMIT 1
 _BY_INODES = (
     "SELECT DISTINCT l_inode FROM nodes INDEXED BY nodes_inode"
     " WHERE l_inode IN (SELECT value FROM json_each(?)) AND l_state > 0"
+)
+
+_BRIEFS = """
+SELECT l_name, CASE WHEN l_state = 1 THEN l_ctime ELSE 0 END, l_mtime, l_size, l_inode, nid, l_kind
+FROM nodes WHERE l_parent = ? AND l_state > 0
+"""
+
+_ALL_NAMED = (
+    f"SELECT {LOCAL_COLUMNS} FROM json_each(?) AS wanted CROSS JOIN nodes INDEXED BY nodes_local"
+    " ON l_parent = ? AND l_key = wanted.value AND l_state > 0"
 )
 
 _REMOTE_STEPS = """
@@ -82,6 +94,23 @@ class IndexReader:
         """Return the local children of a folder."""
         return self._rows("l_parent = ? AND l_state > 0", nid)
 
+    def briefs(self, nid: Nid) -> list[Brief]:
+        """Return what the rows in a folder say, for the comparison of all of it; an unknown one says ctime 0."""
+        return list(self._connection.execute(_BRIEFS, (nid,)))
+
+    def all_named(self, parent: Nid, names: Iterable[bytes]) -> list[LocalRow]:
+        """Return all local children of exactly these names, as `named` does."""
+        texts: set[str] = set()
+        for name in names:
+            with suppress(UnicodeDecodeError):
+                texts.add(name.decode())
+        wanted = sorted({name_key(text) for text in texts})
+        found: list[LocalRow] = []
+        for at in range(0, len(wanted), NAMES_AT_ONCE_MAX):
+            values = (json_of(wanted[at : at + NAMES_AT_ONCE_MAX]), parent)
+            found += [local_row_of(row) for row in self._connection.execute(_ALL_NAMED, values) if row[2] in texts]
+        return found
+
     def find(self, parent: Nid, name: bytes) -> LocalRow | None:
         """Return the local child of exactly this name."""
         rows = self.named(parent, name)
@@ -110,6 +139,11 @@ class IndexReader:
     def files_after(self, after: Nid, limit: int) -> list[LocalRow]:
         """Return up to `limit` rows of files that are present, with a greater nid, in order."""
         return self._rows("nid > ? AND l_state = 1 AND l_kind = 1 ORDER BY nid LIMIT ?", after, limit)
+
+    def count_files(self) -> int:
+        """Return how many files are present, by the index of contents where there is one."""
+        found = self._one("SELECT COUNT(*) FROM nodes WHERE l_state = 1 AND l_kind = 1")
+        return 0 if found is None else int(found[0])
 
     def path_of(self, nid: Nid) -> DiskPath | None:
         """Return the path on disk, None when the node or a folder above it is not there."""

@@ -20,7 +20,7 @@ from satchel.device.drive import drive
 from satchel.device.ignore import IgnoreRules
 from satchel.device.index.reader import open_reader
 from satchel.device.memory import collect_rarely
-from satchel.device.ports import DiskPath, Listed, Stat
+from satchel.device.ports import Brief, Compared, DiskPath, Listed, Stat
 from satchel.device.scan_process.frames import (
     LENGTH_BYTES,
     Beat,
@@ -134,6 +134,10 @@ class LivingDisk(LocalDisk):
     async def list_folder(self, path: DiskPath) -> list[Listed]:
         self._line.live()
         return await super().list_folder(path)
+
+    async def compare_folder(self, path: DiskPath, rows: dict[str, Brief]) -> Compared:
+        self._line.live()
+        return await super().compare_folder(path, rows)
 
     async def stat(self, path: DiskPath) -> Stat | None:
         self._line.live()

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from satchel.core.ids import Nid
 from satchel.device.index.rows import LocalRow
-from satchel.device.ports import DiskPath
+from satchel.device.ports import Brief, DiskPath
 
 
 class KnownTree(Protocol):
@@ -15,6 +15,14 @@ class KnownTree(Protocol):
 
     def children(self, nid: Nid) -> list[LocalRow]:
         """Return the rows in a folder, in any order."""
+        ...
+
+    def briefs(self, nid: Nid) -> list[Brief]:
+        """Return what the rows in a folder say, in any order; an unknown one says ctime 0."""
+        ...
+
+    def all_named(self, parent: Nid, names: Iterable[bytes]) -> list[LocalRow]:
+        """Return all rows of exactly these names in a folder, as `named` does."""
         ...
 
     def find(self, parent: Nid, name: bytes) -> LocalRow | None:

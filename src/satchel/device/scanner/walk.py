@@ -19,6 +19,7 @@ from satchel.device.hashing_files import FileRead, read_file
 from satchel.device.ignore import IGNORE_FILE, IgnoreRules, Scope
 from satchel.device.index.rows import LocalRow
 from satchel.device.ports import ROOT_PATH, DiskPath, FileSystem, Listed, Stat, Times, joined, split
+from satchel.device.scanner.comparing import Seen, compare
 from satchel.device.scanner.hints import Hints, Names
 from satchel.device.scanner.known import KnownTree
 from satchel.device.scanner.parts import Parts
@@ -146,8 +147,8 @@ class Walk:
         seen = await (self._list_all(look) if look.names is None else self._list_named(look, look.names))
         if seen is None:
             return
-        listed, rows = seen
-        self._parts.saw(len(listed))
+        listed, rows = seen.listed, self._by_name(look, seen)
+        self._parts.saw(len(listed) + seen.same)
         await self._sure_again(look)
         scope = await self._scope(look, listed, rows)
         fresh, taken, touched, folders = self._sort_out(look, scope, listed, rows)
@@ -163,8 +164,11 @@ class Walk:
             await self._replaced(entry)
         for item, row in touched:
             await self._edited(joined(look.path, item.name), item.stat, row)
+        down = [(row.name, row.nid, row.stat.inode) for row in folders]
+        if look.is_deep:
+            down += [(name.encode(), nid, inode) for name, _, _, _, inode, nid, _ in seen.folders]
         self._stack += [
-            _Look(row.nid, joined(look.path, row.name), row.stat.inode, above=scope) for row in reversed(folders)
+            _Look(nid, joined(look.path, name), inode, above=scope) for name, nid, inode in sorted(down, reverse=True)
         ]
         for row in rows.values():
             if row.nid in self._places.placed:
@@ -181,28 +185,34 @@ class Walk:
 
     # -- what stands there -------------------------------------------------------------------------------------------
 
-    async def _list_all(self, look: _Look) -> tuple[list[Listed], dict[bytes, LocalRow]] | None:
+    async def _list_all(self, look: _Look) -> Seen | None:
+        if look.above is None:
+            look.above = await self._ignore.scope(self._fs, split(look.path)[0]) if look.path else self._ignore.base
+        known, parent, placed = self._known, look.parent, self._places.placed
         try:
+            if not isinstance(parent, NewParent) and not look.above.rules:
+                seen = await compare(self._fs, known, folder=parent, path=look.path, placed=placed)
+                if seen is not None:
+                    return seen
             listed = await self._fs.list_folder(look.path)
         except Fault as fault:
             self._closed(look, FileChanging("A folder moved away.") if isinstance(fault, NotFound) else fault)
             return None
-        if isinstance(look.parent, NewParent):
-            return listed, {}
+        return Seen(listed, [] if isinstance(parent, NewParent) else known.children(parent))
+
+    def _by_name(self, look: _Look, seen: Seen) -> dict[bytes, LocalRow]:
         rows: dict[bytes, LocalRow] = {}
-        for row in self._known.children(look.parent):
+        for row in seen.rows:
             if row.name in rows:
-                stands = next((item.stat.inode for item in listed if item.name == row.name), 0)
+                stands = next((item.stat.inode for item in seen.listed if item.name == row.name), 0)
                 row = self._standing_twin(look, rows[row.name], row, stands)
             rows[row.name] = row
-        return listed, rows
+        return rows
 
-    async def _list_named(
-        self, look: _Look, names: frozenset[bytes]
-    ) -> tuple[list[Listed], dict[bytes, LocalRow]] | None:
+    async def _list_named(self, look: _Look, names: frozenset[bytes]) -> Seen | None:
         assert not isinstance(look.parent, NewParent)
         listed: list[Listed] = []
-        rows: dict[bytes, LocalRow] = {}
+        rows: list[LocalRow] = []
         is_missing = False
         for name in sorted(names):
             named = self._known.named(look.parent, name)
@@ -213,12 +223,8 @@ class Walk:
                 if row is not None:
                     self._unknown(row, fault.code, fault.message, retry=True)
                 continue
-            for twin in named[1:]:
-                assert row is not None
-                row = self._standing_twin(look, row, twin, stat.inode if stat is not None else 0)
-            if row is not None:
-                rows[name] = row
-                is_missing = is_missing or stat is None
+            rows += named
+            is_missing = is_missing or (row is not None and stat is None)
             if stat is not None:
                 listed.append(Listed(name, stat))
         if is_missing:
@@ -226,7 +232,7 @@ class Walk:
             if folder is None or folder.inode != look.inode:
                 self._closed(look, FileChanging("A folder moved away."))
                 return None
-        return listed, rows
+        return Seen(listed, rows)
 
     def _standing_twin(self, look: _Look, one: LocalRow, other: LocalRow, inode: int) -> LocalRow:
         """Two rows are recorded at one name: return the one that stands there; the other has left it."""
@@ -257,10 +263,7 @@ class Walk:
             row is not None and stat is not None and not is_unchanged(stat, row.stat)
         ):
             look.is_deep = True
-        above = look.above
-        if above is None and look.path:
-            above = await self._ignore.scope(self._fs, split(look.path)[0])
-        return await self._ignore.inside(self._fs, above, look.path, stat)
+        return await self._ignore.inside(self._fs, look.above, look.path, stat)
 
     def _sort_out(
         self, look: _Look, scope: Scope, listed: list[Listed], rows: dict[bytes, LocalRow]

@@ -20,6 +20,7 @@ from satchel.core.trees import Item, Row
 from satchel.device.index.reader import IndexReader, json_of, open_reader
 from satchel.device.index.rows import KnownLocal, NewLocal, RemoteFacts, RemoteRow, row_of
 from satchel.device.index.schema import BY_CONTENT, ROW_COLUMNS, SCHEMA, SCHEMA_VERSION, STEPS
+from satchel.device.index.versions import Versions
 from satchel.device.ports import Stat
 
 STATEMENTS_KEPT = 300
@@ -177,10 +178,7 @@ class Index:
         self.reader = IndexReader(self.connection, self.find_contents)
         # A nid is never used twice: what was agreed of a dropped row may still name it.
         self._top = next(iter(run("SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = 'nodes'")))[0]
-        self._version = next(iter(run("SELECT COALESCE(MAX(l_version), 0) FROM nodes")))[0]
-        durable = self.get("durable")
-        # A version is never used twice either, or what is not durable yet would pass for what is.
-        self._version = max(self._version, durable if isinstance(durable, int) else 0)
+        self._versions = Versions(self.connection)
 
     def open_reader(self) -> IndexReader:
         """Return a reader on a connection of its own (the same one for an index in memory)."""
@@ -199,13 +197,18 @@ class Index:
         return bytes(self.connection.serialize("main"))
 
     def close(self) -> None:
+        self._versions.close()
         self.connection.close()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """One transaction. Raises: StorageFull, StorageFailed, IndexDamaged; then nothing of it holds."""
-        with _translating(), self.connection:
-            yield
+        try:
+            with _translating(), self.connection:
+                yield
+        except BaseException:
+            self._versions.rolled_back()
+            raise
 
     @contextmanager
     def durable(self) -> Iterator[None]:
@@ -237,7 +240,7 @@ class Index:
     @property
     def version(self) -> int:
         """The newest version of the local tree; each write of a local side has the next one."""
-        return int(self._version)
+        return self._versions.newest
 
     def reserve(self) -> Nid:
         """Return the nid of a row that is about to be inserted."""
@@ -327,9 +330,8 @@ class Index:
 
     def set_local(self, nid: Nid, parent: Nid, name: str, content: bytes, stat: Stat, blocks: bytes = b"") -> None:
         """The disk shows the node so. stat.kind is not None; blocks: packed blocklist, empty when it is known."""
-        self._version += 1
         values = local_values(KnownLocal(nid, parent, name, name_key(name), content, stat, blocks))
-        self.connection.execute(_SET_LOCAL, (*values, self._version, nid))
+        self.connection.execute(_SET_LOCAL, (*values, self._versions.next(), nid))
         if len(blocks) > PACKED_BYTES:
             self.put_local_blocks(content, blocks)
 
@@ -337,9 +339,8 @@ class Index:
         """As `add` and `set_local`, for many rows; they are dirty by it."""
         values = []
         for row in rows:
-            self._version += 1
             block, _, *rest = local_values(row)
-            values.append((row.nid, row.node_id, block, *rest, self._version))
+            values.append((row.nid, row.node_id, block, *rest, self._versions.next()))
         self._many(_ADD_LOCAL, values)
         self._put_local_lists(rows)
 
@@ -357,8 +358,7 @@ class Index:
     def _seen_values(self, rows: Sequence[KnownLocal]) -> list[tuple[object, ...]]:
         values = []
         for row in rows:
-            self._version += 1
-            values.append((*local_values(row), self._version, row.nid))
+            values.append((*local_values(row), self._versions.next(), row.nid))
         return values
 
     def _put_local_lists(self, rows: Sequence[NewLocal | KnownLocal]) -> None:
@@ -368,8 +368,8 @@ class Index:
 
     def set_local_unknown(self, nid: Nid) -> None:
         """Nothing can be said of the node's local side."""
-        self._version += 1
-        self.connection.execute("UPDATE nodes SET l_state = 2, l_version = ? WHERE nid = ?", (self._version, nid))
+        values = (self._versions.next(), nid)
+        self.connection.execute("UPDATE nodes SET l_state = 2, l_version = ? WHERE nid = ?", values)
 
     def doubt_local(self, nid: Nid) -> None:
         """Let the next look at this file read it again, whatever its stat."""
@@ -378,18 +378,15 @@ class Index:
     def clear_local_unit(self, nid: Nid) -> list[Nid]:
         """The unit is gone from the disk. Result: all rows of it, the top first."""
         nids = self.unit("l", nid)
-        self._version += 1
-        self._many(
-            "UPDATE nodes SET l_state = 0, l_version = ? WHERE nid = ?", ((self._version, each) for each in nids)
-        )
+        version = self._versions.next()
+        self._many("UPDATE nodes SET l_state = 0, l_version = ? WHERE nid = ?", ((version, each) for each in nids))
         return nids
 
     def move_children(self, source: Nid, target: Nid) -> list[Nid]:
         """The local children of `source` are those of `target` now (two folders are one). Result: the children."""
-        self._version += 1
         moved = self.connection.execute(
             "UPDATE nodes SET l_parent = ?, l_version = ? WHERE l_parent = ? AND l_state > 0 RETURNING nid",
-            (target, self._version, source),
+            (target, self._versions.next(), source),
         )
         nids = [Nid(row[0]) for row in moved]
         self._many(
@@ -399,7 +396,7 @@ class Index:
 
     def take_local(self, source: Nid, target: Nid) -> None:
         """Row `target` gets the local side of `source`, which becomes absent there."""
-        self._version += 1
+        version = self._versions.next()
         values = next(
             iter(
                 self.connection.execute(
@@ -409,12 +406,12 @@ class Index:
                 )
             )
         )
-        self.connection.execute("UPDATE nodes SET l_state = 0, l_version = ? WHERE nid = ?", (self._version, source))
+        self.connection.execute("UPDATE nodes SET l_state = 0, l_version = ? WHERE nid = ?", (version, source))
         self.connection.execute(
             "UPDATE nodes SET l_state = ?, l_parent = ?, l_name = ?, l_key = ?, l_kind = ?, l_content = ?, l_exec = ?,"
             " l_size = ?, l_mtime = ?, l_ctime = ?, l_inode = ?, l_birth = ?, l_blocks = ?, l_version = ?"
             " WHERE nid = ?",
-            (*values, self._version, target),
+            (*values, version, target),
         )
 
     def is_taken(self, parent: Nid, key: str) -> bool:

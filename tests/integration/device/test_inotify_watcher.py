@@ -21,6 +21,15 @@ from tests.support.scanned_root import ScanClock
 WAIT_S = 20.0
 
 
+@pytest.fixture(autouse=True, params=["with folders of ours", "without"])
+def state_folder(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """By the folders in ours the watcher sees whether links count folders; without any, it lists every folder."""
+    (tmp_path / "linked/.satchel").mkdir(parents=True)
+    if request.param == "with folders of ours":
+        (tmp_path / "linked/.satchel/staging").mkdir()
+        (tmp_path / "linked/.satchel/trash").mkdir()
+
+
 class Watch:
     """A started watcher and the hints that it gave so far."""
 
@@ -52,8 +61,6 @@ class Watch:
 def run(tmp_path: Path, story: Callable[[Watch], Awaitable[None]]) -> None:
     """Run a story with a watcher on an empty folder."""
     root = tmp_path / "linked"
-    root.mkdir(exist_ok=True)
-    (root / ".satchel").mkdir(exist_ok=True)
 
     async def whole() -> None:
         watch = Watch(root)
@@ -153,6 +160,22 @@ def test_new_folder_is_watched(tmp_path: Path) -> None:
         watch.hints = []
         (watch.root / "a/b/f").write_text("x")
         await watch.until_covered("a/b/f")
+
+    run(tmp_path, story)
+
+
+def test_folder_made_in_one_that_had_none_is_watched(tmp_path: Path) -> None:
+    (tmp_path / "linked/a/none").mkdir(parents=True)
+    (tmp_path / "linked/a/some/b").mkdir(parents=True)
+
+    async def story(watch: Watch) -> None:
+        assert watch.watcher.status_line == "Watching 5 folders."
+        (watch.root / "a/none/new").mkdir()
+        await watch.until_covered("a/none/new")
+        watch.hints = []
+        for name in ("a/none/new/f", "a/none/f", "a/some/b/f"):
+            (watch.root / name).write_text("x")
+        await watch.until_covered("a/none/new/f", "a/none/f", "a/some/b/f")
 
     run(tmp_path, story)
 

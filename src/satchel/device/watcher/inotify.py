@@ -28,6 +28,8 @@ from satchel.device.watcher.watches import Watches
 READ_EVENTS_AT_ONCE_S = 0.005
 """In a burst events are gathered for so long, so that the kernel can fold equal ones."""
 IDLE_S_MAX = 60.0
+NO_FOLDERS_LINKS = 2
+"""A folder's name and its own `.`; on volumes that count so, each folder in it is one more by its `..`."""
 HINTS_WAITING_MAX = 20_000
 EVERYTHING = Hint(ROOT_PATH, None, True)
 
@@ -74,6 +76,8 @@ class InotifyWatcher:
         self._settle = Settle()
         self._left: dict[int, _Left] = {}
         self._device = 0
+        self._counts_folders = False
+        """The volume tells by a folder's links how many folders are in it."""
         self._shortage = ""
         self._lock = threading.Lock()
         self._hints: dict[tuple[DiskPath, bool], Hint] = {}
@@ -127,6 +131,7 @@ class InotifyWatcher:
             return False
         try:
             self._device = os.stat(self._root).st_dev
+            self._counts_folders = self._has_folder_counts()
             self._watches.add_root(self._inotify.add_watch(self._root, _ROOT_MASK))
         except OSError as error:
             self._shortage = _shortage_line(error, "fs.inotify.max_user_watches")
@@ -300,16 +305,25 @@ class InotifyWatcher:
         return found
 
     def _folders_in(self, folder: DiskPath) -> list[bytes]:
+        """Return the folders in a watched one. Of a million names few are folders, so most need not be listed."""
+        path = self._full(folder)
         try:
-            with os.scandir(self._full(folder)) as entries:
-                return [
-                    entry.name
-                    for entry in entries
-                    if entry.is_dir(follow_symlinks=False) and entry.name != STATE_FOLDER
-                ]
+            # Asked after the watch was there: a folder that is made from now on tells of itself.
+            if self._counts_folders and os.lstat(path).st_nlink == NO_FOLDERS_LINKS:
+                return []
+            return [name for name in _folder_names(path) if name != STATE_FOLDER]
         except OSError:
             # Gone or closed again: its parent's event or the scan tells.
             return []
+
+    def _has_folder_counts(self) -> bool:
+        """Find out by our own folder, which has folders in it, whether links count them; not all volumes do so."""
+        own = self._full(DiskPath(STATE_FOLDER))
+        try:
+            count = len(_folder_names(own))
+            return count > 0 and os.lstat(own).st_nlink == NO_FOLDERS_LINKS + count
+        except OSError:
+            return False
 
     def _watch_again(self) -> None:
         standing = self._watch_below(self._watches.root, ROOT_PATH)
@@ -347,6 +361,11 @@ class InotifyWatcher:
             names = None if waiting.names is None or hint.names is None else waiting.names | hint.names
             hint = Hint(hint.folder, names, hint.is_deep)
         self._hints[key] = hint
+
+
+def _folder_names(path: bytes) -> list[bytes]:
+    with os.scandir(path) as entries:
+        return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
 
 
 def _wake(loop: asyncio.AbstractEventLoop, arrived: asyncio.Event) -> None:

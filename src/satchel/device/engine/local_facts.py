@@ -36,6 +36,8 @@ from satchel.device.tasks import (
 )
 
 HINTS_PER_SCAN_MAX = 2_000
+CUT_S_MAX = 5.0
+"""So long a look that was cut short again and again waits for the next try; the first one soon has its own."""
 
 
 def fold_hinted(state: State, fact: Hinted) -> None:
@@ -146,8 +148,11 @@ def _fold_part(state: State, fact: Scanned) -> None:
         state.halted = f"{fact.fault.message} {fact.fault.hint}"
         return
     if fact.fault is not None:
-        state.later_hints += [(state.now.monotonic_s + 5.0, hint) for hint in fact.task.hints]
+        state.scan_cuts += 1
+        wait_s = min(CUT_S_MAX, AGAIN_S * 2 ** min(state.scan_cuts - 1, 10))
+        state.later_hints += [(state.now.monotonic_s + wait_s, hint) for hint in fact.task.hints]
         return
+    state.scan_cuts = 0
     if fact.is_full:
         trust_disk(state)
     if fact.is_full and not state.scanned_once:

@@ -241,6 +241,8 @@ class State:
         """When the scan under way began to look, as soon as its first part has told."""
         self.asked_s: float | None = None
         """When a look at everything was asked for while nobody knew whether the one under way had begun."""
+        self.scan_cuts = 0
+        """How many looks in a row were cut short."""
         self.held_parts: deque[Scanned] = deque()
         """What the first scan saw while the remote tree was still coming."""
         self.hints: list[Hint] = [Hint(DiskPath(b""), None, True)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from satchel.core.entries import Action
-from satchel.device.tasks import ApplyTask, CommitTask, ReachTask, TrashUnit
+from satchel.core.errors import Unavailable
+from satchel.device.tasks import ApplyTask, CommitTask, ReachTask, Scanned, ScanTask, TrashUnit
 from tests.support.engine_rig import NODE_A, Rig, entry, new, pushed
 
 
@@ -56,3 +57,38 @@ def test_a_file_deleted_on_the_server_while_it_is_placed_is_deleted_here_too() -
     assert any(
         isinstance(task, TrashUnit) for batch in rig.pending if isinstance(batch, ApplyTask) for task in batch.tasks
     )
+
+
+def cut(rig: Rig) -> None:
+    """Answer the pending scan as one that was lost in the middle."""
+    rig.step(Scanned(rig.take(ScanTask), (), True, 0, fault=Unavailable("The scan was lost.", where="scan")))
+
+
+def test_a_look_that_was_cut_short_is_made_anew_at_once_and_then_less_and_less_often() -> None:
+    rig = Rig()
+    rig.step()
+    rig.connect()
+    waits = []
+    for _ in range(8):
+        cut(rig)
+        assert not rig.engine.is_settled
+        assert not rig.has(ScanTask)
+        wait_s = rig.engine.next_wake_s() - rig.now_s
+        rig.wait(wait_s)
+        waits.append(round(wait_s, 3))
+    assert waits == [0.3, 0.6, 1.2, 2.4, 4.8, 5.0, 5.0, 5.0]
+
+
+def test_a_look_that_was_done_forgets_those_that_were_cut() -> None:
+    rig = Rig()
+    rig.step()
+    rig.connect()
+    for _ in range(4):
+        cut(rig)
+        rig.wait(5.0)
+    rig.scan(is_full=True)
+    assert rig.engine.is_settled
+    rig.wait(3_600.0)
+    cut(rig)
+    rig.wait(0.3)
+    assert rig.has(ScanTask)

@@ -42,6 +42,7 @@ from satchel.device.tasks import (
     Hinted,
     Scanned,
     ScanTask,
+    SeenChanged,
     Task,
     Uploaded,
 )
@@ -218,10 +219,16 @@ class LinkRunner:
     async def verify_step(self) -> None:
         """Read the next few files again, unless there is work; what differs is taken as changed."""
 
-        def begin() -> tuple[Nid, int] | None:
+        def begin() -> Nid | None:
             after = self._index.get("verified_after")
             is_free = self._engine.is_settled and not self._engine.state.is_paused
-            return (Nid(after if isinstance(after, int) else 0), self._index.count_files()) if is_free else None
+            return Nid(after if isinstance(after, int) else 0) if is_free else None
+
+        async def read(after: Nid) -> tuple[list[SeenChanged], Nid | None]:
+            share = share_of_a_pass(self._slow_reader.count_files())
+            return await verify_some(
+                self._fs, self._slow_reader, self._clock, after=after, budget_bytes=STEP_BYTES_MAX, files_max=share
+            )
 
         def end(after: Nid | None) -> None:
             with self._index.transaction():
@@ -230,16 +237,7 @@ class LinkRunner:
         begun = await self._in_step_thread(begin)
         if begun is None:
             return
-        facts, last = await self._lanes.disk(
-            verify_some(
-                self._fs,
-                self._slow_reader,
-                self._clock,
-                after=begun[0],
-                budget_bytes=STEP_BYTES_MAX,
-                files_max=share_of_a_pass(begun[1]),
-            )
-        )
+        facts, last = await self._lanes.disk(read(begun))
         await self._in_step_thread(lambda: end(last))
         if facts:
             log.warning("link.content_differs", count=len(facts))

@@ -39,12 +39,19 @@ def deletions_to_hold(state: State, operations: tuple[Operation, ...], rows: dic
     while state.delete_window and state.delete_window[0][0] < now_s - DELETE_WINDOW_S:
         state.delete_window.popleft()
     recent = sum(count for _, count in state.delete_window)
-    if total + recent > DELETE_FILES_FREE:
-        files = state.index.count_files() + recent
-        if total + recent > max(DELETE_FILES_FREE, files * DELETE_SHARE_FREE):
-            return list(deletions)
+    some = total + recent
+    if some > DELETE_FILES_FREE and some > _files_before(state, recent) * DELETE_SHARE_FREE:
+        return list(deletions)
     state.delete_window.append((now_s, total))
     return []
+
+
+def _files_before(state: State, recent: int) -> int:
+    """Return how many files there were when the window began; counted through all rows, so only once in a window."""
+    now_s = state.now.monotonic_s
+    if state.delete_base is None or now_s - state.delete_base[0] > DELETE_WINDOW_S:
+        state.delete_base = (now_s, state.index.count_files() + recent)
+    return state.delete_base[1]
 
 
 def _is_file(row: Row) -> bool:

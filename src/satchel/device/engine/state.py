@@ -203,6 +203,8 @@ class State:
         self.deleting: set[Nid] = set()
         self.delete_first_s = self.delete_last_s = 0.0
         self.delete_window: deque[tuple[float, int]] = deque()
+        self.delete_base: tuple[float, int] | None = None
+        """When files were last counted to weigh deletions, and how many there were."""
         self.after_scan: set[Nid] = set()
         self.held_back: set[Nid] = set()
         self.spent: set[NodeId] = set()

@@ -42,6 +42,9 @@ class KnownModel:
         wanted = set(names)
         return [row for row in self.children(parent) if row.name in wanted]
 
+    def holds(self, rows: int) -> bool:
+        return len(self.rows) >= rows
+
     def find(self, parent: Nid, name: bytes) -> LocalRow | None:
         return next((row for row in self.rows.values() if (row.parent, row.name) == (parent, name)), None)
 

@@ -51,6 +51,7 @@ class ScanRig(Rig):
         return RoomyScanner(
             self.thread(),
             LocalDisk(os.fsencode(self.root)),
+            open_reader(self.path),
             root=os.fsencode(self.root),
             index=self.path,
             short=self.short,

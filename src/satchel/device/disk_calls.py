@@ -15,6 +15,7 @@ import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from satchel.core.entries import Kind
 from satchel.core.errors import Fault, FileUnreadable, NameInvalid, NameTaken, NotFound, StorageFailed, StorageFull
@@ -204,7 +205,7 @@ def listed_stat(found: os.stat_result, device: int) -> Stat:
     )
 
 
-KIND_BITS = 0o170000
+KIND_BITS: Final = 0o170000
 KINDS = {modes.S_IFREG: Kind.FILE, modes.S_IFDIR: Kind.FOLDER, modes.S_IFLNK: Kind.SYMLINK}
 """The kind by these bits of a mode."""
 

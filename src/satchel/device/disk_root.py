@@ -16,7 +16,7 @@ from satchel.core.entries import Kind
 from satchel.core.errors import FileUnreadable, NameInvalid, NotFound, RootMissing
 from satchel.core.limits import MIB
 from satchel.device import disk_calls
-from satchel.device.disk_calls import fault_of, stat_at, translating
+from satchel.device.disk_calls import KIND_BITS, fault_of, stat_at, translating
 from satchel.device.disk_files import LocalOpenFile
 from satchel.device.marker import read_marker, write_marker
 from satchel.device.ports import Brief, Compared, DiskPath, Listed, Stat, Volume, split
@@ -29,6 +29,7 @@ FREE_BYTES_MIN: Final = 64 * MIB
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY
 PLACE = os.O_PATH | os.O_DIRECTORY
+FOLDER_KIND: Final = int(Kind.FOLDER)
 
 _IS_UTF8 = sys.getfilesystemencoding().lower() in ("utf-8", "utf8")
 """Names are the texts that the index holds. Elsewhere no name is compared before it was made bytes."""
@@ -281,7 +282,7 @@ def compare_handle(folder: int, device: int, rows: dict[str, Brief]) -> Compared
     folders: list[Brief] = []
     same = 0
     known = rows if _IS_UTF8 else {}
-    kinds, bits, folder_kind = disk_calls.KINDS, disk_calls.KIND_BITS, Kind.FOLDER
+    kinds = disk_calls.KINDS
     with os.scandir(folder) as entries:
         for entry in entries:
             try:
@@ -290,21 +291,21 @@ def compare_handle(folder: int, device: int, rows: dict[str, Brief]) -> Compared
                 # Deleted since its name was read.
                 continue
             row = known.get(entry.name)
-            if row is not None:
-                name, ctime_ns, mtime_ns, size, inode, _, kind = row
-                if (
-                    stat.st_ctime_ns == ctime_ns
-                    and stat.st_mtime_ns == mtime_ns
-                    and stat.st_ino == inode
-                    and stat.st_dev == device
-                    and kinds.get(stat.st_mode & bits) == kind
-                    and (stat.st_size == size or kind == folder_kind)
-                ):
-                    if kind == folder_kind:
-                        folders.append(row)
-                    del rows[name]
-                    same += 1
-                    continue
+            # By number, which is faster than by name: a stat begins with mode, inode, device, and [6] is the size.
+            if (
+                row is not None
+                and stat.st_ctime_ns == row[1]
+                and stat.st_mtime_ns == row[2]
+                and stat[1] == row[4]
+                and stat[2] == device
+                and kinds.get(stat[0] & KIND_BITS) == row[6]
+                and (stat[6] == row[3] or row[6] == FOLDER_KIND)
+            ):
+                if row[6] == FOLDER_KIND:
+                    folders.append(row)
+                del rows[row[0]]
+                same += 1
+                continue
             others.append(Listed(os.fsencode(entry.name), disk_calls.listed_stat(stat, device)))
     others.sort(key=lambda one: one.name)
     return Compared(others, folders, same)

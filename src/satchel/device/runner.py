@@ -123,7 +123,9 @@ class LinkRunner:
             self._fs, self._reader, self._clock, volume=self._known_volume(), short=self._short, turns=self._turns
         )
         root = self.link.local.encode()
-        return RoomyScanner(scanner, self._fs, root=root, index=str(index), short=self._short, turns=self._turns)
+        return RoomyScanner(
+            scanner, self._fs, self._reader, root=root, index=str(index), short=self._short, turns=self._turns
+        )
 
     def _known_volume(self) -> Volume | None:
         marker, filesystem = self._index.get("volume_marker"), self._index.get("volume_filesystem")

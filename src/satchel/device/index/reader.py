@@ -43,6 +43,8 @@ SELECT l_name, CASE WHEN l_state = 1 THEN l_ctime ELSE 0 END, l_mtime, l_size, l
 FROM nodes WHERE l_parent = ? AND l_state > 0
 """
 
+_SOME = "SELECT COUNT(*) FROM (SELECT 1 FROM nodes INDEXED BY nodes_local WHERE l_state > 0 LIMIT ?)"
+
 _ALL_NAMED = (
     f"SELECT {LOCAL_COLUMNS} FROM json_each(?) AS wanted CROSS JOIN nodes INDEXED BY nodes_local"
     " ON l_parent = ? AND l_key = wanted.value AND l_state > 0"
@@ -110,6 +112,11 @@ class IndexReader:
             values = (json_of(wanted[at : at + NAMES_AT_ONCE_MAX]), parent)
             found += [local_row_of(row) for row in self._connection.execute(_ALL_NAMED, values) if row[2] in texts]
         return found
+
+    def holds(self, rows: int) -> bool:
+        """Return whether so many rows are present; it looks at no more of them."""
+        found = self._one(_SOME, rows)
+        return found is not None and found[0] >= rows
 
     def find(self, parent: Nid, name: bytes) -> LocalRow | None:
         """Return the local child of exactly this name."""

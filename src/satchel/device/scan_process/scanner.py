@@ -28,7 +28,7 @@ from satchel.device.scan_process.frames import (
     frame_of,
 )
 from satchel.device.scan_process.process import PROGRAM, SILENCE_S_MAX, ProcessLost, ScanProcess
-from satchel.device.scanner import Scanner, is_full
+from satchel.device.scanner import KnownTree, Scanner, is_full
 from satchel.device.short_files import ShortFiles
 from satchel.device.tasks import Scanned, ScanTask
 from satchel.device.turns import Turns
@@ -42,12 +42,16 @@ Report = Callable[[Scanned], None]
 
 
 class RoomyScanner:
-    """Scans one linked folder, like the `Scanner` that it is given. root, index: where folder and database stand."""
+    """Scans one linked folder, like the `Scanner` that it is given, which has the same fs and known tree.
+
+    root, index: where folder and database stand.
+    """
 
     def __init__(
         self,
         scanner: Scanner,
         fs: FileSystem,
+        known: KnownTree,
         *,
         root: bytes,
         index: str,
@@ -59,6 +63,7 @@ class RoomyScanner:
     ) -> None:
         self._scanner = scanner
         self._fs = fs
+        self._known = known
         self._root = root
         self._index = index
         self._short = short
@@ -79,7 +84,7 @@ class RoomyScanner:
     async def scan(self, task: ScanTask, report: Report) -> None:
         """As `Scanner.scan`. Raises besides: Unavailable when the process was lost or held in the middle."""
         is_wanted = self._is_trusted and not self.is_calm and is_full(task)
-        is_apart = is_wanted and await is_large(self._fs, self.names_min)
+        is_apart = is_wanted and (self._known.holds(self.names_min) or await is_large(self._fs, self.names_min))
         if not (is_apart and self._scan_apart(task, report)):
             await self._scanner.scan(task, report)
 

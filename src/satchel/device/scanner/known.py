@@ -25,6 +25,10 @@ class KnownTree(Protocol):
         """Return all rows of exactly these names in a folder, as `named` does."""
         ...
 
+    def holds(self, rows: int) -> bool:
+        """Return whether there are so many rows; no more are looked at."""
+        ...
+
     def find(self, parent: Nid, name: bytes) -> LocalRow | None:
         """Return the row of exactly this name in a folder."""
         ...

@@ -13,6 +13,8 @@ MINUTES  ?= 10
 POINT    ?=
 ONLY     ?=
 SITES    ?=
+FILES    ?= 1000000
+KEEP     ?=
 export UV_PYTHON_DOWNLOADS := never
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -23,7 +25,7 @@ INSTALL := VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --constraint constraint
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format types walls unit sim sim-night mutants bench micro kill races crashpoints powercut acceptance clean
+.PHONY: help run test lint format types walls unit sim sim-night mutants bench bench-tree micro kill races crashpoints powercut acceptance clean
 
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -61,6 +63,9 @@ mutants: $(VENV)/.dev-stamp ## Plant thirty bugs, one by one; each must be found
 
 bench: $(VENV)/.dev-stamp ## Satchel beside the installed peers in network namespaces (root; SESSIONS=small,large,idle RUNS=1 WORK=folder)
 	@$(BIN)/python -m bench.peers --harness $(HARNESS) --sessions $(SESSIONS) --runs $(RUNS) $(if $(WORK),--work $(WORK))
+
+bench-tree: $(VENV)/.dev-stamp ## What a folder of a million files costs a device (FILES=1000000 WORK=folder; KEEP=folder: for another run)
+	@$(BIN)/python -m bench.large_tree --files $(FILES) $(if $(WORK),--work $(WORK)) $(if $(KEEP),--keep $(KEEP))
 
 micro: $(VENV)/.dev-stamp ## What the pure parts cost, beside the operation that limits them
 	@$(BIN)/python -m bench

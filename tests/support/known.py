@@ -5,7 +5,7 @@ It is strict: a fact about an old version, a parent nobody knows, or two nodes w
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import msgspec
@@ -37,6 +37,13 @@ class KnownModel:
             for row in self.children(nid)
             for stat in (row.stat,)
         ]
+
+    def briefs_named(self, parent: Nid, names: Iterable[str]) -> list[Brief]:
+        wanted = set(names)
+        return [row for row in self.briefs(parent) if row[0] in wanted]
+
+    def names(self, nid: Nid) -> Iterator[str]:
+        return (row.name.decode() for row in self.children(nid))
 
     def all_named(self, parent: Nid, names: Iterable[bytes]) -> list[LocalRow]:
         wanted = set(names)

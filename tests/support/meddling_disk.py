@@ -7,7 +7,7 @@ from collections.abc import Callable
 from satchel.core.errors import FileChanging, FileUnreadable
 from satchel.device.disk import LocalDisk
 from satchel.device.disk_files import LocalOpenFile
-from satchel.device.ports import Brief, Compared, DiskPath, Listed, OpenFile, Stat
+from satchel.device.ports import Compared, DiskPath, Listed, OpenFile, RowsOf, Stat
 
 
 class MeddlingDisk(LocalDisk):
@@ -23,9 +23,9 @@ class MeddlingDisk(LocalDisk):
         self.on_list(path)
         return listed
 
-    async def compare_folder(self, path: DiskPath, rows: dict[str, Brief]) -> Compared:
+    async def compare_folder(self, path: DiskPath, rows_of: RowsOf) -> Compared:
         self._require(path)
-        found = await super().compare_folder(path, rows)
+        found = await super().compare_folder(path, rows_of)
         self.on_list(path)
         return found
 

@@ -32,7 +32,7 @@ from satchel.device.disk_root import (
     write_note,
 )
 from satchel.device.disk_trash import LocalTrash
-from satchel.device.ports import Brief, Compared, DiskPath, Listed, Stat, split
+from satchel.device.ports import Compared, DiskPath, Listed, RowsOf, Stat, split
 
 DOWNLOAD_PREFIX = "d-"
 
@@ -60,12 +60,12 @@ class LocalDisk(LocalTrash):
                 os.close(folder)
         return found if path else [one for one in found if one.name != self._state_name]
 
-    async def compare_folder(self, path: DiskPath, rows: dict[str, Brief]) -> Compared:
+    async def compare_folder(self, path: DiskPath, rows_of: RowsOf) -> Compared:
         handles = self._open()
         with translating(path, is_reading=True):
             folder = self._beneath(handles, path, FOLDER)
             try:
-                found = compare_handle(folder, handles.device, rows)
+                found = compare_handle(folder, handles.device, rows_of)
             finally:
                 os.close(folder)
         if path:

@@ -19,7 +19,17 @@ from satchel.device import disk_calls
 from satchel.device.disk_calls import KIND_BITS, fault_of, stat_at, translating
 from satchel.device.disk_files import LocalOpenFile
 from satchel.device.marker import read_marker, write_marker
-from satchel.device.ports import Brief, Compared, DiskPath, Listed, Stat, Volume, split
+from satchel.device.ports import (
+    LISTED_AT_ONCE_MAX,
+    Brief,
+    Compared,
+    DiskPath,
+    Listed,
+    RowsOf,
+    Stat,
+    Volume,
+    split,
+)
 
 STATE_NAME = b".satchel"
 NOTE_PREFIX = b"n-"
@@ -273,42 +283,50 @@ def list_handle(folder: int, device: int) -> list[Listed]:
     return found
 
 
-def compare_handle(folder: int, device: int, rows: dict[str, Brief]) -> Compared:
-    """As `FileSystem.compare_folder`, of an open folder. Raises: OSError; then nothing may be derived.
+def compare_handle(folder: int, device: int, rows_of: RowsOf) -> Compared:
+    """As `FileSystem.compare_folder`, of an open folder. Raises: OSError; then nothing may be derived."""
+    found = Compared([], [], 0)
+    with os.scandir(folder) as entries:
+        is_over = False
+        while not is_over:
+            portion = list(itertools.islice(entries, LISTED_AT_ONCE_MAX))
+            is_over = len(portion) < LISTED_AT_ONCE_MAX
+            rows = rows_of([entry.name for entry in portion])
+            found.same += _compare(portion, device, rows if _IS_UTF8 else {}, found)
+    found.others.sort(key=lambda one: one.name)
+    return found
+
+
+def _compare(entries: list[os.DirEntry[str]], device: int, rows: dict[str, Brief], found: Compared) -> int:
+    """Compare names with their rows. Result: how many are as these say; what else there is is added to `found`.
 
     This loop runs over every name of a full scan, so it makes no value for what is as its row says.
     """
-    others: list[Listed] = []
-    folders: list[Brief] = []
-    same = 0
-    known = rows if _IS_UTF8 else {}
-    kinds = disk_calls.KINDS
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            try:
-                stat = entry.stat(follow_symlinks=False)
-            except FileNotFoundError:
-                # Deleted since its name was read.
-                continue
-            row = known.get(entry.name)
-            # By number, which is faster than by name: a stat begins with mode, inode, device, and [6] is the size.
-            if (
-                row is not None
-                and stat.st_ctime_ns == row[1]
-                and stat.st_mtime_ns == row[2]
-                and stat[1] == row[4]
-                and stat[2] == device
-                and kinds.get(stat[0] & KIND_BITS) == row[6]
-                and (stat[6] == row[3] or row[6] == FOLDER_KIND)
-            ):
-                if row[6] == FOLDER_KIND:
-                    folders.append(row)
-                del rows[row[0]]
-                same += 1
-                continue
-            others.append(Listed(os.fsencode(entry.name), disk_calls.listed_stat(stat, device)))
-    others.sort(key=lambda one: one.name)
-    return Compared(others, folders, same)
+    kinds, same = disk_calls.KINDS, 0
+    for entry in entries:
+        try:
+            stat = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            # Deleted since its name was read.
+            continue
+        row = rows.get(entry.name)
+        # By number, which is faster than by name: a stat begins with mode, inode, device, and [6] is the size.
+        if (
+            row is not None
+            and stat.st_ctime_ns == row[1]
+            and stat.st_mtime_ns == row[2]
+            and stat[1] == row[4]
+            and stat[2] == device
+            and kinds.get(stat[0] & KIND_BITS) == row[6]
+            and (stat[6] == row[3] or row[6] == FOLDER_KIND)
+        ):
+            if row[6] == FOLDER_KIND:
+                found.folders.append(row)
+            del rows[row[0]]
+            same += 1
+            continue
+        found.others.append(Listed(os.fsencode(entry.name), disk_calls.listed_stat(stat, device)))
+    return same
 
 
 def stat_or_none(folder: int, name: bytes, device: int) -> Stat | None:

@@ -7,7 +7,7 @@ coroutines to their end; in the simulation each call is a scheduling point.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NewType, Protocol
 
@@ -79,8 +79,14 @@ Brief = tuple[str, int, int, int, int, Nid, int]
 """What a row says of a name: (name, ctime, mtime, size, inode, nid, kind). A plain tuple, as the index gives it: a look
 at everything compares one for each name that there is."""
 
+RowsOf = Callable[[list[str]], dict[str, Brief]]
+"""Gives the rows of listed names, by name; those that are found as they say are taken out of what it gave."""
 
-@dataclass(frozen=True, slots=True)
+LISTED_AT_ONCE_MAX = 50_000
+"""So many names of a folder are compared at once, which bounds the memory that a very large folder takes."""
+
+
+@dataclass(slots=True)
 class Compared:
     """A folder's names against what rows say of them.
 
@@ -156,10 +162,10 @@ class FileSystem(Protocol):
         """Return all names but the state folder, sorted by name. Raises: FileUnreadable; NotFound when not there."""
         ...
 
-    async def compare_folder(self, path: DiskPath, rows: dict[str, Brief]) -> Compared:
-        """List a folder, as `list_folder`, and tell what is not as `rows`, by name, say.
+    async def compare_folder(self, path: DiskPath, rows_of: RowsOf) -> Compared:
+        """List a folder, as `list_folder`, and tell what is not as the rows say.
 
-        Those that are found as they say are taken out of `rows`. Raises: as `list_folder`.
+        rows_of: called at least once, with LISTED_AT_ONCE_MAX names but for the last time. Raises: as `list_folder`.
         """
         ...
 

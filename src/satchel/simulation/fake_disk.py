@@ -19,7 +19,7 @@ from satchel.core.errors import (
     RootMissing,
     StorageFull,
 )
-from satchel.device.ports import ROOT_PATH, Brief, Compared, DiskPath, Listed, OpenFile, Stat, Volume, split
+from satchel.device.ports import ROOT_PATH, Brief, Compared, DiskPath, Listed, OpenFile, RowsOf, Stat, Volume, split
 from satchel.simulation.fake_volume import CrashMode, FakeVolume, Inode, TimeSource
 
 STATE_NAME = b".satchel"
@@ -235,8 +235,9 @@ class FakeDisk:
         self._require_path(path)
         return [] if self.root_state == "empty" and not path else _listed(self.volume.folder(self.volume.root, path))
 
-    async def compare_folder(self, path: DiskPath, rows: dict[str, Brief]) -> Compared:
+    async def compare_folder(self, path: DiskPath, rows_of: RowsOf) -> Compared:
         listed = await self.list_folder(path)
+        rows = rows_of([one.name.decode(errors="surrogateescape") for one in listed])
         same = [one for one in listed if _is_as_told(one, rows.get(one.name.decode(errors="surrogateescape")))]
         taken = [rows.pop(one.name.decode()) for one in same]
         folders = [row for row in taken if row[6] == Kind.FOLDER]

@@ -9,7 +9,7 @@ import pytest
 from satchel.core.entries import Kind
 from satchel.core.errors import IndexDamaged, StorageFailed, VersionUnsupported
 from satchel.core.hashing import Block, block_hash, content_hash, pack_blocks
-from satchel.core.ids import ROOT_NID, ContentHash, Nid
+from satchel.core.ids import ROOT_NID, ContentHash, Nid, NodeId
 from satchel.core.trees import UNKNOWN, Item
 from satchel.device.index.bulk import standing_at
 from satchel.device.index.late import LateRow, clamp_late, drop_late, due_late, next_late_ms, put_late, put_off
@@ -381,3 +381,30 @@ def test_an_index_that_grows_large_finds_contents_before_that_costs_much(index: 
     index.reserve()
 
     assert index.has_contents
+
+
+def test_a_folder_is_read_as_a_whole_as_its_rows_are_one_by_one(index: Index) -> None:
+    names = ["a", "A", "\u00e4", "a\u0308", "b", "c"]
+    nids = {name: index.add(NodeId(bytes([at]) * 16)) for at, name in enumerate(names, 1)}
+    for at, (name, nid) in enumerate(nids.items(), 1):
+        index.set_local(nid, ROOT_NID, name, hash_of(b"one"), stat(at, b"one"))
+    index.set_local_unknown(nids["b"])
+    index.clear_local_unit(nids["c"])
+    reader = index.reader
+    rows = {row.nid: row for row in reader.children(ROOT_NID)}
+
+    told = {brief[5]: brief for brief in reader.briefs(ROOT_NID)}
+
+    assert told.keys() == rows.keys() == {nid for name, nid in nids.items() if name != "c"}
+    for nid, row in rows.items():
+        at = row.stat
+        assert told[nid] == (row.name.decode(), at.ctime_ns, at.mtime_ns, at.size, at.inode, nid, int(row.kind))
+    assert told[nids["b"]][1] == 0, "of what is unknown nothing is the same"
+    assert sorted(reader.names(ROOT_NID)) == sorted(brief[0] for brief in told.values())
+    for wanted in (["a"], ["\u00e4"], ["a", "b", "c", "none"], ["no-\udcff-text"], []):
+        some = [nids[name] for name in wanted if name in nids and name != "c"]
+        assert sorted(brief[5] for brief in reader.briefs_named(ROOT_NID, wanted)) == sorted(some)
+        raw = [name.encode(errors="surrogateescape") for name in wanted]
+        assert sorted(row.nid for row in reader.all_named(ROOT_NID, raw)) == sorted(some)
+    assert reader.holds(5) and not reader.holds(6)
+    assert reader.count_files() == 4

@@ -11,8 +11,10 @@ import pytest
 
 from satchel.core.entries import Kind
 from satchel.core.ids import ROOT_NID
+from satchel.device import disk_root
 from satchel.device.drive import drive
-from satchel.device.ports import Brief, Compared, DiskPath
+from satchel.device.ports import Compared, DiskPath, RowsOf
+from satchel.device.scanner import comparing
 from satchel.device.scanner.comparing import compare
 from satchel.device.tasks import SeenChanged, SeenGone, SeenMoved, SeenNew, SeenUnknown
 from tests.support.meddling_disk import MeddlingDisk
@@ -26,14 +28,18 @@ class CountingDisk(MeddlingDisk):
         super().__init__(root)
         self.same: dict[DiskPath, int] = {}
 
-    async def compare_folder(self, path: DiskPath, rows: dict[str, Brief]) -> Compared:
-        found = await super().compare_folder(path, rows)
+    async def compare_folder(self, path: DiskPath, rows_of: RowsOf) -> Compared:
+        found = await super().compare_folder(path, rows_of)
         self.same[path] = found.same
         return found
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Iterator[ScannedRoot]:
+@pytest.fixture(params=["at once", "in portions"])
+def root(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScannedRoot]:
+    if request.param == "in portions":
+        # As for a folder of more names than are held at once.
+        for module in (disk_root, comparing):
+            monkeypatch.setattr(module, "LISTED_AT_ONCE_MAX", 2)
     folder = tmp_path / "linked"
     linked = ScannedRoot(folder, CountingDisk(os.fsencode(folder)))
     yield linked
@@ -149,3 +155,28 @@ def test_a_folder_that_cannot_be_read_is_unknown_and_nothing_below_it_gone(root:
     assert isinstance(fact, SeenUnknown)
     root.disk.closed = frozenset()
     assert not any(isinstance(fact, SeenGone | SeenMoved) for fact in root.scan())
+
+
+def test_what_is_gone_from_a_very_large_folder_is_found(root: ScannedRoot) -> None:
+    for number in range(25):
+        root.write(f"many/{number}", str(number))
+    root.scan()
+    gone = {root.known.nid_at(f"many/{number}") for number in (3, 24)}
+    for number in (3, 24):
+        (root.root / f"many/{number}").unlink()
+    root.write("many/new", "new")
+
+    facts = root.scan()
+
+    assert {fact.nid for fact in facts if isinstance(fact, SeenGone)} == gone
+    assert [fact.name for fact in facts if isinstance(fact, SeenNew)] == [b"new"]
+    assert same(root)[DiskPath(b"many")] == 23
+
+
+def test_a_folder_that_was_emptied_is_seen_to_be_so(root: ScannedRoot) -> None:
+    fill(root)
+    (root.root / "d/g/h").unlink()
+
+    (fact,) = root.scan()
+
+    assert isinstance(fact, SeenGone)

@@ -6,8 +6,8 @@ it was compared with.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 
 import apsw
 from msgspec.json import encode as json_text
@@ -38,17 +38,15 @@ _BY_INODES = (
     " WHERE l_inode IN (SELECT value FROM json_each(?)) AND l_state > 0"
 )
 
-_BRIEFS = """
-SELECT l_name, CASE WHEN l_state = 1 THEN l_ctime ELSE 0 END, l_mtime, l_size, l_inode, nid, l_kind
-FROM nodes WHERE l_parent = ? AND l_state > 0
-"""
+_BRIEF_COLUMNS = "l_name, CASE WHEN l_state = 1 THEN l_ctime ELSE 0 END, l_mtime, l_size, l_inode, nid, l_kind"
+_BRIEFS = f"SELECT {_BRIEF_COLUMNS} FROM nodes WHERE l_parent = ? AND l_state > 0"
 
-_SOME = "SELECT COUNT(*) FROM (SELECT 1 FROM nodes INDEXED BY nodes_local WHERE l_state > 0 LIMIT ?)"
-
-_ALL_NAMED = (
-    f"SELECT {LOCAL_COLUMNS} FROM json_each(?) AS wanted CROSS JOIN nodes INDEXED BY nodes_local"
+_NAMED = (
+    "FROM json_each(?) AS wanted CROSS JOIN nodes INDEXED BY nodes_local"
     " ON l_parent = ? AND l_key = wanted.value AND l_state > 0"
 )
+
+_SOME = "SELECT COUNT(*) FROM (SELECT 1 FROM nodes INDEXED BY nodes_local WHERE l_state > 0 LIMIT ?)"
 
 _REMOTE_STEPS = """
 SELECT nid, COALESCE(CASE WHEN r_state = 1 THEN r_parent END, l_parent, s_parent, r_parent),
@@ -60,6 +58,14 @@ FROM nodes WHERE nid IN (SELECT value FROM json_each(?))
 def json_of(values: Iterable[object]) -> str:
     """Return a list for `json_each`: one statement for many rows instead of one each."""
     return json_text(list(values)).decode()
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _joined_up(nid: Nid, steps: dict[Nid, tuple[Nid | None, str | None]]) -> str:
@@ -100,18 +106,27 @@ class IndexReader:
         """Return what the rows in a folder say, for the comparison of all of it; an unknown one says ctime 0."""
         return list(self._connection.execute(_BRIEFS, (nid,)))
 
+    def briefs_named(self, parent: Nid, names: Iterable[str]) -> list[Brief]:
+        """Return what the rows of exactly these names in a folder say, as `briefs` does."""
+        wanted = set(names)
+        return [row for row in self._named(f"SELECT {_BRIEF_COLUMNS}", parent, wanted) if row[0] in wanted]
+
+    def names(self, nid: Nid) -> Iterator[str]:
+        """Yield the names of the rows in a folder, one by one."""
+        for (name,) in self._connection.execute("SELECT l_name FROM nodes WHERE l_parent = ? AND l_state > 0", (nid,)):
+            yield name
+
     def all_named(self, parent: Nid, names: Iterable[bytes]) -> list[LocalRow]:
         """Return all local children of exactly these names, as `named` does."""
-        texts: set[str] = set()
-        for name in names:
-            with suppress(UnicodeDecodeError):
-                texts.add(name.decode())
-        wanted = sorted({name_key(text) for text in texts})
-        found: list[LocalRow] = []
-        for at in range(0, len(wanted), NAMES_AT_ONCE_MAX):
-            values = (json_of(wanted[at : at + NAMES_AT_ONCE_MAX]), parent)
-            found += [local_row_of(row) for row in self._connection.execute(_ALL_NAMED, values) if row[2] in texts]
-        return found
+        wanted = {name.decode(errors="surrogateescape") for name in names}
+        found = self._named(f"SELECT {LOCAL_COLUMNS}", parent, wanted)
+        return [local_row_of(row) for row in found if row[2] in wanted]
+
+    def _named(self, select: str, parent: Nid, names: Iterable[str]) -> Iterator[tuple]:  # type: ignore[type-arg]  # as below
+        """Yield the records of these names in a folder, and of others that have the same keys."""
+        keys = iter({name_key(name) for name in names if name.isascii() or _is_text(name)})
+        while some := list(itertools.islice(keys, NAMES_AT_ONCE_MAX)):
+            yield from self._connection.execute(f"{select} {_NAMED}", (json_of(some), parent))
 
     def holds(self, rows: int) -> bool:
         """Return whether so many rows are present; it looks at no more of them."""

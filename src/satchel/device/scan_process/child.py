@@ -20,7 +20,7 @@ from satchel.device.drive import drive
 from satchel.device.ignore import IgnoreRules
 from satchel.device.index.reader import open_reader
 from satchel.device.memory import collect_rarely
-from satchel.device.ports import Brief, Compared, DiskPath, Listed, Stat
+from satchel.device.ports import Brief, Compared, DiskPath, Listed, RowsOf, Stat
 from satchel.device.scan_process.frames import (
     LENGTH_BYTES,
     Beat,
@@ -135,9 +135,12 @@ class LivingDisk(LocalDisk):
         self._line.live()
         return await super().list_folder(path)
 
-    async def compare_folder(self, path: DiskPath, rows: dict[str, Brief]) -> Compared:
-        self._line.live()
-        return await super().compare_folder(path, rows)
+    async def compare_folder(self, path: DiskPath, rows_of: RowsOf) -> Compared:
+        def living(names: list[str]) -> dict[str, Brief]:
+            self._line.live()
+            return rows_of(names)
+
+        return await super().compare_folder(path, living)
 
     async def stat(self, path: DiskPath) -> Stat | None:
         self._line.live()

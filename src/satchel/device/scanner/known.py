@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from satchel.core.ids import Nid
@@ -19,6 +19,14 @@ class KnownTree(Protocol):
 
     def briefs(self, nid: Nid) -> list[Brief]:
         """Return what the rows in a folder say, in any order; an unknown one says ctime 0."""
+        ...
+
+    def briefs_named(self, parent: Nid, names: Iterable[str]) -> list[Brief]:
+        """Return what the rows of exactly these names in a folder say, as `briefs` does."""
+        ...
+
+    def names(self, nid: Nid) -> Iterator[str]:
+        """Yield the names of the rows in a folder, one by one."""
         ...
 
     def all_named(self, parent: Nid, names: Iterable[bytes]) -> list[LocalRow]:

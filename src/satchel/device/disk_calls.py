@@ -205,14 +205,18 @@ def listed_stat(found: os.stat_result, device: int) -> Stat:
     )
 
 
-KIND_BITS: Final = 0o170000
-KINDS = {modes.S_IFREG: Kind.FILE, modes.S_IFDIR: Kind.FOLDER, modes.S_IFLNK: Kind.SYMLINK}
-"""The kind by these bits of a mode."""
+MODE_KIND_SHIFT: Final = 12
+MODE_KINDS: Final = (0, modes.S_IFREG >> 12, modes.S_IFDIR >> 12, modes.S_IFLNK >> 12, 0)
+"""What a mode says above its lowest 12 bits, by kind; a mount is none of the disk's."""
 
 
 def kind_of(mode: int) -> Kind | None:
     """Return the kind of a mode; None for what is not synced."""
-    return KINDS.get(mode & KIND_BITS)
+    if modes.S_ISREG(mode):
+        return Kind.FILE
+    if modes.S_ISDIR(mode):
+        return Kind.FOLDER
+    return Kind.SYMLINK if modes.S_ISLNK(mode) else None
 
 
 def executable_mode(mode: int, is_executable: bool) -> int:

@@ -16,7 +16,7 @@ from satchel.core.entries import Kind
 from satchel.core.errors import FileUnreadable, NameInvalid, NotFound, RootMissing
 from satchel.core.limits import MIB
 from satchel.device import disk_calls
-from satchel.device.disk_calls import KIND_BITS, fault_of, stat_at, translating
+from satchel.device.disk_calls import MODE_KIND_SHIFT, MODE_KINDS, fault_of, stat_at, translating
 from satchel.device.disk_files import LocalOpenFile
 from satchel.device.marker import read_marker, write_marker
 from satchel.device.ports import (
@@ -302,14 +302,15 @@ def _compare(entries: list[os.DirEntry[str]], device: int, rows: dict[str, Brief
 
     This loop runs over every name of a full scan, so it makes no value for what is as its row says.
     """
-    kinds, same = disk_calls.KINDS, 0
+    same = 0
     for entry in entries:
         try:
             stat = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
             # Deleted since its name was read.
             continue
-        row = rows.get(entry.name)
+        name = entry.name
+        row = rows.get(name)
         # By number, which is faster than by name: a stat begins with mode, inode, device, and [6] is the size.
         if (
             row is not None
@@ -317,15 +318,15 @@ def _compare(entries: list[os.DirEntry[str]], device: int, rows: dict[str, Brief
             and stat.st_mtime_ns == row[2]
             and stat[1] == row[4]
             and stat[2] == device
-            and kinds.get(stat[0] & KIND_BITS) == row[6]
+            and stat[0] >> MODE_KIND_SHIFT == MODE_KINDS[row[6]]
             and (stat[6] == row[3] or row[6] == FOLDER_KIND)
         ):
             if row[6] == FOLDER_KIND:
                 found.folders.append(row)
-            del rows[row[0]]
+            del rows[name]
             same += 1
             continue
-        found.others.append(Listed(os.fsencode(entry.name), disk_calls.listed_stat(stat, device)))
+        found.others.append(Listed(os.fsencode(name), disk_calls.listed_stat(stat, device)))
     return same
 
 

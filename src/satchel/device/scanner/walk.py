@@ -18,7 +18,7 @@ from satchel.core.paths import validate_name
 from satchel.device.hashing_files import FileRead, read_file
 from satchel.device.ignore import IGNORE_FILE, IgnoreRules, Scope
 from satchel.device.index.rows import LocalRow
-from satchel.device.ports import ROOT_PATH, DiskPath, FileSystem, Listed, Stat, Times, joined, split
+from satchel.device.ports import ROOT_PATH, Brief, DiskPath, FileSystem, Listed, Stat, Times, joined, split
 from satchel.device.scanner.comparing import Seen, compare
 from satchel.device.scanner.hints import Hints, Names
 from satchel.device.scanner.known import KnownTree
@@ -147,9 +147,13 @@ class Walk:
         seen = await (self._list_all(look) if look.names is None else self._list_named(look, look.names))
         if seen is None:
             return
-        listed, rows = seen.listed, self._by_name(look, seen)
-        self._parts.saw(len(listed) + seen.same)
+        self._parts.saw(len(seen.listed) + seen.same)
         await self._sure_again(look)
+        if look.names is None and not (seen.listed or seen.rows):
+            # As nearly every folder of a full scan: all is as it was, and so are the rules.
+            self._go_into(look, look.above, [], seen.folders)
+            return
+        listed, rows = seen.listed, self._by_name(look, seen)
         scope = await self._scope(look, listed, rows)
         fresh, taken, touched, folders = self._sort_out(look, scope, listed, rows)
         self._places.expect([item.stat for item in fresh])
@@ -164,12 +168,7 @@ class Walk:
             await self._replaced(entry)
         for item, row in touched:
             await self._edited(joined(look.path, item.name), item.stat, row)
-        down = [(row.name, row.nid, row.stat.inode) for row in folders]
-        if look.is_deep:
-            down += [(name.encode(), nid, inode) for name, _, _, _, inode, nid, _ in seen.folders]
-        self._stack += [
-            _Look(nid, joined(look.path, name), inode, above=scope) for name, nid, inode in sorted(down, reverse=True)
-        ]
+        self._go_into(look, scope, folders, seen.folders)
         for row in rows.values():
             if row.nid in self._places.placed:
                 continue
@@ -177,6 +176,15 @@ class Walk:
                 self._unknown(row, *_IGNORED, retry=False)
             else:
                 self._missing[row.nid] = _Missing(row, look.path, look.inode)
+
+    def _go_into(self, look: _Look, scope: Scope | None, rows: list[LocalRow], briefs: list[Brief]) -> None:
+        """Let the known folders in a folder be looked at next, in the order of their names."""
+        down = [(row.name, row.nid, row.stat.inode) for row in rows]
+        if look.is_deep:
+            down += [(name.encode(), nid, inode) for name, _, _, _, inode, nid, _ in briefs]
+        self._stack += [
+            _Look(nid, joined(look.path, name), inode, above=scope) for name, nid, inode in sorted(down, reverse=True)
+        ]
 
     async def _sure_again(self, look: _Look) -> None:
         stat = None if look.unsure is None else await self._places.stat(look.path)

@@ -100,11 +100,11 @@ class _Played(Rig):
         return time.thread_time() - began
 
 
-def changed_file_s(root: Path, index: Path) -> tuple[float, float]:
+def changed_file_s(root: Path, index: Path, files: int) -> tuple[float, float]:
     """Return what a look at one file takes, and the engine from its change until that is agreed: medians, in
     seconds of a core.
 
-    root: the linked folder, whose files are at least one folder deep. index: of a device that does not run.
+    root: the linked folder of so many files, at least one folder deep. index: of a device that does not run.
     """
     with tempfile.TemporaryDirectory(dir=index.parent) as scratch:
         copy = Path(scratch) / index.name
@@ -114,7 +114,7 @@ def changed_file_s(root: Path, index: Path) -> tuple[float, float]:
         scanner = Scanner(LocalDisk(os.fsencode(root)), reader, ScanClock())
         looks: list[float] = []
         steps: list[float] = []
-        for number, path in enumerate(_some_files(root)):
+        for number, path in enumerate(_some_files(root, min(files, ROUNDS))):
             folder, name = split(path)
             parts: list[Scanned] = []
             began = time.thread_time()
@@ -127,12 +127,12 @@ def changed_file_s(root: Path, index: Path) -> tuple[float, float]:
     return statistics.median(looks), statistics.median(steps)
 
 
-def _some_files(root: Path) -> list[DiskPath]:
-    """Return files of the tree, in no order."""
+def _some_files(root: Path, count: int) -> list[DiskPath]:
+    """Return so many files of the tree, in no order."""
     chosen = random.Random(SEED)
     top = os.fsencode(root)
     found: dict[DiskPath, None] = {}
-    while len(found) < ROUNDS:
+    while len(found) < count:
         path = top
         while os.path.isdir(path):
             path += b"/" + chosen.choice([name for name in sorted(os.listdir(path)) if name != b".satchel"])

@@ -102,12 +102,21 @@ def resident(pid: int) -> int:
 
 
 def children(pid: int) -> list[int]:
-    """Return the processes that a process has started."""
+    """Return the processes that a process has started, without one that still shares its memory."""
     found: list[int] = []
     for told in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):
             found += map(int, told.read_text().split())
-    return found
+    own = command_of(pid)
+    return [child for child in found if command_of(child) != own]
+
+
+def command_of(pid: int) -> bytes:
+    """Return the command line of a process, b"" when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def cpu_s(pid: int) -> float:

@@ -12,7 +12,7 @@ import pytest
 from satchel.core.entries import Kind
 from satchel.core.errors import Fault, NotFound
 from satchel.core.hashing import block_hash
-from satchel.core.ids import ROOT_NODE, BlockHash, ContentHash, LinkId, NamespaceId, NodeId, OpId, Tag
+from satchel.core.ids import ROOT_NODE, BlockHash, ContentHash, LinkId, NamespaceId, NodeId, OpId, Tag, scope_mark
 from satchel.core.messages import (
     ChangesRequest,
     CommitRequest,
@@ -20,6 +20,7 @@ from satchel.core.messages import (
     CreateOp,
     NeedBlocks,
     Position,
+    ScopeRequest,
     SnapshotRequest,
     Stored,
 )
@@ -129,6 +130,27 @@ def test_a_block_that_the_service_lacks_is_left_out(run: Run) -> None:
     run(work)
 
 
+def test_what_a_link_leaves_out_is_left_out_of_its_pages_alone(run: Run) -> None:
+    async def work(remote: Remote) -> None:
+        ns = await own_ns(remote)
+        folder, inside = NodeId(b"f" * 16), NodeId(b"i" * 16)
+        ops = (
+            CreateOp(OpId(folder), folder, ROOT_NODE, "out", int(Kind.FOLDER)),
+            CreateOp(OpId(inside), inside, folder, "inside", int(Kind.FOLDER)),
+        )
+        await remote.commit(CommitRequest(ns, LINK, ops), [])
+        told = (await remote.set_scope(ScopeRequest(ns, OTHER_LINK, (folder,)))).scope
+        assert told == scope_mark([folder])
+        for link, names, mark in ((OTHER_LINK, ["out"], told), (LINK, ["out", "inside"], b"")):
+            page, _ = await remote.changes(ChangesRequest(Position(ns, 0, Tag(b"")), link))
+            assert ([entry.name for entry in page.entries], page.last_seq, page.scope) == (names, 2, mark)
+            rows = await remote.snapshot(SnapshotRequest(ns, ROOT_NODE, NodeId(b""), link=link))
+            assert ([entry.name for entry in rows.entries], rows.scope) == (names, mark)
+        assert (await remote.set_scope(ScopeRequest(ns, OTHER_LINK, ()))).scope == b""
+
+    run(work)
+
+
 def test_a_namespace_of_nobody_is_not_found(run: Run) -> None:
     async def work(remote: Remote) -> None:
         nobody = NamespaceId(b"n" * 16)
@@ -137,6 +159,7 @@ def test_a_namespace_of_nobody_is_not_found(run: Run) -> None:
             remote.changes(ChangesRequest(Position(nobody, 0, Tag(b"")), LINK)),
             remote.snapshot(SnapshotRequest(nobody, ROOT_NODE, NodeId(b""))),
             remote.manifests(nobody, [ContentHash(bytes(32))]),
+            remote.set_scope(ScopeRequest(nobody, LINK, ())),
         ):
             with pytest.raises(NotFound):
                 await call

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from satchel.core.ids import LinkId, NamespaceId, Tag
+from satchel.core.entries import Kind
+from satchel.core.ids import LinkId, NamespaceId, NodeId, Tag
 from satchel.core.limits import INLINE_DOWN_BYTES_MAX
 from satchel.core.messages import (
     PROTOCOL_VERSION,
@@ -22,6 +23,8 @@ from satchel.core.messages import (
     Hello,
     Position,
     Pushed,
+    ScopeReply,
+    ScopeRequest,
     Stored,
     Welcome,
 )
@@ -111,6 +114,31 @@ def test_pushed_pages_chain_without_a_gap(user: User, laptop: Wire) -> None:
                 seq = page.last_seq
 
     with_stream(phone, hello(phone), work)
+
+
+def test_what_a_link_leaves_out_is_not_pushed_and_makes_no_gap(user: User, laptop: Wire) -> None:
+    phone = user.sign_in("phone")
+
+    async def work(stream: Stream) -> None:
+        await welcomed(stream)
+        out = laptop.create("out", kind=Kind.FOLDER)
+        await asyncio.to_thread(laptop.commit, out)
+        assert (await pushed(stream))[0].last_seq == 1
+        told = await asyncio.to_thread(leave_out, phone, out.node_id)
+        await asyncio.to_thread(laptop.commit, laptop.create("hidden", b"x", parent=out.node_id), inline=[b"x"])
+        await asyncio.to_thread(commit, laptop, "seen", b"seen")
+        page, bodies = await pushed(stream)
+        assert [entry.name for entry in page.entries] == ["seen"]
+        assert (page.prev_seq, page.last_seq, page.scope, bodies) == (1, 3, told, [b"seen"])
+
+    with_stream(phone, hello(phone), work)
+
+
+def leave_out(session: Session, *nodes: bytes) -> bytes:
+    """Name what the stream's link leaves out; the mark of it."""
+    with Wire(session) as wire:
+        request = ScopeRequest(wire.ns, PHONE, tuple(NodeId(node) for node in nodes))
+        return wire.call("scope", request, ScopeReply)[0].scope
 
 
 def test_own_entries_come_back_without_their_content(laptop: Wire) -> None:

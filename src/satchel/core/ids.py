@@ -6,6 +6,7 @@ Node ids are UUIDv7 (RFC 9562), made by the client at first observation; time an
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import NewType
 
 NamespaceId = NewType("NamespaceId", bytes)
@@ -50,6 +51,12 @@ def derived_id(*parts: bytes) -> bytes:
     """
     digest = hashlib.sha256(b"".join(len(part).to_bytes(4, "big") + part for part in parts)).digest()
     return digest[:6] + bytes([0x80 | (digest[6] & 0x0F), digest[7], 0x80 | (digest[8] & 0x3F)]) + digest[9:16]
+
+
+def scope_mark(left_out: Iterable[NodeId]) -> bytes:
+    """Return the 8-byte name of what a link leaves out, whatever the order; nothing at all has the empty one."""
+    nodes = sorted(left_out)
+    return hashlib.sha256(b"".join(nodes)).digest()[:TAG_BYTES] if nodes else b""
 
 
 def short(identifier: bytes) -> str:

@@ -258,7 +258,8 @@ class Changes(msgspec.Struct, array_like=True, frozen=True):
     """Entries with prev_seq < seq <= last_seq, in order, none left out; bodies: inline contents, `inline` their blocks.
 
     An own entry (same link) carries no inline content. is_reset: the position is unknown here or pruned; take a
-    snapshot and merge. head_seq: the journal's end when the page was read.
+    snapshot and merge. head_seq: the journal's end when the page was read. scope: `scope_mark` of what the service
+    left out of the page, as the link asked it to; empty when nothing.
     """
 
     ns: NamespaceId
@@ -270,12 +271,13 @@ class Changes(msgspec.Struct, array_like=True, frozen=True):
     has_more: bool = False
     is_reset: bool = False
     inline: tuple[WireBlock, ...] = ()
+    scope: bytes = b""
 
 
 class SnapshotRequest(msgspec.Struct, array_like=True, frozen=True):
     """Live nodes below `unit` (and itself, unless it is the root), paged by node id after `after`.
 
-    seq: -1 on the first page; later the seq that the first page fixed.
+    seq: -1 on the first page; later the seq that the first page fixed. link: whose scope is left out; empty for none.
     """
 
     ns: NamespaceId
@@ -283,16 +285,35 @@ class SnapshotRequest(msgspec.Struct, array_like=True, frozen=True):
     after: NodeId
     seq: int = -1
     limit: int = 2_000
+    link: LinkId = LinkId(b"")
 
 
 class SnapshotPage(msgspec.Struct, array_like=True, frozen=True):
-    """Rows by node id. Fold the journal from (seq, tag) on afterwards, ignoring entries not above a node's seq."""
+    """Rows by node id. Fold the journal from (seq, tag) on afterwards, ignoring entries not above a node's seq.
+
+    scope: as for `Changes`.
+    """
 
     ns: NamespaceId
     seq: int
     tag: Tag
     entries: tuple[Entry, ...]
     has_more: bool
+    scope: bytes = b""
+
+
+class ScopeRequest(msgspec.Struct, array_like=True, frozen=True):
+    """All that a link leaves out, at most 1,000 nodes: what lies beneath them is in no page of it from now on."""
+
+    ns: NamespaceId
+    link: LinkId
+    left_out: tuple[NodeId, ...]
+
+
+class ScopeReply(msgspec.Struct, array_like=True, frozen=True):
+    """The scope is stored; its mark, as pages will carry it."""
+
+    scope: bytes
 
 
 class ManifestsRequest(msgspec.Struct, array_like=True, frozen=True):

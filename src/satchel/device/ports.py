@@ -22,6 +22,8 @@ from satchel.core.messages import (
     CommitRequest,
     Hello,
     NamespacesReply,
+    ScopeReply,
+    ScopeRequest,
     SnapshotPage,
     SnapshotRequest,
     StreamFrame,
@@ -385,6 +387,10 @@ class Remote(Protocol):
     async def manifests(self, ns: NamespaceId, ids: Sequence[ContentHash]) -> dict[ContentHash, bytes]: ...
 
     async def namespaces(self) -> NamespacesReply: ...
+
+    async def set_scope(self, request: ScopeRequest) -> ScopeReply:
+        """Make this all that a link leaves out. Idempotent; durable on return."""
+        ...
 
     async def open_stream(self, hello: Hello) -> None:
         """Connect the stream and send the hello; the welcome is the first frame that `next_frame` gives."""

@@ -51,6 +51,8 @@ from satchel.core.messages import (
     Pushed,
     PutReply,
     PutRequest,
+    ScopeReply,
+    ScopeRequest,
     SnapshotPage,
     SnapshotRequest,
     StreamFrame,
@@ -168,6 +170,10 @@ class HttpRemote:
 
     async def namespaces(self) -> NamespacesReply:
         reply, _ = await self._call("namespaces", None, NamespacesReply)
+        return reply
+
+    async def set_scope(self, request: ScopeRequest) -> ScopeReply:
+        reply, _ = await self._call("scope", request, ScopeReply)
         return reply
 
     # -- the stream ---------------------------------------------------------------------------------------------------

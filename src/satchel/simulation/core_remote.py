@@ -21,6 +21,8 @@ from satchel.core.messages import (
     ManifestsRequest,
     NamespacesReply,
     PutRequest,
+    ScopeReply,
+    ScopeRequest,
     SnapshotPage,
     SnapshotRequest,
     StreamFrame,
@@ -34,6 +36,7 @@ from satchel.server.blocks.service import BlockService
 from satchel.server.db.engine import Connection
 from satchel.server.db.schema import migrate
 from satchel.server.db.sqlite import InlineSqliteDatabase
+from satchel.server.feed.scopes import store_scope
 from satchel.server.feed.service import changes, manifests, snapshot
 from satchel.server.metadata.commit import commit
 from satchel.server.metadata.journal import read_txn
@@ -151,6 +154,9 @@ class CoreRemote:
 
     async def namespaces(self) -> NamespacesReply:
         return await namespaces(self._service.db, self._principal)
+
+    async def set_scope(self, request: ScopeRequest) -> ScopeReply:
+        return await store_scope(self._service.db, self._principal, request)
 
     async def begin_run(self, hello: Hello) -> bool:
         """Take the run of a hello, as the gateway does; False for a link that was restored or copied."""

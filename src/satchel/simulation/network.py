@@ -25,6 +25,8 @@ from satchel.core.messages import (
     Ping,
     Position,
     Pushed,
+    ScopeReply,
+    ScopeRequest,
     SnapshotPage,
     SnapshotRequest,
     Stored,
@@ -195,6 +197,9 @@ class SimRemote:
 
         reply, self._told_by = await self._network(call)
         return reply
+
+    async def set_scope(self, request: ScopeRequest) -> ScopeReply:
+        return await self._network(lambda: self._core.set_scope(request))
 
     async def open_stream(self, hello: Hello) -> None:
         known = await self._network(self._core.namespaces)

@@ -23,7 +23,7 @@ ENTRY = Entry(
     7, TAG, Action.EDIT, NODE, PARENT, "Ä.txt", "ä.txt", Kind.FILE, True, CONTENT.content_hash, CONTENT.blocks, 5,
     1_700_000_000_000_000_000, False, 7, 3, False, DEVICE, LINK, OP, 1_700_000_000_000, 0,
 )  # fmt: skip
-CHANGES = m.Changes(NS, 6, 7, TAG, (ENTRY,), 9, True, False, (BLOCK,))
+CHANGES = m.Changes(NS, 6, 7, TAG, (ENTRY,), 9, True, False, (BLOCK,), b"s" * 8)
 
 OPS: tuple[m.Op, ...] = (
     m.CreateOp(OP, NODE, PARENT, "a", Kind.FILE, CONTENT, "", 5, True),
@@ -49,8 +49,10 @@ FRAMES: dict[str, tuple[msgspec.Struct, object, list[bytes]]] = {
     "get_reply": (m.GetReply((BLOCK,), (HASH,)), m.GetReply, [b"hello"]),
     "changes_request": (m.ChangesRequest(POSITION, LINK, 100, False), m.ChangesRequest, []),
     "changes": (CHANGES, m.Changes, [b"hello"]),
-    "snapshot_request": (m.SnapshotRequest(NS, NODE, PARENT, 7, 100), m.SnapshotRequest, []),
-    "snapshot_page": (m.SnapshotPage(NS, 7, TAG, (ENTRY,), True), m.SnapshotPage, []),
+    "snapshot_request": (m.SnapshotRequest(NS, NODE, PARENT, 7, 100, LINK), m.SnapshotRequest, []),
+    "snapshot_page": (m.SnapshotPage(NS, 7, TAG, (ENTRY,), True, b"s" * 8), m.SnapshotPage, []),
+    "scope_request": (m.ScopeRequest(NS, LINK, (NODE, PARENT)), m.ScopeRequest, []),
+    "scope_reply": (m.ScopeReply(b"s" * 8), m.ScopeReply, []),
     "manifests_request": (m.ManifestsRequest(NS, (CONTENT.content_hash,)), m.ManifestsRequest, []),
     "manifests_reply": (m.ManifestsReply(((CONTENT.content_hash, CONTENT.blocks),)), m.ManifestsReply, []),
     "namespaces_reply": (

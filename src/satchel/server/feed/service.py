@@ -1,4 +1,5 @@
-"""Entries since a position, snapshots and blocklists. Invariant: a reader sees each change once, in order, no gap.
+"""Entries since a position, snapshots and blocklists. Invariant: a reader sees each change once, in order, no gap;
+what its link leaves out it never sees.
 
 A page of changes covers prev_seq < seq <= last_seq; the next one starts where it ends. A snapshot is read while writers
 go on: its first page fixes a place in the journal, and the reader folds from there. Source: docs/design (journal).
@@ -7,7 +8,7 @@ go on: its first page fixes a place in the journal, and the reader folds from th
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from msgspec.structs import replace
 
@@ -28,6 +29,7 @@ from satchel.core.messages import (
     ChangesRequest,
     ManifestsReply,
     ManifestsRequest,
+    Position,
     SnapshotPage,
     SnapshotRequest,
     WireBlock,
@@ -35,14 +37,26 @@ from satchel.core.messages import (
 from satchel.server.accounts.access import authorize
 from satchel.server.accounts.principal import Principal
 from satchel.server.db.engine import Connection, Database
+from satchel.server.feed.scopes import LinkScope, scope_txn, told_rows_txn
 from satchel.server.feed.snapshots import page_txn
 from satchel.server.metadata.blocklists import blocklists_txn
-from satchel.server.metadata.journal import Head, entry_of, head_txn, knows_txn, read_txn, tag_at_txn
+from satchel.server.metadata.journal import Head, JournalRow, entry_of, head_txn, knows_txn, read_txn, tag_at_txn
 from satchel.server.metadata.nodes import image_of
 
 ENTRY_BYTES = 256
 """About what an entry takes on the wire beside its names, blocklist and content."""
+HIDDEN_ROWS_MAX = 20_000
+"""About so many entries that a link leaves out are passed over for one page."""
 _FILE = int(Kind.FILE)
+
+
+class _Found(NamedTuple):
+    """Entries that were told of, how far was looked, and the scope that was left out."""
+
+    entries: list[Entry]
+    last_seq: int
+    last_tag: Tag
+    scope: LinkScope
 
 
 class InlineBlocks(Protocol):
@@ -67,22 +81,25 @@ async def changes(
     authorize(principal, ns, Right.READ)
     limit = max(1, min(request.limit, FEED_PAGE_ENTRIES_MAX))
 
-    async def page(conn: Connection) -> tuple[Head, list[Entry] | None]:
+    async def page(conn: Connection) -> tuple[Head, _Found | None]:
         head = await head_txn(conn, ns)
         if not await knows_txn(conn, ns, head, seq=asked.seq, tag=asked.tag):
             return head, None
+        scope = await scope_txn(conn, ns, principal.device_id, request.link)
         if asked.seq == head.seq:
-            return head, []
-        return head, await _entries_txn(conn, ns, after=asked.seq, limit=limit)
+            return head, _Found([], asked.seq, asked.tag, scope)
+        return head, await _entries_txn(conn, ns, asked, limit, scope)
 
-    head, entries = await db.read(page)
-    if entries is None:
+    head, told = await db.read(page)
+    if told is None:
         return Changes(ns, head.seq, head.seq, head.tag, (), head.seq, is_reset=True), []
-    carried = _carried(entries, request.link) if request.with_content else set()
-    entries = _cut(entries, carried)
+    carried = _carried(told.entries, request.link) if request.with_content else set()
+    entries = _cut(told.entries, carried)
+    last_seq, last_tag = told.last_seq, told.last_tag
+    if len(entries) < len(told.entries):
+        last_seq, last_tag = entries[-1].seq, entries[-1].tag
     found = await blocks.read_inline(ns, _inline_hashes(entries, carried)) if carried else {}
     entries, wires, bodies = _with_bodies(entries, carried, found)
-    last_seq, last_tag = (entries[-1].seq, entries[-1].tag) if entries else (asked.seq, asked.tag)
     reply = Changes(
         ns=ns,
         prev_seq=asked.seq,
@@ -92,6 +109,7 @@ async def changes(
         head_seq=head.seq,
         has_more=last_seq < head.seq,
         inline=tuple(wires),
+        scope=told.scope.mark,
     )
     return reply, bodies
 
@@ -108,8 +126,11 @@ async def snapshot(db: Database, principal: Principal, request: SnapshotRequest)
         head = await head_txn(conn, request.ns)
         seq = head.seq if request.seq < 0 else min(request.seq, head.seq)
         tag = await tag_at_txn(conn, request.ns, seq) or Tag(b"")
-        entries, has_more = await page_txn(conn, request.ns, request.unit, after=request.after, limit=limit)
-        return SnapshotPage(request.ns, seq, tag, tuple(entries), has_more)
+        scope = await scope_txn(conn, request.ns, principal.device_id, request.link)
+        entries, has_more = await page_txn(
+            conn, request.ns, request.unit, after=request.after, limit=limit, scope=scope
+        )
+        return SnapshotPage(request.ns, seq, tag, tuple(entries), has_more, scope.mark)
 
     return await db.read(read)
 
@@ -128,8 +149,20 @@ async def manifests(db: Database, principal: Principal, request: ManifestsReques
     return ManifestsReply(tuple((id_, found[id_]) for id_ in dict.fromkeys(request.ids) if id_ in found))
 
 
-async def _entries_txn(conn: Connection, ns: NamespaceId, *, after: int, limit: int) -> list[Entry]:
-    rows = await read_txn(conn, ns, after=after, limit=limit)
+async def _entries_txn(conn: Connection, ns: NamespaceId, asked: Position, limit: int, scope: LinkScope) -> _Found:
+    """Return the first entries that are told of. What is left out is passed over, up to a bound."""
+    last_seq, last_tag, passed = asked.seq, asked.tag, 0
+    while True:
+        rows = await read_txn(conn, ns, after=last_seq, limit=limit)
+        if rows:
+            last_seq, last_tag = rows[-1].seq, rows[-1].tag
+        told = await told_rows_txn(conn, ns, scope, rows)
+        passed += len(rows)
+        if told or len(rows) < limit or passed >= HIDDEN_ROWS_MAX:
+            return _Found(await _with_lists_txn(conn, ns, told), last_seq, last_tag, scope)
+
+
+async def _with_lists_txn(conn: Connection, ns: NamespaceId, rows: Sequence[JournalRow]) -> list[Entry]:
     posts = [image_of(row.post) for row in rows]
     files = {post.content for post in posts if post.kind == _FILE and post.is_live and not post.blocks}
     lists = await blocklists_txn(conn, ns, files, blocks_max=MANIFEST_INLINE_BLOCKS_MAX)

@@ -25,6 +25,7 @@ from satchel.core.messages import (
     GetRequest,
     ManifestsRequest,
     PutRequest,
+    ScopeRequest,
     SnapshotRequest,
     decode_frame,
     encode_frame,
@@ -32,6 +33,7 @@ from satchel.core.messages import (
 )
 from satchel.server.accounts.access import authorize
 from satchel.server.accounts.principal import Principal
+from satchel.server.feed.scopes import store_scope
 from satchel.server.feed.service import changes, manifests, snapshot
 from satchel.server.gateway.commits import check_room, commit_request
 from satchel.server.gateway.errors import as_fault, frame_body, headers_of
@@ -165,6 +167,11 @@ async def _snapshot(services: Services, principal: Principal, body: bytes) -> Pi
     return encode_frame(await snapshot(services.db, principal, request))
 
 
+async def _scope(services: Services, principal: Principal, body: bytes) -> Pieces:
+    request, _ = _decoded(body, ScopeRequest)
+    return encode_frame(await store_scope(services.db, principal, request))
+
+
 async def _manifests(services: Services, principal: Principal, body: bytes) -> Pieces:
     request, _ = _decoded(body, ManifestsRequest)
     return encode_frame(await manifests(services.db, principal, request))
@@ -196,6 +203,7 @@ _ROUTES = {
     "blocks/get": Route(_get),
     "changes": Route(_changes),
     "snapshot": Route(_snapshot),
+    "scope": Route(_scope),
     "manifests/get": Route(_manifests),
     "namespaces": Route(_namespaces),
 }

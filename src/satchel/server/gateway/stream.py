@@ -12,6 +12,8 @@ import contextlib
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from satchel.core.errors import Fault, MessageInvalid, RequestTimedOut, TooManyRequests, Unauthenticated
 from satchel.core.ids import NamespaceId
 from satchel.core.limits import STREAM_FRAME_BYTES_MAX
@@ -49,6 +51,8 @@ SEND_TIMEOUT_S = 60.0
 CLOSE_TIMEOUT_S = 5.0
 PRESENCE_TTL_S = 90.0
 PAGE_ENTRIES_MAX = 500
+UNTOLD_SEQS_MAX = 10_000
+"""A device is told at least after so many entries that it leaves out: its place must not be pruned."""
 ENTRY_BYTES = 200
 """About what an entry costs on the wire beside its blocklist and content."""
 
@@ -66,7 +70,10 @@ class LinkTaken(Exception):
 
 @dataclass(slots=True)
 class _Stream:
-    """One connected device. positions: the last place of each namespace that it was told."""
+    """One connected device. positions: how far each namespace was looked at for it; told: how far it was told.
+
+    The two differ by entries that its link leaves out: nothing is sent for those alone.
+    """
 
     services: Services
     principal: Principal
@@ -74,6 +81,7 @@ class _Stream:
     hello: Hello
     send: Send
     positions: dict[NamespaceId, Position]
+    told: dict[NamespaceId, int]
     checked_at: float = field(default_factory=lambda: asyncio.get_running_loop().time())
 
 
@@ -121,7 +129,9 @@ async def _serve(
     await touch_device(services.db, services.clock, principal)
     heads = {head.ns: Position(head.ns, head.head_seq, head.head_tag) for head in known.namespaces}
     told = {position.ns: position for position in hello.positions if position.ns in heads}
-    stream = _Stream(services, principal, token, hello, send, heads | told)
+    positions = heads | told
+    seqs = {ns: position.seq for ns, position in positions.items()}
+    stream = _Stream(services, principal, token, hello, send, positions, seqs)
     presence = presence_key(principal.account_id)
     with services.waiters.joined(principal.account_id, heads) as waiter:
         recover = is_restored or hello.epoch not in (b"", known.epoch)
@@ -164,11 +174,14 @@ async def _push_news(stream: _Stream, ns: NamespaceId) -> None:
     if page.is_reset or page.has_more or _size(page, bodies) > STREAM_FRAME_BYTES_MAX:
         head = await _head(stream, ns)
         await _push(stream, Pushed(page) if page.is_reset else Behind(head))
-        stream.positions[ns] = head
-    elif page.entries:
-        await _push(stream, Pushed(page), bodies)
+        stream.positions[ns], stream.told[ns] = head, head.seq
+        return
+    stream.positions[ns] = Position(ns, page.last_seq, page.last_tag)
+    if page.entries or page.last_seq - stream.told[ns] >= UNTOLD_SEQS_MAX:
+        # From where the device stands, so that what it leaves out is no gap to it.
+        await _push(stream, Pushed(replace(page, prev_seq=stream.told[ns])), bodies)
         services.counters.pushed(len(page.entries))
-        stream.positions[ns] = Position(ns, page.last_seq, page.last_tag)
+        stream.told[ns] = page.last_seq
 
 
 async def _head(stream: _Stream, ns: NamespaceId) -> Position:

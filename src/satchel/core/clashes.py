@@ -7,9 +7,9 @@ else steps aside under another name. Source: docs/design/040, docs/use/conflicts
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 
-from satchel.core.conflicts import clash_names, clash_reason, conflicted_copy_names, original_name
+from satchel.core.conflicts import ClashReason, clash_names, clash_reason, conflicted_copy_names, original_name
 from satchel.core.entries import Kind
 from satchel.core.ids import Nid
 from satchel.core.paths import name_key
@@ -19,6 +19,12 @@ NameKey = tuple[Nid, str]
 """A folder and the key of a name in it."""
 
 _COPY = Nid(-1)
+_RULES: dict[ClashReason, str] = {
+    "kind": "name clash",
+    "case": "case clash",
+    "unicode": "unicode clash",
+    "excluded": "excluded name",
+}
 
 
 def key_of(item: Item) -> NameKey:
@@ -29,7 +35,8 @@ def key_of(item: Item) -> NameKey:
 class Names:
     """Who holds which name in the target, and which names are in use on either side.
 
-    clashes: the names that several nodes want, in the order of the nodes. The target is changed in place.
+    clashes: the names that several nodes want, in the order of the nodes. excluded: nodes that are kept off this disk.
+    The target is changed in place.
     """
 
     def __init__(
@@ -38,10 +45,12 @@ class Names:
         remote: dict[Nid, Item],
         local: dict[Nid, Item],
         taken: Callable[[Nid, str], bool],
+        excluded: Container[Nid] = (),
     ) -> None:
         self.target = target
         self.remote = remote
         self.local = local
+        self.excluded = excluded
         self.holders: dict[NameKey, Nid] = {}
         self.clashes: dict[NameKey, list[Nid]] = {}
         self._taken = taken
@@ -113,13 +122,16 @@ class _Resolution:
         self._names.holders[key] = first
         name = self._target[first].name
         for nid in sorted(others, key=lambda each: (*self._rank(each)[:1], self._target[each].name != name, each)):
-            if self._is_same_node(nid, first):
+            if first in self._names.excluded:
+                # What is kept off this disk is never taken for what stands on it.
+                self._step_aside(nid, "excluded")
+            elif self._is_same_node(nid, first):
                 self._adopt(nid, first)
             elif self._is_equal_file(nid, first):
                 del self._target[nid]
                 self._rules[nid] = "equal content"
             else:
-                self._step_aside(nid, name)
+                self._step_aside(nid, clash_reason(self._target[nid].name, name))
 
     def _rank(self, nid: Nid) -> tuple[int, Nid]:
         """The holder of the name on the service comes first, then what the service has, then what it does not."""
@@ -170,11 +182,10 @@ class _Resolution:
                 self._below.setdefault(item.parent, []).append(child)
         return self._below.setdefault(nid, [])
 
-    def _step_aside(self, nid: Nid, name: str) -> None:
+    def _step_aside(self, nid: Nid, reason: ClashReason) -> None:
         """Give the node another name beside its own."""
         item = self._target[nid]
         is_folder = item.kind is Kind.FOLDER
-        reason = clash_reason(item.name, name)
         if reason == "kind" and not is_folder:
             candidates = conflicted_copy_names(original_name(item.name), self._device_name, self._date)
         else:
@@ -182,4 +193,4 @@ class _Resolution:
         free = self._names.take_free(item.parent, candidates)
         self._target[nid] = item.at(item.parent, free)
         self._names.holders[item.parent, name_key(free)] = nid
-        self._rules[nid] = "name clash" if reason == "kind" else f"{reason} clash"
+        self._rules[nid] = _RULES[reason]

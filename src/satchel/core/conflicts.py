@@ -16,14 +16,20 @@ from satchel.core.errors import AlreadyExists
 from satchel.core.limits import NAME_BYTES_MAX
 from satchel.core.paths import name_key
 
-ClashReason = Literal["case", "unicode", "kind"]
-"""case: equal but for case; unicode: equal but for the encoding of one character; kind: a file meets a folder."""
+ClashReason = Literal["case", "unicode", "kind", "excluded"]
+"""case: equal but for case; unicode: equal but for the encoding of one character; kind: a file meets a folder;
+excluded: the name is that of something that this device leaves out."""
 
 DEVICE_BYTES_MAX = 64
 EXTENSION_CHARS_MAX = 16
 NAMELESS_DEVICE = "device"
 
-_CLASH_TEXT: dict[ClashReason, str] = {"case": "case conflict", "unicode": "unicode conflict", "kind": "conflict"}
+_CLASH_TEXT: dict[ClashReason, str] = {
+    "case": "case conflict",
+    "unicode": "unicode conflict",
+    "kind": "conflict",
+    "excluded": "selective sync conflict",
+}
 _COPY = re.compile(r" \(.+'s conflicted copy \d{4}-\d{2}-\d{2}(?: \d+)?\)(?:\.[^.\s]{1,16})?\Z", re.DOTALL)
 
 

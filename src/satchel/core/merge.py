@@ -29,6 +29,7 @@ class Context:
     date: ISO, the device's day. copies: rows by node id, at least those whose id `copy_id` gives for a row of the plan.
     taken: tells of (parent, name key) whether a row outside the plan holds that name there, remote or local.
     spent: copy ids that the service refused (a copy of that id was made and deleted); another id is taken then.
+    excluded: rows that a person keeps off this disk; their local side is unknown.
     """
 
     device_name: str
@@ -36,6 +37,7 @@ class Context:
     copies: Mapping[NodeId, Row] = field(default_factory=dict)
     taken: Callable[[Nid, str], bool] = _is_free
     spent: frozenset[NodeId] = frozenset()
+    excluded: frozenset[Nid] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class Merge:
             self._decide(nid)
         self._break_cycles()
         self._revive_folders()
-        names = Names(self.target, self.remote, self.local, self.context.taken)
+        names = Names(self.target, self.remote, self.local, self.context.taken, self.context.excluded)
         if names.clashes:
             context = self.context
             resolve_clashes(names, self.adopted, self.rules, device_name=context.device_name, date=context.date)
@@ -258,7 +260,7 @@ class Merge:
             parent = self._parent(nid)
             while parent not in alive:
                 alive.add(parent)
-                self.rules.setdefault(parent, "folder needed")
+                self.rules.setdefault(parent, "excluded inside" if nid in self.context.excluded else "folder needed")
                 parent = self._parent(parent)
         if len(alive) <= len(self.target):
             self.target = {nid: item for nid, item in self.target.items() if nid in alive}

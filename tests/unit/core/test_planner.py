@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from satchel.core.entries import Kind
 from satchel.core.ids import ROOT_NID, Nid
-from satchel.core.operations import CommitCopy, Operation, Place, Plan
+from satchel.core.operations import CommitCopy, CommitCreate, MoveLocal, Operation, Place, Plan
 from satchel.core.planner import plan
-from satchel.core.trees import Item
+from satchel.core.trees import UNKNOWN, Item
 from tests.support.planning import Device, Service, Tree, closure, paths, settle
 
 ROOT = ROOT_NID
@@ -189,6 +190,44 @@ def test_two_equal_files_of_one_name_are_one() -> None:
 )
 def test_the_local_one_of_two_new_nodes_steps_aside(local: Item, remote: Item, expected: dict[str, str]) -> None:
     assert end({}, tree(n1=local), tree(n2=remote)) == expected
+
+
+@pytest.mark.parametrize(
+    ("local", "remote", "name"),
+    [
+        (folder(0, "n"), folder(0, "n"), "n (selective sync conflict)"),
+        (file(0, "f.txt", "m"), file(0, "f.txt", "t"), "f (selective sync conflict).txt"),
+        (file(0, "f.txt", "same"), file(0, "f.txt", "same"), "f (selective sync conflict).txt"),
+        (file(0, "N.txt", "m"), folder(0, "n.txt"), "N (selective sync conflict).txt"),
+    ],
+    ids=["folders", "files", "equal-files", "kinds"],
+)
+def test_what_is_made_at_an_excluded_name_steps_aside(local: Item, remote: Item, name: str) -> None:
+    made = excluded_plan({}, tree(n1=local), tree(n2=remote))
+    moves = [move for op in made.operations if isinstance(op, MoveLocal) for move in op.moves]
+    creates = [op.item for op in made.operations if isinstance(op, CommitCreate)]
+    assert [(move.nid, move.name) for move in moves] == [(1, name)]
+    assert creates == [local.at(ROOT, name)]
+    assert len(made.operations) == 2, "and nothing is done to what is excluded"
+    assert [(each.nid, each.rule) for each in made.decisions] == [(1, "excluded name")]
+
+
+def test_a_folder_deleted_here_stays_for_what_is_excluded_in_it() -> None:
+    base = tree(n1=folder(0, "d"), n3=file(1, "seen"))
+    made = excluded_plan(base, {}, base | tree(n2=folder(1, "out")))
+    assert [(type(op).__name__, op.nid) for op in made.operations if not isinstance(op, MoveLocal)] == [
+        ("Place", 1),
+        ("CommitDelete", 3),
+    ]
+    assert [(each.nid, each.rule) for each in made.decisions if each.nid == 1] == [(1, "excluded inside")]
+
+
+def excluded_plan(base: Tree, local: Tree, remote: Tree) -> Plan:
+    """Return the plan when node 2 is kept off this disk."""
+    one = device(base, local, remote)
+    rows = one.rows()
+    rows[Nid(2)] = replace(rows[Nid(2)], local=UNKNOWN)
+    return plan(closure(rows), replace(one.context(rows), excluded=frozenset({Nid(2)})))
 
 
 def test_the_name_is_free_before_the_other_file_takes_it() -> None:

@@ -31,11 +31,11 @@ _SOCKET_PATH_BYTES_MAX = 100
 class Request(msgspec.Struct, frozen=True):
     """What the command line asks.
 
-    do: ping, status, reload, pause, resume, hint, wait, held, allow_held, undo_held, undo, resolve, limit
-    (take the limits of the settings), stop.
-    local: the link it is about, "" for all. timeout_s: for `wait`, `undo` and `resolve`. paths: conflicted copies to
-    `resolve`, relative to the linked folder, by keep: copy, original, both or newest. with_new: `undo` takes away what
-    came new.
+    do: ping, status, reload, pause, resume, hint, wait, held, allow_held, undo_held, undo, resolve, exclude, include,
+    excluded, limit (take the limits of the settings), stop.
+    local: the link it is about, "" for all. timeout_s: for `wait`, `undo` and `resolve`.
+    paths: relative to the linked folder, what to `exclude` or `include`, or conflicted copies to `resolve`, by keep:
+    copy, original, both or newest. with_new: `undo` takes away what came new.
     """
 
     do: str

@@ -33,7 +33,7 @@ from satchel.device.ports import Clock
 from satchel.device.remote import HttpRemote
 from satchel.device.runner import LinkRunner
 from satchel.device.settings import Settings, load_settings, rate_of
-from satchel.device.status import Amended, DaemonStatus, HeldItem, Limits, LinkStatus
+from satchel.device.status import Amended, DaemonStatus, Excluded, HeldItem, Limits, LinkStatus
 from satchel.device.thread_lanes import ThreadLanes
 from satchel.device.watcher import new_watcher
 
@@ -140,6 +140,8 @@ class Daemon:
                 return await self._wait(self._named(request), request.timeout_s)
             case "undo" | "resolve":
                 return await self._amend(request)
+            case "exclude" | "include" | "excluded":
+                return self._scope(request)
         return self._do(request.do, self._named(request))
 
     async def _amend(self, request: Request) -> list[tuple[str, list[Amended]]]:
@@ -150,6 +152,20 @@ class Daemon:
                 told.append((keeper.link.local, await keeper.undo(with_new=request.with_new)))
             else:
                 told.append((keeper.link.local, await keeper.resolve(request.paths, request.keep)))
+        return told
+
+    def _scope(self, request: Request) -> list[tuple[str, list[Excluded]]]:
+        """Change or tell what is left out, link by link. Result: by linked folder."""
+        told: list[tuple[str, list[Excluded]]] = []
+        for keeper in self._named(request):
+            match request.do:
+                case "exclude":
+                    found = keeper.exclude(request.paths)
+                case "include":
+                    found = keeper.include(request.paths)
+                case _:
+                    found = keeper.excluded()
+            told.append((keeper.link.local, found))
         return told
 
     def _do(self, what: str, keepers: list[LinkKeeper]) -> object:

@@ -29,6 +29,11 @@ RULES = {
     "name clash": "Two different things had one name in one folder; both are kept, one under another name.",
     "case clash": "Two names differed in case only; both are kept, one under another name.",
     "unicode clash": "Two names differed only in how a character is encoded; both are kept, one under another name.",
+    "excluded name": "It was made here at the name of something that this device leaves out; both are kept, this one"
+    " under another name.",
+    "excluded inside": "The folder was deleted here, but something in it is left out on this device and was not seen,"
+    " so it stays for that.",
+    "left out": "A person leaves it out on this device: it went to the local trash, and stays as it is on the server.",
     "remote create": "It came from the server; nothing stood at this name.",
     "remote edit": "It was changed on the server and not here.",
     "kept both": "What the server holds took the name; what stood here was kept beside it.",

@@ -30,6 +30,8 @@ from satchel.device.tasks import (
     ReachTask,
     Scanned,
     ScanTask,
+    ScopeTask,
+    ScopeTold,
     SnapshotTaken,
     SnapshotTask,
     StreamEnded,
@@ -116,6 +118,8 @@ class Hands:
                 put(await _asked(lambda: self._snapshot(task), lambda fault: SnapshotTaken(task, None, fault)))
             case PullTask():
                 put(await _asked(lambda: self._pull(task), lambda fault: Pulled(None, {}, fault)))
+            case ScopeTask():
+                put(await _asked(lambda: self._tell_scope(task), lambda fault: ScopeTold(task, fault)))
             case StreamTask():
                 await self._stream(task)
             case _:
@@ -129,6 +133,10 @@ class Hands:
 
     async def _snapshot(self, task: SnapshotTask) -> Fact:
         return SnapshotTaken(task, await self._remote.snapshot(task.request))
+
+    async def _tell_scope(self, task: ScopeTask) -> Fact:
+        await self._remote.set_scope(task.request)
+        return ScopeTold(task)
 
     async def _pull(self, task: PullTask) -> Fact:
         changes, contents = await self._remote.changes(task.request)

@@ -17,7 +17,7 @@ from satchel.core.ids import short
 from satchel.device.links import Link
 from satchel.device.logs import EventLog
 from satchel.device.ports import Clock
-from satchel.device.status import Amended, HeldItem, LinkStatus, State
+from satchel.device.status import Amended, Excluded, HeldItem, LinkStatus, State
 
 log = EventLog(__name__)
 
@@ -50,6 +50,18 @@ class Runner(Protocol):
 
     def undo_held(self) -> int:
         """Take the held deletions back; result: how many."""
+        ...
+
+    def exclude(self, paths: Sequence[str]) -> list[Excluded]:
+        """Keep these off this disk; result: all that is left out."""
+        ...
+
+    def include(self, paths: Sequence[str]) -> list[Excluded]:
+        """Bring these back; result: all that is left out still, or on its way back."""
+        ...
+
+    def excluded(self) -> list[Excluded]:
+        """Return what is left out."""
         ...
 
     async def undo(self, *, with_new: bool) -> list[Amended]:
@@ -122,6 +134,18 @@ class LinkKeeper:
 
     def undo_held(self) -> int:
         return self._runner.undo_held() if self._runner is not None else 0
+
+    def exclude(self, paths: Sequence[str]) -> list[Excluded]:
+        """Keep these off this disk. Raises: Unavailable while the link does not run, NotFound, LimitExceeded."""
+        return self._running().exclude(paths)
+
+    def include(self, paths: Sequence[str]) -> list[Excluded]:
+        """Bring these back. Raises: Unavailable while the link does not run, NotFound."""
+        return self._running().include(paths)
+
+    def excluded(self) -> list[Excluded]:
+        """Return what is left out. Raises: Unavailable while the link does not run."""
+        return self._running().excluded()
 
     async def undo(self, *, with_new: bool) -> list[Amended]:
         """Take back what the last run did to the disk. Raises: Unavailable while the link does not run."""

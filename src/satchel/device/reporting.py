@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from satchel.core.ids import Nid
 from satchel.core.operations import Place
-from satchel.device.engine import Engine
+from satchel.core.trees import Item
+from satchel.device.engine import Engine, excluding
 from satchel.device.engine.results import COMMITS
-from satchel.device.engine.state import ALLOWED_DELETION, HELD_DELETION, Job, Phase, Stage
+from satchel.device.engine.state import ALLOWED_DELETION, HELD_DELETION, Job, Phase
+from satchel.device.engine.state import Stage as JobStage
 from satchel.device.index.damage import notice
+from satchel.device.index.left_out import Stage
 from satchel.device.links import Link
-from satchel.device.status import HELD_SHOWN_MAX, TRANSFERS_SHOWN_MAX, HeldItem, LinkStatus, State, Transfer
+from satchel.device.status import HELD_SHOWN_MAX, TRANSFERS_SHOWN_MAX, Excluded, HeldItem, LinkStatus, State, Transfer
 
+_STAGES: dict[Stage, Literal["leaving", "out", "returning"]] = {
+    Stage.LEAVING: "leaving",
+    Stage.OUT: "out",
+    Stage.RETURNING: "returning",
+}
 SOON_S = 10.0
 """A row that is tried again so soon counts as being worked on."""
 
@@ -41,10 +51,10 @@ def describe(engine: Engine, link: Link, transfers: dict[Nid, int], degraded: st
     """Return the link's status."""
     state = engine.state
     held = held_items(engine)
-    jobs = [job for job in _jobs(engine) if job.stage is not Stage.DONE]
+    jobs = [job for job in _jobs(engine) if job.stage is not JobStage.DONE]
     up = [job for job in jobs if isinstance(job.op, COMMITS)]
     down = [job for job in jobs if not isinstance(job.op, COMMITS)]
-    moving = [job for job in jobs if job.size and job.stage is Stage.RUNNING]
+    moving = [job for job in jobs if job.size and job.stage is JobStage.RUNNING]
     shown = [_transfer(engine, job, transfers) for job in moving[:TRANSFERS_SHOWN_MAX]]
     word = _state(engine, held)
     return LinkStatus(
@@ -65,7 +75,22 @@ def describe(engine: Engine, link: Link, transfers: dict[Nid, int], degraded: st
         degraded=degraded,
         notice=notice(state.index, state.now.wall_ns // 1_000_000),
         last_sync_ms=state.progress.last_sync_ns // 1_000_000,
+        excluded=len(excluding.paths_of(state)),
+        notes=tuple(excluding.notes(state)),
     )
+
+
+def excluded_items(engine: Engine) -> list[Excluded]:
+    """Return what a person leaves out on this device, by path."""
+    state = engine.state
+    found: list[Excluded] = []
+    for nid, path in excluding.paths_of(state).items():
+        row, stage = state.index.row(nid), state.left[nid]
+        sides = (row.remote, row.local, row.synced) if row is not None else ()
+        kind = next((side.kind.name.lower() for side in sides if isinstance(side, Item)), "")
+        word = _STAGES[stage] if kind or stage is not Stage.OUT else "deleted"
+        found.append(Excluded(path, word, kind))
+    return sorted(found, key=lambda item: item.path)
 
 
 def is_at_rest(engine: Engine) -> bool:

@@ -18,7 +18,7 @@ from satchel.core.ids import DeviceId, LinkId, NamespaceId, Nid, NodeId
 from satchel.device.applier import Applier
 from satchel.device.disk import LocalDisk
 from satchel.device.drive import drive
-from satchel.device.engine import Engine, Now, amending, guard
+from satchel.device.engine import Engine, Now, amending, excluding, guard
 from satchel.device.engine.state import LinkIdentity, Phase
 from satchel.device.fetching import Fetcher
 from satchel.device.hands import Hands
@@ -27,13 +27,13 @@ from satchel.device.links import Link
 from satchel.device.logs import EventLog
 from satchel.device.memory import give_back
 from satchel.device.ports import ROOT_PATH, Clock, Hint, Remote, Volume, Watcher
-from satchel.device.reporting import describe, held_items, is_at_rest
+from satchel.device.reporting import describe, excluded_items, held_items, is_at_rest
 from satchel.device.scan_process.scanner import RoomyScanner
 from satchel.device.scanner import Scanner
 from satchel.device.scanner.verify import STEP_BYTES_MAX, STEP_EVERY_S, share_of_a_pass, verify_some
 from satchel.device.sending import Sender
 from satchel.device.short_files import ShortFiles
-from satchel.device.status import Amended, HeldItem, LinkStatus
+from satchel.device.status import Amended, Excluded, HeldItem, LinkStatus
 from satchel.device.step_thread import StepThread
 from satchel.device.tasks import (
     Committed,
@@ -333,6 +333,20 @@ class LinkRunner:
     def undo_held(self) -> int:
         """Bring back what held deletions deleted. Result: how many rows."""
         return self._commanded(lambda: guard.undo_held(self._engine.state))
+
+    def exclude(self, paths: Sequence[str]) -> list[Excluded]:
+        """Keep these off this disk. Durable on return. Result: all that is left out."""
+        self._commanded(lambda: excluding.exclude(self._engine.state, paths))
+        return self.excluded()
+
+    def include(self, paths: Sequence[str]) -> list[Excluded]:
+        """Bring these back. Durable on return. Result: all that is left out still, or on its way back."""
+        self._commanded(lambda: excluding.include(self._engine.state, paths))
+        return self.excluded()
+
+    def excluded(self) -> list[Excluded]:
+        """Return what is left out."""
+        return self._steps.submit(lambda: excluded_items(self._engine)).result()
 
     def _commanded(self, work: Callable[[], T]) -> T:
         result = self._steps.submit(work).result()

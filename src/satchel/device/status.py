@@ -48,7 +48,8 @@ class LinkStatus(msgspec.Struct, frozen=True):
 
     held_items: at most HELD_SHOWN_MAX of them, transfers at most TRANSFERS_SHOWN_MAX. message: one line for `halted`,
     `offline` and `attention`. degraded: what works less well (out of watches), "" when nothing. notice: what happened
-    and is over, "" when nothing. last_sync_ms: when the three trees were last equal, 0 for never.
+    and is over, "" when nothing. last_sync_ms: when the three trees were last equal, 0 for never. excluded: how many
+    files and folders are left out here; notes: lines on what stands aside for them.
     """
 
     local: str
@@ -68,6 +69,20 @@ class LinkStatus(msgspec.Struct, frozen=True):
     degraded: str = ""
     last_sync_ms: int = 0
     notice: str = ""
+    excluded: int = 0
+    notes: tuple[str, ...] = ()
+
+
+class Excluded(msgspec.Struct, frozen=True):
+    """Something that this device leaves out. path: relative to the linked folder.
+
+    state: leaving (what is not uploaded goes up first), out, returning, or deleted (on the server; it stays left out
+    should it come back). kind: file, folder, symlink, "" when it is not known any more.
+    """
+
+    path: str
+    state: Literal["leaving", "out", "returning", "deleted"]
+    kind: str = ""
 
 
 class Amended(msgspec.Struct, frozen=True):

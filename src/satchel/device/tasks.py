@@ -18,6 +18,7 @@ from satchel.core.messages import (
     CommitRequest,
     Hello,
     NamespacesReply,
+    ScopeRequest,
     SnapshotPage,
     SnapshotRequest,
     StreamFrame,
@@ -95,8 +96,7 @@ class SeenGone:
 class SeenUnknown:
     """Cannot be told: unreadable, still changing, name not UTF-8, special file, ignored, foreign mount.
 
-    nid: the known row, or None for something no row knows (then parent and name tell where). retry: look again later.
-    """
+    nid: the known row, or None for what no row knows (parent and name tell where). retry: look again later."""
 
     nid: Nid | None
     parent: Nid | NewParent | None
@@ -113,7 +113,9 @@ LocalFact = SeenNew | SeenChanged | SeenMoved | SeenGone | SeenUnknown
 class Scanned:
     """A part of a scan. facts: in order; is_last: the scan is over. files_seen: for progress.
 
-    A scan may report several parts, so that the first files travel while the rest is hashed.
+    A scan may report several parts, so that the first files travel while the rest is hashed. fault: it ended early
+    (RootMissing), and nothing may be derived from it. begun_s: when it began to look, on the monotonic clock: it shows
+    everything as it was then or later.
     """
 
     task: ScanTask
@@ -122,9 +124,7 @@ class Scanned:
     files_seen: int
     is_full: bool = False
     fault: Fault | None = None
-    """The scan ended early (RootMissing); nothing may be derived from it."""
     begun_s: float = -math.inf
-    """When it began to look, on the monotonic clock: it shows everything as it was then or later."""
 
 
 # -- sending ----------------------------------------------------------------------------------------------------------
@@ -154,14 +154,13 @@ class CommitTask:
     """One commit request; `inline` files are read, checked against their hash and added by the transfer.
 
     The ops of files that are no longer as `inline` says are left out of the request and reported in `unread`.
+    nids, inline: for each op its rows, and its inline content if any.
     """
 
     number: int
     request: CommitRequest
     nids: tuple[tuple[Nid, ...], ...]
-    """The rows of each op."""
     inline: tuple[InlineSource | None, ...]
-    """For each op its inline content, if any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,7 +387,7 @@ class ApplyResult:
     results: tuple[DiskResult, ...]
 
 
-# -- leftovers --------------------------------------------------------------------------------------------------------
+# -- leftovers and the trash ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -396,9 +395,6 @@ class DiscardTask:
     """Delete finished downloads that nobody wants any more. Reports nothing: what stays, the next start deletes."""
 
     staged: tuple[str, ...]
-
-
-# -- the trash --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -478,10 +474,9 @@ class VolumeSynced:
 
 @dataclass(frozen=True, slots=True)
 class ReachTask:
-    """Ask the service who we are and where its journals stand; the first call of every connection."""
+    """Ask who we are and where the journals stand: the first call of every connection. after_s: wait so long first."""
 
     after_s: float = 0.0
-    """Wait so long first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -547,6 +542,21 @@ class Pulled:
 
 
 @dataclass(frozen=True, slots=True)
+class ScopeTask:
+    """Tell the service what this link leaves out."""
+
+    request: ScopeRequest
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeTold:
+    """The service leaves that out from now on, unless there is a fault."""
+
+    task: ScopeTask
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Hinted:
     """The watcher's word."""
 
@@ -568,6 +578,7 @@ Task = (
     | SnapshotTask
     | StreamTask
     | PullTask
+    | ScopeTask
 )
 Fact = (
     Scanned
@@ -584,5 +595,6 @@ Fact = (
     | StreamFrameCame
     | StreamEnded
     | Pulled
+    | ScopeTold
     | Hinted
 )

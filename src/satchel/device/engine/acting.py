@@ -117,6 +117,11 @@ def note_trashed(state: State, node_id: NodeId, task: TrashUnit, content: bytes,
     state.acts.noted.append(act)
 
 
+def note_left(state: State, node_id: NodeId, task: TrashUnit, trashed: str) -> None:
+    """A unit that is left out went to the local trash. 'undo' does not bring it back: that takes another word."""
+    state.acts.noted.append(Act(What.DECIDED, node_id, _text(task.path), "left out", trashed=trashed))
+
+
 def note_set(state: State, node_id: NodeId, task: SetBit) -> None:
     """The executable bit was set or cleared."""
     what = What.EXECUTABLE if task.is_executable else What.NOT_EXECUTABLE

@@ -12,6 +12,7 @@ from typing import assert_never, cast
 
 from satchel.core.errors import RootMissing
 from satchel.core.ids import Nid
+from satchel.device.engine.excluding import absence_is_leaving
 from satchel.device.engine.new_names import fold_new_names
 from satchel.device.engine.power_cuts import end_doubts, is_doubtful, keep_doubts, trust_disk, weigh_change
 from satchel.device.engine.seen import AGAIN_S, is_below, is_current, parent_of, see_again
@@ -187,7 +188,7 @@ def _fold(state: State, fact: LocalFact, touched: list[Nid], gone: list[Nid]) ->
             elif parent is not None:
                 see_again(state, parent, fact.name)
         case SeenGone():
-            if is_current(state, fact.nid, fact.base):
+            if is_current(state, fact.nid, fact.base) and not absence_is_leaving(state, fact.nid):
                 is_taken_back = is_doubtful(state, fact.nid, fact.base)
                 nids = state.index.clear_local_unit(fact.nid)
                 if is_taken_back:

@@ -11,6 +11,15 @@ from typing import assert_never
 
 from satchel.core.errors import StorageFailed, StorageFull
 from satchel.device.engine import guard
+from satchel.device.engine.excluding import (
+    GOING,
+    LOOK_S,
+    fold_scope,
+    is_going,
+    load_scope,
+    next_leaving,
+    next_scope,
+)
 from satchel.device.engine.late import fold_looked, fold_purged, next_looks, next_purge
 from satchel.device.engine.local_facts import fold_held, fold_hinted, fold_scanned, joins_first, next_scan
 from satchel.device.engine.placing import fold_applied, fold_fetched, fold_manifests, next_placings
@@ -22,6 +31,7 @@ from satchel.device.engine.remote_facts import (
     fold_reached,
     fold_snapshot,
     fold_stream_ended,
+    load_units,
     next_unit,
     poll_if_behind,
     pull,
@@ -43,6 +53,7 @@ from satchel.device.tasks import (
     Purged,
     Reached,
     Scanned,
+    ScopeTold,
     SnapshotTaken,
     StreamEnded,
     StreamFrameCame,
@@ -66,6 +77,8 @@ class Engine:
             index.put("run", (run if isinstance(run, int) else 0) + 1)
             note_start(self.state)
         guard.load_held(self.state)
+        load_scope(self.state)
+        load_units(self.state)
         self._next_poll_s = 0.0
 
     def step(self, facts: Sequence[Fact], now: Now) -> list[Task]:
@@ -118,6 +131,8 @@ class Engine:
                 fold_snapshot(state, fact)
             case StreamEnded():
                 fold_stream_ended(state, fact)
+            case ScopeTold():
+                fold_scope(state, fact)
             case _:
                 assert_never(fact)
 
@@ -126,6 +141,8 @@ class Engine:
         fold_held(state, HELD_PARTS_A_STEP_MAX)
         if not state.is_paused:
             next_scan(state)
+            next_leaving(state)
+        next_scope(state)
         next_unit(state)
         plan_fresh(state)
         if state.phase is Phase.OFFLINE and not state.is_paused and (state.scanned_once or not state.was_unfinished):
@@ -173,6 +190,7 @@ class Engine:
             and state.scanned_once
             and not (state.busy or state.fresh or state.deleting or state.after_scan or state.wants_pull)
             and not (state.hints or state.is_scanning or state.is_pulling or state.snapshot_units)
+            and not is_going(state)
             and (state.position is None or state.position.seq >= state.head_seq)
         )
 
@@ -186,6 +204,8 @@ class Engine:
             times.append(state.now.monotonic_s)
         if state.settled_s is not None and not state.index.has_contents:
             times.append(state.settled_s + REST_S)
+        if any(stage in GOING for stage in state.left.values()) and not state.is_paused:
+            times.append(state.now.monotonic_s + LOOK_S)
         if state.deleting:
             times.append(min(state.delete_last_s + DELETE_QUIET_S, state.delete_first_s + 30.0))
         if state.calm_until_s > state.now.monotonic_s:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from satchel.core.entries import Action, Entry
 from satchel.core.ids import ROOT_NID, Nid, NodeId
+from satchel.device.engine.excluding import is_out
 from satchel.device.engine.state import FROM_DISK, State, is_flagged
 from satchel.device.index.bulk import known_remote
 from satchel.device.index.rows import KnownRemote, RemoteRow
@@ -51,7 +52,7 @@ def fold_own_creates(state: State, entries: Sequence[Entry], stated: set[Nid]) -
     rows: list[RemoteRow] = []
     for entry in entries:
         own, home = known.get(entry.node_id), known.get(entry.parent_id)
-        if own is None or own.seq >= entry.seq or home is None or not home.is_live:
+        if own is None or own.seq >= entry.seq or home is None or not home.is_live or is_out(state, home.nid):
             break
         rows.append(RemoteRow(own.nid, None, home.nid, entry))
         known[entry.node_id] = KnownRemote(own.nid, is_live=True, seq=entry.seq)
@@ -73,7 +74,7 @@ def fold_rows(state: State, entries: Sequence[Entry], mark: int) -> list[Nid]:
         if entry.node_id == unit:
             continue
         own, home = known.get(entry.node_id), known.get(entry.parent_id)
-        if own is not None and own.seq > entry.seq:
+        if (own is not None and own.seq > entry.seq) or (home is not None and is_out(state, home.nid)):
             continue
         if home is None:
             home = known[entry.parent_id] = KnownRemote(state.index.add(entry.parent_id), is_live=False, seq=0)

@@ -14,6 +14,7 @@ from satchel.core.operations import MoveLocal, Place, PlannedMove, SetExecutable
 from satchel.core.paths import name_key
 from satchel.core.trees import Item
 from satchel.device.engine.acting import note_move, note_placed, note_set, note_trashed, record_acts
+from satchel.device.engine.excluding import has_left, put_off
 from satchel.device.engine.ground import Steps
 from satchel.device.engine.late import remember_trashed
 from satchel.device.engine.results import LOOK_AGAIN_S, fail, fail_until_scanned, fail_with, finish, look_again_s
@@ -385,10 +386,12 @@ def _take(state: State, job: Job, task: DiskTask, result: DiskResult) -> None:
             state.look_again(*result.put_back)
             finish(state, job)
         case Changed(paths=paths):
+            put_off(state, job)
             fail_until_scanned(state, job)
             for path in paths:
                 state.look_later(look_again_s(state, job.nids), path)
         case Failed(fault=fault):
+            put_off(state, job)
             fail_with(state, job, fault)
 
 
@@ -419,6 +422,9 @@ def _write(state: State, job: Job, task: DiskTask, result: Applied) -> None:
             assert isinstance(task, TrashUnit)
             row = index.row(op.nid)
             content = row.local.content if row is not None and isinstance(row.local, Item) else b""
+            if op.nid in state.left:
+                has_left(state, job, task, result)
+                return
             remember_trashed(state, result.trashed, task.path, task.members, content)
             if row is not None:
                 note_trashed(state, row.node_id, task, content, result.trashed)

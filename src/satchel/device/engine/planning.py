@@ -27,6 +27,7 @@ from satchel.core.planner import Context, copy_id, plan
 from satchel.core.trees import Item, Row
 from satchel.device.engine.acting import record_decisions
 from satchel.device.engine.creating import create_new
+from satchel.device.engine.excluding import is_barred, is_out, note_beside, without_left_out
 from satchel.device.engine.guard import deletions_to_hold, due_deletions, hold_deletion
 from satchel.device.engine.results import due_retries, hold_rows, make_ready
 from satchel.device.engine.state import PLAN_ROWS_MAX, Job, Phase, Stage, State
@@ -62,6 +63,9 @@ def _plan_some(state: State) -> bool:
 
 def plan_rows(state: State, chosen: Sequence[Nid]) -> None:
     """Ask the planner about these rows, sorted and in no job, and make its plan jobs."""
+    if state.quiet:
+        chosen = sorted({*chosen, *state.quiet.difference(state.busy, state.snapshot_busy)})
+        state.quiet.clear()
     closure = Closure(state.index, state.busy.keys() | state.snapshot_busy)
     dirty = closure.load(chosen)
     if not state.scanned_once:
@@ -72,13 +76,14 @@ def plan_rows(state: State, chosen: Sequence[Nid]) -> None:
             dirty = [row for row in dirty if row.nid not in early]
             closure = Closure(state.index, state.busy.keys() | state.snapshot_busy)
             closure.load([row.nid for row in dirty])
-    dirty = _without_blocked(state, closure, dirty)
+    dirty = _without_blocked(state, closure, without_left_out(state, closure, dirty))
     if not dirty:
         return
     made = ask_planner(state, closure, dirty)
     state.progress.plans += 1
     _make_jobs(state, made.operations, closure.rows, {row.nid for row in dirty})
     record_decisions(state, made, closure.rows)
+    note_beside(state, [each.nid for each in made.decisions if each.rule == "excluded name"])
 
 
 def ask_planner(state: State, closure: Closure, dirty: list[Row]) -> Plan:
@@ -91,6 +96,7 @@ def ask_planner(state: State, closure: Closure, dirty: list[Row]) -> Plan:
         copies=copies,
         taken=state.index.is_taken,
         spent=frozenset(state.spent),
+        excluded=frozenset(nid for nid in state.left if is_out(state, nid)),
     )
     return plan(closure.rows, context)
 
@@ -224,7 +230,7 @@ def _dropped(state: State, operations: tuple[Operation, ...], rows: dict[Nid, Ro
     for op in operations:
         nids = _nids_of(state, op)
         premature = isinstance(op, (CommitDelete, TrashLocal)) and op.index not in needed and op.nid in state.deleting
-        if premature or any(nid in waiting and nid not in chosen for nid in nids):
+        if premature or is_barred(state, op) or any(nid in waiting and nid not in chosen for nid in nids):
             dropped.add(op.index)
     held = deletions_to_hold(state, tuple(op for op in operations if op.index not in dropped), rows)
     for op in held:

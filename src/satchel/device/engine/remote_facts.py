@@ -11,7 +11,7 @@ import itertools
 from satchel.core.entries import Action, Entry, Kind
 from satchel.core.errors import Fault, Unauthenticated
 from satchel.core.hashing import content_hash
-from satchel.core.ids import ROOT_NID, ROOT_NODE, TAG_BYTES, BlockHash, Nid, NodeId, Tag
+from satchel.core.ids import ID_BYTES, ROOT_NID, ROOT_NODE, TAG_BYTES, BlockHash, Nid, NodeId, Tag
 from satchel.core.messages import (
     Behind,
     Changes,
@@ -25,11 +25,13 @@ from satchel.core.messages import (
     agreed_version,
 )
 from satchel.core.trees import Item
+from satchel.device.engine.excluding import has_returned, hide, is_believed, is_out, shows_again, tidy_below
 from satchel.device.engine.guard import allow_units
 from satchel.device.engine.pages import fold_own_creates, fold_rows, is_stated, is_stated_create, parent_nid
 from satchel.device.engine.power_cuts import doubt_all
 from satchel.device.engine.results import fail, finish, finish_all, outdate
 from satchel.device.engine.state import CONFIRMED, Phase, State, is_flagged
+from satchel.device.index.bulk import untold_in
 from satchel.device.index.closure import Closure
 from satchel.device.tasks import (
     Pulled,
@@ -125,15 +127,34 @@ def begin_recovery(state: State, *, is_same_store: bool = False) -> None:
 
 def _begin_join(state: State) -> None:
     state.phase = Phase.JOINING
-    mark = state.index.get("mark")
-    state.index.put("mark", (mark if isinstance(mark, int) else 0) + 1)
+    # All of the tree is told now, and so are the units that were waited for.
+    for unit in (state.unit_asked, *state.snapshot_units):
+        nid = state.index.reader.nid_of(unit) if unit is not None else None
+        if nid is not None:
+            state.snapshot_busy.discard(nid)
+            state.touch([nid])
+    state.unit_asked = None
+    state.snapshot_units.clear()
+    _keep_units(state)
+    _new_mark(state)
     state.index.put("join_seq", -1)
     _ask_page(state, state.identity.unit, ROOT_NODE, -1)
 
 
+def _new_mark(state: State) -> None:
+    """Rows that a snapshot names from now on are told from all others."""
+    state.index.put("mark", _mark(state) + 1)
+
+
+def _mark(state: State) -> int:
+    mark = state.index.get("mark")
+    return mark if isinstance(mark, int) else 0
+
+
 def _ask_page(state: State, unit: NodeId, after: NodeId, seq: int) -> None:
     state.is_snapshotting = True
-    state.tasks.append(SnapshotTask(SnapshotRequest(state.identity.ns, unit, after, seq)))
+    state.page_asked = SnapshotRequest(state.identity.ns, unit, after, seq, link=state.identity.link)
+    state.tasks.append(SnapshotTask(state.page_asked))
 
 
 def _open_stream(state: State) -> None:
@@ -205,36 +226,43 @@ def fold_stream_ended(state: State, fact: StreamEnded) -> None:
 
 
 def fold_snapshot(state: State, fact: SnapshotTaken) -> None:
-    """A page of the link's tree (joining) or of one unit that appeared whole."""
+    """A page of the link's tree (joining) or of one unit that appeared whole; void when a join began meanwhile."""
+    if fact.task.request != state.page_asked:
+        return
+    state.page_asked = None
     state.is_snapshotting = False
     if fact.page is None:
         if state.phase is Phase.JOINING:
             _lost(state, fact.fault)
         elif fact.fault is not None and fact.fault.retryable:
             state.calm_down(fact.fault)
-            state.snapshot_units.appendleft(fact.task.request.unit)
-        else:
+            _ask_again(state, fact.task.request.unit)
+        elif fact.fault is not None:
+            state.calm_down(fact.fault)
             _unit_done(state, fact.task.request.unit)
         return
     page, unit = fact.page, fact.task.request.unit
     is_join = state.phase is Phase.JOINING
-    mark = state.index.get("mark")
-    state.touch(fold_rows(state, page.entries, mark if isinstance(mark, int) else 0))
+    if not is_believed(state, page.scope):
+        if not is_join:
+            _ask_again(state, unit)
+        return
+    state.touch(fold_rows(state, page.entries, _mark(state)))
     if page.has_more:
         _ask_page(state, unit, page.entries[-1].node_id, page.seq)
     elif is_join:
         _end_join(state, page)
     else:
-        _unit_done(state, unit)
+        _end_unit(state, unit, page)
 
 
 def _end_join(state: State, page: SnapshotPage) -> None:
+    tidy_below(state)
     state.touch([nid for nid in state.index.dirty_nids() if nid not in state.fresh])
     if not state.scanned_once:
         state.unseen |= state.fresh.intersection(state.index.unseen_nids())
         state.fresh -= state.unseen
-    mark = state.index.get("mark")
-    for nid in state.index.unmarked_remote(mark if isinstance(mark, int) else 0, page.seq):
+    for nid in state.index.unmarked_remote(_mark(state), page.seq):
         if state.index.is_remote(nid):
             gone = state.index.clear_remote_unit(nid, page.seq)
             if state.index.get("recovering"):
@@ -247,18 +275,66 @@ def _end_join(state: State, page: SnapshotPage) -> None:
 
 
 def next_unit(state: State) -> None:
-    """Ask for the next unit that appeared whole, one at a time."""
-    if state.snapshot_units and not state.is_snapshotting and state.may_ask:
-        _ask_page(state, state.snapshot_units.popleft(), ROOT_NODE, -1)
+    """Ask for the next unit that appeared whole, one at a time; or join anew when that was not believed."""
+    if state.is_snapshotting or state.scope_told is None:
+        return
+    if state.phase is Phase.JOINING:
+        _begin_join(state)
+    elif state.snapshot_units and state.may_ask:
+        state.unit_asked = state.snapshot_units.popleft()
+        _new_mark(state)
+        _ask_page(state, state.unit_asked, ROOT_NODE, -1)
 
 
 def _need_unit(state: State, nid: Nid, node_id: NodeId) -> None:
     if node_id not in state.snapshot_units:
         state.snapshot_units.append(node_id)
         state.snapshot_busy.add(nid)
+        _keep_units(state)
+
+
+def _keep_units(state: State) -> None:
+    """Let a start that follows a crash ask for them as well."""
+    asked = (state.unit_asked,) if state.unit_asked is not None else ()
+    state.index.put("units", b"".join((*asked, *state.snapshot_units)))
+
+
+def load_units(state: State) -> None:
+    """At start: what appeared whole and was not told of yet."""
+    known = state.index.get("units")
+    for at in range(0, len(known) if isinstance(known, bytes) else 0, ID_BYTES):
+        assert isinstance(known, bytes)
+        node_id = NodeId(known[at : at + ID_BYTES])
+        nid = state.index.reader.nid_of(node_id)
+        if nid is not None:
+            state.snapshot_units.append(node_id)
+            state.snapshot_busy.add(nid)
+
+
+def _ask_again(state: State, unit: NodeId) -> None:
+    state.unit_asked = None
+    state.snapshot_units.appendleft(unit)
+
+
+def _end_unit(state: State, unit: NodeId, page: SnapshotPage) -> None:
+    """All of the unit was told. What the snapshot did not name is gone; what came meanwhile is folded once more."""
+    nid = state.index.reader.nid_of(unit)
+    if nid is not None:
+        for each in untold_in(state.index, nid, _mark(state), page.seq):
+            if state.index.is_remote(each):
+                state.touch(state.index.clear_remote_unit(each, page.seq), is_deletion=True)
+        tidy_below(state)
+        has_returned(state, nid)
+    _unit_done(state, unit)
+    if state.position is not None and page.seq < state.position.seq:
+        # An entry of a folder that was not told yet was passed over.
+        state.set_position(page.seq, page.tag)
+        pull(state)
 
 
 def _unit_done(state: State, unit: NodeId) -> None:
+    state.unit_asked = None
+    _keep_units(state)
     nid = state.index.reader.nid_of(unit)
     if nid is not None:
         state.snapshot_busy.discard(nid)
@@ -305,7 +381,7 @@ def fold_pulled(state: State, fact: Pulled) -> None:
 
 def fold_changes(state: State, changes: Changes, contents: dict[BlockHash, bytes]) -> None:
     """Fold a page of the journal in order. One with a gap before it, or of another journal, is asked for again."""
-    if state.position is None or changes.ns != state.identity.ns:
+    if state.position is None or changes.ns != state.identity.ns or not is_believed(state, changes.scope):
         return
     if changes.is_reset:
         if changes.head_seq - state.position.seq < JOURNAL_ENTRIES_KEPT:
@@ -367,37 +443,47 @@ def _fold_entry(state: State, entry: Entry, touched: list[Nid], gone: list[Nid])
             gone += unit
         return
     parent = parent_nid(state, entry.parent_id)
-    if parent is None or (parent != ROOT_NID and not index.is_remote(parent)):
-        # Its place lies outside the linked folder: for this link the unit is gone.
+    if parent is None or is_out(state, parent) or (parent != ROOT_NID and not index.is_remote(parent)):
+        # Its place lies outside the linked folder, or in what is left out: for this link the unit is gone.
         if nid is not None and index.is_remote(nid):
-            gone += index.clear_remote_unit(nid, entry.seq)
+            gone += hide(state, nid, entry)
+            touched.append(nid)
+            if is_own and nid in state.left:
+                _agree_own(state, nid, None, entry)
         return
     was_live = nid is not None and index.is_remote(nid)
     if nid is None:
         nid = index.add(entry.node_id)
     elif index.remote_seq(nid) >= entry.seq:
         return
+    was_hiding = shows_again(state, nid)
     index.set_remote(nid, parent, entry)
+    is_unit = entry.kind == Kind.FOLDER and not is_out(state, nid)
     if is_own:
         _agree_own(state, nid, parent, entry)
-    elif not was_live and entry.kind == Kind.FOLDER and (entry.is_subtree or entry.action == Action.MOVE):
+    elif is_unit and not was_live and (entry.is_subtree or entry.action == Action.MOVE):
+        _need_unit(state, nid, entry.node_id)
+    if is_unit and was_hiding:
         _need_unit(state, nid, entry.node_id)
     touched.append(nid)
 
 
-def _agree_own(state: State, nid: Nid, parent: Nid, entry: Entry) -> None:
-    """Only the values that this commit stated were on the disk; the rest of the post-image may be another's."""
+def _agree_own(state: State, nid: Nid, parent: Nid | None, entry: Entry) -> None:
+    """Only the values that this commit stated were on the disk; the rest of the post-image may be another's.
+
+    parent: None when its place is out of sight.
+    """
     row = Closure(state.index, ()).load([nid])[0]
-    stated = Item(parent, entry.name, Kind(entry.kind), entry.content, entry.is_executable)
+    stated = Item(parent or ROOT_NID, entry.name, Kind(entry.kind), entry.content, entry.is_executable)
     synced = row.synced
     match entry.action:
-        case Action.CREATE | Action.UNDELETE:
+        case Action.CREATE | Action.UNDELETE if parent is not None:
             state.index.set_synced(nid, stated)
         case Action.EDIT if synced is not None:
             state.index.set_synced(nid, synced.holding(entry.content, is_executable=entry.is_executable))
         case Action.ATTR if synced is not None:
             state.index.set_synced(nid, synced.holding(synced.content, is_executable=entry.is_executable))
-        case Action.MOVE if synced is not None:
+        case Action.MOVE if synced is not None and parent is not None:
             state.index.set_synced(nid, synced.at(parent, entry.name))
         case _:
             pass

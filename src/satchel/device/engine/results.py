@@ -22,6 +22,7 @@ from satchel.core.operations import (
     Hold,
 )
 from satchel.device.engine.state import RETRY_S_MAX, RETRY_S_MIN, Job, Stage, State
+from satchel.device.index.left_out import drop_left, put_left
 from satchel.device.tasks import DiscardTask
 
 LOOK_AGAIN_S = 0.02
@@ -59,6 +60,10 @@ def make_ready(state: State, job: Job) -> None:
 
 def _adopt(state: State, job: Job, op: Adopt) -> None:
     index = state.index
+    if (stage := state.left.pop(op.nid, None)) is not None:
+        drop_left(index, op.nid)
+        put_left(index, op.into, stage)
+        state.left[op.into] = stage
     index.take_local(op.nid, op.into)
     if state.is_scanning:
         state.adopted[op.nid] = op.into

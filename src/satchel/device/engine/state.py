@@ -13,12 +13,14 @@ from enum import Enum
 
 from satchel.core.errors import Fault
 from satchel.core.ids import ROOT_NODE, DeviceId, LinkId, NamespaceId, Nid, NodeId, OpId, Tag
-from satchel.core.messages import PROTOCOL_VERSION_MIN, Position
+from satchel.core.messages import PROTOCOL_VERSION_MIN, Position, SnapshotRequest
 from satchel.core.operations import Operation
 from satchel.core.trees import Row
 from satchel.device.engine.ground import Ground
 from satchel.device.engine.sent import Sent
 from satchel.device.index.activity import RunOfActs, last_run
+from satchel.device.index.left_out import Stage as LeftOut
+from satchel.device.index.left_out import load_left
 from satchel.device.index.store import Index
 from satchel.device.ports import Clock, DiskPath, Hint
 from satchel.device.tasks import Scanned, Task, UploadTask
@@ -183,6 +185,7 @@ class State:
         self._begin_trash()
         self._begin_durable()
         self._begin_connection()
+        self._begin_left_out()
         self.acts = RunOfActs(*last_run(index))
 
     def _begin_rows(self) -> None:
@@ -294,7 +297,27 @@ class State:
         """The service has taken a hello of this start."""
         self.snapshot_units: deque[NodeId] = deque()
         self.snapshot_busy: set[Nid] = set()
+        self.unit_asked: NodeId | None = None
+        self.page_asked: SnapshotRequest | None = None
+        """The page of a snapshot that is under way; any other that comes was asked for before."""
         self.is_snapshotting = False
+
+    def _begin_left_out(self) -> None:
+        """What is kept off this disk; see `excluding`."""
+        self.left: dict[Nid, LeftOut] = load_left(self.index)
+        self.left_wait: dict[Nid, float] = {}
+        """When units that could not leave are looked at again."""
+        self.left_held: set[Nid] = set()
+        """Units that wait for rows that are held."""
+        self.next_leave_s = 0.0
+        self.quiet: set[Nid] = set()
+        """Empty folders that are only here, at the name of what is left out."""
+        self.scope_nodes: list[NodeId] = []
+        self.scope_told: bytes | None = b""
+        """The mark of what the service was told to leave out last; None when it leaves out something else."""
+        self.is_telling = False
+        self.beside: list[Nid] = []
+        """What stepped aside for something left out, for status."""
 
     def _load_position(self) -> Position | None:
         seq, tag = self.index.get("seq"), self.index.get("tag")
@@ -332,7 +355,7 @@ class State:
         """Settle rows whose sides changed (but for the `clean`), and queue those that are dirty for planning."""
         unsettled = [nid for nid in nids if nid not in clean] if clean else nids
         dirty = self.index.settle(unsettled, keep=lambda nid: nid in self.busy or nid in self.snapshot_busy)
-        for group in (self.waiting, self.unseen, self.fresh, self.deleting, self.held_back):
+        for group in (self.waiting, self.unseen, self.fresh, self.deleting, self.held_back, self.quiet):
             group.difference_update(nids)
         if self.tries or self.misses or self.retry_at:
             still = set(dirty)

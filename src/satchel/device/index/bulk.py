@@ -104,6 +104,13 @@ def only_here(index: Index, nids: Iterable[Nid]) -> dict[Nid, OnlyHere]:
     return found
 
 
+def untold_in(index: Index, top: Nid, mark: int, seq: int) -> list[Nid]:
+    """Return the rows of a unit of the service that a finished snapshot of it (of `mark`, at `seq`) did not name."""
+    unit = json_of(index.unit("r", top))
+    query = "SELECT nid FROM nodes WHERE nid IN (SELECT value FROM json_each(?)) AND r_mark <> ? AND r_seq <= ?"
+    return sorted(Nid(row[0]) for row in index.connection.execute(query, (unit, mark, seq)))
+
+
 def agreed_folders(index: Index, nids: Iterable[Nid]) -> set[Nid]:
     """Return those rows that are folders and the same in all three trees."""
     return {Nid(row[0]) for row in index.connection.execute(_AGREED_FOLDERS, (json_of(nids),))}

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from satchel.core.entries import Entry, Kind
 from satchel.core.ids import Nid, NodeId
 from satchel.core.trees import UNKNOWN, Item, Row, Side
-from satchel.device.index.schema import PRESENT, UNKNOWN_STATE
+from satchel.device.index.schema import EXCLUDED, PRESENT, UNKNOWN_STATE
 from satchel.device.ports import Stat
 
 KINDS = {int(kind): kind for kind in Kind}
@@ -138,7 +138,7 @@ def row_of(values: Sequence[object], *, is_busy: bool) -> Row:
 def _side(state: object, parent: object, name: object, kind: object, content: object, executable: object) -> Side:
     if state == PRESENT:
         return _item(parent, name, kind, content, executable)
-    return UNKNOWN if state == UNKNOWN_STATE else None
+    return UNKNOWN if state in (UNKNOWN_STATE, EXCLUDED) else None
 
 
 def _item(parent: object, name: object, kind: object, content: object, executable: object) -> Item:

@@ -1,13 +1,17 @@
-"""The index's tables. One row a node; R, L and S are column groups; a state is 0 absent, 1 present, 2 unknown.
+"""The index's tables. One row a node; R, L and S are column groups; a state is 0 absent, 1 present, 2 unknown; L also
+-1: kept off this disk (`left_out`).
 
 The blocklist of a content of one block stands in the node's row (`r_blocks`, `l_blocks`), a longer one in `blocklists`.
 """
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 ABSENT, PRESENT, UNKNOWN_STATE = 0, 1, 2
+EXCLUDED = -1
+"""A local state: unknown, since a person keeps the node off this disk. Below zero it is no row to whoever looks at
+what stands on the disk."""
 
 SCHEMA = """
 CREATE TABLE nodes (
@@ -48,6 +52,7 @@ CREATE TABLE activity (
   was_content BLOB NOT NULL DEFAULT x'', content BLOB NOT NULL DEFAULT x'', trashed TEXT NOT NULL DEFAULT '',
   beside TEXT NOT NULL DEFAULT '', sides BLOB NOT NULL DEFAULT x'', device TEXT NOT NULL DEFAULT ''
 );
+CREATE TABLE left_out (nid INTEGER PRIMARY KEY, stage INTEGER NOT NULL);
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 """
 
@@ -69,6 +74,7 @@ STEPS = {
     " ALTER TABLE activity ADD COLUMN beside TEXT NOT NULL DEFAULT '';"
     " ALTER TABLE activity ADD COLUMN sides BLOB NOT NULL DEFAULT x'';"
     " ALTER TABLE activity ADD COLUMN device TEXT NOT NULL DEFAULT ''",
+    3: "CREATE TABLE IF NOT EXISTS left_out (nid INTEGER PRIMARY KEY, stage INTEGER NOT NULL)",
 }
 """What makes an index of a version one of the next."""
 

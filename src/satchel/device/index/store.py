@@ -469,8 +469,10 @@ class Index:
         if len(agreed) == len(wanted):
             return []
         rest = json_of(nid for nid in wanted if nid not in agreed)
-        run("UPDATE nodes SET dirty = 1 WHERE nid IN (SELECT value FROM json_each(?)) AND dirty = 0", (rest,))
-        dirty = {row[0] for row in run("SELECT nid FROM nodes WHERE nid IN (SELECT value FROM json_each(?))", (rest,))}
+        # What is kept off this disk differs, and nothing is to be done about it.
+        run("UPDATE nodes SET dirty = l_state >= 0 WHERE nid IN (SELECT value FROM json_each(?))", (rest,))
+        found = run("SELECT nid FROM nodes WHERE nid IN (SELECT value FROM json_each(?)) AND dirty = 1", (rest,))
+        dirty = {row[0] for row in found}
         return [nid for nid in wanted if nid in dirty]
 
     def has_unplaced(self) -> bool:

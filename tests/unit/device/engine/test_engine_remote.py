@@ -209,7 +209,7 @@ def test_a_folder_that_appears_whole_is_fetched_by_its_snapshot_before_it_is_pla
     rig.synced((NODE_A, "a.txt", b"one"))
     rig.step(pushed(1, folder(5, NODE_D, "d", action=Action.UNDELETE, is_subtree=True)))
     task = rig.take(SnapshotTask)
-    assert task.request == SnapshotRequest(NS, NODE_D, ROOT_NODE, -1)
+    assert task.request == SnapshotRequest(NS, NODE_D, ROOT_NODE, -1, link=LINK)
     assert not rig.has(ApplyTask)
     inside = entry(3, NODE_B, "b.txt", parent=NODE_D)
     page = SnapshotPage(NS, 5, tag(5), (inside, folder(5, NODE_D, "d")), False)

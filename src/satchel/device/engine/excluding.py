@@ -1,0 +1,499 @@
+"""Keeps off this disk what a person leaves out (selective sync), and brings it back.
+
+A word is noted durably first. Then what lies there and is not uploaded is uploaded as ever; once all of it equals a
+committed state, the unit goes to the local trash in one move, and the row of its top is all that stays. The top is
+followed by its node id: moved and renamed it stays out. What another device moves into it leaves this disk in the same
+way, what is moved out of it appears.
+Invariants: from the word on, nothing that is absent there is ever taken for deleted; only what equals a committed state
+leaves the disk; what was made here meanwhile is put back and is new. The service is told what is left out, and leaves
+it out of its pages; a page that leaves out anything else is not believed. Source: docs/design/040, 050.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from satchel.core.entries import Entry
+from satchel.core.errors import Fault, LimitExceeded, NotFound, Unavailable
+from satchel.core.ids import ROOT_NID, Nid, NodeId, scope_mark
+from satchel.core.limits import SCOPE_NODES_MAX
+from satchel.core.messages import ScopeRequest
+from satchel.core.operations import CommitMove, Operation, Place, TrashLocal
+from satchel.core.paths import name_key
+from satchel.core.trees import Item, Row
+from satchel.device.engine.acting import note_left
+from satchel.device.engine.late import remember_trashed
+from satchel.device.engine.results import make_ready
+from satchel.device.engine.state import Job, Phase, State
+from satchel.device.index.closure import Closure
+from satchel.device.index.left_out import (
+    Stage,
+    above_of,
+    dirty_below,
+    drop_left,
+    hide_remote,
+    holds_any_file,
+    is_changing_below,
+    leaving_unit,
+    put_left,
+    remote_child,
+    stands_at_excluded,
+    take_off,
+)
+from satchel.device.ports import DiskPath, Hint, split
+from satchel.device.tasks import Applied, ScopeTask, ScopeTold, TrashUnit
+
+LOOK_S = 1.0
+"""How often a unit that leaves is looked at while there is other work, or after the disk was not as expected."""
+YOUNG_S = 0.1
+"""After so long the disk's clock tells one write from the next."""
+GOING = (Stage.LEAVING, Stage.HIDING)
+NOTES_MAX = 20
+
+
+# -- a person's word --------------------------------------------------------------------------------------------------
+
+
+def exclude(state: State, paths: Sequence[str]) -> list[Nid]:
+    """Keep these off this disk from now on. Durable before anything follows. Result: their rows.
+
+    paths: relative to the linked folder. Raises: NotFound, LimitExceeded; then nothing is noted.
+    """
+    found = [_find(state, path) for path in paths]
+    if ROOT_NID in found:
+        raise Fault("The whole linked folder cannot be left out; 'satchel unlink' ends the link.")
+    wanted = [nid for nid in found if not _is_going_with(state, nid)]
+    if len({*state.left, *wanted}) > SCOPE_NODES_MAX:
+        raise LimitExceeded(
+            "Too many files and folders are left out.",
+            limit="SCOPE_NODES_MAX",
+            maximum=SCOPE_NODES_MAX,
+            actual=len({*state.left, *wanted}),
+        )
+    inside = [each for each in state.left if any(above in wanted for above in _tops(state, each))]
+    with state.index.durable():
+        for nid in inside:
+            drop_left(state.index, nid)
+        for nid in wanted:
+            put_left(state.index, nid, Stage.LEAVING)
+    with state.index.transaction():
+        for nid in inside:
+            _forget(state, nid)
+        for nid in wanted:
+            _set(state, nid, Stage.LEAVING)
+    for nid in wanted:
+        state.snapshot_busy.discard(nid)
+        state.left_wait.pop(nid, None)
+        state.hints += _looks_at(state, nid)
+    return found
+
+
+def include(state: State, paths: Sequence[str]) -> list[Nid]:
+    """Bring these back. Durable before anything follows. Result: their rows. Raises: NotFound, and notes nothing."""
+    known = {path: nid for nid, path in paths_of(state).items()}
+    missing = [path for path in paths if path not in known]
+    if missing:
+        raise NotFound(f"{missing[0]} is not left out; see 'satchel exclude list'.", path=missing[0])
+    wanted = [known[path] for path in paths]
+    # What has not left yet, or is not on the service any more, has nothing to be asked for.
+    asked = {nid for nid in wanted if state.left[nid] is Stage.OUT and state.index.is_remote(nid)}
+    asked |= {nid for nid in wanted if state.left[nid] is Stage.RETURNING}
+    with state.index.durable():
+        for nid in wanted:
+            drop_left(state.index, nid)
+            if nid in asked:
+                put_left(state.index, nid, Stage.RETURNING)
+    with state.index.transaction():
+        for nid in wanted:
+            if nid in asked:
+                _set(state, nid, Stage.RETURNING)
+                state.snapshot_busy.add(nid)
+            else:
+                _forget(state, nid)
+        state.touch(wanted)
+    return wanted
+
+
+def paths_of(state: State) -> dict[Nid, str]:
+    """Return what a person leaves out, by row, with its path relative to the linked folder."""
+    nids = sorted(nid for nid, stage in state.left.items() if stage is not Stage.HIDING)
+    told = state.index.reader.remote_paths_of(nids)
+    return {nid: told[nid].lstrip("/") for nid in nids}
+
+
+def _find(state: State, path: str) -> Nid:
+    nid: Nid | None = ROOT_NID
+    for name in path.split("/") if path else ():
+        assert nid is not None
+        row, there = state.index.reader.find(nid, name.encode()), remote_child(state.index, nid, name_key(name))
+        is_out_there = there is not None and state.left.get(there) is Stage.OUT
+        nid = there if row is None or is_out_there else row.nid
+        if nid is None:
+            raise NotFound(f"Nothing is known of {path}.", path=path)
+    assert nid is not None
+    return nid
+
+
+def _looks_at(state: State, nid: Nid) -> list[Hint]:
+    """Return the hint that looks at all of a unit, none when it is not on this disk."""
+    path = state.index.reader.path_of(nid)
+    if not path:
+        return []
+    folder, name = split(path)
+    return [Hint(folder, frozenset((name,)), True)]
+
+
+def _is_going_with(state: State, nid: Nid) -> bool:
+    """Tell whether the row, or a folder around it, is kept off or on its way already."""
+    return any(state.left.get(each) in (Stage.LEAVING, Stage.OUT) for each in (nid, *_tops(state, nid)))
+
+
+def _tops(state: State, nid: Nid) -> list[Nid]:
+    """Return the folders around a row, from the nearest up."""
+    found: list[Nid] = []
+    above = above_of(state.index, nid)
+    while above is not None and above != ROOT_NID and above not in found:
+        found.append(above)
+        above = above_of(state.index, above)
+    return found
+
+
+def _set(state: State, nid: Nid, stage: Stage) -> None:
+    state.left[nid] = stage
+    put_left(state.index, nid, stage)
+    _reconsider(state)
+
+
+def _forget(state: State, nid: Nid) -> None:
+    """The row is an ordinary one again."""
+    state.left.pop(nid, None)
+    drop_left(state.index, nid)
+    state.snapshot_busy.discard(nid)
+    state.touch([nid])
+    state.fresh.update(each for each in dirty_below(state.index, nid) if each not in state.busy)
+    _reconsider(state)
+
+
+def _reconsider(state: State) -> None:
+    """Something is left out, or no more: what was quiet because of that is looked at anew."""
+    state.scope_nodes = _left_out(state)
+    state.fresh |= {nid for nid in state.quiet if nid not in state.busy}
+    state.quiet.clear()
+
+
+# -- leaving the disk -------------------------------------------------------------------------------------------------
+
+
+def is_going(state: State) -> bool:
+    """Tell whether anything is on its way off this disk, or back, and nothing holds it."""
+    stages = [stage for nid, stage in state.left.items() if nid not in state.left_held]
+    return any(stage is not Stage.OUT for stage in stages) or _scope(state) != state.scope_told
+
+
+def next_leaving(state: State) -> None:
+    """Hand out the units that can leave now: all that is in them is committed, and nothing of them is in flight."""
+    going = sorted(nid for nid, stage in state.left.items() if stage in GOING)
+    if not going or not state.scanned_once or state.is_scanning or state.hints or state.held_parts:
+        return
+    now_s = state.now.monotonic_s
+    if (state.fresh or state.busy) and now_s < state.next_leave_s:
+        return
+    state.next_leave_s = now_s + LOOK_S
+    for top in going:
+        if top not in state.busy and now_s >= state.left_wait.get(top, 0.0):
+            _leave(state, top)
+
+
+def _leave(state: State, top: Nid) -> None:
+    if not state.index.exists(top):
+        _forget(state, top)
+        return
+    is_hiding = state.left[top] is Stage.HIDING
+    unit = leaving_unit(state.index, top, any_place=is_hiding)
+    state.left_held.discard(top)
+    if any(nid in state.busy for nid in (*unit.members, *state.index.unit("r", top))):
+        return
+    path = state.index.reader.path_of(top)
+    if unit.waiting or (path is not None and is_changing_below(state.index, path)):
+        if not (state.fresh or state.deleting or state.after_scan):
+            state.left_held.add(top)
+    elif unit.is_unsure:
+        state.left_wait[top] = state.now.monotonic_s + YOUNG_S
+        state.later_hints += [(state.left_wait[top], hint) for hint in _looks_at(state, top)]
+    elif unit.members:
+        job = Job(TrashLocal(0, (), top, unit.members), unit.members, {})
+        for nid in unit.members:
+            state.busy[nid] = 1
+        make_ready(state, job)
+    else:
+        take_out(state, top)
+
+
+def take_out(state: State, top: Nid) -> list[Nid]:
+    """Nothing of the unit is on this disk any more. Result: its rows."""
+    is_hiding = state.left[top] is Stage.HIDING
+    nested = [nid for nid in state.left if nid != top and top in _tops(state, nid)]
+    kept = [nid for nid in nested if is_hiding and state.left[nid] is Stage.OUT]
+    touched = take_off(state.index, top, stays=not is_hiding, busy=state.busy, kept=kept)
+    for nid in nested:
+        if nid not in kept:
+            state.left.pop(nid)
+            drop_left(state.index, nid)
+    if is_hiding:
+        state.left.pop(top)
+        drop_left(state.index, top)
+        _reconsider(state)
+    else:
+        _set(state, top, Stage.OUT)
+    state.left_held.discard(top)
+    state.after_scan.difference_update(touched)
+    state.touch(touched)
+    return touched
+
+
+def has_left(state: State, job: Job, task: TrashUnit, result: Applied) -> None:
+    """The unit is in the local trash; what was put back is looked at anew."""
+    assert isinstance(job.op, TrashLocal)
+    row = state.index.row(job.op.nid)
+    content = row.local.content if row is not None and isinstance(row.local, Item) else b""
+    remember_trashed(state, result.trashed, task.path, task.members, content)
+    if row is not None:
+        note_left(state, row.node_id, task, result.trashed)
+    take_out(state, job.op.nid)
+
+
+def put_off(state: State, job: Job) -> None:
+    """The disk was not as expected: look at the unit again, a little later."""
+    if isinstance(job.op, TrashLocal) and job.op.nid in state.left:
+        state.left_wait[job.op.nid] = state.now.monotonic_s + LOOK_S
+
+
+def absence_is_leaving(state: State, nid: Nid) -> bool:
+    """The row is not on the disk any more. Tell whether that is no deletion; then what follows from it is done.
+
+    It is none within what leaves the disk. Around it, what leaves is gone now, and the rest is for the caller.
+    """
+    if not any(stage in GOING for stage in state.left.values()):
+        return False
+    if state.left.get(nid) in GOING:
+        take_out(state, nid)
+        return True
+    if any(state.left.get(each) in GOING for each in _tops(state, nid)):
+        gone = state.index.clear_local_unit(nid)
+        state.index.clear_synced(gone)
+        state.touch(gone)
+        return True
+    for top in [each for each, stage in state.left.items() if stage in GOING and nid in _tops(state, each)]:
+        take_out(state, top)
+    return False
+
+
+# -- planning around it -----------------------------------------------------------------------------------------------
+
+
+def without_left_out(state: State, closure: Closure, dirty: list[Row]) -> list[Row]:
+    """Leave out what is not to come to this disk, and folders that only stand where something left out does."""
+    if not state.left:
+        return dirty
+    kept: list[Row] = []
+    for row in dirty:
+        if row.local is None and isinstance(row.remote, Item) and _is_below_going(state, row.nid):
+            del closure.rows[row.nid]
+        elif _is_quiet(state, row):
+            state.quiet.add(row.nid)
+            del closure.rows[row.nid]
+        else:
+            kept.append(row)
+    return kept
+
+
+def _is_below_going(state: State, nid: Nid) -> bool:
+    return any(state.left.get(each) in GOING for each in (nid, *_tops(state, nid)))
+
+
+def _is_quiet(state: State, row: Row) -> bool:
+    """True for an empty folder that is only here, at the name of what is left out: often it holds what is ignored.
+
+    It becomes a conflict when anything that is synced is put into it.
+    """
+    top: Nid | None = None
+    nid = row.nid
+    while nid != ROOT_NID:
+        known = state.index.row(nid)
+        if known is None or known.remote is not None or known.synced is not None or not isinstance(known.local, Item):
+            break
+        if stands_at_excluded(state.index, nid):
+            top = nid
+        nid = known.local.parent
+    return top is not None and not holds_any_file(state.index, top)
+
+
+def is_barred(state: State, op: Operation) -> bool:
+    """Tell whether an operation must not be done for what leaves the disk: bring anything there, or move it back."""
+    if not state.left:
+        return False
+    if isinstance(op, Place) and op.replaces is None:
+        return _is_below_going(state, op.item.parent)
+    if isinstance(op, CommitMove):
+        return any(state.left.get(move.nid) is Stage.HIDING for move in op.moves)
+    return False
+
+
+# -- what the service says --------------------------------------------------------------------------------------------
+
+
+def is_out(state: State, folder: Nid) -> bool:
+    """Tell whether what stands in this folder is out of sight."""
+    return state.left.get(folder) is Stage.OUT
+
+
+def hide(state: State, nid: Nid, entry: Entry) -> list[Nid]:
+    """The node stands outside of what this link shows now. Result: the rows for which that is as a deletion there.
+
+    Where something is left out it went there: it leaves this disk once what was changed here is committed.
+    """
+    index = state.index
+    stage = state.left.get(nid)
+    if stage is Stage.OUT:
+        hide_remote(index, index.unit("r", nid))
+        return []
+    if Stage.OUT not in state.left.values():
+        return index.clear_remote_unit(nid, entry.seq)
+    row = index.row(nid)
+    if row is None or not isinstance(row.remote, Item) or index.remote_seq(nid) >= entry.seq:
+        return []
+    # Its place stays as it was: it shall not move anywhere before it leaves.
+    known = replace(entry, name=row.remote.name, name_key=name_key(row.remote.name))
+    index.set_remote(nid, row.remote.parent, known)
+    if stage is not Stage.HIDING:
+        _set(state, nid, Stage.HIDING)
+    return []
+
+
+def shows_again(state: State, nid: Nid) -> bool:
+    """The node stands in sight. Tell whether it was on its way out of it: then all below it has to be asked for."""
+    if state.left.get(nid) is not Stage.HIDING:
+        return False
+    _forget(state, nid)
+    return True
+
+
+def tidy_below(state: State) -> None:
+    """Drop what a snapshot told of that is out of sight."""
+    for top in sorted(nid for nid, stage in state.left.items() if stage is Stage.OUT):
+        below = [nid for nid in state.index.unit("r", top) if nid != top]
+        if below:
+            hide_remote(state.index, below)
+            state.touch(below)
+
+
+# -- telling the service ----------------------------------------------------------------------------------------------
+
+
+def _scope(state: State) -> bytes:
+    return scope_mark(state.scope_nodes)
+
+
+def _left_out(state: State) -> list[NodeId]:
+    tops = sorted(nid for nid, stage in state.left.items() if stage is Stage.OUT)
+    return [node_id for nid in tops if (node_id := state.index.node_id_of(nid)) is not None]
+
+
+def is_believed(state: State, scope: bytes) -> bool:
+    """Tell whether a page leaves out nothing that this link is to see; else the service is told again, and asked."""
+    if scope in (b"", _scope(state), state.scope_told):
+        return True
+    state.scope_told = None
+    return False
+
+
+def next_scope(state: State) -> None:
+    """Tell the service what is left out, when that changed; then ask for what comes back."""
+    is_calm = state.now.monotonic_s >= state.calm_until_s
+    if state.phase not in (Phase.LIVE, Phase.JOINING) or state.is_telling or not is_calm:
+        return
+    if _scope(state) != state.scope_told:
+        state.is_telling = True
+        request = ScopeRequest(state.identity.ns, state.identity.link, tuple(state.scope_nodes))
+        state.tasks.append(ScopeTask(request))
+    elif state.phase is Phase.LIVE:
+        _ask_for_returning(state)
+
+
+def fold_scope(state: State, fact: ScopeTold) -> None:
+    """The service leaves that out now. A page that was not believed is asked for again."""
+    state.is_telling = False
+    if fact.fault is not None and fact.fault.retryable:
+        state.calm_down(fact.fault)
+        return
+    # A service that knows no scopes leaves nothing out, so nothing is missing either.
+    was_doubted = state.scope_told is None
+    state.scope_told = scope_mark(fact.task.request.left_out)
+    state.index.put("scope", state.scope_told)
+    state.wants_pull = state.wants_pull or state.phase is Phase.LIVE
+    if was_doubted:
+        # Once is a late word of before; a service that forgets each time is not asked without pause.
+        state.calm_down(Unavailable("The service left out something else.", where="service", reason="scope"))
+
+
+def load_scope(state: State) -> None:
+    """At start: what was told last, and what was coming back."""
+    told = state.index.get("scope")
+    state.scope_told = told if isinstance(told, bytes) else b""
+    state.scope_nodes = _left_out(state)
+    known = state.index.get("beside_left_out")
+    state.beside = [Nid(int(each)) for each in known.split(",")] if isinstance(known, str) and known else []
+    _look_at_returning(state)
+
+
+def _look_at_returning(state: State) -> None:
+    """Until the service has told all of it, what comes back is not planned."""
+    state.snapshot_busy |= {nid for nid, stage in state.left.items() if stage is Stage.RETURNING}
+
+
+def _ask_for_returning(state: State) -> None:
+    for nid in sorted(nid for nid, stage in state.left.items() if stage is Stage.RETURNING):
+        node_id = state.index.node_id_of(nid)
+        if node_id is None:
+            _forget(state, nid)
+        elif node_id not in state.snapshot_units and node_id != state.unit_asked:
+            state.snapshot_busy.add(nid)
+            state.snapshot_units.append(node_id)
+
+
+def has_returned(state: State, nid: Nid) -> None:
+    """All of the unit was told: it is an ordinary one."""
+    if state.left.get(nid) is Stage.RETURNING:
+        _forget(state, nid)
+
+
+# -- for people -------------------------------------------------------------------------------------------------------
+
+
+def note_beside(state: State, nids: Sequence[Nid]) -> None:
+    """Remember what stepped aside for something that is left out, for status."""
+    if nids:
+        state.beside = list(dict.fromkeys((*state.beside, *nids)))[-NOTES_MAX:]
+        state.index.put("beside_left_out", ",".join(str(nid) for nid in state.beside))
+
+
+def notes(state: State) -> list[str]:
+    """Return lines for status: what stands aside for something left out, and what is in the way of leaving."""
+    told: list[str] = []
+    for nid in state.beside:
+        path = state.index.reader.path_of(nid)
+        if path and b" (selective sync conflict" in split(path)[1]:
+            told.append(f"{_text(path)} was made at the name of something that is left out here, so it was renamed")
+    for nid in sorted(state.quiet):
+        path = state.index.reader.path_of(nid)
+        if path and stands_at_excluded(state.index, nid):
+            told.append(
+                f"{_text(path)} stays on this disk alone: what it holds is not synced, and its name is left out"
+            )
+    return told[:NOTES_MAX]
+
+
+def _text(path: DiskPath) -> str:
+    return path.decode(errors="backslashreplace")

@@ -25,6 +25,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "links": ("link", "unlink"),
     "daemon": ("daemon",),
     "sync": ("status", "sync", "pause", "resume", "held"),
+    "exclude": ("exclude",),
     "conflicts": ("conflicts", "undo"),
     "explain": ("explain", "activity"),
     "limit": ("limit",),

@@ -456,7 +456,7 @@ def test_every_call_to_the_disk_on_the_way_out_may_be_the_last(world: World) -> 
     """Killed before each call of the applier that takes the unit away: it goes on, or all is as it was."""
     laptop = world.devices[0]
     count = 0
-    while _is_stopped_at(world, laptop, count):
+    while _is_stopped_at(world, laptop, count, "big", is_power_cut=bool(count % 2)):
         laptop.start()
         world.settle()
         only_left(world, LEFT, TREE)
@@ -467,7 +467,7 @@ def test_every_call_to_the_disk_on_the_way_out_may_be_the_last(world: World) -> 
     assert count > 1
 
 
-def _is_stopped_at(world: World, device: SimDevice, number: int) -> bool:
+def _is_stopped_at(world: World, device: SimDevice, number: int, path: str, *, is_power_cut: bool) -> bool:
     """Exclude, and kill the device before the call of that number. Result: whether there was one."""
     left = number
 
@@ -476,13 +476,48 @@ def _is_stopped_at(world: World, device: SimDevice, number: int) -> bool:
         if name in ("set_aside", "trash_staged", "sync_folder", "list_staged"):
             left -= 1
             if left < 0 and device.is_running:
-                device.kill(power_cut=bool(number % 2))
+                device.kill(power_cut=is_power_cut)
 
     device.disk.before_call = stop
-    exclude(device, "big")
+    exclude(device, path)
     world.look(10.0)
     device.disk.before_call = None
     return not device.is_running
+
+
+def test_a_file_made_at_the_name_of_one_that_was_just_taken_is_another(world: World) -> None:
+    """The daemon dies between taking the file and noting it; a program makes the name anew before the next start."""
+    laptop, desktop = world.devices
+    assert _is_stopped_at(world, laptop, 1, "kept/c", is_power_cut=False)
+    assert b"kept/c" not in laptop.user.tree()
+    laptop.user.write_file(b"kept/c", b"made anew")
+    laptop.start()
+    world.settle()
+    assert desktop.user.tree()[b"kept/c"] == b"kept/c"
+    # The start found the taken file in staging and its name taken: nothing that it cannot be sure of is left there.
+    beside = {
+        b"kept/c (selective sync conflict)": b"made anew",
+        b"kept/c (recovered 2027-01-15)": b"kept/c",
+    }
+    only_left(world, {path: data for path, data in TREE.items() if path != b"kept/c"} | beside, TREE | beside)
+
+
+def test_what_is_moved_to_where_this_disk_has_no_folder_leaves_too(world: World) -> None:
+    laptop, desktop = world.devices
+    laptop.engine.state.is_paused = True
+    desktop.user.make_folder(b"huge")
+    desktop.user.make_folder(b"huge/deep")
+    desktop.user.rename(b"kept", b"huge/deep/kept")
+    world.look(20.0)
+    exclude(laptop, "huge")
+    laptop.engine.state.is_paused = False
+    world.settle()
+    assert states(laptop) == {"huge": "out"}
+    assert laptop.user.tree() == {path: data for path, data in TREE.items() if not path.startswith(b"kept")}
+    include(laptop, "huge")
+    world.settle()
+    assert world.tree()[b"huge/deep/kept/c"] == b"kept/c"
+    assert deletions(world) == []
 
 
 # -- the service forgets, or remembers too much -----------------------------------------------------------------------

@@ -15,6 +15,7 @@ from satchel.simulation.claims import Whole, by_namespace, check_alone, check_ge
 from satchel.simulation.script import (
     Act,
     Backup,
+    Choice,
     Cross,
     Hints,
     Late,
@@ -74,6 +75,10 @@ def play(world: World, case: Script) -> None:
     if world.faults.fired["late_write"]:
         world.scheduler.run_for(700.0)
     _rest(world)
+    if any(isinstance(step, Choice) for step in case.steps):
+        users.take_all_back()
+        _settle(world)
+        _settle(world)
     check_quiet(world, users)
     if case.is_gentle:
         check_gentle(world)
@@ -93,6 +98,8 @@ def _do(world: World, users: Users, step: Step) -> None:
             users.late(step)
         case Cross():
             users.cross(step)
+        case Choice():
+            users.choose(step)
         case Mishap():
             _mishap(world, step)
         case Snare(machine=share):

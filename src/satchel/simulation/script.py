@@ -127,7 +127,16 @@ class Roll:
     is_old: bool
 
 
-Step = Act | Late | Mishap | Hints | Wait | Cross | Snare | Backup | Restore | Roll
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A user leaves something out on one device, or takes that back. All is taken back at the end."""
+
+    place: float
+    pick: float
+    is_out: bool
+
+
+Step = Act | Late | Mishap | Hints | Wait | Cross | Snare | Backup | Restore | Roll | Choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +168,8 @@ def script(seed: int, *, operations: int = 40) -> Script:
     world, acts = random.Random(f"{seed}:world"), random.Random(f"{seed}:workload")
     faults, times = random.Random(f"{seed}:mishaps"), random.Random(f"{seed}:times")
     late, crossings = random.Random(f"{seed}:late"), random.Random(f"{seed}:crossings")
-    snares = random.Random(f"{seed}:snares")
+    snares, choices = random.Random(f"{seed}:snares"), random.Random(f"{seed}:choices")
+    has_choices = choices.random() < 0.2
     rate = world.choice(RATES)
     kinds = frozenset(IN_CALLS if world.random() < 0.4 else world.sample(sorted(IN_CALLS), 5)) if rate else frozenset()
     machines = world.choice((2, 2, 2, 2, 3, 3, 3, 4, 5))
@@ -183,6 +193,8 @@ def script(seed: int, *, operations: int = 40) -> Script:
             steps.append(Snare(snares.random()))
         if crossings.random() < 0.1 and kept != GENTLE:
             steps.append(Cross(crossings.random(), crossings.random(), crossings.random(), crossings.choice(NAMES)))
+        if has_choices and choices.random() < 0.5:
+            steps.append(Choice(choices.random(), choices.random(), choices.random() < 0.6))
         steps += history.next()
         if has_versions and versions.random() < 0.3:
             steps.append(Roll(versions.choice(("device", "service")), versions.random(), versions.random() < 0.6))

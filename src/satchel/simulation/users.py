@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
+from satchel.core.errors import NotFound
+from satchel.device.engine import excluding
 from satchel.simulation.fake_user import FakeUser
 from satchel.simulation.fake_volume import Inode
-from satchel.simulation.script import Act, Cross, Late
+from satchel.simulation.script import Act, Choice, Cross, Late
 from satchel.simulation.world import SimDevice, World
 
 HANDLE_S_MAX = 500.0
@@ -136,6 +138,31 @@ class Users:
         for actor in (device, mate):
             actor.changed(one)
             actor.changed(two)
+
+    def choose(self, choice: Choice) -> None:
+        """One user leaves something out on one device, or takes that back; the daemon must run for it."""
+        device = self._world.devices[int(choice.place * len(self._world.devices))]
+        if not device.is_running:
+            return
+        left = sorted(excluding.paths_of(device.engine.state).values())
+        path = _picked(sorted(device.user.tree()) if choice.is_out else [each.encode() for each in left], choice.pick)
+        if path is None:
+            return
+        self._world.trace(f"user {device.number} {'leaves out' if choice.is_out else 'takes back'} {path!r}")
+        say = excluding.exclude if choice.is_out else excluding.include
+        try:
+            say(device.engine.state, (path.decode(),))
+        except NotFound:
+            # The device has not seen it yet.
+            return
+        self._world.faults.fired["left_out" if choice.is_out else "taken_back"] += 1
+        device.tell(is_heard=True, is_full=False)
+
+    def take_all_back(self) -> None:
+        """Everybody wants everything on every device again."""
+        for device in self._world.devices:
+            state = device.engine.state
+            excluding.include(state, sorted(set(excluding.paths_of(state).values())))
 
     def lose_what_is_only_on(self, machine: Sequence[SimDevice]) -> None:
         """The machine's disks are about to be what they were: what nobody else has yet is given up."""

@@ -39,10 +39,11 @@ from satchel.device.index.left_out import (
     leaving_unit,
     put_left,
     remote_child,
+    stand_still,
     stands_at_excluded,
     take_off,
 )
-from satchel.device.ports import DiskPath, Hint, split
+from satchel.device.ports import DiskPath, Hint, Stat, split
 from satchel.device.tasks import Applied, ScopeTask, ScopeTold, TrashUnit
 
 LOOK_S = 1.0
@@ -92,14 +93,17 @@ def exclude(state: State, paths: Sequence[str]) -> list[Nid]:
 
 def include(state: State, paths: Sequence[str]) -> list[Nid]:
     """Bring these back. Durable before anything follows. Result: their rows. Raises: NotFound, and notes nothing."""
-    known = {path: nid for nid, path in paths_of(state).items()}
+    known: dict[str, list[Nid]] = {}
+    for nid, path in paths_of(state).items():
+        # What was deleted on the service may have left its name to another.
+        known.setdefault(path, []).append(nid)
     missing = [path for path in paths if path not in known]
     if missing:
         raise NotFound(f"{missing[0]} is not left out; see 'satchel exclude list'.", path=missing[0])
-    wanted = [known[path] for path in paths]
-    # What has not left yet, or is not on the service any more, has nothing to be asked for.
-    asked = {nid for nid in wanted if state.left[nid] is Stage.OUT and state.index.is_remote(nid)}
-    asked |= {nid for nid in wanted if state.left[nid] is Stage.RETURNING}
+    wanted = [nid for path in dict.fromkeys(paths) for nid in known[path]]
+    # What is not on the service has nothing to be asked for. What has not left yet is asked for as well: some of it may
+    # have been moved in meanwhile and be hiding.
+    asked = {nid for nid in wanted if state.index.is_remote(nid)}
     with state.index.durable():
         for nid in wanted:
             drop_left(state.index, nid)
@@ -169,6 +173,7 @@ def _set(state: State, nid: Nid, stage: Stage) -> None:
 def _forget(state: State, nid: Nid) -> None:
     """The row is an ordinary one again."""
     state.left.pop(nid, None)
+    state.taken.discard(nid)
     drop_left(state.index, nid)
     state.snapshot_busy.discard(nid)
     state.touch([nid])
@@ -215,8 +220,10 @@ def _leave(state: State, top: Nid) -> None:
     state.left_held.discard(top)
     if any(nid in state.busy for nid in (*unit.members, *state.index.unit("r", top))):
         return
+    if unit.elsewhere and _absorb(state, unit.elsewhere):
+        return
     path = state.index.reader.path_of(top)
-    if unit.waiting or (path is not None and is_changing_below(state.index, path)):
+    if unit.waiting or unit.elsewhere or (path is not None and is_changing_below(state.index, path)):
         if not (state.fresh or state.deleting or state.after_scan):
             state.left_held.add(top)
     elif unit.is_unsure:
@@ -226,9 +233,27 @@ def _leave(state: State, top: Nid) -> None:
         job = Job(TrashLocal(0, (), top, unit.members), unit.members, {})
         for nid in unit.members:
             state.busy[nid] = 1
+        put_left(state.index, top, state.left[top], taken=True)
         make_ready(state, job)
     else:
         take_out(state, top)
+
+
+def _absorb(state: State, elsewhere: Sequence[Nid]) -> bool:
+    """What another device moved in, to where this disk has no folder for it, leaves from where it stands here."""
+    moved = [nid for nid in elsewhere if nid not in state.left and _has_no_home(state, nid)]
+    for nid in moved:
+        stand_still(state.index, nid)
+        _set(state, nid, Stage.HIDING)
+    state.touch(moved)
+    return bool(moved)
+
+
+def _has_no_home(state: State, nid: Nid) -> bool:
+    row = state.index.row(nid)
+    if row is None or not isinstance(row.remote, Item) or row.remote.parent == ROOT_NID:
+        return False
+    return state.index.reader.local(row.remote.parent) is None
 
 
 def take_out(state: State, top: Nid) -> list[Nid]:
@@ -248,6 +273,7 @@ def take_out(state: State, top: Nid) -> list[Nid]:
     else:
         _set(state, top, Stage.OUT)
     state.left_held.discard(top)
+    state.taken.discard(top)
     state.after_scan.difference_update(touched)
     state.touch(touched)
     return touched
@@ -268,6 +294,23 @@ def put_off(state: State, job: Job) -> None:
     """The disk was not as expected: look at the unit again, a little later."""
     if isinstance(job.op, TrashLocal) and job.op.nid in state.left:
         state.left_wait[job.op.nid] = state.now.monotonic_s + LOOK_S
+        state.taken.discard(job.op.nid)
+        put_left(state.index, job.op.nid, state.left[job.op.nid])
+
+
+def is_another(state: State, nid: Nid, stat: Stat) -> bool:
+    """Something stands at the place of a row. Tell whether it is another than what an earlier start took from there.
+
+    Then the unit is out, and what stands there is to be looked at anew.
+    """
+    row = state.index.reader.local(nid) if nid in state.taken else None
+    if row is None or (row.stat.inode, row.stat.birth_ns) == (stat.inode, stat.birth_ns):
+        return False
+    path = state.index.reader.path_of(nid)
+    take_out(state, nid)
+    if path is not None:
+        state.look_again(path)
+    return True
 
 
 def absence_is_leaving(state: State, nid: Nid) -> bool:
@@ -372,6 +415,11 @@ def hide(state: State, nid: Nid, entry: Entry) -> list[Nid]:
     return []
 
 
+def is_hiding(state: State, nid: Nid) -> bool:
+    """Tell whether the row is, or stands in, what leaves this disk since it went out of sight."""
+    return bool(state.left) and any(state.left.get(each) is Stage.HIDING for each in (nid, *_tops(state, nid)))
+
+
 def shows_again(state: State, nid: Nid) -> bool:
     """The node stands in sight. Tell whether it was on its way out of it: then all below it has to be asked for."""
     if state.left.get(nid) is not Stage.HIDING:
@@ -464,7 +512,10 @@ def _ask_for_returning(state: State) -> None:
 
 
 def has_returned(state: State, nid: Nid) -> None:
-    """All of the unit was told: it is an ordinary one."""
+    """All of the unit was told: it is an ordinary one, and what hid in it is in sight."""
+    unit = set(state.index.unit("r", nid))
+    for hiding in [each for each, stage in state.left.items() if stage is Stage.HIDING and each in unit]:
+        _forget(state, hiding)
     if state.left.get(nid) is Stage.RETURNING:
         _forget(state, nid)
 

@@ -12,7 +12,7 @@ from typing import assert_never, cast
 
 from satchel.core.errors import RootMissing
 from satchel.core.ids import Nid
-from satchel.device.engine.excluding import absence_is_leaving
+from satchel.device.engine.excluding import absence_is_leaving, is_another
 from satchel.device.engine.new_names import fold_new_names
 from satchel.device.engine.power_cuts import end_doubts, is_doubtful, keep_doubts, trust_disk, weigh_change
 from satchel.device.engine.seen import AGAIN_S, is_below, is_current, parent_of, see_again
@@ -171,7 +171,7 @@ def _fold(state: State, fact: LocalFact, touched: list[Nid], gone: list[Nid]) ->
         case SeenNew():
             fold_new_names(state, (fact,), touched)
         case SeenChanged():
-            if is_current(state, fact.nid, fact.base):
+            if is_current(state, fact.nid, fact.base) and not is_another(state, fact.nid, fact.stat):
                 row = state.index.reader.local(fact.nid)
                 assert row is not None
                 weigh_change(state, row, fact)

@@ -25,7 +25,7 @@ from satchel.core.messages import (
     agreed_version,
 )
 from satchel.core.trees import Item
-from satchel.device.engine.excluding import has_returned, hide, is_believed, is_out, shows_again, tidy_below
+from satchel.device.engine.excluding import has_returned, hide, is_believed, is_hiding, is_out, shows_again, tidy_below
 from satchel.device.engine.guard import allow_units
 from satchel.device.engine.pages import fold_own_creates, fold_rows, is_stated, is_stated_create, parent_nid
 from satchel.device.engine.power_cuts import doubt_all
@@ -263,7 +263,8 @@ def _end_join(state: State, page: SnapshotPage) -> None:
         state.unseen |= state.fresh.intersection(state.index.unseen_nids())
         state.fresh -= state.unseen
     for nid in state.index.unmarked_remote(_mark(state), page.seq):
-        if state.index.is_remote(nid):
+        # What hides in something left out is not in sight, and lives.
+        if state.index.is_remote(nid) and not is_hiding(state, nid):
             gone = state.index.clear_remote_unit(nid, page.seq)
             if state.index.get("recovering"):
                 state.index.clear_synced(gone)

@@ -304,7 +304,9 @@ class State:
 
     def _begin_left_out(self) -> None:
         """What is kept off this disk; see `excluding`."""
-        self.left: dict[Nid, LeftOut] = load_left(self.index)
+        self.left: dict[Nid, LeftOut]
+        self.left, self.taken = load_left(self.index)
+        """taken: those that an earlier start was just taking from the disk."""
         self.left_wait: dict[Nid, float] = {}
         """When units that could not leave are looked at again."""
         self.left_held: set[Nid] = set()

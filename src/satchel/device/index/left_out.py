@@ -29,14 +29,21 @@ class Stage(IntEnum):
     HIDING = 4
 
 
+TAKEN = 16
+"""Added to a stage whose unit is just being taken from the disk: after a crash, what stands there may be another."""
+
+
 @dataclass(frozen=True, slots=True)
 class LeavingUnit:
-    """A unit as it stands. members: rows on this disk; waiting: those of them, or of the service's unit, that hold what
-    the service may not have, or stand elsewhere here. is_unsure: a file was too young to be sure of when it was read.
+    """A unit as it stands. members: rows on this disk; waiting: those that hold what the service may not have.
+
+    elsewhere: rows of the service's unit that stand elsewhere on this disk. is_unsure: a file was too young to be sure
+    of when it was read.
     """
 
     members: tuple[Nid, ...]
     waiting: tuple[Nid, ...]
+    elsewhere: tuple[Nid, ...]
     is_unsure: bool
 
 
@@ -54,14 +61,16 @@ WHERE n.nid IN (SELECT value FROM json_each(?1)) AND n.l_state > 0
 """
 
 
-def load_left(index: Index) -> dict[Nid, Stage]:
-    """Return what is kept off this disk, or on its way, by row."""
-    return {Nid(row[0]): Stage(row[1]) for row in index.connection.execute("SELECT nid, stage FROM left_out")}
+def load_left(index: Index) -> tuple[dict[Nid, Stage], set[Nid]]:
+    """Return what is kept off this disk, or on its way, by row; and which of that was just being taken."""
+    rows = list(index.connection.execute("SELECT nid, stage FROM left_out"))
+    taken = {Nid(nid) for nid, stage in rows if stage >= TAKEN}
+    return {Nid(nid): Stage(stage % TAKEN) for nid, stage in rows}, taken
 
 
-def put_left(index: Index, nid: Nid, stage: Stage) -> None:
-    """Note the stage. Durable only in a durable transaction."""
-    index.connection.execute("INSERT OR REPLACE INTO left_out VALUES (?, ?)", (nid, int(stage)))
+def put_left(index: Index, nid: Nid, stage: Stage, *, taken: bool = False) -> None:
+    """Note the stage. Durable only in a durable transaction. taken: it is just being taken from the disk."""
+    index.connection.execute("INSERT OR REPLACE INTO left_out VALUES (?, ?)", (nid, int(stage) + TAKEN * taken))
 
 
 def drop_left(index: Index, nid: Nid) -> None:
@@ -100,10 +109,10 @@ def leaving_unit(index: Index, top: Nid, *, any_place: bool) -> LeavingUnit:
             is_unsure = is_unsure or bool(is_young)
         if (is_known and not is_committed) or (not is_known and (nid == top or held == CHANGING)):
             waiting.append(Nid(nid))
-    elsewhere = set(there).difference(here)
-    waiting += [nid for nid in elsewhere if index.reader.local(nid) is not None]
+    inside = set(here)
+    elsewhere = tuple(nid for nid in there if nid not in inside and index.reader.local(nid) is not None)
     members.sort(key=lambda nid: nid != top)
-    return LeavingUnit(tuple(members), tuple(waiting), is_unsure)
+    return LeavingUnit(tuple(members), tuple(waiting), elsewhere, is_unsure)
 
 
 def take_off(index: Index, top: Nid, *, stays: bool, busy: Collection[Nid], kept: Collection[Nid]) -> list[Nid]:
@@ -143,6 +152,13 @@ def is_changing_below(index: Index, folder: bytes) -> bool:
     """Tell whether something in a folder of this disk, that no row knows yet, could not be read just now."""
     query = "SELECT 1 FROM unread WHERE path >= ? AND path < ? AND code = ? LIMIT 1"
     return next(iter(index.connection.execute(query, (folder + b"/", folder + b"0", CHANGING))), None) is not None
+
+
+def stand_still(index: Index, nid: Nid) -> None:
+    """Let the service's place of a row be the one that it has on this disk: it shall not move before it leaves."""
+    index.connection.execute(
+        "UPDATE nodes SET r_parent = l_parent, r_name = l_name, r_key = l_key WHERE nid = ?", (nid,)
+    )
 
 
 def stands_at_excluded(index: Index, nid: Nid) -> bool:

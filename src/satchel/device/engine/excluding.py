@@ -11,7 +11,7 @@ it out of its pages; a page that leaves out anything else is not believed. Sourc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from msgspec.structs import replace
 
@@ -151,7 +151,8 @@ def _looks_at(state: State, nid: Nid) -> list[Hint]:
 
 def _is_going_with(state: State, nid: Nid) -> bool:
     """Tell whether the row, or a folder around it, is kept off or on its way already."""
-    return any(state.left.get(each) in (Stage.LEAVING, Stage.OUT) for each in (nid, *_tops(state, nid)))
+    stages = {state.left.get(each) for each in (nid, *_tops(state, nid))}
+    return bool(stages & {Stage.LEAVING, Stage.OUT, Stage.HIDING})
 
 
 def _tops(state: State, nid: Nid) -> list[Nid]:
@@ -511,10 +512,12 @@ def _ask_for_returning(state: State) -> None:
             state.snapshot_units.append(node_id)
 
 
-def has_returned(state: State, nid: Nid) -> None:
-    """All of the unit was told: it is an ordinary one, and what hid in it is in sight."""
-    unit = set(state.index.unit("r", nid))
-    for hiding in [each for each, stage in state.left.items() if stage is Stage.HIDING and each in unit]:
+def has_returned(state: State, nid: Nid, untold: Collection[Nid]) -> None:
+    """All of the unit was told, but for the untold: it is an ordinary one, and what hid and was told is in sight."""
+    if not state.left:
+        return
+    told = set(state.index.unit("r", nid)).difference(untold, (nid,))
+    for hiding in [each for each, stage in state.left.items() if stage is Stage.HIDING and each in told]:
         _forget(state, hiding)
     if state.left.get(nid) is Stage.RETURNING:
         _forget(state, nid)

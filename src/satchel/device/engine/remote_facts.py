@@ -321,11 +321,12 @@ def _end_unit(state: State, unit: NodeId, page: SnapshotPage) -> None:
     """All of the unit was told. What the snapshot did not name is gone; what came meanwhile is folded once more."""
     nid = state.index.reader.nid_of(unit)
     if nid is not None:
-        for each in untold_in(state.index, nid, _mark(state), page.seq):
-            if state.index.is_remote(each):
+        untold = untold_in(state.index, nid, _mark(state), page.seq)
+        for each in untold:
+            if state.index.is_remote(each) and not is_hiding(state, each):
                 state.touch(state.index.clear_remote_unit(each, page.seq), is_deletion=True)
         tidy_below(state)
-        has_returned(state, nid)
+        has_returned(state, nid, untold)
     _unit_done(state, unit)
     if state.position is not None and page.seq < state.position.seq:
         # An entry of a folder that was not told yet was passed over.

@@ -218,6 +218,52 @@ def test_a_folder_that_appears_whole_is_fetched_by_its_snapshot_before_it_is_pla
     assert [getattr(one, "path", b"") for one in batch.tasks] == [b"d", b"d/b.txt"]
 
 
+def test_a_page_of_a_unit_that_comes_during_a_new_join_ends_no_join() -> None:
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"))
+    rig.step(pushed(1, folder(5, NODE_D, "d", action=Action.UNDELETE, is_subtree=True)))
+    unit = rig.take(SnapshotTask)
+    pruned = Changes(NS, 9, 9, tag(9), (), 3_000_000, is_reset=True)
+    rig.step(StreamFrameCame(Pushed(pruned), {}))
+    join = rig.take(SnapshotTask)
+    assert join.request.unit == ROOT_NODE
+    rig.step(SnapshotTaken(unit, SnapshotPage(NS, 9, tag(9), (folder(5, NODE_D, "d"),), False)))
+    assert rig.state.phase is Phase.JOINING
+    assert rig.index.is_remote(rig.nid(NODE_A))
+    rows = (entry(1, NODE_A, "a.txt", b"one"), folder(5, NODE_D, "d"))
+    rig.step(SnapshotTaken(join, SnapshotPage(NS, 9, tag(9), rows, False)))
+    assert rig.state.phase is Phase.LIVE
+    assert [getattr(task, "path", b"") for task in rig.take(ApplyTask).tasks] == [b"d"]
+
+
+def test_a_unit_that_was_not_told_yet_is_asked_for_again_after_a_crash() -> None:
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"))
+    rig.step(pushed(1, folder(5, NODE_D, "d", action=Action.MOVE)))
+    assert rig.has(SnapshotTask)
+    again = rig.restarted()
+    again.step()
+    again.scan(is_full=True)
+    again.take(ReachTask)
+    again.step(Reached(NamespacesReply(EPOCH, "ann", (NamespaceHead(NS, "root", True, 5, tag(5)),))))
+    assert again.take(SnapshotTask).request.unit == NODE_D
+
+
+def test_what_came_while_a_unit_was_told_is_folded_once_more() -> None:
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"))
+    rig.step(pushed(1, folder(2, NODE_D, "d"), entry(3, NODE_B, "b.txt", b"two", parent=NODE_D)))
+    rig.step(pushed(3, entry(4, NODE_D, "d", kind=Kind.FOLDER, is_live=False, action=Action.DELETE)))
+    rig.step(pushed(4, folder(5, NODE_D, "d", action=Action.UNDELETE, is_subtree=True)))
+    rig.step(pushed(5, entry(6, NODE_C, "c.txt", b"new", parent=NODE_D)))
+    task = rig.take(SnapshotTask)
+    rig.step(SnapshotTaken(task, SnapshotPage(NS, 5, tag(5), (folder(5, NODE_D, "d"),), False)))
+    # c.txt came after the snapshot's place in the journal, so its silence says nothing; from there all is asked again.
+    assert rig.index.is_remote(rig.nid(NODE_C))
+    assert rig.state.position.seq == 5
+    assert rig.take(PullTask).request.position.seq == 5
+
+
 # -- recovery ---------------------------------------------------------------------------------------------------------
 
 

@@ -124,7 +124,8 @@ class IndexReader:
 
     def _named(self, select: str, parent: Nid, names: Iterable[str]) -> Iterator[tuple]:  # type: ignore[type-arg]  # as below
         """Yield the records of these names in a folder, and of others that have the same keys."""
-        keys = iter({name_key(name) for name in names if name.isascii() or _is_text(name)})
+        # In order: neighbours stand on one page, and few pages are held.
+        keys = iter(sorted({name_key(name) for name in names if name.isascii() or _is_text(name)}))
         while some := list(itertools.islice(keys, NAMES_AT_ONCE_MAX)):
             yield from self._connection.execute(f"{select} {_NAMED}", (json_of(some), parent))
 

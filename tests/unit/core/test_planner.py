@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from satchel.core.entries import Kind
@@ -226,7 +227,7 @@ def excluded_plan(base: Tree, local: Tree, remote: Tree) -> Plan:
     """Return the plan when node 2 is kept off this disk."""
     one = device(base, local, remote)
     rows = one.rows()
-    rows[Nid(2)] = replace(rows[Nid(2)], local=UNKNOWN)
+    rows[Nid(2)] = msgspec.structs.replace(rows[Nid(2)], local=UNKNOWN)
     return plan(closure(rows), replace(one.context(rows), excluded=frozenset({Nid(2)})))
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from satchel.core.entries import Entry, Kind
 from satchel.core.ids import ROOT_NODE, Nid, NodeId

@@ -44,7 +44,7 @@ def split(path: DiskPath) -> tuple[DiskPath, bytes]:
     return DiskPath(folder), name
 
 
-class Stat(msgspec.Struct, frozen=True, gc=False):
+class Stat(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What the disk says of one name, without following a symlink.
 
     kind: None for a special file (socket, device, fifo) or a foreign mount. birth_ns: 0 where it was not asked for or

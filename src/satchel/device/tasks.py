@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+import msgspec
+
 from satchel.core.errors import Fault
 from satchel.core.ids import BlockHash, ContentHash, NamespaceId, Nid
 from satchel.core.messages import (
@@ -35,15 +37,17 @@ class ScanTask:
     hints: tuple[Hint, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class NewParent:
+class _Seen(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A scan makes them by the hundred thousand, perhaps in another process. None refers to one that refers back."""
+
+
+class NewParent(_Seen, frozen=True):
     """Parent of something seen inside a folder that is itself new in this scan: `order` of that SeenNew."""
 
     order: int
 
 
-@dataclass(frozen=True, slots=True)
-class SeenNew:
+class SeenNew(_Seen, frozen=True):
     """Something no row knows, by name or identity. order: counts up in one scan; a parent comes before its children."""
 
     order: int
@@ -56,8 +60,7 @@ class SeenNew:
     """Packed blocklist of a file."""
 
 
-@dataclass(frozen=True, slots=True)
-class SeenChanged:
+class SeenChanged(_Seen, frozen=True):
     """A known node at its known place with other content, bit or stat. base: the row's `l_version` that was compared.
 
     For a file replaced by rename (an editor's save) too: the stat's identity is then the new one.
@@ -71,8 +74,7 @@ class SeenChanged:
     """Packed blocklist; empty when the file was not read."""
 
 
-@dataclass(frozen=True, slots=True)
-class SeenMoved:
+class SeenMoved(_Seen, frozen=True):
     """A known node at another place, by its identity (inode and birth time); content as for SeenChanged."""
 
     nid: Nid
@@ -84,16 +86,14 @@ class SeenMoved:
     blocks: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class SeenGone:
+class SeenGone(_Seen, frozen=True):
     """A known node whose folder was listed without error and does not hold it, and that was found nowhere else."""
 
     nid: Nid
     base: int
 
 
-@dataclass(frozen=True, slots=True)
-class SeenUnknown:
+class SeenUnknown(_Seen, frozen=True):
     """Cannot be told: unreadable, still changing, name not UTF-8, special file, ignored, foreign mount.
 
     nid: the known row, or None for what no row knows (parent and name tell where). retry: look again later."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from satchel.core.entries import Action, Kind
 from satchel.core.ids import ROOT_NID

@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 UV     := $(shell command -v uv)
-JOBS   ?= 2
+JOBS   ?= 4
 SEED   ?=
 HARNESS  ?= ../shared/bench
 SESSIONS ?= small,large,idle
@@ -48,7 +48,7 @@ types: $(VENV)/.dev-stamp ## Check types, strictly
 walls: $(VENV)/.dev-stamp ## Check that no room imports what it must not
 	@$(BIN)/lint-imports
 
-unit: $(VENV)/.dev-stamp ## Run all tests (JOBS=2 at a time)
+unit: $(VENV)/.dev-stamp ## Run all tests (JOBS=4 at a time: many of them wait for something)
 	@$(BIN)/python -m pytest -n $(JOBS)
 
 sim: $(VENV)/.dev-stamp ## Run the simulation, a million operations; SEED=4711 repeats one run and shrinks it

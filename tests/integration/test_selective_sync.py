@@ -9,15 +9,16 @@ from __future__ import annotations
 import pytest
 
 from satchel.core.errors import LimitExceeded, NotFound, QuotaExceeded
-from satchel.core.ids import LinkId, scope_mark
+from satchel.core.ids import ROOT_NID, LinkId, scope_mark
 from satchel.core.messages import CommitReply, CommitRequest, CreateOp, EditOp, ScopeReply, ScopeRequest
+from satchel.device.drive import drive
 from satchel.device.engine import excluding
 from satchel.device.links import Link
 from satchel.device.reporting import describe, excluded_items
 from satchel.device.tasks import Hinted
-from tests.support.core_remote import CoreRemote
-from tests.support.disk_users import FakeUser
-from tests.support.scripted_world import SimDevice, World, _finish, held
+from satchel.simulation.core_remote import CoreRemote
+from satchel.simulation.fake_user import FakeUser
+from tests.support.scripted_world import SimDevice, World, held
 
 TREE = {
     b"big": None,
@@ -67,7 +68,7 @@ def notes(device: SimDevice) -> list[str]:
 def deletions(world: World) -> list[str]:
     """Return the names of all that was ever deleted on the service."""
     remote = world.devices[1].core
-    return _finish(remote.deletions(world.service.ns, 10_000))  # type: ignore[arg-type]
+    return drive(remote.deletions(world.service.ns, 10_000))
 
 
 def only_left(world: World, laptop: dict[bytes, bytes | None], desktop: dict[bytes, bytes | None]) -> None:
@@ -431,7 +432,7 @@ def test_stopped_anywhere_on_the_way_out_it_goes_on(world: World, after_s: float
     laptop.hint_all()
     exclude(laptop, "big")
     world.scheduler.run_for(after_s)
-    laptop.kill(power_cut=is_power_cut)
+    world.kill(laptop.number, "power_cut" if is_power_cut else "crash")
     world.scheduler.run_for(5.0)
     laptop.start()
     world.settle()
@@ -446,7 +447,7 @@ def test_stopped_anywhere_on_the_way_back_it_goes_on(world: World, after_s: floa
     world.settle()
     include(laptop, "big")
     world.scheduler.run_for(after_s)
-    laptop.kill(power_cut=is_power_cut)
+    world.kill(laptop.number, "power_cut" if is_power_cut else "crash")
     laptop.start()
     world.settle()
     only_left(world, TREE, TREE)
@@ -476,7 +477,7 @@ def _is_stopped_at(world: World, device: SimDevice, number: int, path: str, *, i
         if name in ("set_aside", "trash_staged", "sync_folder", "list_staged"):
             left -= 1
             if left < 0 and device.is_running:
-                device.kill(power_cut=is_power_cut)
+                world.kill(device.number, "power_cut" if is_power_cut else "crash")
 
     device.disk.before_call = stop
     exclude(device, path)
@@ -526,11 +527,11 @@ def test_what_is_moved_to_where_this_disk_has_no_folder_leaves_too(world: World)
 def test_a_service_that_leaves_out_more_than_it_was_told_is_not_believed(world: World) -> None:
     laptop, desktop = world.devices
     identity = laptop.engine.state.identity
-    kept = laptop.engine.state.index.reader.find(0, b"kept")  # type: ignore[arg-type]
+    kept = laptop.engine.state.index.reader.find(ROOT_NID, b"kept")
     assert kept is not None
     node = laptop.engine.state.index.node_id_of(kept.nid)
     assert node is not None
-    _finish(laptop.core.set_scope(ScopeRequest(world.service.ns, identity.link, (node,))))  # type: ignore[arg-type]
+    drive(laptop.core.set_scope(ScopeRequest(world.service.ns, identity.link, (node,))))
     desktop.user.write_file(b"kept/c", b"edited")
     desktop.user.write_file(b"kept/new", b"new")
     world.settle()
@@ -541,7 +542,7 @@ def test_a_lost_index_takes_nothing_for_deleted_that_the_service_left_out(world:
     laptop = world.devices[0]
     exclude(laptop, "big")
     world.settle()
-    laptop.kill(power_cut=False)
+    world.kill(laptop.number, "crash")
     laptop._image = None
     laptop.start()
     world.settle()

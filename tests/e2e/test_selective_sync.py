@@ -9,24 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.devices import Device, device, wait_for
-from tests.support.server import RunningServer, User, running_server
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    with running_server(tmp_path_factory.mktemp("selective")) as running:
-        yield running
-
-
-@pytest.fixture
-def user(server: RunningServer, request: pytest.FixtureRequest) -> User:
-    return server.add_user(f"user{abs(hash(request.node.name)) % 10**9}")
-
-
-@pytest.fixture
-def laptop(tmp_path: Path, user: User) -> Iterator[Device]:
-    with device(tmp_path, "laptop", user) as made:
-        yield made
+from tests.support.server import User
 
 
 @pytest.fixture

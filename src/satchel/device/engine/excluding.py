@@ -185,7 +185,7 @@ def _forget(state: State, nid: Nid) -> None:
 def _reconsider(state: State) -> None:
     """Something is left out, or no more: what was quiet because of that is looked at anew."""
     state.scope_nodes = _left_out(state)
-    state.fresh |= {nid for nid in state.quiet if nid not in state.busy}
+    state.fresh |= {nid for nid in state.quiet if nid not in state.busy and state.index.exists(nid)}
     state.quiet.clear()
 
 
@@ -344,6 +344,8 @@ def without_left_out(state: State, closure: Closure, dirty: list[Row]) -> list[R
     kept: list[Row] = []
     for row in dirty:
         if row.local is None and isinstance(row.remote, Item) and _is_below_going(state, row.nid):
+            # A folder around it may still come out of what leaves: then it is planned after all.
+            state.quiet.add(row.nid)
             del closure.rows[row.nid]
         elif _is_quiet(state, row):
             state.quiet.add(row.nid)

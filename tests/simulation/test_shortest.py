@@ -1,0 +1,29 @@
+"""Shortest scripts of seeds that once failed, written out, so that no change of what is drawn loses them."""
+
+from __future__ import annotations
+
+from satchel.simulation.run import run
+from satchel.simulation.script import Act, Choice, Cross, Hints, Script, Wait
+
+
+def test_a_file_in_a_folder_that_comes_out_of_what_leaves_arrives() -> None:
+    """Two users move two folders into one another, and one of them leaves his own out meanwhile (seed 696).
+
+    The file was not planned while its folder stood in what leaves, and never again.
+    """
+    steps = (
+        Act(0, place=0.76, kind="folder", pick=0.34, into=0.29, name=b"d", size=12),
+        Wait(0.005),
+        Hints(0x7FF7),
+        Wait(3.0),
+        Act(28, place=0.37, kind="folder", pick=0.35, into=0.04, name=b"b", size=12),
+        Hints(0x7DCB),
+        Act(40, place=0.41, kind="folder", pick=0.38, into=0.86, name=b"c.txt", size=12),
+        Wait(0.0003),
+        Act(44, place=0.03, kind="create", pick=0.28, into=0.35, name=b"d", size=12),
+        Act(47, place=0.35, kind="delete", pick=0.93, into=0.09, name=b"b", size=12),
+        Cross(place=0.13, pick=0.64, into=0.25, name=b"\xc3\xa9"),
+        Choice(place=0.47, pick=0.49, is_out=True),
+        Hints(0x66CF),
+    )
+    run(Script(696, machines=3, namespaces=1, rate=0.0, kinds=frozenset(), steps=steps))

@@ -313,7 +313,8 @@ class State:
         """Units that wait for rows that are held."""
         self.next_leave_s = 0.0
         self.quiet: set[Nid] = set()
-        """Empty folders that are only here, at the name of what is left out."""
+        """Not planned as things stand, and weighed again with each plan: empty folders that are only here, at the name
+        of what is left out, and what came new into what leaves."""
         self.scope_nodes: list[NodeId] = []
         self.scope_told: bytes | None = b""
         """The mark of what the service was told to leave out last; None when it leaves out something else."""

@@ -29,17 +29,8 @@ from satchel.device.index.rows import LocalRow
 from satchel.device.index.store import Index
 from satchel.device.ports import DiskPath, Hint, split
 from satchel.device.scanner import Scanner
-from satchel.device.tasks import (
-    Committed,
-    Fact,
-    Reached,
-    ReachTask,
-    Scanned,
-    ScanTask,
-    SeenChanged,
-    StreamFrameCame,
-    StreamTask,
-)
+from satchel.device.service_tasks import Reached, ReachTask, StreamFrameCame, StreamTask
+from satchel.device.tasks import Committed, Fact, Scanned, ScanTask, SeenChanged
 
 ROUNDS = 300
 SEED = 4711

@@ -40,8 +40,9 @@ from satchel.device.links import Link, LinkStore
 from satchel.device.ports import ROOT_PATH, Hint
 from satchel.device.scanner import Scanner
 from satchel.device.sending import Sender
+from satchel.device.service_tasks import StreamTask
 from satchel.device.short_files import ShortFiles
-from satchel.device.tasks import Fact, Hinted, Scanned, StreamTask
+from satchel.device.tasks import Fact, Hinted, Scanned
 from satchel.device.transfer import SequentialLanes
 from satchel.simulation.core_remote import CoreRemote, CoreService
 from tests.crash.on_disk import linked

@@ -29,6 +29,16 @@ from satchel.device.engine import Engine, Now
 from satchel.device.engine.state import FROM_DISK, LinkIdentity
 from satchel.device.index.store import Index
 from satchel.device.ports import ROOT_PATH, Hint, Stat
+from satchel.device.service_tasks import (
+    Pulled,
+    PullTask,
+    Reached,
+    ReachTask,
+    SnapshotTaken,
+    SnapshotTask,
+    StreamFrameCame,
+    StreamTask,
+)
 from satchel.device.tasks import (
     Applied,
     ApplyResult,
@@ -46,18 +56,10 @@ from satchel.device.tasks import (
     PlaceFile,
     PlaceFolder,
     PlaceSymlink,
-    Pulled,
-    PullTask,
-    Reached,
-    ReachTask,
     Scanned,
     ScanTask,
     SeenNew,
     SetBit,
-    SnapshotTaken,
-    SnapshotTask,
-    StreamFrameCame,
-    StreamTask,
     Task,
 )
 from tests.support.still_clock import StillClock

@@ -14,22 +14,11 @@ from satchel.device.applier import Applier
 from satchel.device.fetching import Fetcher
 from satchel.device.ports import Clock, Remote
 from satchel.device.sending import Sender
-from satchel.device.tasks import (
-    ApplyTask,
-    CommitTask,
-    DiscardTask,
-    Fact,
-    FetchTask,
-    LateTask,
-    ManifestsTaken,
-    ManifestTask,
+from satchel.device.service_tasks import (
     Pulled,
     PullTask,
-    PurgeTask,
     Reached,
     ReachTask,
-    Scanned,
-    ScanTask,
     ScopeTask,
     ScopeTold,
     SnapshotTaken,
@@ -37,6 +26,20 @@ from satchel.device.tasks import (
     StreamEnded,
     StreamFrameCame,
     StreamTask,
+)
+from satchel.device.tasks import (
+    ApplyTask,
+    BringBackTask,
+    CommitTask,
+    DiscardTask,
+    Fact,
+    FetchTask,
+    LateTask,
+    ManifestsTaken,
+    ManifestTask,
+    PurgeTask,
+    Scanned,
+    ScanTask,
     SyncVolumeTask,
     Task,
     UploadTask,
@@ -99,6 +102,8 @@ class Hands:
                 await self._lanes.disk(self._applier.discard(task))
             case LateTask():
                 put(await self._lanes.disk(self._applier.look_late(task)))
+            case BringBackTask():
+                put(await self._lanes.disk(self._applier.bring_back(task)))
             case PurgeTask():
                 put(await self._lanes.disk(self._applier.purge(task)))
             case SyncVolumeTask():

@@ -22,19 +22,9 @@ from satchel.device.index.store import Index
 from satchel.device.links import Link
 from satchel.device.ports import Clock, Remote, Volume
 from satchel.device.scanner import Scanner
+from satchel.device.service_tasks import Pulled, PullTask, Reached, ReachTask, SnapshotTaken, SnapshotTask
 from satchel.device.status import PlannedChange
-from satchel.device.tasks import (
-    Fact,
-    Pulled,
-    PullTask,
-    Reached,
-    ReachTask,
-    Scanned,
-    ScanTask,
-    SnapshotTaken,
-    SnapshotTask,
-    Task,
-)
+from satchel.device.tasks import Fact, Scanned, ScanTask, Task
 
 ROUNDS_MAX = 100_000
 

@@ -172,6 +172,7 @@ class LinkRunner:
         elif known != volume:
             raise RootMissing("The linked folder is another volume now.", path=self.link.local, reason="volume_changed")
         paths = drive(self._applier.recover(self._is_known_content))
+        excluding.stands_again(self._engine.state, paths)
         if paths:
             log.info("link.recovered", count=len(paths))
 

@@ -14,18 +14,23 @@ import msgspec
 from satchel.core.errors import Fault
 from satchel.core.ids import BlockHash, ContentHash, NamespaceId, Nid
 from satchel.core.messages import (
-    Changes,
-    ChangesRequest,
     CommitReply,
     CommitRequest,
-    Hello,
-    NamespacesReply,
-    ScopeRequest,
-    SnapshotPage,
-    SnapshotRequest,
-    StreamFrame,
 )
 from satchel.device.ports import DiskPath, Hint, Stat
+from satchel.device.service_tasks import (
+    Pulled,
+    PullTask,
+    Reached,
+    ReachTask,
+    ScopeTask,
+    ScopeTold,
+    SnapshotTaken,
+    SnapshotTask,
+    StreamEnded,
+    StreamFrameCame,
+    StreamTask,
+)
 
 # -- looking at the disk ----------------------------------------------------------------------------------------------
 
@@ -439,6 +444,23 @@ class LateLooked:
 
 
 @dataclass(frozen=True, slots=True)
+class BringBackTask:
+    """Move something out of the trash to where it stood. What stands there stays: folders are joined."""
+
+    trashed: str
+    path: DiskPath
+
+
+@dataclass(frozen=True, slots=True)
+class BroughtBack:
+    """paths: where it is, durably; none when it was not in the trash."""
+
+    task: BringBackTask
+    paths: tuple[DiskPath, ...] = ()
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PurgeTask:
     """Delete for good what went to the trash before then."""
 
@@ -469,91 +491,7 @@ class VolumeSynced:
     fault: Fault | None = None
 
 
-# -- the service ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class ReachTask:
-    """Ask who we are and where the journals stand: the first call of every connection. after_s: wait so long first."""
-
-    after_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Reached:
-    """The service's answer to who we are, or the fault that kept it away."""
-
-    reply: NamespacesReply | None
-    fault: Fault | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SnapshotTask:
-    """One page of a snapshot."""
-
-    request: SnapshotRequest
-
-
-@dataclass(frozen=True, slots=True)
-class SnapshotTaken:
-    """One page of a snapshot, or its fault."""
-
-    task: SnapshotTask
-    page: SnapshotPage | None
-    fault: Fault | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class StreamTask:
-    """Open the stream; its frames are reported as they come, until `StreamEnded`."""
-
-    hello: Hello
-
-
-@dataclass(frozen=True, slots=True)
-class StreamFrameCame:
-    """One frame of the stream. contents: the inline blocks, verified, by hash."""
-
-    frame: StreamFrame
-    contents: dict[BlockHash, bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class StreamEnded:
-    """The stream is over, for this reason."""
-
-    fault: Fault
-
-
-@dataclass(frozen=True, slots=True)
-class PullTask:
-    """One page of the journal."""
-
-    request: ChangesRequest
-
-
-@dataclass(frozen=True, slots=True)
-class Pulled:
-    """changes None: it failed. contents: inline contents by block hash."""
-
-    changes: Changes | None
-    contents: dict[BlockHash, bytes] = field(default_factory=dict)
-    fault: Fault | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ScopeTask:
-    """Tell the service what this link leaves out."""
-
-    request: ScopeRequest
-
-
-@dataclass(frozen=True, slots=True)
-class ScopeTold:
-    """The service leaves that out from now on, unless there is a fault."""
-
-    task: ScopeTask
-    fault: Fault | None = None
+# -- all of them ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -572,6 +510,7 @@ Task = (
     | ApplyTask
     | DiscardTask
     | LateTask
+    | BringBackTask
     | PurgeTask
     | SyncVolumeTask
     | ReachTask
@@ -588,6 +527,7 @@ Fact = (
     | ManifestsTaken
     | ApplyResult
     | LateLooked
+    | BroughtBack
     | Purged
     | VolumeSynced
     | Reached

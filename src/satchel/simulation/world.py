@@ -17,7 +17,7 @@ from satchel.core.ids import DeviceId, LinkId, NamespaceId
 from satchel.core.messages import PROTOCOL_VERSION
 from satchel.device.applier import Applier
 from satchel.device.drive import drive
-from satchel.device.engine import Engine, Now
+from satchel.device.engine import Engine, Now, excluding
 from satchel.device.engine.state import LinkIdentity
 from satchel.device.fetching import Fetcher
 from satchel.device.hands import Hands
@@ -362,7 +362,9 @@ class _Run:
     async def _steps(self) -> None:
         while True:
             try:
-                await self._applier.recover(self.index.reader.is_synced_content)
+                excluding.stands_again(
+                    self.engine.state, await self._applier.recover(self.index.reader.is_synced_content)
+                )
                 break
             except Fault:
                 await self._world.scheduler.sleep_s(1.0)

@@ -19,6 +19,8 @@ from satchel.device.tasks import (
     Applied,
     ApplyResult,
     ApplyTask,
+    BringBackTask,
+    BroughtBack,
     Changed,
     DiscardTask,
     DiskResult,
@@ -101,6 +103,16 @@ class Applier:
     async def look_late(self, task: LateTask) -> LateLooked:
         """Look once more at what went to the trash. Raises nothing of the disk: faults are results."""
         return LateLooked(task, tuple([await late.look(self._hands(), item) for item in task.items]))
+
+    async def bring_back(self, task: BringBackTask) -> BroughtBack:
+        """Move something out of the trash to where it stood. Raises nothing of the disk."""
+        hands = self._hands()
+        try:
+            paths = await unit.bring_back(hands, task.trashed, task.path)
+            await hands.touched.sync(self._fs)
+        except Fault as fault:
+            return BroughtBack(task, (), fault)
+        return BroughtBack(task, paths)
 
     async def discard(self, task: DiscardTask) -> None:
         """Delete downloads that nobody wants. Raises nothing of the disk: the next start empties staging."""

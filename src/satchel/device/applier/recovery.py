@@ -18,6 +18,7 @@ from satchel.core.ids import ContentHash
 from satchel.core.limits import MIB
 from satchel.device.applier.hands import Hands
 from satchel.device.applier.names import DOWNLOAD_PREFIX, origin_name
+from satchel.device.applier.unit import join_staged
 from satchel.device.ports import DiskPath, Listed, Stat
 
 READ_BYTES = 8 * MIB
@@ -74,6 +75,15 @@ async def _settle(hands: Hands, name: str, one: Listed, is_known: IsKnown) -> Di
         await hands.fs.trash_staged(name)
         hands.touched.trashed()
         return None
+    if origin is not None and one.stat.kind == Kind.FOLDER:
+        there = await hands.fs.stat(origin)
+        if there is not None and there.kind == Kind.FOLDER:
+            # Part of it was put back before the crash, or its folder was made anew.
+            await join_staged(hands, name, origin)
+            await hands.touched.sync(hands.fs)
+            await hands.fs.trash_staged(name)
+            hands.touched.trashed()
+            return origin
     path, _ = await hands.restore_staged(name, _places(hands, name, origin))
     return path
 

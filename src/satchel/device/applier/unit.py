@@ -101,6 +101,34 @@ async def look_again(hands: Hands, task: TrashUnit, trashed: str) -> tuple[DiskP
     return tuple(put_back)
 
 
+async def bring_back(hands: Hands, trashed: str, path: DiskPath) -> tuple[DiskPath, ...]:
+    """Move all of a unit in the trash to where it stood, and under a name beside it where something else stands.
+
+    A folder that stands there is joined. Result: the paths, none when the trash was emptied. Idempotent.
+    """
+    top = await hands.fs.stat_trashed(trashed)
+    return () if top is None else await _join(hands, _InTrash(hands.fs, trashed), path, top.kind)
+
+
+async def join_staged(hands: Hands, staged: str, path: DiskPath) -> None:
+    """A crash left a folder in staging, and a folder stands where it stood: bring all of it back into that one."""
+    await _join(hands, _InStaging(hands.fs, staged), path, Kind.FOLDER)
+
+
+async def _join(hands: Hands, taken: _Taken, path: DiskPath, kind: Kind | None) -> tuple[DiskPath, ...]:
+    pending: list[tuple[DiskPath, DiskPath, Kind | None]] = [(DiskPath(b""), path, kind)]
+    back: list[DiskPath] = []
+    while pending:
+        inside, place, kind = pending.pop()
+        there = await hands.fs.stat(place)
+        if kind == Kind.FOLDER and there is not None and there.kind == Kind.FOLDER:
+            listed = await taken.list(inside)
+            pending += [(joined(inside, one.name), joined(place, one.name), one.stat.kind) for one in listed]
+        elif there is None or split(place)[1] not in JUNK_NAMES:
+            back.append(await _restore(hands, taken, inside, place))
+    return tuple(back)
+
+
 def _again(hands: Hands, path: DiskPath) -> Iterable[DiskPath]:
     """Yield the old place, then names beside it."""
     yield path

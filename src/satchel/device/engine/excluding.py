@@ -43,8 +43,10 @@ from satchel.device.index.left_out import (
     stands_at_excluded,
     take_off,
 )
+from satchel.device.index.left_trash import drop_trash, nest_trash, put_trash
 from satchel.device.ports import DiskPath, Hint, Stat, split
-from satchel.device.tasks import Applied, ScopeTask, ScopeTold, TrashUnit
+from satchel.device.service_tasks import ScopeTask, ScopeTold
+from satchel.device.tasks import Applied, TrashUnit
 
 LOOK_S = 1.0
 """How often a unit that leaves is looked at while there is other work, or after the disk was not as expected."""
@@ -81,9 +83,11 @@ def exclude(state: State, paths: Sequence[str]) -> list[Nid]:
             put_left(state.index, nid, Stage.LEAVING)
     with state.index.transaction():
         for nid in inside:
+            top = next(above for above in _tops(state, nid) if above in wanted)
+            nest_trash(state.index, [nid], top, state.index.reader.path_of(top))
             _forget(state, nid)
         for nid in wanted:
-            _set(state, nid, Stage.LEAVING)
+            set_stage(state, nid, Stage.LEAVING)
     for nid in wanted:
         state.snapshot_busy.discard(nid)
         state.left_wait.pop(nid, None)
@@ -112,7 +116,7 @@ def include(state: State, paths: Sequence[str]) -> list[Nid]:
     with state.index.transaction():
         for nid in wanted:
             if nid in asked:
-                _set(state, nid, Stage.RETURNING)
+                set_stage(state, nid, Stage.RETURNING)
                 state.snapshot_busy.add(nid)
             else:
                 _forget(state, nid)
@@ -165,7 +169,8 @@ def _tops(state: State, nid: Nid) -> list[Nid]:
     return found
 
 
-def _set(state: State, nid: Nid, stage: Stage) -> None:
+def set_stage(state: State, nid: Nid, stage: Stage) -> None:
+    """Note how far the row is on its way."""
     state.left[nid] = stage
     put_left(state.index, nid, stage)
     _reconsider(state)
@@ -176,6 +181,7 @@ def _forget(state: State, nid: Nid) -> None:
     state.left.pop(nid, None)
     state.taken.discard(nid)
     drop_left(state.index, nid)
+    drop_trash(state.index, nid)
     state.snapshot_busy.discard(nid)
     state.touch([nid])
     state.fresh.update(each for each in dirty_below(state.index, nid) if each not in state.busy)
@@ -200,7 +206,8 @@ def is_going(state: State) -> bool:
 
 def next_leaving(state: State) -> None:
     """Hand out the units that can leave now: all that is in them is committed, and nothing of them is in flight."""
-    going = sorted(nid for nid, stage in state.left.items() if stage in GOING)
+    awaited = {one.nid for one in state.doubted}
+    going = sorted(nid for nid, stage in state.left.items() if stage in GOING and nid not in awaited)
     if not going or not state.scanned_once or state.is_scanning or state.hints or state.held_parts:
         return
     now_s = state.now.monotonic_s
@@ -245,7 +252,7 @@ def _absorb(state: State, elsewhere: Sequence[Nid]) -> bool:
     moved = [nid for nid in elsewhere if nid not in state.left and _has_no_home(state, nid)]
     for nid in moved:
         stand_still(state.index, nid)
-        _set(state, nid, Stage.HIDING)
+        set_stage(state, nid, Stage.HIDING)
     state.touch(moved)
     return bool(moved)
 
@@ -260,9 +267,11 @@ def _has_no_home(state: State, nid: Nid) -> bool:
 def take_out(state: State, top: Nid) -> list[Nid]:
     """Nothing of the unit is on this disk any more. Result: its rows."""
     is_hiding = state.left[top] is Stage.HIDING
+    path = state.index.reader.path_of(top)
     nested = [nid for nid in state.left if nid != top and top in _tops(state, nid)]
     kept = [nid for nid in nested if is_hiding and state.left[nid] is Stage.OUT]
     touched = take_off(state.index, top, stays=not is_hiding, busy=state.busy, kept=kept)
+    nest_trash(state.index, [nid for nid in nested if nid not in kept], top, path)
     for nid in nested:
         if nid not in kept:
             state.left.pop(nid)
@@ -272,7 +281,7 @@ def take_out(state: State, top: Nid) -> list[Nid]:
         drop_left(state.index, top)
         _reconsider(state)
     else:
-        _set(state, top, Stage.OUT)
+        set_stage(state, top, Stage.OUT)
     state.left_held.discard(top)
     state.taken.discard(top)
     state.after_scan.difference_update(touched)
@@ -288,7 +297,10 @@ def has_left(state: State, job: Job, task: TrashUnit, result: Applied) -> None:
     remember_trashed(state, result.trashed, task.path, task.members, content)
     if row is not None:
         note_left(state, row.node_id, task, result.trashed)
+    is_hiding = state.left[job.op.nid] is Stage.HIDING
     take_out(state, job.op.nid)
+    if not is_hiding:
+        put_trash(state.index, result.trashed, job.op.nid, task.path)
 
 
 def put_off(state: State, job: Job) -> None:
@@ -297,6 +309,14 @@ def put_off(state: State, job: Job) -> None:
         state.left_wait[job.op.nid] = state.now.monotonic_s + LOOK_S
         state.taken.discard(job.op.nid)
         put_left(state.index, job.op.nid, state.left[job.op.nid])
+
+
+def stands_again(state: State, paths: Collection[DiskPath]) -> None:
+    """A start found these in staging and put them back: what an earlier start was just taking was not taken."""
+    for nid in sorted(state.taken):
+        if state.index.reader.path_of(nid) in paths:
+            state.taken.discard(nid)
+            put_left(state.index, nid, state.left[nid])
 
 
 def is_another(state: State, nid: Nid, stat: Stat) -> bool:
@@ -414,7 +434,7 @@ def hide(state: State, nid: Nid, entry: Entry) -> list[Nid]:
     known = replace(entry, name=row.remote.name, name_key=name_key(row.remote.name))
     index.set_remote(nid, row.remote.parent, known)
     if stage is not Stage.HIDING:
-        _set(state, nid, Stage.HIDING)
+        set_stage(state, nid, Stage.HIDING)
     return []
 
 

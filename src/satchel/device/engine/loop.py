@@ -11,6 +11,7 @@ from typing import assert_never
 
 from satchel.core.errors import StorageFailed, StorageFull
 from satchel.device.engine import guard
+from satchel.device.engine.bringing_back import fold_brought_back, load_doubted, next_back
 from satchel.device.engine.excluding import (
     GOING,
     LOOK_S,
@@ -41,22 +42,18 @@ from satchel.device.engine.sending import fold_committed, fold_uploaded, next_co
 from satchel.device.engine.state import BATCH_PAUSE_S, DELETE_QUIET_S, LinkIdentity, Now, Phase, State
 from satchel.device.index.store import Index
 from satchel.device.ports import Clock
+from satchel.device.service_tasks import Pulled, Reached, ScopeTold, SnapshotTaken, StreamEnded, StreamFrameCame
 from satchel.device.tasks import (
     ApplyResult,
+    BroughtBack,
     Committed,
     Fact,
     Fetched,
     Hinted,
     LateLooked,
     ManifestsTaken,
-    Pulled,
     Purged,
-    Reached,
     Scanned,
-    ScopeTold,
-    SnapshotTaken,
-    StreamEnded,
-    StreamFrameCame,
     Task,
     Uploaded,
     VolumeSynced,
@@ -78,6 +75,7 @@ class Engine:
             note_start(self.state)
         guard.load_held(self.state)
         load_scope(self.state)
+        load_doubted(self.state)
         load_units(self.state)
         self._next_poll_s = 0.0
 
@@ -121,6 +119,8 @@ class Engine:
                 fold_pulled(state, fact)
             case LateLooked():
                 fold_looked(state, fact)
+            case BroughtBack():
+                fold_brought_back(state, fact)
             case Purged():
                 fold_purged(state, fact)
             case VolumeSynced():
@@ -151,6 +151,7 @@ class Engine:
             next_commits(state)
             next_uploads(state)
             next_placings(state)
+            next_back(state)
             next_looks(state)
             next_purge(state)
             next_volume_sync(state)
@@ -190,7 +191,7 @@ class Engine:
             and state.scanned_once
             and not (state.busy or state.fresh or state.deleting or state.after_scan or state.wants_pull)
             and not (state.hints or state.is_scanning or state.is_pulling or state.snapshot_units)
-            and not is_going(state)
+            and not (is_going(state) or state.doubted)
             and (state.position is None or state.position.seq >= state.head_seq)
         )
 
@@ -206,6 +207,8 @@ class Engine:
             times.append(state.settled_s + REST_S)
         if any(stage in GOING for stage in state.left.values()) and not state.is_paused:
             times.append(state.now.monotonic_s + LOOK_S)
+        if state.doubted and not (state.is_bringing_back or state.is_paused):
+            times.append(max(state.next_back_s, state.now.monotonic_s + LOOK_S))
         if state.deleting:
             times.append(min(state.delete_last_s + DELETE_QUIET_S, state.delete_first_s + 30.0))
         if state.calm_until_s > state.now.monotonic_s:

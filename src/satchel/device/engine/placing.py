@@ -14,6 +14,7 @@ from satchel.core.operations import MoveLocal, Place, PlannedMove, SetExecutable
 from satchel.core.paths import name_key
 from satchel.core.trees import Item
 from satchel.device.engine.acting import note_move, note_placed, note_set, note_trashed, record_acts
+from satchel.device.engine.bringing_back import doubt_left
 from satchel.device.engine.excluding import has_left, put_off
 from satchel.device.engine.ground import Steps
 from satchel.device.engine.late import remember_trashed
@@ -424,6 +425,9 @@ def _write(state: State, job: Job, task: DiskTask, result: Applied) -> None:
             content = row.local.content if row is not None and isinstance(row.local, Item) else b""
             if op.nid in state.left:
                 has_left(state, job, task, result)
+                if job.is_stale:
+                    # The service went back meanwhile, and this may be all that there is of it.
+                    doubt_left(state)
                 return
             remember_trashed(state, result.trashed, task.path, task.members, content)
             if row is not None:

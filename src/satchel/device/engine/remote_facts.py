@@ -25,6 +25,7 @@ from satchel.core.messages import (
     agreed_version,
 )
 from satchel.core.trees import Item
+from satchel.device.engine.bringing_back import doubt_left
 from satchel.device.engine.excluding import has_returned, hide, is_believed, is_hiding, is_out, shows_again, tidy_below
 from satchel.device.engine.guard import allow_units
 from satchel.device.engine.pages import fold_own_creates, fold_rows, is_stated, is_stated_create, parent_nid
@@ -33,7 +34,7 @@ from satchel.device.engine.results import fail, finish, finish_all, outdate
 from satchel.device.engine.state import CONFIRMED, Phase, State, is_flagged
 from satchel.device.index.bulk import untold_in
 from satchel.device.index.closure import Closure
-from satchel.device.tasks import (
+from satchel.device.service_tasks import (
     Pulled,
     PullTask,
     Reached,
@@ -120,6 +121,7 @@ def begin_recovery(state: State, *, is_same_store: bool = False) -> None:
         doubt_all(state)
     else:
         state.index.forget_agreements()
+        doubt_left(state)
     state.head_seq = 0
     state.index.put("seq", None)
     state.position = None

@@ -23,6 +23,7 @@ from satchel.core.operations import (
 )
 from satchel.device.engine.state import RETRY_S_MAX, RETRY_S_MIN, Job, Stage, State
 from satchel.device.index.left_out import drop_left, put_left
+from satchel.device.index.left_trash import move_trash
 from satchel.device.tasks import DiscardTask
 
 LOOK_AGAIN_S = 0.02
@@ -64,6 +65,7 @@ def _adopt(state: State, job: Job, op: Adopt) -> None:
         drop_left(index, op.nid)
         put_left(index, op.into, stage)
         state.left[op.into] = stage
+        move_trash(index, op.nid, op.into)
     index.take_local(op.nid, op.into)
     if state.is_scanning:
         state.adopted[op.nid] = op.into

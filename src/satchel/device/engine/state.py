@@ -21,6 +21,7 @@ from satchel.device.engine.sent import Sent
 from satchel.device.index.activity import RunOfActs, last_run
 from satchel.device.index.left_out import Stage as LeftOut
 from satchel.device.index.left_out import load_left
+from satchel.device.index.left_trash import LeftTrash
 from satchel.device.index.store import Index
 from satchel.device.ports import Clock, DiskPath, Hint
 from satchel.device.tasks import Scanned, Task, UploadTask
@@ -319,6 +320,10 @@ class State:
         self.scope_told: bytes | None = b""
         """The mark of what the service was told to leave out last; None when it leaves out something else."""
         self.is_telling = False
+        self.doubted: list[LeftTrash] = []
+        """What left this disk and is to come back to it, since the service may have lost it."""
+        self.is_bringing_back = False
+        self.next_back_s = 0.0
         self.beside: list[Nid] = []
         """What stepped aside for something left out, for status."""
 

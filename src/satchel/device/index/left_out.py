@@ -73,10 +73,15 @@ def put_left(index: Index, nid: Nid, stage: Stage, *, taken: bool = False) -> No
     index.connection.execute("INSERT OR REPLACE INTO left_out VALUES (?, ?)", (nid, int(stage) + TAKEN * taken))
 
 
+def let_back(index: Index, nid: Nid) -> None:
+    """The row is not kept off this disk any more, but absent from it."""
+    index.connection.execute(f"UPDATE nodes SET l_state = 0 WHERE nid = ? AND l_state = {EXCLUDED}", (nid,))
+
+
 def drop_left(index: Index, nid: Nid) -> None:
     """The row is an ordinary one again, absent from this disk if it was kept off."""
     index.connection.execute("DELETE FROM left_out WHERE nid = ?", (nid,))
-    index.connection.execute(f"UPDATE nodes SET l_state = 0 WHERE nid = ? AND l_state = {EXCLUDED}", (nid,))
+    let_back(index, nid)
 
 
 def keep_off(index: Index, nid: Nid) -> None:

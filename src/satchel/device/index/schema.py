@@ -6,7 +6,7 @@ The blocklist of a content of one block stands in the node's row (`r_blocks`, `l
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 ABSENT, PRESENT, UNKNOWN_STATE = 0, 1, 2
 EXCLUDED = -1
@@ -53,6 +53,9 @@ CREATE TABLE activity (
   beside TEXT NOT NULL DEFAULT '', sides BLOB NOT NULL DEFAULT x'', device TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE left_out (nid INTEGER PRIMARY KEY, stage INTEGER NOT NULL);
+CREATE TABLE left_trash (
+  trashed TEXT PRIMARY KEY, nid INTEGER NOT NULL, path BLOB NOT NULL, inside BLOB NOT NULL, is_doubted INTEGER NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 """
 
@@ -75,6 +78,8 @@ STEPS = {
     " ALTER TABLE activity ADD COLUMN sides BLOB NOT NULL DEFAULT x'';"
     " ALTER TABLE activity ADD COLUMN device TEXT NOT NULL DEFAULT ''",
     3: "CREATE TABLE IF NOT EXISTS left_out (nid INTEGER PRIMARY KEY, stage INTEGER NOT NULL)",
+    4: "CREATE TABLE IF NOT EXISTS left_trash (trashed TEXT PRIMARY KEY, nid INTEGER NOT NULL, path BLOB NOT NULL,"
+    " inside BLOB NOT NULL, is_doubted INTEGER NOT NULL) WITHOUT ROWID",
 }
 """What makes an index of a version one of the next."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from satchel.core.entries import Action
 from satchel.core.errors import Unavailable
-from satchel.device.tasks import ApplyTask, CommitTask, ReachTask, Scanned, ScanTask, TrashUnit
+from satchel.device.service_tasks import ReachTask
+from satchel.device.tasks import ApplyTask, CommitTask, Scanned, ScanTask, TrashUnit
 from tests.support.engine_rig import NODE_A, Rig, entry, new, pushed
 
 

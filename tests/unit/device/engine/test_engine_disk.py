@@ -11,6 +11,7 @@ from satchel.core.ids import ROOT_NID
 from satchel.core.messages import CommitReply, CreateOp, EditOp, MoveOp, Stored
 from satchel.core.trees import UNKNOWN, Item
 from satchel.device.ports import DiskPath
+from satchel.device.service_tasks import StreamEnded
 from satchel.device.tasks import (
     Applied,
     ApplyResult,
@@ -35,7 +36,6 @@ from satchel.device.tasks import (
     SeenGone,
     SeenMoved,
     SeenUnknown,
-    StreamEnded,
     TrashUnit,
 )
 from tests.support.engine_rig import (

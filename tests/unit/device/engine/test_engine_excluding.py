@@ -5,7 +5,8 @@ from __future__ import annotations
 from satchel.core.errors import NotFound
 from satchel.core.ids import Nid
 from satchel.device.engine import excluding
-from satchel.device.tasks import ApplyTask, FetchTask, ScopeTask, ScopeTold, TrashUnit
+from satchel.device.service_tasks import ScopeTask, ScopeTold
+from satchel.device.tasks import ApplyTask, FetchTask, TrashUnit
 from tests.support.engine_rig import NODE_A, NODE_B, NODE_D, Rig, entry, folder, new, new_folder, pushed
 
 

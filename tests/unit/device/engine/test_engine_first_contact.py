@@ -9,16 +9,8 @@ from satchel.core.ids import ROOT_NID
 from satchel.core.messages import CreateOp, NamespaceHead, NamespacesReply, SnapshotPage
 from satchel.device.engine.local_facts import EVERYTHING
 from satchel.device.engine.loop import REST_S
-from satchel.device.tasks import (
-    Hinted,
-    Reached,
-    ReachTask,
-    Scanned,
-    ScanTask,
-    SeenNew,
-    SnapshotTaken,
-    SnapshotTask,
-)
+from satchel.device.service_tasks import Reached, ReachTask, SnapshotTaken, SnapshotTask
+from satchel.device.tasks import Hinted, Scanned, ScanTask, SeenNew
 from tests.support.engine_rig import EPOCH, NODE_A, NS, Rig, entry, folder, new, new_folder, tag
 
 

@@ -22,6 +22,17 @@ from satchel.core.messages import (
 )
 from satchel.core.trees import Item
 from satchel.device.engine.state import FROM_DISK, Phase
+from satchel.device.service_tasks import (
+    Pulled,
+    PullTask,
+    Reached,
+    ReachTask,
+    SnapshotTaken,
+    SnapshotTask,
+    StreamEnded,
+    StreamFrameCame,
+    StreamTask,
+)
 from satchel.device.tasks import (
     ApplyTask,
     CommitTask,
@@ -30,16 +41,7 @@ from satchel.device.tasks import (
     FetchedItem,
     FetchTask,
     PlaceFile,
-    Pulled,
-    PullTask,
-    Reached,
-    ReachTask,
     SeenGone,
-    SnapshotTaken,
-    SnapshotTask,
-    StreamEnded,
-    StreamFrameCame,
-    StreamTask,
 )
 from tests.support.engine_rig import (
     DEVICE,

@@ -20,16 +20,15 @@ from satchel.core.messages import (
     Refused,
     Stored,
 )
+from satchel.device.service_tasks import ReachTask, StreamEnded
 from satchel.device.tasks import (
     ApplyTask,
     CommitTask,
     Committed,
     FetchTask,
     PlaceFile,
-    ReachTask,
     SeenChanged,
     SeenGone,
-    StreamEnded,
     Uploaded,
     UploadTask,
 )

@@ -3,77 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from satchel.core.ids import ROOT_NODE, LinkId, NamespaceId, NodeId, Tag
+from satchel.core.ids import ROOT_NODE, LinkId, NodeId, Tag
 from satchel.core.messages import Changes, ChangesRequest, Position, decode_frame, encode_frame
-from satchel.server.accounts.service import register_account, register_device
-from satchel.server.adapters.bus_memory import MemoryBus
-from satchel.server.adapters.machine import MachineClock
-from satchel.server.adapters.state_memory import MemoryState
-from satchel.server.blocks.service import BlockService
-from satchel.server.db.schema import migrate, store_facts
-from satchel.server.db.sqlite import InlineSqliteDatabase
-from satchel.server.gateway.counters import Counters
-from satchel.server.gateway.device import DeviceApp
-from satchel.server.gateway.identity import Identity
-from satchel.server.gateway.raw import Message, Room
-from satchel.server.gateway.services import Services
-from satchel.server.notify.waiters import Waiters
-from satchel.server.settings import load_settings
-from satchel.simulation.stores import InlineWorkers, MemoryBlocks
+from tests.support.memory_service import MemoryService, open_service
 
 Asked = tuple[tuple[str, object], list[bytes]]
 CALLS = ("commit", "blocks/put", "blocks/get", "changes", "snapshot", "manifests/get", "namespaces")
-
-
-@dataclass
-class World:
-    """One account over stores in memory."""
-
-    app: DeviceApp
-    token: str
-    ns: NamespaceId
-
-    async def ask(self, call: str, body: bytes) -> tuple[int, bytes]:
-        sent: list[Message] = []
-
-        async def receive() -> Message:
-            return {"type": "http.request", "body": body, "more_body": False}
-
-        async def send(message: Message) -> None:
-            sent.append(message)
-
-        headers = [(b"authorization", b"Bearer " + self.token.encode())]
-        scope: Message = {"type": "http", "method": "POST", "path": f"/sync/v1/{call}", "headers": headers}
-        await self.app(scope, receive, send)
-        return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])
-
-
-async def open_world() -> World:
-    clock, db, bus = MachineClock(), InlineSqliteDatabase(), MemoryBus()
-    await migrate(db, clock)
-    account = await register_account(db, clock, name="ann", password_hash="none", quota_bytes=1 << 20)
-    token, _ = await register_device(db, clock, account_id=account.account_id, name="laptop")
-    blocks = BlockService(MemoryBlocks(), db, clock, InlineWorkers())
-    services = Services(
-        settings=load_settings({"data": "/nowhere"}),
-        db=db,
-        clock=clock,
-        blocks=blocks,
-        bus=bus,
-        state=MemoryState(clock),
-        waiters=Waiters(bus),
-        identity=Identity(db, clock),
-        counters=Counters(blocks.counts),
-        facts=await store_facts(db),
-        room=Room(),
-    )
-    return World(DeviceApp(services), token, account.root_ns)
 
 
 IDS = st.one_of(st.just(ROOT_NODE), st.integers(1, 6).map(lambda n: bytes([n]) * 16), st.binary(max_size=40))
@@ -122,7 +62,7 @@ def with_own(value: object, ns: bytes) -> object:
     return ns if value == "own" else value
 
 
-async def stays_readable(world: World) -> None:
+async def stays_readable(world: MemoryService) -> None:
     """Every entry that is in the journal now can be read and decoded."""
     asked = ChangesRequest(Position(world.ns, 0, Tag(b"")), LinkId(b""))
     status, raw = await world.ask("changes", b"".join(encode_frame(asked)))
@@ -137,7 +77,7 @@ def test_any_message_of_the_right_shape_is_answered_below_500(
     asked: list[tuple[tuple[str, object], list[bytes]]],
 ) -> None:
     async def main() -> None:
-        world = await open_world()
+        world = await open_service()
         for (call, message), bodies in asked:
             status, answer = await world.ask(call, framed(with_own(message, world.ns), bodies))
             assert status < 500 or status == 507, (call, message, bodies, answer)
@@ -150,7 +90,7 @@ def test_any_message_of_the_right_shape_is_answered_below_500(
 @given(st.sampled_from(CALLS), st.binary(max_size=200), st.booleans())
 def test_any_bytes_are_answered_below_500(call: str, raw: bytes, is_framed: bool) -> None:
     async def main() -> None:
-        world = await open_world()
+        world = await open_service()
         body = len(raw).to_bytes(4, "big") + raw if is_framed else raw
         status, _ = await world.ask(call, body)
         assert status < 500
@@ -162,7 +102,7 @@ def test_any_bytes_are_answered_below_500(call: str, raw: bytes, is_framed: bool
 @given(st.integers(0, 10_000), st.integers(0, 255))
 def test_a_valid_commit_with_one_byte_changed_is_answered_below_500(at: int, byte: int) -> None:
     async def main() -> None:
-        world = await open_world()
+        world = await open_service()
         op = ("create", b"o" * 16, NodeId(b"n" * 16), ROOT_NODE, "a.txt", 1, (b"h" * 32, b"", 0, "cdc1"), "", 7, True)
         body = bytearray(framed([world.ns, b"L" * 16, [op], []], []))
         body[at % len(body)] = byte

@@ -46,6 +46,8 @@ from satchel.server.notify.waiters import Waiter
 
 PING_S = 25.0
 RECHECK_S = 50.0
+LAG_S_MIN = 0.05
+"""So soon what was told and is not shown yet is looked for again; each time after twice as long."""
 HELLO_TIMEOUT_S = 10.0
 SEND_TIMEOUT_S = 60.0
 CLOSE_TIMEOUT_S = 5.0
@@ -147,13 +149,16 @@ async def _push_forever(stream: _Stream, waiter: Waiter, presence: str) -> None:
     """Push what is new until the service stops. Raises: Unauthenticated once the token is revoked."""
     services, principal = stream.services, stream.principal
     late = set(stream.positions)
+    lag_s = LAG_S_MIN
     while not waiter.is_stopped:
+        told = {ns: waiter.heads[ns] for ns in late}
         for ns in late:
             await _push_news(stream, ns)
-            # What the feed does not show yet will be told again; looking at once would spin.
-            waiter.heads[ns] = min(waiter.heads[ns], stream.positions[ns].seq)
         seen = {ns: position.seq for ns, position in stream.positions.items()}
-        is_news = await waiter.wait(seen, timeout_s=PING_S)
+        # Told before the look, and not shown by it: it may not be told again, and looking at once would spin.
+        unshown = {ns: seq for ns, seq in told.items() if seen[ns] < seq == waiter.heads[ns]}
+        lag_s = min(lag_s * 2, PING_S) if unshown else LAG_S_MIN
+        is_news = await waiter.wait(seen | unshown, timeout_s=lag_s if unshown else PING_S)
         late = {ns for ns, seq in seen.items() if waiter.heads[ns] > seq}
         now = asyncio.get_running_loop().time()
         if waiter.is_doubted or not is_news or now - stream.checked_at >= RECHECK_S:

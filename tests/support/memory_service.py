@@ -1,0 +1,68 @@
+"""The service in this process, over stores in memory, for tests that come between two of its steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from satchel.core.ids import NamespaceId
+from satchel.server.accounts.service import register_account, register_device
+from satchel.server.adapters.bus_memory import MemoryBus
+from satchel.server.adapters.machine import MachineClock
+from satchel.server.adapters.state_memory import MemoryState
+from satchel.server.blocks.service import BlockService
+from satchel.server.db.schema import migrate, store_facts
+from satchel.server.db.sqlite import InlineSqliteDatabase
+from satchel.server.gateway.counters import Counters
+from satchel.server.gateway.device import DeviceApp
+from satchel.server.gateway.identity import Identity
+from satchel.server.gateway.raw import Message, Room
+from satchel.server.gateway.services import Services
+from satchel.server.notify.waiters import Waiters
+from satchel.server.settings import load_settings
+from satchel.simulation.stores import InlineWorkers, MemoryBlocks
+
+
+@dataclass
+class MemoryService:
+    """One account over stores in memory."""
+
+    services: Services
+    app: DeviceApp
+    token: str
+    ns: NamespaceId
+
+    async def ask(self, call: str, body: bytes) -> tuple[int, bytes]:
+        sent: list[Message] = []
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        headers = [(b"authorization", b"Bearer " + self.token.encode())]
+        scope: Message = {"type": "http", "method": "POST", "path": f"/sync/v1/{call}", "headers": headers}
+        await self.app(scope, receive, send)
+        return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])
+
+
+async def open_service() -> MemoryService:
+    clock, db, bus = MachineClock(), InlineSqliteDatabase(), MemoryBus()
+    await migrate(db, clock)
+    account = await register_account(db, clock, name="ann", password_hash="none", quota_bytes=1 << 20)
+    token, _ = await register_device(db, clock, account_id=account.account_id, name="laptop")
+    blocks = BlockService(MemoryBlocks(), db, clock, InlineWorkers())
+    services = Services(
+        settings=load_settings({"data": "/nowhere"}),
+        db=db,
+        clock=clock,
+        blocks=blocks,
+        bus=bus,
+        state=MemoryState(clock),
+        waiters=Waiters(bus),
+        identity=Identity(db, clock),
+        counters=Counters(blocks.counts),
+        facts=await store_facts(db),
+        room=Room(),
+    )
+    return MemoryService(services, DeviceApp(services), token, account.root_ns)

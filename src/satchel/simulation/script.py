@@ -32,6 +32,8 @@ NAMES = (b"a", b"b", b"A", b"c.txt", b"d", b"a", b"b", b"c.txt", b"d", "é".enco
 """With case twins and the two ways to write one letter; the last two are NFC and NFD."""
 SIZES = (0, 1, 20, 300, 40_000, 512 * 1024, 512 * 1024 + 1, 600_000)
 WAITS_S = (0.0, 0.002, 0.02, 0.3, 3.0, 40.0)
+BURSTS = (25, 60, 120)
+"""So many actions at once: what an archive that is unpacked, or a program that tidies up, does in a moment."""
 RATES = (0.0, 0.0, 0.02, 0.1)
 
 
@@ -178,10 +180,15 @@ def script(seed: int, *, operations: int = 40) -> Script:
     history = _History(seed, machines, is_wanted=not has_late)
     versions = random.Random(f"{seed}:versions")
     has_versions = versions.random() < 0.2 and bool(rate)
+    bursts = random.Random(f"{seed}:bursts")
+    has_bursts = bursts.random() < 0.4
     steps: list[Step] = []
     number = 0
     while number < operations:
-        for _ in range(times.choice((1, 1, 2, 5, 10))):
+        count = times.choice((1, 1, 2, 5, 10))
+        if has_bursts and bursts.random() < 0.25:
+            count = bursts.choice(BURSTS)
+        for _ in range(count):
             steps.append(_act(acts, number, kept))
             number += 1
             if times.random() < 0.2:

@@ -12,7 +12,7 @@ from satchel.core.errors import NotFound
 from satchel.device.engine import excluding
 from satchel.simulation.fake_user import FakeUser
 from satchel.simulation.fake_volume import Inode
-from satchel.simulation.script import Act, Choice, Cross, Late
+from satchel.simulation.script import NAMES, Act, Choice, Cross, Late
 from satchel.simulation.world import SimDevice, World
 
 HANDLE_S_MAX = 500.0
@@ -32,13 +32,14 @@ class Users:
         self.given_up: set[bytes] = set()
 
     def act(self, act: Act) -> None:
-        """One user action on one device; one that finds nothing to act on does nothing."""
+        """One user action on one device; whoever finds nothing to act on, or its new name taken, makes a new file."""
         device = self._world.devices[int(act.place * len(self._world.devices))]
         tree = device.user.tree()
         folders = [b"", *(path for path, data in tree.items() if data is None)]
         target = _join(_picked(folders, act.into) or b"", act.name)
         self._world.trace(f"user {device.number} {act.kind} {target!r}")
-        for path in self._do(act, device, tree, target):
+        changed = self._do(act, device, tree, target)
+        for path in changed or self._make_anew(act, device.user, tree, target):
             device.changed(path)
 
     def _all_have(self, device: SimDevice, data: bytes) -> bool:
@@ -94,6 +95,13 @@ class Users:
             case _:
                 user.make_symlink(target, b"to %d" % act.number)
         return [target]
+
+    def _make_anew(self, act: Act, user: FakeUser, tree: Tree, target: bytes) -> list[bytes]:
+        folder, _, name = target.rpartition(b"/")
+        names = (_join(folder, one) for one in (name, *NAMES, *(name + b" %d" % number for number in range(len(tree)))))
+        path = next(path for path in names if path not in tree)
+        user.write_file(path, self.content(act.number, act.size))
+        return [path]
 
     def _move(self, act: Act, user: FakeUser, tree: Tree, source: bytes, target: bytes) -> list[bytes]:
         other = _picked(sorted(tree), act.into)

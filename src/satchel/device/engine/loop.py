@@ -60,6 +60,7 @@ from satchel.device.tasks import (
 )
 
 POLL_S = 30.0
+IDLE_S = 300.0
 HELD_PARTS_A_STEP_MAX = 16
 REST_S = 3.0
 
@@ -200,7 +201,9 @@ class Engine:
         state = self.state
         if state.halted:
             return state.now.monotonic_s + 60.0
-        times = [state.now.monotonic_s + 60.0, self._next_poll_s]
+        times = [state.now.monotonic_s + IDLE_S]
+        if state.following:
+            times.append(self._next_poll_s)
         if state.held_parts and not joins_first(state):
             times.append(state.now.monotonic_s)
         if state.settled_s is not None and not state.index.has_contents:

@@ -82,6 +82,7 @@ def next_scan(state: State) -> None:
     state.scan_begun_s = None
     state.scan_orders.clear()
     state.adopted.clear()
+    state.refused.clear()
     for hint in hints:
         for name in hint.names or ():
             state.index.clear_unread(joined(hint.folder, name), is_deep=True)
@@ -145,6 +146,7 @@ def _fold_part(state: State, fact: Scanned) -> None:
     if not fact.is_last:
         return
     state.is_scanning = False
+    state.leaving_names.clear()
     if isinstance(fact.fault, RootMissing):
         state.halted = f"{fact.fault.message} {fact.fault.hint}"
         return
@@ -184,6 +186,7 @@ def _fold(state: State, fact: LocalFact, touched: list[Nid], gone: list[Nid]) ->
                 state.look_later(AGAIN_S, ROOT_PATH)
             elif parent is not None and is_current(state, fact.nid, fact.base):
                 _write(state, fact.nid, parent, fact.name.decode(), fact.content, fact.blocks, fact.stat)
+                state.leaving_names.discard(fact.nid)
                 touched.append(fact.nid)
             elif parent is not None:
                 see_again(state, parent, fact.name)

@@ -121,7 +121,12 @@ def _standing_row(
     if place in state.claimed:
         # Our own applier may just have put it there; its result comes, then this is looked at again.
         return False, None
-    known = next((one for one in here.get(place, ()) if one.name == name and not _is_left(fact, one)), None)
+    left = [one.nid for one in here.get(place, ()) if one.name == name and _is_left(fact, one)]
+    if any(nid in state.busy or nid in state.refused for nid in left):
+        # Where it went could not be folded yet: two rows of one name would be taken for a clash.
+        return False, None
+    state.leaving_names.update(left)
+    known = next((one for one in here.get(place, ()) if one.name == name and one.nid not in left), None)
     if known is not None and known.kind != fact.stat.kind:
         # What stood there before is still in flight: it goes first, then this is another node.
         return False, None

@@ -43,7 +43,7 @@ def plan_fresh(state: State) -> None:
     """Plan what is dirty and due, as far as there is room for more work."""
     due_retries(state)
     due_deletions(state)
-    if state.phase is not Phase.LIVE or state.halted or state.is_paused:
+    if state.phase is not Phase.LIVE or state.halted or state.is_paused or state.leaving_names:
         return
     while state.fresh and len(state.busy) < BUSY_ROWS_MAX:
         if not _plan_some(state):

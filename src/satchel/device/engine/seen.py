@@ -28,6 +28,7 @@ def is_current(state: State, nid: Nid, base: int) -> bool:
     row = state.index.reader.local(nid)
     if row is not None and row.version == base and nid not in state.busy:
         return True
+    state.refused.add(nid)
     path = state.index.reader.path_of(nid) if row is not None else None
     if path is not None and nid in state.busy:
         state.look_when_free[nid] = path

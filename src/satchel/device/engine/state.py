@@ -262,6 +262,10 @@ class State:
         """The rows of the folders that were new in the scan under way."""
         self.adopted: dict[Nid, Nid] = {}
         """Rows that became another during that scan."""
+        self.refused: set[Nid] = set()
+        """Rows of which that scan told something that could not be folded."""
+        self.leaving_names: set[Nid] = set()
+        """Rows at whose name another stands now, and that scan has not told yet where they went."""
         self.unread_tries: dict[bytes, int] = {}
 
     def _begin_trash(self) -> None:

@@ -7,14 +7,16 @@ from msgspec.structs import replace
 from satchel.core.entries import Action, Kind
 from satchel.core.ids import ROOT_NID
 from satchel.core.messages import CreateOp, Stored
-from satchel.device.ports import DiskPath, Hint
+from satchel.device.ports import ROOT_PATH, DiskPath, Hint
 from satchel.device.tasks import (
     ApplyResult,
     ApplyTask,
     Changed,
     CommitTask,
+    Hinted,
     MovePaths,
     NewParent,
+    Scanned,
     ScanTask,
     SeenMoved,
     SeenNew,
@@ -190,6 +192,43 @@ def test_a_folder_that_moved_into_the_one_that_took_its_name_keeps_its_node() ->
     assert rig.index.reader.path_of(nid) == b"d/old"
     (above,) = rig.index.reader.named(ROOT_NID, b"d")
     assert above.nid != nid
+
+
+def test_a_folder_made_at_the_name_of_one_that_is_in_flight_is_no_clash() -> None:
+    """It was renamed, and another made at its name, while the service was still being told of it."""
+    rig = Rig()
+    rig.start(disk=[new_folder(1, "d")])
+    (made,) = rig.take_commit()
+    (row,) = rig.index.reader.children(ROOT_NID)
+    facts = [
+        SeenMoved(row.nid, row.version, ROOT_NID, b"e", row.stat, b"", b""),
+        SeenNew(1, ROOT_NID, b"d", stat(999, kind=Kind.FOLDER), b"", b""),
+        new(2, "two.txt", b"two", inside=1),
+    ]
+    rig.scan(*facts)
+    assert [one.nid for one in rig.index.reader.children(ROOT_NID)] == [row.nid]
+    rig.answer(Stored(1), head_seq=1)
+    rig.step(pushed(0, folder(1, made.node_id, "d", link=LINK, op_id=made.op_id)))
+    rig.wait(1.0)
+    rig.scan(*facts)
+    ops = rig.take_commit()
+    assert [type(op).__name__ for op in ops] == ["MoveOp", "CreateOp", "CreateOp"]
+    assert [op.name for op in ops[1:]] == ["d", "two.txt"]
+
+
+def test_nothing_is_planned_between_two_parts_that_tell_of_one_name() -> None:
+    rig = Rig()
+    rig.start([folder(1, NODE_A, "d")], [new_folder(1, "d")])
+    row = rig.index.reader.local(rig.nid(NODE_A))
+    assert row is not None
+    rig.step(Hinted((Hint(ROOT_PATH, None, True),)))
+    task = rig.take(ScanTask)
+    taker = SeenNew(1, ROOT_NID, b"d", stat(999, kind=Kind.FOLDER), b"", b"")
+    rig.step(Scanned(task, (taker,), False, 1, True))
+    assert not rig.has(CommitTask)
+    moved = SeenMoved(row.nid, row.version, NewParent(1), b"old", row.stat, b"", b"")
+    rig.step(Scanned(task, (moved,), True, 1, True))
+    assert [type(op).__name__ for op in rig.take_commit()] == ["CreateOp", "MoveOp"]
 
 
 def test_a_move_into_itself_is_not_believed_and_looked_at_again() -> None:

@@ -468,6 +468,47 @@ def test_every_call_to_the_disk_on_the_way_out_may_be_the_last(world: World) -> 
     assert count > 1
 
 
+def test_taken_back_right_after_a_start_that_finds_it_taken_it_comes_back(world: World) -> None:
+    """Killed before each call that takes it away; the word is taken back before the next start has looked (seed 7)."""
+    laptop = world.devices[0]
+    count = 0
+    while _is_stopped_at(world, laptop, count, "big", is_power_cut=bool(count % 2)):
+        laptop.start()
+        include(laptop, "big")
+        world.settle()
+        only_left(world, TREE, TREE)
+        assert states(laptop) == {}
+        count += 1
+    assert count > 1
+
+
+@pytest.mark.parametrize("is_killed", [False, True], ids=["running", "killed"])
+@pytest.mark.parametrize("call", ["set_aside", "list_staged", "trash_staged", "sync_folder"])
+def test_taken_back_while_it_is_being_taken_it_comes_back(world: World, call: str, is_killed: bool) -> None:
+    laptop = world.devices[0]
+    is_said = False
+
+    def say(name: str, args: tuple[object, ...]) -> None:
+        nonlocal is_said
+        if name == call and not is_said and laptop.is_running:
+            is_said = True
+            include(laptop, "big")
+
+    exclude(laptop, "big")
+    laptop.disk.before_call = say
+    world.look(0.001)
+    while not is_said:
+        world.look(0.5)
+    laptop.disk.before_call = None
+    if is_killed:
+        world.scheduler.run_for(0.0)
+        world.kill(laptop.number, "crash")
+        laptop.start()
+    world.settle()
+    only_left(world, TREE, TREE)
+    assert states(laptop) == {}
+
+
 def _is_stopped_at(world: World, device: SimDevice, number: int, path: str, *, is_power_cut: bool) -> bool:
     """Exclude, and kill the device before the call of that number. Result: whether there was one."""
     left = number

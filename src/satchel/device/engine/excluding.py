@@ -112,9 +112,11 @@ def include(state: State, paths: Sequence[str]) -> list[Nid]:
         for nid in wanted:
             drop_left(state.index, nid)
             if nid in asked:
-                put_left(state.index, nid, Stage.RETURNING)
+                put_left(state.index, nid, Stage.RETURNING, taken=nid in state.taken or nid in state.busy)
     with state.index.transaction():
         for nid in wanted:
+            if nid not in state.busy:
+                _untake(state, nid)
             if nid in asked:
                 set_stage(state, nid, Stage.RETURNING)
                 state.snapshot_busy.add(nid)
@@ -122,6 +124,15 @@ def include(state: State, paths: Sequence[str]) -> list[Nid]:
                 _forget(state, nid)
         state.touch(wanted)
     return wanted
+
+
+def _untake(state: State, nid: Nid) -> None:
+    """An earlier start was just taking it, and may have: what is not on this disk now was not deleted."""
+    if nid in state.taken:
+        gone = state.index.clear_local_unit(nid)
+        state.index.clear_synced(gone)
+        state.taken.discard(nid)
+        state.touch(gone)
 
 
 def paths_of(state: State) -> dict[Nid, str]:
@@ -298,7 +309,13 @@ def has_left(state: State, job: Job, task: TrashUnit, result: Applied) -> None:
     if row is not None:
         note_left(state, row.node_id, task, result.trashed)
     is_hiding = state.left[job.op.nid] is Stage.HIDING
-    take_out(state, job.op.nid)
+    if state.left[job.op.nid] is Stage.RETURNING:
+        # A person took the word back meanwhile.
+        state.taken.add(job.op.nid)
+        _untake(state, job.op.nid)
+        put_left(state.index, job.op.nid, Stage.RETURNING)
+    else:
+        take_out(state, job.op.nid)
     if not is_hiding:
         put_trash(state.index, result.trashed, job.op.nid, task.path)
 
@@ -514,6 +531,10 @@ def load_scope(state: State) -> None:
     told = state.index.get("scope")
     state.scope_told = told if isinstance(told, bytes) else b""
     state.scope_nodes = _left_out(state)
+    for nid in [nid for nid in sorted(state.taken) if state.left[nid] is Stage.RETURNING]:
+        with state.index.transaction():
+            _untake(state, nid)
+            put_left(state.index, nid, Stage.RETURNING)
     known = state.index.get("beside_left_out")
     state.beside = [Nid(int(each)) for each in known.split(",")] if isinstance(known, str) and known else []
     _look_at_returning(state)

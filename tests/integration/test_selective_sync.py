@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from satchel.core.errors import LimitExceeded, NotFound, QuotaExceeded
+from satchel.core.errors import Fault, LimitExceeded, NotFound, QuotaExceeded, StorageFailed
 from satchel.core.ids import ROOT_NID, LinkId, scope_mark
 from satchel.core.messages import CommitReply, CommitRequest, CreateOp, EditOp, ScopeReply, ScopeRequest
 from satchel.device.drive import drive
@@ -541,6 +541,30 @@ def test_a_file_made_at_the_name_of_one_that_was_just_taken_is_another(world: Wo
         b"kept/c (selective sync conflict)": b"made anew",
         b"kept/c (recovered 2027-01-15)": b"kept/c",
     }
+    only_left(world, {path: data for path, data in TREE.items() if path != b"kept/c"} | beside, TREE | beside)
+
+
+@pytest.mark.parametrize("call", ["sync_trash", "sync_folder"])
+def test_a_file_made_at_the_name_of_one_that_may_have_been_taken_is_another(world: World, call: str) -> None:
+    """The disk fails when the taking is to be made durable: it may be gone or not, and a program uses the name anew."""
+    laptop, desktop = world.devices
+    is_failed = False
+
+    def fail(name: str, args: tuple[object, ...]) -> Fault | None:
+        nonlocal is_failed
+        if name != call or is_failed or b"kept/c" in laptop.user.tree():
+            return None
+        is_failed = True
+        laptop.user.write_file(b"kept/c", b"made anew")
+        return StorageFailed("simulated", where=name)
+
+    laptop.disk.before_call = fail
+    exclude(laptop, "kept/c")
+    world.settle()
+    laptop.disk.before_call = None
+    assert is_failed
+    assert desktop.user.tree()[b"kept/c"] == b"kept/c"
+    beside: dict[bytes, bytes | None] = {b"kept/c (selective sync conflict)": b"made anew"}
     only_left(world, {path: data for path, data in TREE.items() if path != b"kept/c"} | beside, TREE | beside)
 
 

@@ -75,7 +75,12 @@ def minimise(case: Script, claim: str, *, budget_s: float = BUDGET_S) -> Script:
     case = replace(case, steps=ddmin(case.steps, fails, lambda: time.monotonic() < end_s))
     for kind in sorted(case.kinds):
         case = _if_fails(case, replace(case, kinds=case.kinds - {kind}), claim)
-    for smaller in (replace(case, rate=0.0), replace(case, namespaces=1), replace(case, machines=2)):
+    for smaller in (
+        replace(case, rate=0.0),
+        replace(case, disk_s=0.0),
+        replace(case, namespaces=1),
+        replace(case, machines=2),
+    ):
         case = _if_fails(case, smaller, claim)
     return replace(case, steps=ddmin(case.steps, fails, lambda: time.monotonic() < end_s))
 

@@ -34,6 +34,8 @@ SIZES = (0, 1, 20, 300, 40_000, 512 * 1024, 512 * 1024 + 1, 600_000)
 WAITS_S = (0.0, 0.002, 0.02, 0.3, 3.0, 40.0)
 BURSTS = (25, 60, 120)
 """So many actions at once: what an archive that is unpacked, or a program that tidies up, does in a moment."""
+DISK_S = (0.0, 0.0, 0.000_2, 0.002, 0.02)
+"""A look at a whole folder takes as long as a request, or longer, so that much else happens meanwhile."""
 RATES = (0.0, 0.0, 0.02, 0.1)
 
 
@@ -143,7 +145,10 @@ Step = Act | Late | Mishap | Hints | Wait | Cross | Snare | Backup | Restore | R
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One whole case: who there is, what happens, how often faults strike, and which kinds may."""
+    """One whole case: who there is, what happens, how often faults strike, and which kinds may.
+
+    disk_s: so long a call of a disk takes at most, in virtual time; 0: none takes any.
+    """
 
     seed: int
     machines: int
@@ -151,6 +156,7 @@ class Script:
     rate: float
     kinds: frozenset[str]
     steps: tuple[Step, ...]
+    disk_s: float = 0.0
 
     @property
     def is_gentle(self) -> bool:
@@ -206,7 +212,8 @@ def script(seed: int, *, operations: int = 40) -> Script:
         if has_versions and versions.random() < 0.3:
             steps.append(Roll(versions.choice(("device", "service")), versions.random(), versions.random() < 0.6))
         steps += [Hints(times.getrandbits(15) | times.getrandbits(15)), Wait(times.choice(WAITS_S))]
-    return Script(seed, machines, world.choice((1, 1, 1, 2, 3)), rate, kinds, tuple(steps))
+    disk_s = random.Random(f"{seed}:disk").choice(DISK_S)
+    return Script(seed, machines, world.choice((1, 1, 1, 2, 3)), rate, kinds, tuple(steps), disk_s)
 
 
 def _act(rng: random.Random, number: int, kept: frozenset[str]) -> Act:

@@ -150,8 +150,9 @@ class SimDevice:
         self.core = core
         self.clock = clock
         self.link = LinkId(bytes([self.who]) * 8 + ns[-8:])
-        self.disk = FakeDisk(clock, before_call=self._before_call, pause=pause)
+        self.disk = FakeDisk(clock, before_call=self._before_call, pause=self._pause)
         self.user = FakeUser(self.disk)
+        self._pace = random.Random(f"{world.seed}:{number}:{ns.hex()}:pace")
         self._image: bytes | None = None
         self._old_image: bytes | None = None
         self._run: _Run | None = None
@@ -182,6 +183,13 @@ class SimDevice:
             if name == "open_file" and faults.happens("changed_while_read"):
                 self.world.scheduler.spawn(self._meddle(path), self.world)
         return None
+
+    async def _pause(self) -> None:
+        longest_s = self.world.disk_s
+        if longest_s:
+            await self.world.scheduler.sleep_s(longest_s * self._pace.random())
+        else:
+            await pause()
 
     def may_die(self) -> None:
         """Die here and now, if the faults say so."""
@@ -384,7 +392,8 @@ class World:
     """One seed's world: the service, and for each namespace a device on each machine. lines: gets the trace."""
 
     def __init__(self, script: Script, lines: list[str] | None = None) -> None:
-        seed = script.seed
+        seed = self.seed = script.seed
+        self.disk_s = script.disk_s
         self.scheduler = Scheduler(random.Random(f"{seed}:order"))
         self.scheduler.on_death = self._on_death
         self.faults = Faults(seed, script.rate, script.kinds)

@@ -320,12 +320,15 @@ def has_left(state: State, job: Job, task: TrashUnit, result: Applied) -> None:
         put_trash(state.index, result.trashed, job.op.nid, task.path)
 
 
-def put_off(state: State, job: Job) -> None:
-    """The disk was not as expected: look at the unit again, a little later."""
-    if isinstance(job.op, TrashLocal) and job.op.nid in state.left:
-        state.left_wait[job.op.nid] = state.now.monotonic_s + LOOK_S
-        state.taken.discard(job.op.nid)
-        put_left(state.index, job.op.nid, state.left[job.op.nid])
+def put_off(state: State, job: Job, *, is_sure: bool) -> None:
+    """The unit is looked at again, a little later. is_sure: this job did not take it; else it may have."""
+    if isinstance(job.op, TrashLocal) and (nid := job.op.nid) in state.left:
+        state.left_wait[nid] = state.now.monotonic_s + LOOK_S
+        if not is_sure:
+            state.taken.add(nid)
+        if state.left[nid] is Stage.RETURNING:
+            _untake(state, nid)
+        put_left(state.index, nid, state.left[nid], taken=nid in state.taken)
 
 
 def stands_again(state: State, paths: Collection[DiskPath]) -> None:

@@ -15,7 +15,7 @@ from satchel.core.ids import Nid
 from satchel.device.engine.excluding import absence_is_leaving, is_another
 from satchel.device.engine.new_names import fold_new_names
 from satchel.device.engine.power_cuts import end_doubts, is_doubtful, keep_doubts, trust_disk, weigh_change
-from satchel.device.engine.seen import AGAIN_S, is_below, is_current, parent_of, see_again
+from satchel.device.engine.seen import AGAIN_S, is_below, is_current, parent_of, see_again, takes_name
 from satchel.device.engine.state import (
     DEGRADED_SCAN_EVERY_S,
     FULL_SCAN_EVERY_S,
@@ -184,12 +184,8 @@ def _fold(state: State, fact: LocalFact, touched: list[Nid], gone: list[Nid]) ->
             if parent is not None and is_below(state, parent, fact.nid):
                 # Two folders changed places in one another, and only one of the two moves was seen: look at both.
                 state.look_later(AGAIN_S, ROOT_PATH)
-            elif parent is not None and is_current(state, fact.nid, fact.base):
-                _write(state, fact.nid, parent, fact.name.decode(), fact.content, fact.blocks, fact.stat)
-                state.leaving_names.discard(fact.nid)
-                touched.append(fact.nid)
             elif parent is not None:
-                see_again(state, parent, fact.name)
+                _fold_moved(state, fact, parent, touched)
         case SeenGone():
             if is_current(state, fact.nid, fact.base) and not absence_is_leaving(state, fact.nid):
                 is_taken_back = is_doubtful(state, fact.nid, fact.base)
@@ -205,6 +201,18 @@ def _fold(state: State, fact: LocalFact, touched: list[Nid], gone: list[Nid]) ->
             _fold_unknown(state, fact, touched)
         case _:
             assert_never(fact)
+
+
+def _fold_moved(state: State, fact: SeenMoved, parent: Nid, touched: list[Nid]) -> None:
+    if not is_current(state, fact.nid, fact.base) or not takes_name(
+        state, [row.nid for row in state.index.reader.named(parent, fact.name) if row.nid != fact.nid]
+    ):
+        state.refused.add(fact.nid)
+        see_again(state, parent, fact.name)
+        return
+    _write(state, fact.nid, parent, fact.name.decode(), fact.content, fact.blocks, fact.stat)
+    state.leaving_names.discard(fact.nid)
+    touched.append(fact.nid)
 
 
 def _write(state: State, nid: Nid, parent: Nid, name: str, content: bytes, blocks: bytes, stat: Stat) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from satchel.core.entries import Kind
 from satchel.core.ids import Nid, NodeId, uuid7
 from satchel.core.paths import name_key
-from satchel.device.engine.seen import parent_of, see_again
+from satchel.device.engine.seen import parent_of, see_again, takes_name
 from satchel.device.engine.state import State
 from satchel.device.index.bulk import Place, Standings, standing_at
 from satchel.device.index.rows import KnownLocal, NewLocal, Standing
@@ -122,10 +122,8 @@ def _standing_row(
         # Our own applier may just have put it there; its result comes, then this is looked at again.
         return False, None
     left = [one.nid for one in here.get(place, ()) if one.name == name and _is_left(fact, one)]
-    if any(nid in state.busy or nid in state.refused for nid in left):
-        # Where it went could not be folded yet: two rows of one name would be taken for a clash.
+    if not takes_name(state, left):
         return False, None
-    state.leaving_names.update(left)
     known = next((one for one in here.get(place, ()) if one.name == name and one.nid not in left), None)
     if known is not None and known.kind != fact.stat.kind:
         # What stood there before is still in flight: it goes first, then this is another node.

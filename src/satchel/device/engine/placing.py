@@ -387,12 +387,12 @@ def _take(state: State, job: Job, task: DiskTask, result: DiskResult) -> None:
             state.look_again(*result.put_back)
             finish(state, job)
         case Changed(paths=paths):
-            put_off(state, job)
+            put_off(state, job, is_sure=True)
             fail_until_scanned(state, job)
             for path in paths:
                 state.look_later(look_again_s(state, job.nids), path)
         case Failed(fault=fault):
-            put_off(state, job)
+            put_off(state, job, is_sure=False)
             fail_with(state, job, fault)
 
 

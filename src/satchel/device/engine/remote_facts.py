@@ -196,9 +196,11 @@ def _welcomed(state: State, frame: Welcome) -> None:
     if is_same_store and state.is_welcomed:
         state.halted = TWIN_TEXT
         return
-    state.is_welcomed = True
     state.index.put("epoch", frame.epoch)
-    if is_same_store:
+    if not is_same_store:
+        state.is_welcomed = True
+    else:
+        # Not welcomed yet: an index that went back twice within moments leaps to the same number, and then once more.
         moment = state.now.wall_ns // RUN_LEAP_NS
         state.index.put("run", max(_run_number(state) + RUN_LEAP, moment))
     begin_recovery(state, is_same_store=is_same_store)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from satchel.core.ids import ROOT_NID, Nid
 from satchel.device.engine.state import State
 from satchel.device.ports import ROOT_PATH, joined
@@ -35,6 +37,18 @@ def is_current(state: State, nid: Nid, base: int) -> bool:
     elif path is not None:
         state.look_later(AGAIN_S, path)
     return False
+
+
+def takes_name(state: State, standing: Collection[Nid]) -> bool:
+    """Something was seen at the very name of these rows, which then stand elsewhere. Tell whether it can be folded now.
+
+    Not while what was told of them could not be folded: two rows of one name would be taken for a clash. Else nothing
+    is planned until this scan has told where they went.
+    """
+    if any(nid in state.busy or nid in state.refused for nid in standing):
+        return False
+    state.leaving_names.update(standing)
+    return True
 
 
 def is_below(state: State, nid: Nid, folder: Nid) -> bool:

@@ -231,6 +231,23 @@ def test_nothing_is_planned_between_two_parts_that_tell_of_one_name() -> None:
     assert [type(op).__name__ for op in rig.take_commit()] == ["CreateOp", "MoveOp"]
 
 
+def test_two_files_that_changed_places_are_no_clash_when_two_parts_tell_of_them() -> None:
+    """Seed 202, on a slow disk."""
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"), (NODE_B, "b.txt", b"two"))
+    a, b = (rig.index.reader.local(rig.nid(node)) for node in (NODE_A, NODE_B))
+    assert a is not None and b is not None
+    rig.step(Hinted((Hint(ROOT_PATH, None, True),)))
+    task = rig.take(ScanTask)
+    first = SeenMoved(a.nid, a.version, ROOT_NID, b"b.txt", a.stat, hash_of(b"one"), blocks_of(b"one"))
+    rig.step(Scanned(task, (first,), False, 1, True))
+    assert not rig.has(ApplyTask) and not rig.has(CommitTask)
+    second = SeenMoved(b.nid, b.version, ROOT_NID, b"a.txt", b.stat, hash_of(b"two"), blocks_of(b"two"))
+    rig.step(Scanned(task, (second,), True, 1, True))
+    (swap,) = rig.take_commit()
+    assert sorted(place.name for place in swap.placements) == ["a.txt", "b.txt"]
+
+
 def test_a_move_into_itself_is_not_believed_and_looked_at_again() -> None:
     rig = Rig()
     rig.start([folder(1, NODE_A, "d")], [new_folder(1, "d")])

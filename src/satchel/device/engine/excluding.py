@@ -16,17 +16,16 @@ from collections.abc import Collection, Sequence
 from msgspec.structs import replace
 
 from satchel.core.entries import Entry
-from satchel.core.errors import Fault, LimitExceeded, NotFound, Unavailable
+from satchel.core.errors import Fault, LimitExceeded, NotFound
 from satchel.core.ids import ROOT_NID, Nid, NodeId, scope_mark
 from satchel.core.limits import SCOPE_NODES_MAX
-from satchel.core.messages import ScopeRequest
 from satchel.core.operations import CommitMove, Operation, Place, TrashLocal
 from satchel.core.paths import name_key
 from satchel.core.trees import Item, Row
 from satchel.device.engine.acting import note_left
 from satchel.device.engine.late import remember_trashed
 from satchel.device.engine.results import make_ready
-from satchel.device.engine.state import Job, Phase, State
+from satchel.device.engine.state import Job, State
 from satchel.device.index.closure import Closure
 from satchel.device.index.left_out import (
     Stage,
@@ -45,7 +44,6 @@ from satchel.device.index.left_out import (
 )
 from satchel.device.index.left_trash import drop_trash, nest_trash, put_trash
 from satchel.device.ports import DiskPath, Hint, Stat, split
-from satchel.device.service_tasks import ScopeTask, ScopeTold
 from satchel.device.tasks import Applied, TrashUnit
 
 LOOK_S = 1.0
@@ -85,7 +83,7 @@ def exclude(state: State, paths: Sequence[str]) -> list[Nid]:
         for nid in inside:
             top = next(above for above in _tops(state, nid) if above in wanted)
             nest_trash(state.index, [nid], top, state.index.reader.path_of(top))
-            _forget(state, nid)
+            forget(state, nid)
         for nid in wanted:
             set_stage(state, nid, Stage.LEAVING)
     for nid in wanted:
@@ -116,17 +114,17 @@ def include(state: State, paths: Sequence[str]) -> list[Nid]:
     with state.index.transaction():
         for nid in wanted:
             if nid not in state.busy:
-                _untake(state, nid)
+                untake(state, nid)
             if nid in asked:
                 set_stage(state, nid, Stage.RETURNING)
                 state.snapshot_busy.add(nid)
             else:
-                _forget(state, nid)
+                forget(state, nid)
         state.touch(wanted)
     return wanted
 
 
-def _untake(state: State, nid: Nid) -> None:
+def untake(state: State, nid: Nid) -> None:
     """An earlier start was just taking it, and may have: what is not on this disk now was not deleted."""
     if nid in state.taken:
         gone = state.index.clear_local_unit(nid)
@@ -187,7 +185,7 @@ def set_stage(state: State, nid: Nid, stage: Stage) -> None:
     _reconsider(state)
 
 
-def _forget(state: State, nid: Nid) -> None:
+def forget(state: State, nid: Nid) -> None:
     """The row is an ordinary one again."""
     state.left.pop(nid, None)
     state.taken.discard(nid)
@@ -201,7 +199,7 @@ def _forget(state: State, nid: Nid) -> None:
 
 def _reconsider(state: State) -> None:
     """Something is left out, or no more: what was quiet because of that is looked at anew."""
-    state.scope_nodes = _left_out(state)
+    state.scope_nodes = left_out_nodes(state)
     state.fresh |= {nid for nid in state.quiet if nid not in state.busy and state.index.exists(nid)}
     state.quiet.clear()
 
@@ -212,7 +210,7 @@ def _reconsider(state: State) -> None:
 def is_going(state: State) -> bool:
     """Tell whether anything is on its way off this disk, or back, and nothing holds it."""
     stages = [stage for nid, stage in state.left.items() if nid not in state.left_held]
-    return any(stage is not Stage.OUT for stage in stages) or _scope(state) != state.scope_told
+    return any(stage is not Stage.OUT for stage in stages) or scope_of(state) != state.scope_told
 
 
 def next_leaving(state: State) -> None:
@@ -232,7 +230,7 @@ def next_leaving(state: State) -> None:
 
 def _leave(state: State, top: Nid) -> None:
     if not state.index.exists(top):
-        _forget(state, top)
+        forget(state, top)
         return
     is_hiding = state.left[top] is Stage.HIDING
     unit = leaving_unit(state.index, top, any_place=is_hiding)
@@ -312,7 +310,7 @@ def has_left(state: State, job: Job, task: TrashUnit, result: Applied) -> None:
     if state.left[job.op.nid] is Stage.RETURNING:
         # A person took the word back meanwhile.
         state.taken.add(job.op.nid)
-        _untake(state, job.op.nid)
+        untake(state, job.op.nid)
         put_left(state.index, job.op.nid, Stage.RETURNING)
     else:
         take_out(state, job.op.nid)
@@ -327,7 +325,7 @@ def put_off(state: State, job: Job, *, is_sure: bool) -> None:
         if not is_sure:
             state.taken.add(nid)
         if state.left[nid] is Stage.RETURNING:
-            _untake(state, nid)
+            untake(state, nid)
         put_left(state.index, nid, state.left[nid], taken=nid in state.taken)
 
 
@@ -467,7 +465,7 @@ def shows_again(state: State, nid: Nid) -> bool:
     """The node stands in sight. Tell whether it was on its way out of it: then all below it has to be asked for."""
     if state.left.get(nid) is not Stage.HIDING:
         return False
-    _forget(state, nid)
+    forget(state, nid)
     return True
 
 
@@ -480,93 +478,18 @@ def tidy_below(state: State) -> None:
             state.touch(below)
 
 
-# -- telling the service ----------------------------------------------------------------------------------------------
+# -- for the service ---------------------------------------------------------------------------------------------------
 
 
-def _scope(state: State) -> bytes:
+def scope_of(state: State) -> bytes:
+    """Return the mark of what the service is to leave out."""
     return scope_mark(state.scope_nodes)
 
 
-def _left_out(state: State) -> list[NodeId]:
+def left_out_nodes(state: State) -> list[NodeId]:
+    """Return what the service is to leave out."""
     tops = sorted(nid for nid, stage in state.left.items() if stage is Stage.OUT)
     return [node_id for nid in tops if (node_id := state.index.node_id_of(nid)) is not None]
-
-
-def is_believed(state: State, scope: bytes) -> bool:
-    """Tell whether a page leaves out nothing that this link is to see; else the service is told again, and asked."""
-    if scope in (b"", _scope(state), state.scope_told):
-        return True
-    state.scope_told = None
-    return False
-
-
-def next_scope(state: State) -> None:
-    """Tell the service what is left out, when that changed; then ask for what comes back."""
-    is_calm = state.now.monotonic_s >= state.calm_until_s
-    if state.phase not in (Phase.LIVE, Phase.JOINING) or state.is_telling or not is_calm:
-        return
-    if _scope(state) != state.scope_told:
-        state.is_telling = True
-        request = ScopeRequest(state.identity.ns, state.identity.link, tuple(state.scope_nodes))
-        state.tasks.append(ScopeTask(request))
-    elif state.phase is Phase.LIVE:
-        _ask_for_returning(state)
-
-
-def fold_scope(state: State, fact: ScopeTold) -> None:
-    """The service leaves that out now. A page that was not believed is asked for again."""
-    state.is_telling = False
-    if fact.fault is not None and fact.fault.retryable:
-        state.calm_down(fact.fault)
-        return
-    # A service that knows no scopes leaves nothing out, so nothing is missing either.
-    was_doubted = state.scope_told is None
-    state.scope_told = scope_mark(fact.task.request.left_out)
-    state.index.put("scope", state.scope_told)
-    state.wants_pull = state.wants_pull or state.phase is Phase.LIVE
-    if was_doubted:
-        # Once is a late word of before; a service that forgets each time is not asked without pause.
-        state.calm_down(Unavailable("The service left out something else.", where="service", reason="scope"))
-
-
-def load_scope(state: State) -> None:
-    """At start: what was told last, and what was coming back."""
-    told = state.index.get("scope")
-    state.scope_told = told if isinstance(told, bytes) else b""
-    state.scope_nodes = _left_out(state)
-    for nid in [nid for nid in sorted(state.taken) if state.left[nid] is Stage.RETURNING]:
-        with state.index.transaction():
-            _untake(state, nid)
-            put_left(state.index, nid, Stage.RETURNING)
-    known = state.index.get("beside_left_out")
-    state.beside = [Nid(int(each)) for each in known.split(",")] if isinstance(known, str) and known else []
-    _look_at_returning(state)
-
-
-def _look_at_returning(state: State) -> None:
-    """Until the service has told all of it, what comes back is not planned."""
-    state.snapshot_busy |= {nid for nid, stage in state.left.items() if stage is Stage.RETURNING}
-
-
-def _ask_for_returning(state: State) -> None:
-    for nid in sorted(nid for nid, stage in state.left.items() if stage is Stage.RETURNING):
-        node_id = state.index.node_id_of(nid)
-        if node_id is None:
-            _forget(state, nid)
-        elif node_id not in state.snapshot_units and node_id != state.unit_asked:
-            state.snapshot_busy.add(nid)
-            state.snapshot_units.append(node_id)
-
-
-def has_returned(state: State, nid: Nid, untold: Collection[Nid]) -> None:
-    """All of the unit was told, but for the untold: it is an ordinary one, and what hid and was told is in sight."""
-    if not state.left:
-        return
-    told = set(state.index.unit("r", nid)).difference(untold, (nid,))
-    for hiding in [each for each, stage in state.left.items() if stage is Stage.HIDING and each in told]:
-        _forget(state, hiding)
-    if state.left.get(nid) is Stage.RETURNING:
-        _forget(state, nid)
 
 
 # -- for people -------------------------------------------------------------------------------------------------------

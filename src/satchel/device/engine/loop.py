@@ -15,11 +15,8 @@ from satchel.device.engine.bringing_back import fold_brought_back, load_doubted,
 from satchel.device.engine.excluding import (
     GOING,
     LOOK_S,
-    fold_scope,
     is_going,
-    load_scope,
     next_leaving,
-    next_scope,
 )
 from satchel.device.engine.late import fold_looked, fold_purged, next_looks, next_purge
 from satchel.device.engine.local_facts import fold_held, fold_hinted, fold_scanned, joins_first, next_scan
@@ -38,6 +35,7 @@ from satchel.device.engine.remote_facts import (
     pull,
     reach,
 )
+from satchel.device.engine.scope import fold_scope, load_scope, next_scope
 from satchel.device.engine.sending import fold_committed, fold_uploaded, next_commits, next_uploads
 from satchel.device.engine.state import BATCH_PAUSE_S, DELETE_QUIET_S, LinkIdentity, Now, Phase, State
 from satchel.device.index.store import Index

@@ -26,11 +26,12 @@ from satchel.core.messages import (
 )
 from satchel.core.trees import Item
 from satchel.device.engine.bringing_back import doubt_left
-from satchel.device.engine.excluding import has_returned, hide, is_believed, is_hiding, is_out, shows_again, tidy_below
+from satchel.device.engine.excluding import hide, is_hiding, is_out, shows_again, tidy_below
 from satchel.device.engine.guard import allow_units
 from satchel.device.engine.pages import fold_own_creates, fold_rows, is_stated, is_stated_create, parent_nid
 from satchel.device.engine.power_cuts import doubt_all
 from satchel.device.engine.results import fail, finish, finish_all, outdate
+from satchel.device.engine.scope import has_returned, is_believed
 from satchel.device.engine.state import CONFIRMED, Phase, State, is_flagged
 from satchel.device.index.bulk import untold_in
 from satchel.device.index.closure import Closure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -11,9 +12,10 @@ from satchel.core.entries import Action, Kind
 from satchel.core.errors import EpochChanged, LimitExceeded, MessageInvalid, NotFound
 from satchel.core.hashing import EMPTY_CONTENT, block_hash
 from satchel.core.ids import ROOT_NODE, NodeId, OpId, Tag
-from satchel.core.limits import COMMIT_OPS_MAX, DEPTH_MAX, NAME_BYTES_MAX, SYMLINK_BYTES_MAX
+from satchel.core.limits import COMMIT_OPS_MAX, DEPTH_MAX, NAME_BYTES_MAX, SYMLINK_BYTES_MAX, XATTR_VALUE_BYTES_MAX
 from satchel.core.messages import (
     AttrOp,
+    ChangesRequest,
     CommitRequest,
     Conflict,
     Content,
@@ -24,15 +26,19 @@ from satchel.core.messages import (
     Outcome,
     Position,
     Refused,
+    SnapshotRequest,
     Stored,
+    UndeleteOp,
 )
+from satchel.core.xattrs import pack_xattrs
 from satchel.server.accounts.service import account_of
 from satchel.server.db.engine import Database
+from satchel.server.feed.service import changes, snapshot
 from satchel.server.metadata.commit import commit
 from satchel.server.metadata.namespaces import namespaces
 from satchel.server.metadata.tree import resolve, versions
 from tests.support.databases import Run
-from tests.support.writers import Writer, content_of, create_file, create_folder, hash_of, new_id, op_id
+from tests.support.writers import NoInline, Writer, content_of, create_file, create_folder, hash_of, new_id, op_id
 
 
 def refused(code: str) -> object:
@@ -492,5 +498,84 @@ def test_one_content_in_many_files_is_one_manifest_with_as_many_uses(run: Run) -
         assert rows == [(6,)]
         rows = await db.read(lambda conn: conn.fetch("SELECT refs FROM namespace_blocks"))
         assert rows == [(1,)]
+
+    run(scenario)
+
+
+# -- extended attributes (hard case I5) -------------------------------------------------------------------------------
+
+RED, BLUE = pack_xattrs({b"colour": b"red"}), pack_xattrs({b"colour": b"blue"})
+
+
+def test_i5_attributes_are_kept_and_told_to_whoever_asks(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        ada = await Writer.new(db)
+        node_id = NodeId(new_id())
+        await ada.reply(replace(create_file(node_id, "a", b"one"), xattrs=RED), blocks=[b"one"])
+        folder = NodeId(new_id())
+        await ada.stored(replace(create_folder(folder, "d"), xattrs=BLUE))
+        assert [entry.xattrs for entry in await ada.all_entries()] == [RED, BLUE]
+        assert {entry.name: entry.xattrs for entry in await ada.snapshot()} == {"a": RED, "d": BLUE}
+        asked = ChangesRequest(Position(ada.principal.root_ns, 0, Tag(b"")), ada.link, with_content=False)
+        page, _ = await changes(db, NoInline(), ada.principal, asked)
+        assert [entry.xattrs for entry in page.entries] == [b"", b""]
+        rows = await snapshot(db, ada.principal, SnapshotRequest(ada.principal.root_ns, ROOT_NODE, ROOT_NODE))
+        assert [entry.xattrs for entry in rows.entries] == [b"", b""]
+
+    run(scenario)
+
+
+def test_i5_whoever_does_not_know_attributes_leaves_them_as_they_are(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        ada = await Writer.new(db)
+        node_id = NodeId(new_id())
+        await ada.reply(replace(create_file(node_id, "a", b"one"), xattrs=RED), blocks=[b"one"])
+        await ada.reply(EditOp(op_id(), node_id, 1, content_of(b"two")), blocks=[b"two"])
+        await ada.stored(AttrOp(op_id(), node_id, 2, True))
+        await ada.stored(DeleteOp(op_id(), node_id, 3))
+        await ada.stored(UndeleteOp(op_id(), node_id, ROOT_NODE, "b", content_of(b"two")))
+        assert (await ada.entry(node_id)).xattrs == RED
+
+    run(scenario)
+
+
+def test_i5_attributes_change_by_rev_and_make_no_version(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        ada = await Writer.new(db)
+        node_id = await ada.file("a", b"one")
+        assert await ada.commit(AttrOp(op_id(), node_id, 1, False, RED)) == (Stored(2),)
+        assert await ada.commit(AttrOp(op_id(), node_id, 1, False, RED)) == (Stored(0),)
+        (outcome,) = await ada.commit(AttrOp(op_id(), node_id, 1, False, BLUE))
+        assert isinstance(outcome, Conflict)
+        assert await ada.commit(AttrOp(op_id(), node_id, 2, False, b"")) == (Stored(3),)
+        assert (await ada.entry(node_id)).xattrs == b""
+        assert len(await versions(db, ada.principal, ada.principal.root_ns, node_id)) == 1
+
+    run(scenario)
+
+
+def test_i5_a_folder_has_attributes_and_no_bit_and_a_symlink_has_neither(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        ada = await Writer.new(db)
+        folder, link = NodeId(new_id()), NodeId(new_id())
+        await ada.stored(create_folder(folder, "d"))
+        assert await ada.commit(AttrOp(op_id(), folder, 1, True)) == (refused("kind_mismatch"),)
+        await ada.stored(AttrOp(op_id(), folder, 1, True, RED))
+        entry = await ada.entry(folder)
+        assert (entry.xattrs, entry.is_executable) == (RED, False)
+        await ada.stored(CreateOp(op_id(), link, ROOT_NODE, "l", Kind.SYMLINK, None, "d", xattrs=RED))
+        assert (await ada.entry(link)).xattrs == b""
+        assert await ada.commit(AttrOp(op_id(), link, 3, False, RED)) == (refused("kind_mismatch"),)
+
+    run(scenario)
+
+
+def test_i5_what_is_no_packed_value_is_refused(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        ada = await Writer.new(db)
+        node_id = await ada.file("a", b"one")
+        assert await ada.commit(AttrOp(op_id(), node_id, 1, False, b"+")) == (refused("content_invalid"),)
+        too_large = msgspec.msgpack.encode([(b"a", bytes(XATTR_VALUE_BYTES_MAX + 1))])
+        assert await ada.commit(AttrOp(op_id(), node_id, 1, False, too_large)) == (refused("content_invalid"),)
 
     run(scenario)

@@ -102,7 +102,7 @@ def put(choice: random.Random, rig: Rig, nid: Nid, item: Item, others: list[Item
     if past in ("agreed", "edited", "moved", "agreed busy", "deleted there"):
         index.set_synced(nid, item)
     if past not in ("remote only", "remote name"):
-        local = item.holding(content_of(nid + 1000, item.kind), is_executable=item.is_executable)
+        local = item.holding(content_of(nid + 1000, item.kind), is_executable=item.is_executable, xattrs=b"")
         seen = local if past == "edited" else item
         looks = stat(nid, b"x" * (nid % 7), item.kind, is_executable=item.is_executable)
         index.set_local(nid, seen.parent, seen.name, seen.content, looks)

@@ -70,7 +70,17 @@ def _local_bit_wins(patch: pytest.MonkeyPatch) -> None:
 
     def merge_content(merge: Merge, nid: Nid, item: Item, local: Item, synced: Item | None) -> Item:
         merged = original(merge, nid, item, local, synced)
-        return merged.holding(merged.content, is_executable=local.is_executable)
+        return merged.holding(merged.content, is_executable=local.is_executable, xattrs=merged.xattrs)
+
+    patch.setattr(Merge, "_merge_content", merge_content)
+
+
+def _local_xattrs_win(patch: pytest.MonkeyPatch) -> None:
+    original = Merge._merge_content
+
+    def merge_content(merge: Merge, nid: Nid, item: Item, local: Item, synced: Item | None) -> Item:
+        merged = original(merge, nid, item, local, synced)
+        return merged.holding(merged.content, is_executable=merged.is_executable, xattrs=local.xattrs)
 
     patch.setattr(Merge, "_merge_content", merge_content)
 
@@ -156,6 +166,7 @@ MUTANTS: tuple[tuple[Patch, Property], ...] = (
     (_circles_left, ends_in_one_tree_without_loss),
     (_folders_not_revived, ends_in_one_tree_without_loss),
     (_local_bit_wins, merges_bits_like_content),
+    (_local_xattrs_win, merges_bits_like_content),
     (_names_taken_at_once, ends_in_one_tree_without_loss),
     (_folders_made_in_any_order, ends_in_one_tree_without_loss),
     (_moves_below_in_any_order, follows_the_only_side_that_changed),

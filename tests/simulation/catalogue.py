@@ -92,7 +92,7 @@ BUGS = (
     _bug("recovery deletes", "a device that was restored merges by union",
          ("device.engine.remote_facts:begin_recovery", "state.index.forget_agreements()", "pass")),
     _bug("everybody speaks our version", "a device speaks what the service told",
-         ("device.engine.remote_facts:_open_stream", "state.version,", "2,")),
+         ("device.engine.remote_facts:_open_stream", "state.version,", "3,")),
     _bug("unknown is absent", "what cannot be read is not deleted",
          (_LOCAL + "_fold_unknown", "state.index.set_local_unknown(fact.nid)",
           "state.index.clear_local_unit(fact.nid)")),

@@ -22,7 +22,7 @@ from satchel.device.tasks import (
     PlaceFile,
     PlaceFolder,
     PlaceSymlink,
-    SetBit,
+    SetAttrs,
     TrashUnit,
 )
 from tests.support.disk_users import User
@@ -163,7 +163,7 @@ SCENARIOS = (
     Scenario("trash unit with an edit", _unit_with_edit,
              lambda disk: unit(disk, b"unit", b"sub", b"sub/known", b"other"), (b"unit/other", b"unit/sub/edit"),
              {b"unit": None, b"unit/sub": None, b"unit/sub/edit": UNSYNCED}),
-    Scenario("set bit", _file, lambda disk: SetBit(NID, DiskPath(b"file"), True, stat_of(disk, b"file")), (b"file",),
+    Scenario("set bit", _file, lambda disk: SetAttrs(NID, DiskPath(b"file"), True, stat_of(disk, b"file")), (b"file",),
              {b"file": SYNCED}),
 )  # fmt: skip
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+from satchel.core.xattrs import unpack_xattrs
+
 
 class LateWriter(Protocol):
     """A program that holds a file open for writing."""
@@ -42,6 +44,10 @@ class User(Protocol):
     def make_symlink(self, path: bytes, target: bytes) -> None: ...
 
     def set_executable(self, path: bytes, is_executable: bool) -> None: ...
+
+    def set_xattrs(self, path: bytes, xattrs: bytes) -> None:
+        """Give a file or folder these packed extended attributes, and take all others away."""
+        ...
 
     def tree(self) -> dict[bytes, bytes | None]:
         """Return path -> bytes of a file, target of a symlink, None for a folder; without the state folder."""
@@ -94,6 +100,14 @@ class RealUser:
 
     def set_executable(self, path: bytes, is_executable: bool) -> None:
         os.chmod(self.at(path), 0o755 if is_executable else 0o644)
+
+    def set_xattrs(self, path: bytes, xattrs: bytes) -> None:
+        at = self.at(path)
+        for name in os.listxattr(at):
+            if name.startswith("user."):
+                os.removexattr(at, name)
+        for short, value in unpack_xattrs(xattrs).items():
+            os.setxattr(at, b"user." + short, value)
 
     def tree(self) -> dict[bytes, bytes | None]:
         found = _read_tree(self.root, b"")

@@ -26,12 +26,13 @@ class World:
     root: bytes = b""
 
 
-def make_world(name: str, folder: Callable[[str], bytes]) -> World:
+def make_world(name: str, folder: Callable[[str], bytes], *, has_xattrs: bool = False) -> World:
     """Return a fresh linked folder. folder("disk" | "memory"): makes an empty folder there."""
     if name == "fake":
-        fake = FakeDisk(StillClock())
+        fake = FakeDisk(StillClock(), has_xattrs=has_xattrs)
         return World(fake, FakeUser(fake))
     root = os.path.join(folder("disk" if name == "disk" else "memory"), b"root")
     os.mkdir(root)
     LocalDisk.initialise(root)
-    return World(LocalDisk(root, free_bytes_min=0, is_openat2_used=name != "names"), RealUser(root), root)
+    disk = LocalDisk(root, free_bytes_min=0, is_openat2_used=name != "names", has_xattrs=has_xattrs)
+    return World(disk, RealUser(root), root)

@@ -59,7 +59,7 @@ from satchel.device.tasks import (
     Scanned,
     ScanTask,
     SeenNew,
-    SetBit,
+    SetAttrs,
     Task,
 )
 from tests.support.still_clock import StillClock
@@ -300,7 +300,7 @@ def done(task: DiskTask, inode: int) -> DiskResult:
             return Applied((stat(inode, target, Kind.SYMLINK),))
         case MovePaths(moves=moves):
             return Applied(tuple(move.expected for move in moves))
-        case SetBit(expected=expected, is_executable=bit):
+        case SetAttrs(expected=expected, is_executable=bit):
             return Applied((stat(expected.inode, b"x" * expected.size, is_executable=bit),))
         case _:
             return Applied((), trashed="2-x")

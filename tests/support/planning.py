@@ -27,7 +27,7 @@ from satchel.core.operations import (
     Place,
     Plan,
     PlannedMove,
-    SetExecutable,
+    SetAttributes,
     TrashLocal,
 )
 from satchel.core.paths import name_key
@@ -86,7 +86,7 @@ def _check_chain(tree: Tree, nid: Nid) -> None:
             raise Broken(f"circle: {nid}")
 
 
-def paths(tree: Tree) -> dict[str, tuple[Kind, bytes, bool]]:
+def paths(tree: Tree) -> dict[str, tuple[Kind, bytes, bool, bytes]]:
     """Return what stands at each path."""
     found = {}
     for item in tree.values():
@@ -140,6 +140,10 @@ def remove(tree: Tree, nid: Nid, nids: tuple[Nid, ...]) -> None:
         raise Broken(f"deletes what it does not name: {sorted(set(unit(tree, nid)) ^ set(nids))}")
     for each in nids:
         del tree[each]
+
+
+def _with_attributes(item: Item, is_executable: bool, xattrs: bytes) -> Item:
+    return item.holding(item.content, is_executable=is_executable, xattrs=xattrs)
 
 
 # -- the world --------------------------------------------------------------------------------------------------------
@@ -248,9 +252,9 @@ class Device:
                     remote = self.service.tree.get(each.nid)
                     if remote is not None and remote.place == (each.parent, each.name) and not self.is_lazy:
                         self._settle_place(each)
-            case SetExecutable(nid=nid, is_executable=is_executable):
-                self.local[nid] = self.local[nid].holding(self.local[nid].content, is_executable=is_executable)
-                self._settle_bit(nid, is_executable)
+            case SetAttributes(nid=nid):
+                self.local[nid] = _with_attributes(self.local[nid], op.is_executable, op.xattrs)
+                self._settle_attributes(nid, op.is_executable, op.xattrs)
             case Adopt(nid=nid, into=into):
                 self._adopt(nid, into)
             case Agree(nid=nid):
@@ -275,12 +279,14 @@ class Device:
         if isinstance(op, CommitEdit):
             if self.local[op.nid].content != op.item.content:
                 raise Broken(f"commits other content: {op}")
-            remote = remote.holding(op.item.content, is_executable=op.item.is_executable)
-            self._settle_content(op.nid, remote.content, remote.is_executable)
+            remote = op.item.at(*remote.place)
+            self._settle_content(op.nid, remote.content, *remote.attributes)
         else:
-            remote = remote.holding(remote.content, is_executable=op.is_executable)
+            if self.local[op.nid].attributes != (op.is_executable, op.xattrs):
+                raise Broken(f"commits other attributes: {op}")
+            remote = _with_attributes(remote, op.is_executable, op.xattrs)
             if op.nid in self.synced:
-                self._settle_content(op.nid, self.synced[op.nid].content, op.is_executable)
+                self._settle_content(op.nid, self.synced[op.nid].content, op.is_executable, op.xattrs)
         self.service.tree[op.nid] = remote
         self.service.content_rev[op.nid] = self.service.rev()
 
@@ -298,8 +304,8 @@ class Device:
         is_known = old.content in contents(self.service.tree, self.synced)
         self.local[op.nid] = op.item
         if op.nid in self.synced and not self.is_lazy:
-            self._settle_content(op.nid, op.item.content, self.synced[op.nid].is_executable)
-            self._settle_bit(op.nid, op.item.is_executable)
+            self._settle_content(op.nid, op.item.content, *self.synced[op.nid].attributes)
+            self._settle_attributes(op.nid, *op.item.attributes)
         if op.keep_as is not None:
             assert op.keep_id is not None
             copy = self.service.copies[op.keep_id]
@@ -333,14 +339,16 @@ class Device:
         if each.nid in self.synced:
             self.synced[each.nid] = self.synced[each.nid].at(each.parent, each.name)
 
-    def _settle_content(self, nid: Nid, content: bytes, is_executable: bool) -> None:
+    def _settle_content(self, nid: Nid, content: bytes, is_executable: bool, xattrs: bytes) -> None:
         if nid in self.synced:
-            self.synced[nid] = self.synced[nid].holding(content, is_executable=is_executable)
+            self.synced[nid] = self.synced[nid].holding(content, is_executable=is_executable, xattrs=xattrs)
 
-    def _settle_bit(self, nid: Nid, is_executable: bool) -> None:
-        synced = self.synced.get(nid)
-        if synced is not None and not self.is_lazy and self.service.tree[nid].is_executable == is_executable:
-            self.synced[nid] = synced.holding(synced.content, is_executable=is_executable)
+    def _settle_attributes(self, nid: Nid, is_executable: bool, xattrs: bytes) -> None:
+        synced, remote = self.synced.get(nid), self.service.tree[nid]
+        if synced is not None and not self.is_lazy:
+            bit = is_executable if remote.is_executable == is_executable else synced.is_executable
+            rest = xattrs if remote.xattrs == xattrs else synced.xattrs
+            self.synced[nid] = _with_attributes(synced, bit, rest)
 
     def _forget(self, nids: Iterable[Nid]) -> None:
         for nid in nids:
@@ -481,7 +489,8 @@ class Cases:
         dice = self.rng.random()
         kind = Kind.FOLDER if dice < 0.5 else Kind.FILE if dice < 0.95 else Kind.SYMLINK
         content = b"" if kind is Kind.FOLDER else self._content()
-        item = Item(self._folder(tree), self.rng.choice(NAMES), kind, content)
+        xattrs = b"x" if kind is not Kind.SYMLINK and self.rng.random() < 0.1 else b""
+        item = Item(self._folder(tree), self.rng.choice(NAMES), kind, content, False, xattrs)
         nid = self.new_nid()
         if self._is_free(tree, item, nid, is_folding):
             tree[nid] = item
@@ -490,9 +499,11 @@ class Cases:
         nid = self._pick(tree)
         item = tree[nid]
         if item.kind is Kind.FILE and self.rng.random() < 0.2:
-            tree[nid] = item.holding(item.content, is_executable=not item.is_executable)
+            tree[nid] = _with_attributes(item, not item.is_executable, item.xattrs)
+        elif item.kind is not Kind.SYMLINK and self.rng.random() < 0.2:
+            tree[nid] = _with_attributes(item, item.is_executable, self.rng.choice((b"", b"x", b"y")))
         elif item.kind is not Kind.FOLDER:
-            tree[nid] = item.holding(self._content(), is_executable=item.is_executable)
+            tree[nid] = item.holding(self._content(), is_executable=item.is_executable, xattrs=item.xattrs)
 
     def _move(self, tree: Tree, is_folding: bool) -> None:
         folders = [nid for nid in sorted(tree) if tree[nid].kind is Kind.FOLDER]

@@ -12,10 +12,13 @@ from satchel.simulation.world import SimClock, SimDevice
 
 
 class World(simulation.World):
-    """One service and some devices of one account, each with the whole tree linked."""
+    """One service and some devices of one account, each with the whole tree linked.
 
-    def __init__(self, seed: int, devices: int) -> None:
-        super().__init__(Script(seed, devices, 1, 0.0, frozenset(), ()))
+    marking: on which devices extended attributes are synced, as a bit each.
+    """
+
+    def __init__(self, seed: int, devices: int, *, marking: int = 0) -> None:
+        super().__init__(Script(seed, devices, 1, 0.0, frozenset(), (), marking))
         self._seed = seed
 
     @property

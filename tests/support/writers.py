@@ -118,7 +118,7 @@ class Writer:
         self, seq: int = 0, tag: bytes = b"", *, limit: int = 2_000, inline: NoInline | None = None
     ) -> Changes:
         """Read one page of the feed, as a program that is no link."""
-        request = ChangesRequest(Position(self.principal.root_ns, seq, Tag(tag)), LinkId(b""), limit)
+        request = ChangesRequest(Position(self.principal.root_ns, seq, Tag(tag)), LinkId(b""), limit, with_xattrs=True)
         return (await changes(self.db, inline or NoInline(), self.principal, request))[0]  # type: ignore[arg-type]
 
     async def all_entries(self) -> list[Entry]:
@@ -135,7 +135,7 @@ class Writer:
         entries: list[Entry] = []
         after, seq, has_more = NodeId(b""), -1, True
         while has_more:
-            request = SnapshotRequest(self.principal.root_ns, unit, after, seq, limit)
+            request = SnapshotRequest(self.principal.root_ns, unit, after, seq, limit, with_xattrs=True)
             page = await snapshot(self.db, self.principal, request)
             entries += page.entries
             seq, has_more = page.seq, page.has_more

@@ -43,11 +43,15 @@ def link(
     moved: Annotated[
         bool, typer.Option("--moved", help="The linked folder was restored or moved here: merge it again.")
     ] = False,
+    xattrs: Annotated[
+        bool, typer.Option("--xattrs", help="Sync extended attributes (user.*) of files and folders too.")
+    ] = False,
 ) -> None:
     """Keep a folder of this device and one on the server the same. Nothing is deleted on either side by this."""
     real = real_folder(local)
     old = _moved_from(real) if moved else None
     remote_path = old.remote if old is not None else join_path(split_path(remote))
+    has_xattrs = xattrs or (old is not None and old.has_xattrs)
     draft(real, remote_path, instead_of=old)
     foreseen = None
     if dry_run or not yes:
@@ -58,7 +62,7 @@ def link(
     output.say(foreseen.text() if foreseen is not None else f"{real}  <->  {remote_path}")
     if not (foreseen is None or foreseen.is_trivial or output.ask_yes("Link these folders?")):
         raise Fault("Not linked: nobody said yes. Use --yes where there is no terminal.")
-    session.run(add_link(real, remote_path, instead_of=old))
+    session.run(add_link(real, remote_path, instead_of=old, has_xattrs=has_xattrs))
     before = tell_daemon()
     if not output.mode.quiet:
         waited = sync.wait_in_sync(real, FIRST_LOOK_S, before)
@@ -79,7 +83,7 @@ def draft(real: str, remote_path: str, *, instead_of: Link | None = None) -> Lin
     return new
 
 
-async def add_link(real: str, remote_path: str, *, instead_of: Link | None = None) -> Link:
+async def add_link(real: str, remote_path: str, *, instead_of: Link | None = None, has_xattrs: bool = False) -> Link:
     """Make both folders where needed and store the link. Raises: as `draft`; nothing was made then."""
     from satchel.device.disk import LocalDisk
 
@@ -90,7 +94,7 @@ async def add_link(real: str, remote_path: str, *, instead_of: Link | None = Non
         # Only then: what speaks HTTP takes longer to import than all the rest of this.
         async with session.api() as api:
             unit = await _made_unit(api, remote_path)
-    new = replace(new, unit=unit.hex())
+    new = replace(new, unit=unit.hex(), has_xattrs=has_xattrs)
     LocalDisk.initialise(os.fsencode(real))
     session.links().add(new, instead_of=instead_of.link_id if instead_of is not None else None)
     return new

@@ -158,7 +158,13 @@ class _Resolution:
         return one.kind is other.kind and one.content == other.content
 
     def _adopt(self, nid: Nid, first: Nid) -> None:
-        """Take both for one node; what stands in the local folder comes along, and may clash in turn."""
+        """Take both for one node; what stands in the local folder comes along, and may clash in turn.
+
+        Attributes that only the local one has are kept: they were never agreed on, so nobody removed them.
+        """
+        one, other = self._target[nid], self._target[first]
+        if one.xattrs and not other.xattrs:
+            self._target[first] = other.holding(other.content, is_executable=other.is_executable, xattrs=one.xattrs)
         self._adopted[nid] = first
         self._hosts.add(first)
         self._rules[first] = "equal create/create"

@@ -43,7 +43,8 @@ class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
     blocks: packed blocklist (see `hashing.pack_blocks`), empty when longer than the inline limit.
     content_rev and place_rev: seq of the last change of content (or bit) and of place; a commit expects them.
     is_subtree: a whole unit appears with this entry (undelete, mount, move in); fetch its snapshot if not held.
-    device, link, op_id: who committed it. inline: index into the page's bodies, or -1.
+    device, link, op_id: who committed it. inline: index into the page's bodies, or -1. xattrs: packed (`core.xattrs`),
+    None for whoever did not ask for them.
     """
 
     seq: int
@@ -68,3 +69,4 @@ class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
     op_id: OpId
     created_ms: int
     inline: int = -1
+    xattrs: bytes | None = None

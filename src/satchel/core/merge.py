@@ -162,24 +162,29 @@ class Merge:
             item = remote.at(*local.place)
             if remote.kind is Kind.FOLDER:
                 self._moved_folders.append(nid)
-        if remote.kind is not Kind.FOLDER and remote.substance != local.substance:
+        if remote.substance != local.substance:
             item = self._merge_content(nid, item, local, synced)
         self.target[nid] = item
 
     def _merge_content(self, nid: Nid, item: Item, local: Item, synced: Item | None) -> Item:
-        """`item` holds the remote's content. Return it with the local one where only that changed."""
+        """`item` holds the remote's content. Return it with the local one where only that changed.
+
+        Where nothing was agreed on, that the service has no attributes does not say that they were removed.
+        """
         remote = self.remote[nid]
-        is_executable = remote.is_executable
+        is_executable, xattrs = remote.attributes
         if synced is not None and remote.is_executable == synced.is_executable:
             is_executable = local.is_executable
+        if xattrs == (b"" if synced is None else synced.xattrs):
+            xattrs = local.xattrs
         content = remote.content
         if local.content != remote.content:
             if synced is not None and remote.content == synced.content:
                 content = local.content
             elif synced is None or local.content != synced.content:
                 self._both_edited.append(nid)
-                is_executable = remote.is_executable
-        return item.holding(content, is_executable=is_executable)
+                is_executable, xattrs = remote.attributes
+        return item.holding(content, is_executable=is_executable, xattrs=xattrs)
 
     def _survives(self, nid: Nid, present: Item, synced: Item, *, is_local_gone: bool) -> bool:
         """Tell whether the one side that still has the node changed it, or moved the unit it was deleted with."""

@@ -17,9 +17,11 @@ from satchel.core.entries import Entry
 from satchel.core.errors import LimitExceeded, MessageInvalid
 from satchel.core.ids import BlockHash, ContentHash, DeviceId, LinkId, NamespaceId, NodeId, OpId, Tag
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 PROTOCOL_VERSION_MIN = 1
 """Of the other side. Version 1 does not tell its version: what is not told is 1."""
+XATTRS_VERSION = 3
+"""From this version on a service keeps extended attributes."""
 HEADER_BYTES_MAX = 16 * 1024 * 1024
 
 CODEC_RAW = 0
@@ -41,7 +43,8 @@ class Content(msgspec.Struct, array_like=True, frozen=True, gc=False):
 class CreateOp(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="create"):
     """Make a node. Expects the name key free in a live parent; a node of this id with equal content is Stored.
 
-    content for a file; target for a symlink; neither for a folder.
+    content for a file; target for a symlink; neither for a folder. xattrs, here and below: packed (`core.xattrs`); None
+    where the sender does not sync them, which leaves those of the node as they are.
     """
 
     op_id: OpId
@@ -53,6 +56,7 @@ class CreateOp(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="crea
     target: str = ""
     mtime_ns: int = 0
     is_executable: bool = False
+    xattrs: bytes | None = None
 
 
 class EditOp(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="edit"):
@@ -65,6 +69,7 @@ class EditOp(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="edit")
     target: str = ""
     mtime_ns: int = 0
     is_executable: bool = False
+    xattrs: bytes | None = None
 
 
 class Placement(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -106,15 +111,17 @@ class UndeleteOp(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="un
     mtime_ns: int = 0
     is_executable: bool = False
     is_subtree: bool = False
+    xattrs: bytes | None = None
 
 
 class AttrOp(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="attr"):
-    """Set the executable bit. Expects `content_rev` == base_rev; an equal bit is Stored."""
+    """Set the executable bit of a file and xattrs. Expects `content_rev` == base_rev; what is equal is Stored."""
 
     op_id: OpId
     node_id: NodeId
     base_rev: int
     is_executable: bool
+    xattrs: bytes | None = None
 
 
 Op = CreateOp | EditOp | MoveOp | DeleteOp | UndeleteOp | AttrOp
@@ -246,12 +253,13 @@ class Position(msgspec.Struct, array_like=True, frozen=True):
 
 
 class ChangesRequest(msgspec.Struct, array_like=True, frozen=True):
-    """Entries after a position. with_content: small contents travel in the page."""
+    """Entries after a position. with_content: small contents travel in the page; with_xattrs: xattrs do."""
 
     position: Position
     link: LinkId
     limit: int = 2_000
     with_content: bool = True
+    with_xattrs: bool = False
 
 
 class Changes(msgspec.Struct, array_like=True, frozen=True):
@@ -278,6 +286,7 @@ class SnapshotRequest(msgspec.Struct, array_like=True, frozen=True):
     """Live nodes below `unit` (and itself, unless it is the root), paged by node id after `after`.
 
     seq: -1 on the first page; later the seq that the first page fixed. link: whose scope is left out; empty for none.
+    with_xattrs: as for `ChangesRequest`.
     """
 
     ns: NamespaceId
@@ -286,6 +295,7 @@ class SnapshotRequest(msgspec.Struct, array_like=True, frozen=True):
     seq: int = -1
     limit: int = 2_000
     link: LinkId = LinkId(b"")
+    with_xattrs: bool = False
 
 
 class SnapshotPage(msgspec.Struct, array_like=True, frozen=True):
@@ -355,7 +365,8 @@ class NamespacesReply(msgspec.Struct, array_like=True, frozen=True):
 class Hello(msgspec.Struct, array_like=True, frozen=True):
     """First frame of a stream, from the device. run: grows at each start of the device's daemon.
 
-    version: what both speak on this stream, chosen by the device from what `NamespacesReply` told.
+    version: what both speak on this stream, chosen by the device from what `NamespacesReply` told. with_xattrs: as for
+    `ChangesRequest`.
     """
 
     version: int
@@ -363,6 +374,7 @@ class Hello(msgspec.Struct, array_like=True, frozen=True):
     link: LinkId
     run: int
     positions: tuple[Position, ...]
+    with_xattrs: bool = False
 
 
 class Welcome(msgspec.Struct, array_like=True, frozen=True, tag="welcome"):

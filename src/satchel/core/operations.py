@@ -40,7 +40,7 @@ class CommitCopy:
 
 @dataclass(frozen=True, slots=True)
 class CommitEdit:
-    """Send the local content (and executable bit). base_rev: the remote content_rev it replaces."""
+    """Send the local content (and attributes). base_rev: the remote content_rev it replaces."""
 
     index: int
     needs: tuple[int, ...]
@@ -51,13 +51,15 @@ class CommitEdit:
 
 @dataclass(frozen=True, slots=True)
 class CommitAttr:
-    """Send the executable bit alone."""
+    """Send the executable bit and the extended attributes alone. is_xattrs_only: the bit is as the service has it."""
 
     index: int
     needs: tuple[int, ...]
     nid: Nid
     is_executable: bool
     base_rev: int
+    xattrs: bytes = b""
+    is_xattrs_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +142,14 @@ class TrashLocal:
 
 
 @dataclass(frozen=True, slots=True)
-class SetExecutable:
-    """Set or clear the executable bit on disk."""
+class SetAttributes:
+    """Set the executable bit and the extended attributes on disk."""
 
     index: int
     needs: tuple[int, ...]
     nid: Nid
     is_executable: bool
+    xattrs: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +205,7 @@ Operation = (
     | Place
     | MoveLocal
     | TrashLocal
-    | SetExecutable
+    | SetAttributes
     | Adopt
     | Agree
     | Hold

@@ -6,9 +6,9 @@ valid ones only; a deletion names every row that goes with it; planning again af
 from there; nothing is asked of a row that is busy or has an unknown side, nor of whoever depends on it.
 
 What an operation settles (the engine writes it into synced): CommitCreate, CommitUndelete: all of its item. CommitEdit:
-content and bit. CommitAttr: the bit. CommitMove: the place. CommitDelete, TrashLocal: the rows are absent. Place of a
-new file: all. What else changes the disk (Place, MoveLocal, SetExecutable) settles what it changed where the remote has
-it so too, and nothing otherwise.
+content and attributes. CommitAttr: the attributes. CommitMove: the place. CommitDelete, TrashLocal: the rows are
+absent. Place of a new file: all. What else changes the disk (Place, MoveLocal, SetAttributes) settles what it changed
+where the remote has it so too, and nothing otherwise.
 Source: docs/design/040.
 """
 
@@ -40,7 +40,7 @@ from satchel.core.operations import (
     Place,
     Plan,
     PlannedMove,
-    SetExecutable,
+    SetAttributes,
     TrashLocal,
 )
 from satchel.core.ordering import Draft, Make, MakeMoves, Needs, ordered
@@ -174,10 +174,13 @@ class _Drafts:
         if local is not None and local.place != item.place:
             moved = self._add_move(self.disk, nid, item, base_rev=0)
         marked: Draft | None = None
-        if local is not None and local.content == item.content and local.is_executable != item.is_executable:
-            marked = self._add(nid, item, _make_set_executable)
-        self._compare_remote(nid, item, remote, moved, marked)
-        self._compare_local(nid, item, local, moved)
+        if local is not None and local.content == item.content and local.attributes != item.attributes:
+            marked = self._add(nid, item, _make_set_attributes)
+        attr = self._compare_remote(nid, item, remote, moved, marked)
+        placed = self._compare_local(nid, item, local, moved)
+        if attr is not None and placed is not None and local is not None and local.attributes != item.attributes:
+            # Each side changed another attribute: what is stated of the disk is so once the file is replaced.
+            attr.needs.append(placed)
 
     def _add_move(self, side: _Side, nid: Nid, item: Item, *, base_rev: int) -> Draft:
         draft = self._add(nid, item, None)
@@ -188,8 +191,8 @@ class _Drafts:
 
     def _compare_remote(
         self, nid: Nid, item: Item, remote: Item | None, moved: Draft | None, marked: Draft | None
-    ) -> None:
-        """moved, marked: what brings the disk to the place and the bit.
+    ) -> Draft | None:
+        """Return the draft that sends attributes alone. moved, marked: what brings the disk to place and attributes.
 
         They come before the service hears of the same: else the next plan would take it for the user's and undo it.
         """
@@ -208,21 +211,28 @@ class _Drafts:
             draft = self._add(nid, item, partial(_make_edit, row.content_rev))
             if marked is not None:
                 draft.needs.append(marked)
-        elif remote is not None and remote.is_executable != item.is_executable:
-            self._add(nid, item, partial(_make_attr, row.content_rev))
+        elif remote is not None and remote.attributes != item.attributes:
+            draft = self._add(nid, item, partial(_make_attr, row.content_rev, remote))
+            if marked is not None:
+                draft.needs.append(marked)
+            return draft
+        return None
 
-    def _compare_local(self, nid: Nid, item: Item, local: Item | None, moved: Draft | None) -> None:
+    def _compare_local(self, nid: Nid, item: Item, local: Item | None, moved: Draft | None) -> Draft | None:
+        """Return the draft that replaces what stands there."""
         if local is None:
             if nid not in self.kept_copies:
                 self.disk.made[nid] = self._add(nid, item, Place)
-            return
+            return None
+        if local.content == item.content:
+            return None
         fork = self.merge.forks.get(nid)
-        if local.content != item.content:
-            draft = self._add(nid, item, partial(_make_replace, local.at(*item.place), fork))
-            if moved is not None:
-                draft.needs.append(moved)
-            if fork is not None:
-                self._add_copy(nid, fork, draft)
+        draft = self._add(nid, item, partial(_make_replace, local.at(*item.place), fork))
+        if moved is not None:
+            draft.needs.append(moved)
+        if fork is not None:
+            self._add_copy(nid, fork, draft)
+        return draft
 
     def _add_copy(self, nid: Nid, fork: Fork, place: Draft) -> None:
         """Commit the conflicted copy before the name is taken from it, unless an earlier plan did."""
@@ -393,8 +403,9 @@ def _make_edit(base_rev: int, index: int, needs: Needs, nid: Nid, item: Item) ->
     return CommitEdit(index, needs, nid, item, base_rev)
 
 
-def _make_attr(base_rev: int, index: int, needs: Needs, nid: Nid, item: Item) -> Operation:
-    return CommitAttr(index, needs, nid, item.is_executable, base_rev)
+def _make_attr(base_rev: int, remote: Item, index: int, needs: Needs, nid: Nid, item: Item) -> Operation:
+    is_xattrs_only = item.is_executable == remote.is_executable
+    return CommitAttr(index, needs, nid, item.is_executable, base_rev, item.xattrs, is_xattrs_only)
 
 
 def _make_copy(fork: Fork, index: int, needs: Needs, nid: Nid, item: Item) -> Operation:
@@ -407,8 +418,8 @@ def _make_replace(replaced: Item, fork: Fork | None, index: int, needs: Needs, n
     return Place(index, needs, nid, item, replaced, fork.item.name, fork.copy_id)
 
 
-def _make_set_executable(index: int, needs: Needs, nid: Nid, item: Item) -> Operation:
-    return SetExecutable(index, needs, nid, item.is_executable)
+def _make_set_attributes(index: int, needs: Needs, nid: Nid, item: Item) -> Operation:
+    return SetAttributes(index, needs, nid, item.is_executable, item.xattrs)
 
 
 def _make_deletion(
@@ -468,5 +479,5 @@ def _change(item: Item | None, synced: Item | None) -> str:
     if item.content != synced.content:
         changes.append("edit")
     if not changes:
-        return "exec"
+        return "exec" if item.is_executable != synced.is_executable else "xattrs"
     return "+".join(changes)

@@ -18,7 +18,8 @@ from satchel.core.ids import Nid, NodeId
 class Item(msgspec.Struct, frozen=True, gc=False):
     """The synced values of one node in one tree. Stat and mtime are left out: they are never a difference.
 
-    content: content hash of a file (32 bytes), target of a symlink in UTF-8, empty for a folder.
+    content: content hash of a file (32 bytes), target of a symlink in UTF-8, empty for a folder. xattrs: packed
+    (`core.xattrs`), b"" for none and where they are not synced.
     """
 
     parent: Nid
@@ -26,21 +27,27 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     kind: Kind
     content: bytes = b""
     is_executable: bool = False
+    xattrs: bytes = b""
 
     @property
     def place(self) -> tuple[Nid, str]:
         return self.parent, self.name
 
     @property
-    def substance(self) -> tuple[Kind, bytes, bool]:
+    def substance(self) -> tuple[Kind, bytes, bool, bytes]:
         """What the node is, wherever it stands."""
-        return self.kind, self.content, self.is_executable
+        return self.kind, self.content, self.is_executable, self.xattrs
+
+    @property
+    def attributes(self) -> tuple[bool, bytes]:
+        """What can be set without touching place or content."""
+        return self.is_executable, self.xattrs
 
     def at(self, parent: Nid, name: str) -> Item:
         return replace(self, parent=parent, name=name)
 
-    def holding(self, content: bytes, *, is_executable: bool) -> Item:
-        return replace(self, content=content, is_executable=is_executable)
+    def holding(self, content: bytes, *, is_executable: bool, xattrs: bytes) -> Item:
+        return replace(self, content=content, is_executable=is_executable, xattrs=xattrs)
 
 
 class Unknown(Enum):

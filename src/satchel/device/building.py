@@ -253,7 +253,8 @@ async def _first_wrong(staged: StagedFile, copied: Sequence[tuple[_Run, Block, i
 
 
 async def _finish(parts: _Parts) -> None:
-    await parts.staged.finish(mtime_ns=parts.item.mtime_ns, is_executable=parts.item.is_executable)
+    item = parts.item
+    await parts.staged.finish(mtime_ns=item.mtime_ns, is_executable=item.is_executable, xattrs=item.xattrs)
 
 
 async def _discard(staged: StagedFile) -> None:

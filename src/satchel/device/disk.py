@@ -12,9 +12,12 @@ from __future__ import annotations
 import errno
 import os
 
+from msgspec.structs import replace
+
 from satchel.core.entries import Kind
-from satchel.core.errors import Fault
-from satchel.device import disk_calls
+from satchel.core.errors import Fault, FileChanging
+from satchel.core.xattrs import UNHELD
+from satchel.device import disk_calls, disk_xattrs
 from satchel.device.disk_calls import fault_of, stat_at, translating
 from satchel.device.disk_files import LocalOpenFile, LocalStagedFile, read_whole, require_room
 from satchel.device.disk_root import (
@@ -45,7 +48,8 @@ _At = tuple[int, bytes]
 class LocalDisk(LocalTrash):
     """A linked folder. root: absolute path. free_bytes_min: floor below which `stage` answers StorageFull.
 
-    is_openat2_used: False forces the walk by names that stands in where the kernel lacks the call.
+    is_openat2_used: False forces the walk by names that stands in where the kernel lacks the call. has_xattrs: extended
+    attributes are read and set; else it is as if there were none.
     """
 
     # -- looking ------------------------------------------------------------------------------------------------------
@@ -80,7 +84,7 @@ class LocalDisk(LocalTrash):
         try:
             folder, name = self._parent(handles, path)
             try:
-                return stat_at(folder, name, handles.device)
+                return self._stat_at(handles, folder, name)
             finally:
                 os.close(folder)
         except (FileNotFoundError, NotADirectoryError):
@@ -93,7 +97,7 @@ class LocalDisk(LocalTrash):
         with translating(path, is_reading=True):
             # Without O_NONBLOCK a pipe that took the file's place would hold this thread for ever.
             handle = self._beneath(handles, path, os.O_RDONLY | os.O_NONBLOCK)
-        return as_regular(handle, path, handles.device)
+        return as_regular(handle, path, handles.device, has_xattrs=self._has_xattrs)
 
     async def read_short(self, path: DiskPath, bytes_max: int) -> tuple[Stat, bytes] | None:
         # A first scan reads every file: this is `open_file`, `stat`, `read`, `stat` and `close` without their layers.
@@ -101,7 +105,7 @@ class LocalDisk(LocalTrash):
         with translating(path, is_reading=True):
             handle = self._beneath(handles, path, os.O_RDONLY | os.O_NONBLOCK)
             try:
-                return read_whole(handle, path, handles.device, bytes_max)
+                return read_whole(handle, path, handles.device, bytes_max, has_xattrs=self._has_xattrs)
             finally:
                 os.close(handle)
 
@@ -155,6 +159,7 @@ class LocalDisk(LocalTrash):
             device=handles.device,
             position=position,
             free_bytes_min=self._free_bytes_min,
+            has_xattrs=self._has_xattrs,
         )
 
     def _download_name(self) -> str:
@@ -162,7 +167,9 @@ class LocalDisk(LocalTrash):
 
     async def stat_staged(self, name: str) -> Stat | None:
         handles = self._open()
-        return stat_or_none(handles.staging, plain_name(name), handles.device)
+        staged = plain_name(name)
+        stat = stat_or_none(handles.staging, staged, handles.device)
+        return disk_xattrs.seen_with(stat, handles.staging, staged) if stat is not None and self._has_xattrs else stat
 
     async def rename_staged(self, name: str, new_name: str) -> None:
         handles = self._open()
@@ -278,7 +285,7 @@ class LocalDisk(LocalTrash):
                 new_folder, new_name = self._parent(handles, target)
                 try:
                     disk_calls.rename_to_free(old_folder, old_name, new_folder, new_name)
-                    return stat_at(new_folder, new_name, handles.device)
+                    return self._stat_at(handles, new_folder, new_name)
                 finally:
                     os.close(new_folder)
             finally:
@@ -303,7 +310,7 @@ class LocalDisk(LocalTrash):
             folder, name = self._parent(handles, path)
             try:
                 os.mkdir(name, 0o755, dir_fd=folder)
-                return stat_at(folder, name, handles.device)
+                return self._stat_at(handles, folder, name)
             finally:
                 os.close(folder)
 
@@ -327,9 +334,24 @@ class LocalDisk(LocalTrash):
                 os.fchmod(handle, disk_calls.executable_mode(os.fstat(handle).st_mode, is_executable))
                 # Lost in a power cut, the old bit would look like a change that the user made.
                 os.fsync(handle)
-                return stat_at(handle, b"", handles.device)
+                return self._stat_at(handles, handle, b"")
         finally:
             await opened.close()
+
+    async def set_xattrs(self, path: DiskPath, xattrs: bytes, expected: bytes) -> Stat:
+        handles = self._open()
+        with translating(path):
+            handle = self._beneath(handles, path, os.O_RDONLY | os.O_NONBLOCK)
+            try:
+                if self._stat_at(handles, handle, b"").xattrs != expected:
+                    raise FileChanging("It has other extended attributes by now.", path=path)
+                is_held = disk_xattrs.give(handle, xattrs, instead_of=expected)
+                # Lost in a power cut, the old ones would look like a change that the user made.
+                os.fsync(handle)
+                stat = self._stat_at(handles, handle, b"")
+                return stat if is_held else replace(stat, xattrs=UNHELD)
+            finally:
+                os.close(handle)
 
     async def sync_folder(self, path: DiskPath) -> None:
         handles = self._open()

@@ -15,6 +15,7 @@ from satchel.core.entries import Kind
 from satchel.core.errors import FileChanging, FileUnreadable, StorageFailed, StorageFull
 from satchel.core.limits import KIB, MIB
 from satchel.device.disk_calls import executable_mode, fault_of, stat_at, stat_of, statx_at, translating
+from satchel.device.disk_xattrs import give, seen_with
 from satchel.device.ports import OpenFile, Stat
 
 FREE_CHECK_BYTES = 32 * MIB
@@ -29,16 +30,18 @@ _NO_SHARED_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, er
 class LocalOpenFile:
     """A regular file opened for reading (see the port `OpenFile`)."""
 
-    __slots__ = ("_device", "_path", "handle")
+    __slots__ = ("_device", "_has_xattrs", "_path", "handle")
 
-    def __init__(self, handle: int, path: bytes, device: int) -> None:
+    def __init__(self, handle: int, path: bytes, device: int, *, has_xattrs: bool = False) -> None:
         self.handle = handle
         self._path = path
         self._device = device
+        self._has_xattrs = has_xattrs
 
     async def stat(self) -> Stat:
         with translating(self._path, is_reading=True):
-            return stat_at(self.handle, b"", self._device)
+            stat = stat_at(self.handle, b"", self._device)
+            return seen_with(stat, self.handle, b"") if self._has_xattrs else stat
 
     async def read(self, offset: int, length: int) -> bytes:
         with translating(self._path, is_reading=True):
@@ -58,7 +61,9 @@ class LocalOpenFile:
             os.close(handle)
 
 
-def read_whole(handle: int, path: bytes, device: int, bytes_max: int) -> tuple[Stat, bytes] | None:
+def read_whole(
+    handle: int, path: bytes, device: int, bytes_max: int, *, has_xattrs: bool = False
+) -> tuple[Stat, bytes] | None:
     """Read an open regular file whole, None when it is longer than `bytes_max`.
 
     Raises: OSError, FileUnreadable, FileChanging.
@@ -72,6 +77,8 @@ def read_whole(handle: int, path: bytes, device: int, bytes_max: int) -> tuple[S
     data = os.pread(handle, before.size + 1, 0) if before.size else b""
     while 0 < len(data) < before.size and (piece := os.pread(handle, before.size - len(data), len(data))):
         data += piece
+    if has_xattrs:
+        before = seen_with(before, handle, b"")
     if len(data) != before.size or statx_at(handle, b"") != begun:
         raise FileChanging("A file changed while it was being read.", path=path)
     return before, data
@@ -80,10 +87,29 @@ def read_whole(handle: int, path: bytes, device: int, bytes_max: int) -> tuple[S
 class LocalStagedFile:
     """A file in staging (see the port `StagedFile`). staging: handle of its folder, kept open by `owner`."""
 
-    __slots__ = ("_device", "_free_bytes_min", "_handle", "_owner", "_position", "_staging", "_unchecked", "name")
+    __slots__ = (
+        "_device",
+        "_free_bytes_min",
+        "_handle",
+        "_has_xattrs",
+        "_owner",
+        "_position",
+        "_staging",
+        "_unchecked",
+        "name",
+    )
 
     def __init__(
-        self, name: str, handle: int, *, staging: int, owner: object, device: int, position: int, free_bytes_min: int
+        self,
+        name: str,
+        handle: int,
+        *,
+        staging: int,
+        owner: object,
+        device: int,
+        position: int,
+        free_bytes_min: int,
+        has_xattrs: bool = False,
     ) -> None:
         self.name = name
         self._handle = handle
@@ -92,6 +118,7 @@ class LocalStagedFile:
         self._device = device
         self._position = position
         self._free_bytes_min = free_bytes_min
+        self._has_xattrs = has_xattrs
         self._unchecked = 0
 
     async def write(self, data: bytes | memoryview) -> None:
@@ -160,9 +187,11 @@ class LocalStagedFile:
         with translating(b"staging", is_reading=True):
             return os.pread(self._handle, length, offset)
 
-    async def finish(self, *, mtime_ns: int, is_executable: bool) -> Stat:
+    async def finish(self, *, mtime_ns: int, is_executable: bool, xattrs: bytes = b"") -> Stat:
         handle = self._handle
         try:
+            if self._has_xattrs and xattrs:
+                give(handle, xattrs)
             os.utime(handle, ns=(time.time_ns(), mtime_ns))
             mode = os.fstat(handle).st_mode & 0o777
             wanted = executable_mode(mode, is_executable)
@@ -170,6 +199,8 @@ class LocalStagedFile:
                 os.fchmod(handle, wanted)
             os.fsync(handle)
             finished = stat_at(handle, b"", self._device)
+            if self._has_xattrs:
+                finished = seen_with(finished, handle, b"")
         except OSError as error:
             await self.discard()
             raise fault_of(error, b"staging") from error

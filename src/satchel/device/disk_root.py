@@ -15,7 +15,7 @@ from typing import Final
 from satchel.core.entries import Kind
 from satchel.core.errors import FileUnreadable, NameInvalid, NotFound, RootMissing
 from satchel.core.limits import MIB
-from satchel.device import disk_calls
+from satchel.device import disk_calls, disk_xattrs
 from satchel.device.disk_calls import MODE_KIND_SHIFT, MODE_KINDS, fault_of, stat_at, translating
 from satchel.device.disk_files import LocalOpenFile
 from satchel.device.marker import read_marker, write_marker
@@ -81,8 +81,10 @@ class LinkedRoot:
         state_name: bytes = STATE_NAME,
         free_bytes_min: int = FREE_BYTES_MIN,
         is_openat2_used: bool = True,
+        has_xattrs: bool = False,
     ) -> None:
         self._root = root
+        self._has_xattrs = has_xattrs
         self._state_name = state_name
         self._free_bytes_min = free_bytes_min
         self._is_openat2_used = is_openat2_used
@@ -172,13 +174,18 @@ class LinkedRoot:
         folder, name = split(path)
         return self._beneath(handles, folder, PLACE), name
 
+    def _stat_at(self, handles: Handles, folder: int, name: bytes) -> Stat:
+        """As `stat_at`, with the extended attributes where they are synced. Raises: OSError."""
+        stat = stat_at(folder, name, handles.device)
+        return disk_xattrs.seen_with(stat, folder, name) if self._has_xattrs else stat
+
     def _from_own(self, handles: Handles, own: int, name: bytes, path: DiskPath) -> Stat:
         """Move something out of a folder of ours to a free name. handles: held by the caller, so that `own` stays."""
         with translating(path):
             folder, target = self._parent(handles, path)
             try:
                 disk_calls.rename_to_free(own, name, folder, target)
-                return stat_at(folder, target, handles.device)
+                return self._stat_at(handles, folder, target)
             finally:
                 os.close(folder)
 
@@ -260,12 +267,12 @@ def plain_name(name: str) -> bytes:
     return raw
 
 
-def as_regular(handle: int, path: bytes, device: int) -> LocalOpenFile:
+def as_regular(handle: int, path: bytes, device: int, *, has_xattrs: bool = False) -> LocalOpenFile:
     """Wrap an opened regular file; what is anything else is closed. Raises: FileUnreadable."""
     if disk_calls.kind_of(os.fstat(handle).st_mode) != Kind.FILE:
         os.close(handle)
         raise FileUnreadable("This is no regular file.", path=os.fsdecode(path), reason="kind")
-    return LocalOpenFile(handle, path, device)
+    return LocalOpenFile(handle, path, device, has_xattrs=has_xattrs)
 
 
 def list_handle(folder: int, device: int) -> list[Listed]:

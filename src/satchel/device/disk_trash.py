@@ -75,7 +75,7 @@ class LocalTrash(LinkedRoot):
         top, _, below = name.partition("/")
         with translating(os.fsencode(name), is_reading=True):
             handle = self._trashed(handles, top, os.fsencode(below), os.O_RDONLY | os.O_NONBLOCK)
-        return as_regular(handle, os.fsencode(name), handles.device)
+        return as_regular(handle, os.fsencode(name), handles.device, has_xattrs=self._has_xattrs)
 
     async def list_trashed(self, name: str, below: bytes = b"") -> list[Listed]:
         handles = self._open()

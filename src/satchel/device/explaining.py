@@ -40,6 +40,7 @@ RULES = {
     "remote delete": "It was deleted on the server and unchanged here.",
     "remote move": "It was moved on the server.",
     "remote exec": "The executable bit was changed on the server.",
+    "remote xattrs": "The extended attributes were changed on the server.",
     "undo": "A person took back what the run before had done.",
     "resolved": "A person ended a conflict.",
 }
@@ -134,6 +135,7 @@ def rule_text(rule: str) -> str:
 
 def _changed(changes: str) -> str:
     words = {"delete": "deleted", "create": "made", "move": "moved", "edit": "edited", "exec": "executable bit set"}
+    words["xattrs"] = "extended attributes set"
     return " and ".join(words.get(each, each) for each in changes.split("+"))
 
 

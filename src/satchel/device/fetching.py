@@ -257,7 +257,8 @@ async def _write_file(
     try:
         for piece in pieces:
             await staged.write(piece)
-        await staged.finish(mtime_ns=wanted.item.mtime_ns, is_executable=wanted.item.is_executable)
+        item = wanted.item
+        await staged.finish(mtime_ns=item.mtime_ns, is_executable=item.is_executable, xattrs=item.xattrs)
     except Fault:
         await staged.discard()
         raise

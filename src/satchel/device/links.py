@@ -30,7 +30,7 @@ class Link:
 
     link_id: 16 bytes, new for each binding. local: absolute path without symlinks. remote: "/" based path when it was
     linked. ns, unit: hex of the namespace and of the remote folder's node id (zeros: the namespace's root).
-    device_name: how conflicted copies made here are called.
+    device_name: how conflicted copies made here are called. has_xattrs: extended attributes are synced.
     """
 
     link_id: LinkId
@@ -39,6 +39,7 @@ class Link:
     ns: str
     unit: str
     device_name: str
+    has_xattrs: bool = False
 
 
 class _StoredLink(msgspec.Struct, frozen=True):
@@ -48,6 +49,7 @@ class _StoredLink(msgspec.Struct, frozen=True):
     ns: str
     unit: str
     device_name: str
+    has_xattrs: bool = False
 
 
 class _StoredLinks(msgspec.Struct, frozen=True):
@@ -75,7 +77,10 @@ class LinkStore:
                 "The list of linked folders is of another version.", what="links", found=stored.format, known=FORMAT
             )
         found = (
-            Link(LinkId(bytes.fromhex(row.link_id)), row.local, row.remote, row.ns, row.unit, row.device_name)
+            Link(
+                LinkId(bytes.fromhex(row.link_id)),
+                *(row.local, row.remote, row.ns, row.unit, row.device_name, row.has_xattrs),
+            )
             for row in stored.links
         )
         return tuple(sorted(found, key=lambda link: link.local))
@@ -128,7 +133,9 @@ class LinkStore:
 
     def _write(self, links: tuple[Link, ...]) -> None:
         rows = tuple(
-            _StoredLink(link.link_id.hex(), link.local, link.remote, link.ns, link.unit, link.device_name)
+            _StoredLink(
+                link.link_id.hex(), *(link.local, link.remote, link.ns, link.unit, link.device_name, link.has_xattrs)
+            )
             for link in links
         )
         write_json(self._file, _StoredLinks(FORMAT, rows))

@@ -48,7 +48,9 @@ class Stat(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What the disk says of one name, without following a symlink.
 
     kind: None for a special file (socket, device, fifo) or a foreign mount. birth_ns: 0 where it was not asked for or
-    the volume has none. device: only to detect foreign mounts within a run, never stored.
+    the volume has none. device: only to detect foreign mounts within a run, never stored. xattrs: packed, or one of the
+    signs of `core.xattrs`; None where nothing can be said: not asked for (as in a listing), not synced here, not held
+    by the volume. They are read after all else, so a later change shows in another ctime.
     """
 
     kind: Kind | None
@@ -59,6 +61,7 @@ class Stat(msgspec.Struct, frozen=True, array_like=True, gc=False):
     birth_ns: int
     is_executable: bool
     device: int = 0
+    xattrs: bytes | None = None
 
     def same_file(self, other: Stat) -> bool:
         """True when both are the same file, unchanged as far as stat tells; ctime left out, since renames change it."""
@@ -132,8 +135,11 @@ class StagedFile(Protocol):
         """Return what was written, for verification."""
         ...
 
-    async def finish(self, *, mtime_ns: int, is_executable: bool) -> Stat:
-        """Set mtime and bit, fsync, close; the file stays staged. Raises: StorageFull, StorageFailed."""
+    async def finish(self, *, mtime_ns: int, is_executable: bool, xattrs: bytes = b"") -> Stat:
+        """Set mtime, bit and attributes, fsync, close; the file stays staged. Raises: StorageFull, StorageFailed.
+
+        Attributes that the volume does not take are no fault: the stat shows which the file has.
+        """
         ...
 
     async def discard(self) -> None:
@@ -263,6 +269,14 @@ class FileSystem(Protocol):
 
     async def set_executable(self, path: DiskPath, is_executable: bool) -> Stat:
         """Raises: NotFound, FileUnreadable."""
+        ...
+
+    async def set_xattrs(self, path: DiskPath, xattrs: bytes, expected: bytes) -> Stat:
+        """Give a file or folder these extended attributes instead of those expected. Durable on return.
+
+        Result: its stat; UNHELD in it when the disk did not take them all. Raises: FileChanging when it has others than
+        expected, NotFound, FileUnreadable.
+        """
         ...
 
     async def trash(self, path: DiskPath) -> str:

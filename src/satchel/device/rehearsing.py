@@ -61,7 +61,7 @@ async def rehearse(link: Link, remote: Remote, *, device: DeviceId, state_folder
         image = view.image()
     index = Index(":memory:", image=image)
     try:
-        fs = LocalDisk(os.fsencode(link.local))
+        fs = LocalDisk(os.fsencode(link.local), has_xattrs=link.has_xattrs)
         drive(fs.check_root())
         identity = LinkIdentity(
             link.link_id,

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 from satchel.core.ids import Nid
 from satchel.core.operations import Place
 from satchel.core.trees import Item
+from satchel.core.xattrs import TOO_LARGE
 from satchel.device.engine import Engine, excluding
 from satchel.device.engine.results import COMMITS
 from satchel.device.engine.state import ALLOWED_DELETION, HELD_DELETION, Job, Phase
 from satchel.device.engine.state import Stage as JobStage
 from satchel.device.index.damage import notice
 from satchel.device.index.left_out import Stage
+from satchel.device.index.xattr_notes import noted
 from satchel.device.links import Link
 from satchel.device.status import HELD_SHOWN_MAX, TRANSFERS_SHOWN_MAX, Excluded, HeldItem, LinkStatus, State, Transfer
 
@@ -76,8 +79,19 @@ def describe(engine: Engine, link: Link, transfers: dict[Nid, int], degraded: st
         notice=notice(state.index, state.now.wall_ns // 1_000_000),
         last_sync_ms=state.progress.last_sync_ns // 1_000_000,
         excluded=len(excluding.paths_of(state)),
-        notes=tuple(excluding.notes(state)),
+        notes=(*excluding.notes(state), *_xattr_notes(engine)),
     )
+
+
+def _xattr_notes(engine: Engine) -> Iterator[str]:
+    """Yield a line for each file or folder whose extended attributes stay out of the sync."""
+    index = engine.state.index
+    for nid, seen in noted(index.connection):
+        path = index.reader.remote_path_of(nid).lstrip("/")
+        if seen == TOO_LARGE:
+            yield f"{path}: more extended attributes than are synced; all else of it is synced."
+        else:
+            yield f"{path}: this disk does not hold its extended attributes; the server does, and all else is synced."
 
 
 def excluded_items(engine: Engine) -> list[Excluded]:

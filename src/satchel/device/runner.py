@@ -89,7 +89,7 @@ class LinkRunner:
         self._index = Index(str(state_folder / "index.db"))
         self._reader = self._index.open_reader()
         self._slow_reader = self._index.open_reader()
-        self._fs = LocalDisk(link.local.encode())
+        self._fs = LocalDisk(link.local.encode(), has_xattrs=link.has_xattrs)
         self._applier = Applier(self._fs, clock)
         self._amender = Amender(self._fs, self._applier, clock)
         self._lanes = lanes
@@ -113,6 +113,7 @@ class LinkRunner:
             link.device_name,
             NamespaceId(bytes.fromhex(link.ns)),
             NodeId(bytes.fromhex(link.unit)),
+            has_xattrs=link.has_xattrs,
         )
         self._engine = Engine(self._index, identity, clock)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -122,9 +123,15 @@ class LinkRunner:
         scanner = Scanner(
             self._fs, self._reader, self._clock, volume=self._known_volume(), short=self._short, turns=self._turns
         )
-        root = self.link.local.encode()
         return RoomyScanner(
-            scanner, self._fs, self._reader, root=root, index=str(index), short=self._short, turns=self._turns
+            scanner,
+            self._fs,
+            self._reader,
+            root=self.link.local.encode(),
+            index=str(index),
+            short=self._short,
+            turns=self._turns,
+            has_xattrs=self.link.has_xattrs,
         )
 
     def _known_volume(self) -> Volume | None:

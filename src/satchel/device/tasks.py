@@ -215,6 +215,7 @@ class FetchItem:
     is_executable: bool
     sources: dict[BlockHash, tuple[LocalSource, ...]] = field(default_factory=dict)
     data: bytes | None = None
+    xattrs: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +281,7 @@ class PlaceFile:
     is_executable: bool
     expected: Stat | None
     keep_as: bytes | None = None
+    xattrs: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +290,7 @@ class PlaceFolder:
 
     nid: Nid
     path: DiskPath
+    xattrs: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,16 +334,20 @@ class TrashUnit:
 
 
 @dataclass(frozen=True, slots=True)
-class SetBit:
-    """Set the executable bit. expected: stat of the file as it was planned on."""
+class SetAttrs:
+    """Set the executable bit of a file, and extended attributes. expected: stat as it was planned on.
+
+    xattrs: None leaves them as they are. In `expected` None says that nothing is known of those that are there.
+    """
 
     nid: Nid
     path: DiskPath
     is_executable: bool
     expected: Stat
+    xattrs: bytes | None = None
 
 
-DiskTask = PlaceFile | PlaceFolder | PlaceSymlink | MovePaths | TrashUnit | SetBit
+DiskTask = PlaceFile | PlaceFolder | PlaceSymlink | MovePaths | TrashUnit | SetAttrs
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from satchel.core.errors import Fault, FileChanging, NameTaken
 from satchel.core.hashing import EMPTY_CONTENT
 from satchel.core.ids import Nid
 from satchel.core.limits import MIB
+from satchel.core.xattrs import is_packed
 from satchel.device.applier import Applier
 from satchel.device.hashing_files import read_file
 from satchel.device.index.activity import Act, What
@@ -29,7 +30,7 @@ from satchel.device.tasks import (
     MovePaths,
     PlaceFile,
     PlaceSymlink,
-    SetBit,
+    SetAttrs,
     TrashUnit,
 )
 
@@ -158,7 +159,7 @@ class Amender:
         wanted = act.what is What.NOT_EXECUTABLE
         if stat is None or stat.kind is not Kind.FILE or stat.is_executable is wanted:
             raise _Refused("it is not as it was left")
-        await self._apply(SetBit(NO_NID, path, wanted, stat))
+        await self._apply(SetAttrs(NO_NID, path, wanted, stat))
         made = replace(act, what=What.EXECUTABLE if wanted else What.NOT_EXECUTABLE, rule="undo")
         return Done(Amended(act.path, "executable", "the bit is as before", is_done=True), made)
 
@@ -221,12 +222,14 @@ class Amender:
             return PlaceSymlink(NO_NID, path, content, expected)
         file = await self._fs.open_trashed(trashed) if trashed else await self._fs.open_file(beside)
         try:
-            staged = await self._staged(file, source)
+            staged, xattrs = await self._staged(file, source)
         finally:
             await file.close()
-        return PlaceFile(NO_NID, path, staged, None, source.mtime_ns, source.is_executable, expected)
+        bit = source.is_executable
+        return PlaceFile(NO_NID, path, staged, None, source.mtime_ns, bit, expected, xattrs=xattrs)
 
-    async def _staged(self, file: OpenFile, source: Stat) -> str:
+    async def _staged(self, file: OpenFile, source: Stat) -> tuple[str, bytes]:
+        """Copy an open file into staging. Result: its name there, and the extended attributes that it has."""
         staged = await self._fs.stage()
         try:
             at = 0
@@ -234,13 +237,15 @@ class Amender:
                 length = min(COPY_PIECE_BYTES, source.size - at)
                 await staged.copy_from(file, at, length)
                 at += length
-            await staged.finish(mtime_ns=source.mtime_ns, is_executable=source.is_executable)
+            seen = await file.stat()
+            xattrs = seen.xattrs if is_packed(seen.xattrs) else b""
+            await staged.finish(mtime_ns=source.mtime_ns, is_executable=source.is_executable, xattrs=xattrs)
             if not (await file.stat()).same_file(source):
                 raise _Refused("it changed while it was copied")
         except BaseException:
             await staged.discard()
             raise
-        return staged.name
+        return staged.name, xattrs
 
     async def _swap(self, task: PlaceFile | PlaceSymlink, made: Act, old: _Standing, told: str) -> Done:
         result = await self._apply(task)

@@ -18,21 +18,24 @@ from satchel.simulation.fake_user import FakeUser
 from satchel.simulation.users import Users
 from satchel.simulation.world import SimDevice, World
 
-Whole = dict[bytes, tuple[bytes | None, bool, bool]]
-"""Path -> (content, target, or None of a folder; the executable bit; whether it is a symlink)."""
+Whole = dict[bytes, tuple[bytes | None, bool, bool, bytes]]
+"""Path -> (content, target, or None of a folder; the executable bit; whether it is a symlink; extended attributes)."""
 
 
 def check_quiet(world: World, users: Users) -> None:
     """Raises: Broken."""
     alive: set[bytes] = set()
     for mates in by_namespace(world):
-        first = whole(mates[0].user)
+        mates.sort(key=lambda mate: not mate.disk.has_xattrs)
+        first, served = whole(mates[0].user), _served(mates[0])
         for mate in mates[1:]:
-            _equal("equal trees", first, whole(mate.user))
-        _equal("the service has the same tree", first, _served(mates[0]))
+            tree = first if mate.disk.has_xattrs else _unmarked(first)
+            _equal("equal trees", tree, whole(mate.user))
+        is_marking = mates[0].disk.has_xattrs
+        _equal("the service has the same tree", first, served if is_marking else _unmarked(served))
         if found := twins(first):
             raise Broken("no folder holds a name twice", found)
-        alive |= {data for data, _, is_symlink in first.values() if data is not None and not is_symlink}
+        alive |= {data for data, _, is_symlink, _ in first.values() if data is not None and not is_symlink}
     if lost := users.written - users.given_up - alive - {b""}:
         raise Broken("nothing is lost", sorted(lost)[:4])
     if strange := alive - users.written - {b""}:
@@ -49,7 +52,15 @@ def by_namespace(world: World) -> list[list[SimDevice]]:
 
 def whole(user: FakeUser) -> Whole:
     """Return all that a user sees."""
-    return {path: (data, user.is_executable(path), user.is_symlink(path)) for path, data in user.tree().items()}
+    return {
+        path: (data, user.is_executable(path), user.is_symlink(path), user.xattrs(path))
+        for path, data in user.tree().items()
+    }
+
+
+def _unmarked(tree: Whole) -> Whole:
+    """Return the tree as a device has it that syncs no extended attributes."""
+    return {path: (*found[:3], b"") for path, found in tree.items()}
 
 
 def check_alone(before: list[Whole], after: list[Whole]) -> None:
@@ -89,7 +100,7 @@ def _served(device: SimDevice) -> Whole:
     entries: dict[NodeId, Entry] = {}
     after, seq = ROOT_NODE, -1
     while True:
-        page = drive(device.core.snapshot(SnapshotRequest(device.ns, ROOT_NODE, after, seq)))
+        page = drive(device.core.snapshot(SnapshotRequest(device.ns, ROOT_NODE, after, seq, with_xattrs=True)))
         entries |= {entry.node_id: entry for entry in page.entries}
         if not page.has_more:
             break
@@ -110,11 +121,12 @@ def _as_tree(device: SimDevice, entries: dict[NodeId, Entry]) -> Whole:
             if above is None:
                 raise Broken("the service has the same tree", f"{entry.name!r} has no folder")
             path, at = above.name.encode() + b"/" + path, above.parent_id
+        xattrs = entry.xattrs or b""
         match entry.kind:
             case Kind.FOLDER:
-                tree[path] = (None, False, False)
+                tree[path] = (None, False, False, xattrs)
             case Kind.SYMLINK:
-                tree[path] = (entry.content, False, True)
+                tree[path] = (entry.content, False, True, xattrs)
             case _:
-                tree[path] = (known.get(bytes(entry.content), entry.content), entry.is_executable, False)
+                tree[path] = (known.get(bytes(entry.content), entry.content), entry.is_executable, False, xattrs)
     return tree

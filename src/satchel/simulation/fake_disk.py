@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from msgspec.structs import replace
+
 from satchel.core.entries import Kind
 from satchel.core.errors import (
     Fault,
@@ -19,6 +21,8 @@ from satchel.core.errors import (
     RootMissing,
     StorageFull,
 )
+from satchel.core.limits import XATTRS_BYTES_MAX
+from satchel.core.xattrs import UNHELD
 from satchel.device.ports import ROOT_PATH, Brief, Compared, DiskPath, Listed, OpenFile, RowsOf, Stat, Volume, split
 from satchel.simulation.fake_volume import CrashMode, FakeVolume, Inode, TimeSource
 
@@ -40,7 +44,7 @@ class FakeOpenFile:
 
     async def stat(self) -> Stat:
         await self._disk.enter("file_stat")
-        return self._inode.stat()
+        return self._disk.stat_of(self._inode)
 
     async def read(self, offset: int, length: int) -> bytes:
         await self._disk.enter("file_read", offset, length)
@@ -75,7 +79,7 @@ class FakeStagedFile:
         await self._disk.enter("staged_read", self.name)
         return bytes(self._inode.data[offset : offset + length])
 
-    async def finish(self, *, mtime_ns: int, is_executable: bool) -> Stat:
+    async def finish(self, *, mtime_ns: int, is_executable: bool, xattrs: bytes = b"") -> Stat:
         try:
             await self._disk.enter("staged_finish", self.name)
         except Fault:
@@ -84,9 +88,11 @@ class FakeStagedFile:
         self._is_open = False
         self._inode.mtime_ns = mtime_ns
         self._inode.is_executable = is_executable
+        if self._disk.takes(xattrs):
+            self._inode.xattrs = xattrs
         self._inode.ctime_ns = self._disk.volume.tick()
         self._inode.save()
-        return self._inode.stat()
+        return self._disk.stat_of(self._inode)
 
     async def discard(self) -> None:
         if not self._is_open:
@@ -104,7 +110,8 @@ class FakeDisk:
 
     pause: awaited at each call, the scheduling point. before_call: sees each call's name and arguments; a fault that it
     returns is raised instead of the call. root_state: "missing" (folder gone) or "empty" (its volume is not mounted, so
-    an empty folder stands there). The user's side is `FakeUser`.
+    an empty folder stands there). has_xattrs: extended attributes are synced; holds_xattrs: the volume has any, in all
+    of xattrs_bytes_max for a file. The user's side is `FakeUser`.
     """
 
     def __init__(
@@ -115,8 +122,12 @@ class FakeDisk:
         free_bytes_min: int = 0,
         before_call: BeforeCall | None = None,
         pause: Pause | None = None,
+        has_xattrs: bool = False,
     ) -> None:
         self.clock = clock
+        self.has_xattrs = has_xattrs
+        self.holds_xattrs = True
+        self.xattrs_bytes_max = 2 * XATTRS_BYTES_MAX
         self.volume = FakeVolume(clock, capacity_bytes)
         self.free_bytes_min = free_bytes_min
         self.before_call = before_call
@@ -150,7 +161,8 @@ class FakeDisk:
     def crash(self, mode: CrashMode = "strict", seed: int = 0) -> FakeDisk:
         """Cut the power: this disk is dead from now on. Result: the disk as the next start finds it, same hooks."""
         self._is_dead = True
-        left = FakeDisk(self.clock, before_call=self.before_call, pause=self.pause)
+        left = FakeDisk(self.clock, before_call=self.before_call, pause=self.pause, has_xattrs=self.has_xattrs)
+        left.holds_xattrs, left.xattrs_bytes_max = self.holds_xattrs, self.xattrs_bytes_max
         left.volume = self.volume.after_crash(mode, seed)
         left.free_bytes_min = self.free_bytes_min
         left.marker = self.marker
@@ -163,6 +175,14 @@ class FakeDisk:
         """Kill the process only: the kernel keeps all that was done. Result: the disk for the next start."""
         self.volume.sync_all()
         return self.crash()
+
+    def stat_of(self, inode: Inode) -> Stat:
+        """Return the stat with all that the port tells."""
+        return inode.stat(has_xattrs=self.has_xattrs and self.holds_xattrs)
+
+    def takes(self, xattrs: bytes) -> bool:
+        """Tell whether attributes that are to be set are."""
+        return self.has_xattrs and self.holds_xattrs and len(xattrs) <= self.xattrs_bytes_max
 
     # -- resolving ----------------------------------------------------------------------------------------------------
 
@@ -216,7 +236,7 @@ class FakeDisk:
         if moved.kind == Kind.FOLDER and _is_inside(target[0], moved):
             raise NameInvalid("A folder cannot go into itself.", name=repr(target[1]), reason="EINVAL")
         self.volume.do((*source, None), (*target, moved))
-        return moved.stat()
+        return self.stat_of(moved)
 
     def _swap(self, one: tuple[Inode, bytes], other: tuple[Inode, bytes]) -> None:
         first, second = self._require(*one), self._require(*other)
@@ -246,7 +266,7 @@ class FakeDisk:
     async def stat(self, path: DiskPath) -> Stat | None:
         await self.enter("stat", path)
         if not path:
-            return self.volume.root.stat()
+            return self.stat_of(self.volume.root)
         if self.root_state == "empty":
             return None
         try:
@@ -254,7 +274,7 @@ class FakeDisk:
         except NotFound:
             return None
         found = folder.entries.get(name)
-        return None if found is None else found.stat()
+        return None if found is None else self.stat_of(found)
 
     async def open_file(self, path: DiskPath) -> FakeOpenFile:
         await self.enter("open_file", path)
@@ -311,7 +331,7 @@ class FakeDisk:
     async def stat_staged(self, name: str) -> Stat | None:
         await self.enter("stat_staged", name)
         found = self.volume.staging.entries.get(self.raw(name))
-        return None if found is None else found.stat()
+        return None if found is None else self.stat_of(found)
 
     async def rename_staged(self, name: str, new_name: str) -> None:
         await self.enter("rename_staged", name, new_name)
@@ -344,7 +364,7 @@ class FakeDisk:
         await self.enter("exchange_staged", name, path)
         staged = (self.volume.staging, self.raw(name))
         self._swap(staged, self._parent(path))
-        return self._require(*staged).stat()
+        return self.stat_of(self._require(*staged))
 
     async def set_aside(self, path: DiskPath, name: str) -> Stat:
         assert not name.startswith("d-"), "what is set aside is the user's"
@@ -388,7 +408,7 @@ class FakeDisk:
         self._require_free(folder, name)
         inode = self.volume.inode(kind, target=target)
         self.volume.do((folder, name, inode))
-        return inode.stat()
+        return self.stat_of(inode)
 
     async def set_executable(self, path: DiskPath, is_executable: bool) -> Stat:
         await self.enter("set_executable", path, is_executable)
@@ -396,7 +416,21 @@ class FakeDisk:
         found.is_executable = is_executable
         found.ctime_ns = self.volume.tick()
         found.save()
-        return found.stat()
+        return self.stat_of(found)
+
+    async def set_xattrs(self, path: DiskPath, xattrs: bytes, expected: bytes) -> Stat:
+        await self.enter("set_xattrs", path, xattrs)
+        found = self._require(*self._parent(path))
+        if found.kind == Kind.SYMLINK:
+            raise FileUnreadable("A symlink is on the way.", path=repr(path), reason="ELOOP")
+        if self.stat_of(found).xattrs != expected:
+            raise FileChanging("It has other extended attributes by now.", path=path)
+        if not self.takes(xattrs):
+            return replace(self.stat_of(found), xattrs=UNHELD)
+        found.xattrs = xattrs
+        found.ctime_ns = self.volume.tick()
+        found.save()
+        return self.stat_of(found)
 
     async def sync_folder(self, path: DiskPath) -> None:
         await self.enter("sync_folder", path)
@@ -441,7 +475,7 @@ class FakeDisk:
         except NotFound:
             return None
         found = folder.entries.get(last)
-        return None if found is None else found.stat()
+        return None if found is None else self.stat_of(found)
 
     async def restore_trashed(self, name: str, below: bytes, path: DiskPath) -> Stat:
         await self.enter("restore_trashed", name, below, path)

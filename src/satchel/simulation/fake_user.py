@@ -118,6 +118,16 @@ class FakeUser:
         inode.ctime_ns = self.disk.volume.tick()
         inode.save()
 
+    def set_xattrs(self, path: bytes, xattrs: bytes) -> None:
+        folder, name = self._at(path)
+        inode = folder.entries[name]
+        inode.xattrs = xattrs
+        inode.ctime_ns = self.disk.volume.tick()
+        inode.save()
+
+    def xattrs(self, path: bytes) -> bytes:
+        return self.inode_at(path).xattrs
+
     def tree(self) -> dict[bytes, bytes | None]:
         return dict(sorted(_walk(self.disk.volume.root, b"")))
 

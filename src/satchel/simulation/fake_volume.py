@@ -37,6 +37,7 @@ class Inode:
     mtime_ns: int
     ctime_ns: int
     is_executable: bool = False
+    xattrs: bytes = b""
     data: bytearray = field(default_factory=bytearray)
     target: bytes = b""
     entries: dict[bytes, Inode] = field(default_factory=dict)
@@ -44,20 +45,22 @@ class Inode:
     saved_data: bytes = b""
     saved_mtime_ns: int = 0
     saved_is_executable: bool = False
+    saved_xattrs: bytes = b""
     saved_entries: dict[bytes, Inode] = field(default_factory=dict)
 
-    def stat(self, *, has_birth: bool = True) -> Stat:
+    def stat(self, *, has_birth: bool = True, has_xattrs: bool = False) -> Stat:
         size = len(self.target) if self.kind == Kind.SYMLINK else len(self.data)
         birth_ns = self.birth_ns if has_birth else 0
-        return Stat(
-            self.kind, size, self.mtime_ns, self.ctime_ns, self.number, birth_ns, self.is_executable, device=DEVICE
-        )
+        xattrs = self.xattrs if has_xattrs and self.kind != Kind.SYMLINK else None
+        bit = self.is_executable
+        return Stat(self.kind, size, self.mtime_ns, self.ctime_ns, self.number, birth_ns, bit, DEVICE, xattrs)
 
     def save(self) -> None:
         """fsync of the inode itself."""
         self.saved_data = bytes(self.data)
         self.saved_mtime_ns = self.mtime_ns
         self.saved_is_executable = self.is_executable
+        self.saved_xattrs = self.xattrs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -234,6 +237,7 @@ def _left_of(inode: Inode, mode: CrashMode, rng: random.Random) -> Inode:
         inode.saved_mtime_ns if inode.kind == Kind.FILE else inode.mtime_ns,
         inode.ctime_ns,
         inode.saved_is_executable,
+        inode.saved_xattrs,
         bytearray(data),
         inode.target,
     )

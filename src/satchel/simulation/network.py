@@ -14,13 +14,15 @@ import msgspec
 from satchel.core.errors import BlockMismatch, Fault, StorageFailed, Unavailable, VersionUnsupported
 from satchel.core.ids import BlockHash, ContentHash, NamespaceId
 from satchel.core.messages import (
-    PROTOCOL_VERSION,
+    XATTRS_VERSION,
+    AttrOp,
     Changes,
     ChangesRequest,
     CommitReply,
     CommitRequest,
+    CreateOp,
+    EditOp,
     Hello,
-    NamespaceHead,
     NamespacesReply,
     Ping,
     Position,
@@ -31,9 +33,8 @@ from satchel.core.messages import (
     SnapshotRequest,
     Stored,
     StreamFrame,
+    UndeleteOp,
     Welcome,
-    decode_frame,
-    encode_frame,
 )
 from satchel.device.ports import OutgoingBlock
 from satchel.simulation.broken import Broken
@@ -59,14 +60,6 @@ class Outside(Protocol):
     def tell_streams(self, ns: NamespaceId) -> None:
         """Something was committed there."""
         ...
-
-
-class NamespacesReply1(msgspec.Struct, array_like=True, frozen=True):
-    """`NamespacesReply` as version 1 of the protocol has it."""
-
-    epoch: bytes
-    account: str
-    namespaces: tuple[NamespaceHead, ...]
 
 
 class SimRemote:
@@ -159,7 +152,8 @@ class SimRemote:
             bodies = (flipped(bodies[0], 0.5), *bodies[1:])
 
         async def call() -> CommitReply:
-            reply = await self._core.commit(request, bodies)
+            is_known = self._world.service.version >= XATTRS_VERSION
+            reply = await self._core.commit(request if is_known else _without_xattrs(request), bodies)
             self._world.heads[request.ns] = max(reply.head_seq, self._world.heads.get(request.ns, 0))
             self._world.tell_streams(request.ns)
             return reply
@@ -193,7 +187,7 @@ class SimRemote:
         async def call() -> tuple[NamespacesReply, int]:
             told_by, version = self._world.service.generation, self._world.service.version
             reply = await self._core.namespaces()
-            return (reply if min(version, self._version) == PROTOCOL_VERSION else _as_version_1(reply)), told_by
+            return msgspec.structs.replace(reply, version=min(version, self._version)), told_by
 
         reply, self._told_by = await self._network(call)
         return reply
@@ -220,7 +214,8 @@ class SimRemote:
             await scheduler.wait(self.news, STREAM_POLL_S)
             self._require_line()
             assert self._position is not None and hello is not None
-            page, contents = await self._core.changes(ChangesRequest(self._position, hello.link, 50))
+            asked = ChangesRequest(self._position, hello.link, 50, with_xattrs=hello.with_xattrs)
+            page, contents = await self._core.changes(asked)
             is_news = page.is_reset or page.last_seq > self._position.seq
             if not is_news or scheduler.now_s >= self._checked_s + RECHECK_S:
                 if not await self._core.holds_run(hello):
@@ -254,11 +249,13 @@ class SimRemote:
         return None
 
 
-def _as_version_1(reply: NamespacesReply) -> NamespacesReply:
-    """Return the reply as it comes through when one side speaks version 1, over the wire's own frame."""
-    old = NamespacesReply1(reply.epoch, reply.account, reply.namespaces)
-    come: NamespacesReply = decode_frame(b"".join(encode_frame(old)), NamespacesReply)[0]
-    return come
+def _without_xattrs(request: CommitRequest) -> CommitRequest:
+    """Return the request as whoever does not know extended attributes reads it."""
+    ops = tuple(
+        msgspec.structs.replace(op, xattrs=None) if isinstance(op, CreateOp | EditOp | UndeleteOp | AttrOp) else op
+        for op in request.ops
+    )
+    return msgspec.structs.replace(request, ops=ops)
 
 
 async def _forgotten(call: Callable[[], Awaitable[object]]) -> None:

@@ -19,6 +19,7 @@ from satchel.simulation.script import (
     Cross,
     Hints,
     Late,
+    Mark,
     Mishap,
     Restore,
     Roll,
@@ -82,7 +83,8 @@ def play(world: World, case: Script) -> None:
     check_quiet(world, users)
     if case.is_gentle:
         check_gentle(world)
-    _alone(world, users, [step for step in case.steps if isinstance(step, Act)][-ALONE:])
+    marks = [step for step in case.steps if isinstance(step, Mark)]
+    _alone(world, users, [*[step for step in case.steps if isinstance(step, Act)][-ALONE:], *marks[-1:]])
 
 
 def _meddler(users: Users) -> Callable[[SimDevice, bytes], None]:
@@ -100,6 +102,8 @@ def _do(world: World, users: Users, step: Step) -> None:
             users.cross(step)
         case Choice():
             users.choose(step)
+        case Mark():
+            users.mark(step)
         case Mishap():
             _mishap(world, step)
         case Snare(machine=share):
@@ -165,6 +169,11 @@ def _rest(world: World) -> None:
     for device in world.devices:
         device.end_troubles()
     _start(world.devices)
+    if world.marking:
+        # What an older side does not keep waits until it is replaced.
+        world.roll("service", 0, PROTOCOL_VERSION)
+        for number in range(1, max(device.number for device in world.devices) + 1):
+            world.roll("device", number, PROTOCOL_VERSION)
     # What was slow when the faults ended is over by then, a stream being opened too.
     world.scheduler.run_for(130.0 if world.faults.rate_later else 1.0)
     for _ in range(2):
@@ -179,10 +188,10 @@ def _settle(world: World) -> None:
         raise Broken("all come to rest", [_why(device) for device in world.devices])
 
 
-def _alone(world: World, users: Users, acts: list[Act]) -> None:
+def _alone(world: World, users: Users, acts: list[Act | Mark]) -> None:
     """One user at a time, from rest to rest."""
     for act in acts:
-        users.act(act)
+        _do(world, users, act)
         actor = world.devices[int(act.place * len(world.devices))]
         left = _trees(world, actor)
         if twins(left[0]):

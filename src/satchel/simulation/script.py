@@ -140,7 +140,16 @@ class Choice:
     is_out: bool
 
 
-Step = Act | Late | Mishap | Hints | Wait | Cross | Snare | Backup | Restore | Roll | Choice
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A user sets extended attributes on one device: value "" takes them away."""
+
+    place: float
+    pick: float
+    value: str
+
+
+Step = Act | Late | Mishap | Hints | Wait | Cross | Snare | Backup | Restore | Roll | Choice | Mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +157,7 @@ class Script:
     """One whole case: who there is, what happens, how often faults strike, and which kinds may.
 
     disk_s: so long a call of a disk takes at most, in virtual time; 0: none takes any.
+    marking: on which machines extended attributes are synced, as a bit each.
     """
 
     seed: int
@@ -157,6 +167,7 @@ class Script:
     kinds: frozenset[str]
     steps: tuple[Step, ...]
     disk_s: float = 0.0
+    marking: int = 0
 
     @property
     def is_gentle(self) -> bool:
@@ -188,6 +199,8 @@ def script(seed: int, *, operations: int = 40) -> Script:
     has_versions = versions.random() < 0.2 and bool(rate)
     bursts = random.Random(f"{seed}:bursts")
     has_bursts = bursts.random() < 0.4
+    marks = random.Random(f"{seed}:xattrs")
+    marking = marks.choice((0, 0, 0, 31, 31, 30))
     steps: list[Step] = []
     number = 0
     while number < operations:
@@ -208,12 +221,14 @@ def script(seed: int, *, operations: int = 40) -> Script:
             steps.append(Cross(crossings.random(), crossings.random(), crossings.random(), crossings.choice(NAMES)))
         if has_choices and choices.random() < 0.5:
             steps.append(Choice(choices.random(), choices.random(), choices.random() < 0.6))
+        if marking and marks.random() < 0.6:
+            steps.append(Mark(marks.random(), marks.random(), marks.choice(("", "red", "red", "blue", "green"))))
         steps += history.next()
         if has_versions and versions.random() < 0.3:
             steps.append(Roll(versions.choice(("device", "service")), versions.random(), versions.random() < 0.6))
         steps += [Hints(times.getrandbits(15) | times.getrandbits(15)), Wait(times.choice(WAITS_S))]
     disk_s = random.Random(f"{seed}:disk").choice(DISK_S)
-    return Script(seed, machines, world.choice((1, 1, 1, 2, 3)), rate, kinds, tuple(steps), disk_s)
+    return Script(seed, machines, world.choice((1, 1, 1, 2, 3)), rate, kinds, tuple(steps), disk_s, marking)
 
 
 def _act(rng: random.Random, number: int, kept: frozenset[str]) -> Act:

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from satchel.core.errors import NotFound
+from satchel.core.xattrs import pack_xattrs
 from satchel.device.engine import excluding
 from satchel.simulation.fake_user import FakeUser
 from satchel.simulation.fake_volume import Inode
-from satchel.simulation.script import NAMES, Act, Choice, Cross, Late
+from satchel.simulation.script import NAMES, Act, Choice, Cross, Late, Mark
 from satchel.simulation.world import SimDevice, World
 
 HANDLE_S_MAX = 500.0
@@ -41,6 +42,17 @@ class Users:
         changed = self._do(act, device, tree, target)
         for path in changed or self._make_anew(act, device.user, tree, target):
             device.changed(path)
+
+    def mark(self, mark: Mark) -> None:
+        """Set extended attributes of a file or folder, on a device that syncs them."""
+        device = self._world.devices[int(mark.place * len(self._world.devices))]
+        path = _picked([path for path in device.user.tree() if not device.user.is_symlink(path)], mark.pick)
+        if path is None or not device.disk.has_xattrs:
+            return
+        self._world.trace(f"user {device.number} marks {path!r} {mark.value}")
+        self._world.faults.fired["marked"] += 1
+        device.user.set_xattrs(path, pack_xattrs({b"mark": mark.value.encode()} if mark.value else {}))
+        device.changed(path)
 
     def _all_have(self, device: SimDevice, data: bytes) -> bool:
         """Tell whether everybody has the content. If not, an edit of the same file under way may take the copy along:

@@ -52,6 +52,7 @@ WRITES = frozenset(
         "rename_staged",
         "set_aside",
         "set_executable",
+        "set_xattrs",
         "trash",
         "trash_staged",
         "restore_staged",
@@ -150,7 +151,8 @@ class SimDevice:
         self.core = core
         self.clock = clock
         self.link = LinkId(bytes([self.who]) * 8 + ns[-8:])
-        self.disk = FakeDisk(clock, before_call=self._before_call, pause=self._pause)
+        has_xattrs = bool(world.marking >> (number - 1) & 1)
+        self.disk = FakeDisk(clock, before_call=self._before_call, pause=self._pause, has_xattrs=has_xattrs)
         self.user = FakeUser(self.disk)
         self._pace = random.Random(f"{world.seed}:{number}:{ns.hex()}:pace")
         self._image: bytes | None = None
@@ -336,7 +338,8 @@ class _Run:
         device_id = DeviceId(bytes([device.who]) * 16)
         self._name = f"D{device.who}"
         self._clock = device.clock
-        self.engine = Engine(self.index, LinkIdentity(device.link, device_id, self._name, device.ns), device.clock)
+        identity = LinkIdentity(device.link, device_id, self._name, device.ns, has_xattrs=device.disk.has_xattrs)
+        self.engine = Engine(self.index, identity, device.clock)
         lanes, disk, short = SequentialLanes(), device.disk, ShortFiles()
         version = world.versions.get(device.number, PROTOCOL_VERSION)
         remote = SimRemote(world, device.core, device.may_die, version=version)
@@ -399,6 +402,7 @@ class World:
         self.faults = Faults(seed, script.rate, script.kinds)
         self._lines = lines
         self.dying = ""
+        self.marking = script.marking
         self.heads: dict[NamespaceId, int] = {}
         self.versions: dict[int, int] = {}
         """The protocol that a machine's daemon speaks, where it is not ours."""

@@ -10,18 +10,20 @@ from satchel.core import messages as m
 from satchel.core.entries import Action, Entry, Kind
 from satchel.core.errors import LimitExceeded, MessageInvalid
 from satchel.core.ids import BlockHash, ContentHash, DeviceId, LinkId, NamespaceId, NodeId, OpId, Tag
+from satchel.core.xattrs import pack_xattrs
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "frames.json"
 
 NS, LINK, DEVICE = NamespaceId(b"n" * 16), LinkId(b"l" * 16), DeviceId(b"d" * 16)
 NODE, PARENT, OP, TAG = NodeId(b"o" * 16), NodeId(b"p" * 16), OpId(b"i" * 16), Tag(b"t" * 8)
 HASH = BlockHash(b"h" * 32)
+XATTRS = pack_xattrs({b"colour": b"red"})
 CONTENT = m.Content(ContentHash(b"c" * 32), HASH + (5).to_bytes(4, "big"), 5)
 BLOCK = m.WireBlock(HASH, 5, m.CODEC_RAW, 5)
 POSITION = m.Position(NS, 7, TAG)
 ENTRY = Entry(
     7, TAG, Action.EDIT, NODE, PARENT, "Ä.txt", "ä.txt", Kind.FILE, True, CONTENT.content_hash, CONTENT.blocks, 5,
-    1_700_000_000_000_000_000, False, 7, 3, False, DEVICE, LINK, OP, 1_700_000_000_000, 0,
+    1_700_000_000_000_000_000, False, 7, 3, False, DEVICE, LINK, OP, 1_700_000_000_000, 0, XATTRS,
 )  # fmt: skip
 CHANGES = m.Changes(NS, 6, 7, TAG, (ENTRY,), 9, True, False, (BLOCK,), b"s" * 8)
 
@@ -34,6 +36,7 @@ OPS: tuple[m.Op, ...] = (
     m.DeleteOp(OP, NODE, 7),
     m.UndeleteOp(OP, NODE, PARENT, "f", CONTENT, "", 5, False, True),
     m.AttrOp(OP, NODE, 7, True),
+    m.AttrOp(OP, NODE, 7, False, XATTRS),
 )
 OUTCOMES: tuple[m.Outcome, ...] = (
     m.Stored(7), m.Conflict(ENTRY), m.Conflict(), m.NeedBlocks((HASH,)), m.Moved(NS), m.Refused("cycle", "x"),
@@ -47,7 +50,7 @@ FRAMES: dict[str, tuple[msgspec.Struct, object, list[bytes]]] = {
     "put_reply": (m.PutReply((HASH,)), m.PutReply, []),
     "get_request": (m.GetRequest(NS, (HASH,)), m.GetRequest, []),
     "get_reply": (m.GetReply((BLOCK,), (HASH,)), m.GetReply, [b"hello"]),
-    "changes_request": (m.ChangesRequest(POSITION, LINK, 100, False), m.ChangesRequest, []),
+    "changes_request": (m.ChangesRequest(POSITION, LINK, 100, False, True), m.ChangesRequest, []),
     "changes": (CHANGES, m.Changes, [b"hello"]),
     "snapshot_request": (m.SnapshotRequest(NS, NODE, PARENT, 7, 100, LINK), m.SnapshotRequest, []),
     "snapshot_page": (m.SnapshotPage(NS, 7, TAG, (ENTRY,), True, b"s" * 8), m.SnapshotPage, []),
@@ -121,10 +124,10 @@ def test_a_device_of_version_1_understands_what_we_say() -> None:
 
 @pytest.mark.parametrize(
     ("newest", "oldest", "agreed"),
-    [(1, 1, 1), (2, 1, 2), (3, 2, 2), (9, 1, 2), (3, 3, None), (0, 0, None)],
+    [(1, 1, 1), (2, 1, 2), (3, 1, 3), (4, 2, 3), (9, 1, 3), (4, 4, None), (0, 0, None)],
 )
 def test_the_newest_version_that_both_speak_is_agreed_on(newest: int, oldest: int, agreed: int | None) -> None:
-    assert (m.PROTOCOL_VERSION_MIN, m.PROTOCOL_VERSION) == (1, 2)
+    assert (m.PROTOCOL_VERSION_MIN, m.PROTOCOL_VERSION) == (1, 3)
     assert m.agreed_version(newest=newest, oldest=oldest) == agreed
 
 
@@ -179,3 +182,24 @@ def test_an_error_reply_travels_without_a_frame() -> None:
     assert m.decode_plain(m.encode_plain(reply), m.ErrorReply) == reply
     with pytest.raises(MessageInvalid):
         m.decode_plain(b"\xc1", m.ErrorReply)
+
+
+class AttrOp2(msgspec.Struct, array_like=True, frozen=True, tag="attr"):
+    """As version 2 reads and sends it."""
+
+    op_id: OpId
+    node_id: NodeId
+    base_rev: int
+    is_executable: bool
+
+
+def test_i5_a_service_of_version_2_reads_the_bit_and_not_the_attributes() -> None:
+    frame = b"".join(m.encode_frame(m.AttrOp(OP, NODE, 7, True, XATTRS)))
+    assert m.decode_frame(frame, AttrOp2)[0] == AttrOp2(OP, NODE, 7, True)
+
+
+def test_i5_what_a_device_of_version_2_sends_leaves_the_attributes_as_they_are() -> None:
+    sent, _ = m.decode_frame(b"".join(m.encode_frame(AttrOp2(OP, NODE, 7, True))), m.AttrOp)
+    assert sent.xattrs is None
+    asked, _ = m.decode_frame(b"".join(m.encode_frame(m.ChangesRequest(POSITION, LINK))), m.ChangesRequest)
+    assert not asked.with_xattrs

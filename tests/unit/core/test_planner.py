@@ -10,7 +10,17 @@ import pytest
 
 from satchel.core.entries import Kind
 from satchel.core.ids import ROOT_NID, Nid
-from satchel.core.operations import CommitCopy, CommitCreate, MoveLocal, Operation, Place, Plan
+from satchel.core.operations import (
+    Agree,
+    CommitAttr,
+    CommitCopy,
+    CommitCreate,
+    MoveLocal,
+    Operation,
+    Place,
+    Plan,
+    SetAttributes,
+)
 from satchel.core.planner import plan
 from satchel.core.trees import UNKNOWN, Item
 from tests.support.planning import Device, Service, Tree, closure, paths, settle
@@ -19,12 +29,12 @@ ROOT = ROOT_NID
 COPY = "{} (Laptop's conflicted copy 2026-11-22)"
 
 
-def file(parent: int, name: str, content: str = "base", *, bit: bool = False) -> Item:
-    return Item(Nid(parent), name, Kind.FILE, content.encode(), bit)
+def file(parent: int, name: str, content: str = "base", *, bit: bool = False, xattrs: str = "") -> Item:
+    return Item(Nid(parent), name, Kind.FILE, content.encode(), bit, xattrs.encode())
 
 
-def folder(parent: int, name: str) -> Item:
-    return Item(Nid(parent), name, Kind.FOLDER)
+def folder(parent: int, name: str, *, xattrs: str = "") -> Item:
+    return Item(Nid(parent), name, Kind.FOLDER, xattrs=xattrs.encode())
 
 
 def link(parent: int, name: str, target: str) -> Item:
@@ -58,8 +68,9 @@ def end(base: Tree, local: Tree, remote: Tree) -> dict[str, str]:
 
 def shown(of: Tree) -> dict[str, str]:
     found = {}
-    for path, (kind, content, bit) in paths(of).items():
+    for path, (kind, content, bit, xattrs) in paths(of).items():
         found[path] = "/" if kind is Kind.FOLDER else content.decode() + ("+x" if bit else "")
+        found[path] += f"[{xattrs.decode()}]" if xattrs else ""
     return found
 
 
@@ -79,6 +90,7 @@ CHANGES: dict[str, tuple[Tree, Tree]] = {
     "move+edit": (tree(n1=file(0, "l", "mine")), tree(n1=file(0, "r", "theirs"))),
     "delete": ({}, {}),
     "exec": (tree(n1=file(0, "f", bit=True)), tree(n1=file(0, "f", bit=True))),
+    "xattrs": (tree(n1=file(0, "f", xattrs="mine")), tree(n1=file(0, "f", xattrs="theirs"))),
 }
 CELLS: list[tuple[str, str, dict[str, str]]] = [
     ("none", "none", {"f": "base"}),
@@ -115,6 +127,16 @@ CELLS: list[tuple[str, str, dict[str, str]]] = [
     ("edit", "exec", {"f": "mine+x"}),
     ("move", "exec", {"l": "base+x"}),
     ("delete", "exec", {}),
+    ("xattrs", "none", {"f": "base[mine]"}),
+    ("xattrs", "edit", {"f": "theirs[mine]"}),
+    ("xattrs", "move", {"r": "base[mine]"}),
+    ("xattrs", "delete", {}),
+    ("xattrs", "exec", {"f": "base+x[mine]"}),
+    ("xattrs", "xattrs", {"f": "base[theirs]"}),
+    ("none", "xattrs", {"f": "base[theirs]"}),
+    ("edit", "xattrs", {"f": "mine[theirs]"}),
+    ("exec", "xattrs", {"f": "base+x[theirs]"}),
+    ("delete", "xattrs", {}),
 ]
 
 
@@ -407,3 +429,36 @@ def test_a_copy_avoids_names_that_only_the_index_knows() -> None:
     copy = plan(rows, taken).operations[0]
     assert isinstance(copy, CommitCopy)
     assert copy.item.name == "f (Laptop's conflicted copy 2026-11-22 1)"
+
+
+def test_i5_a_change_of_attributes_alone_is_sent_alone() -> None:
+    one = device(BASE, tree(n1=file(0, "f", xattrs="mine")), BASE)
+    (op,) = plan_of(one).operations
+    assert isinstance(op, CommitAttr) and (op.xattrs, op.is_executable, op.is_xattrs_only) == (b"mine", False, True)
+
+
+def test_i5_attributes_of_a_folder_that_changed_elsewhere_are_set_in_place() -> None:
+    base = tree(n1=folder(0, "d"), n2=file(1, "f"))
+    (op,) = plan_of(device(base, base, base | tree(n1=folder(0, "d", xattrs="theirs")))).operations
+    assert isinstance(op, SetAttributes) and (op.nid, op.xattrs) == (1, b"theirs")
+
+
+def test_i5_the_same_attributes_set_on_both_sides_are_agreed_on() -> None:
+    both = tree(n1=file(0, "f", xattrs="same"))
+    assert [type(op) for op in plan_of(device(BASE, both, both)).operations] == [Agree]
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "ends"), [("mine", "", "mine"), ("", "theirs", "theirs"), ("mine", "theirs", "theirs")]
+)
+def test_i5_at_first_contact_no_attributes_say_nothing(here: str, there: str, ends: str) -> None:
+    local = tree(n7=file(0, "f", xattrs=here), n8=folder(0, "d", xattrs=here))
+    remote = tree(n1=file(0, "f", xattrs=there), n2=folder(0, "d", xattrs=there))
+    assert end({}, local, remote) == {"f": f"base[{ends}]", "d": f"/[{ends}]"}
+
+
+def test_i5_attributes_are_stated_once_the_disk_shows_them() -> None:
+    one = device(BASE, tree(n1=file(0, "f", bit=True)), tree(n1=file(0, "f", "theirs", xattrs="theirs")))
+    operations = plan_of(one).operations
+    (place,), (attr,) = only(operations, Place), only(operations, CommitAttr)
+    assert place.index in attr.needs

@@ -25,7 +25,7 @@ from satchel.device.tasks import (
     PlaceFile,
     PlaceFolder,
     PlaceSymlink,
-    SetBit,
+    SetAttrs,
     TrashUnit,
 )
 from satchel.simulation.fake_disk import FakeDisk
@@ -91,7 +91,7 @@ def test_the_stats_reported_are_those_on_disk(world: World, scenario: Scenario) 
             paths = [one.target for one in moves]
         case TrashUnit():
             paths = []
-        case PlaceFile(path=path) | PlaceFolder(path=path) | PlaceSymlink(path=path) | SetBit(path=path):
+        case PlaceFile(path=path) | PlaceFolder(path=path) | PlaceSymlink(path=path) | SetAttrs(path=path):
             paths = [path]
     assert list(result.stats) == [stat_of(world.disk, one) for one in paths]
 

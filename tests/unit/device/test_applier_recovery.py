@@ -21,7 +21,7 @@ from satchel.device.tasks import (
     PlaceFile,
     PlaceFolder,
     PlaceSymlink,
-    SetBit,
+    SetAttrs,
 )
 from satchel.simulation.fake_disk import DeadGeneration, FakeDisk
 from satchel.simulation.fake_user import FakeUser
@@ -149,7 +149,7 @@ def killed(scenario: Scenario, at: int) -> bool:
     left.before_call = None
     recover(left)
     tree = FakeUser(left).tree()
-    if isinstance(task, PlaceFile | PlaceFolder | PlaceSymlink | SetBit) and b"copy" not in scenario.name.encode():
+    if isinstance(task, PlaceFile | PlaceFolder | PlaceSymlink | SetAttrs) and b"copy" not in scenario.name.encode():
         extra = {path for path in tree if path not in before and path not in scenario.done}
         assert all(b"recovered" in path for path in extra)
     assert drive(left.list_staged()) == []

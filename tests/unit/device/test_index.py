@@ -176,7 +176,7 @@ def test_a_place_gives_the_node_that_this_disk_never_had(index: Index) -> None:
     here, there = standing_at(index, [(ROOT_NID, "a.txt"), (ROOT_NID, "b.txt")])
     (one,) = there[ROOT_NID, "a.txt"]
     assert not here and len(there) == 1
-    assert one == Standing(nid, "a.txt", 1, hash_of(b"one"), 0, l_state=0, s_state=0)
+    assert one == Standing(nid, "a.txt", 1, hash_of(b"one"), 0, b"", l_state=0, s_state=0)
     index.set_synced(nid, Item(ROOT_NID, "a.txt", Kind.FILE, hash_of(b"one")))
     (one,) = standing_at(index, [(ROOT_NID, "a.txt")])[1][ROOT_NID, "a.txt"]
     assert one.s_state == 1, "this disk had it once, so its absence is a deletion"
@@ -321,6 +321,8 @@ def test_an_index_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
     nid = put_both(made)
     made.connection.execute(
         "ALTER TABLE nodes DROP COLUMN l_blocks; ALTER TABLE nodes DROP COLUMN r_blocks; PRAGMA user_version = 1;"
+        " ALTER TABLE nodes DROP COLUMN r_xattrs; ALTER TABLE nodes DROP COLUMN l_xattrs;"
+        " ALTER TABLE nodes DROP COLUMN s_xattrs;"
         " DROP TABLE activity; CREATE TABLE activity (id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL,"
         " node_id BLOB NOT NULL, path TEXT NOT NULL, rule TEXT NOT NULL)"
     )

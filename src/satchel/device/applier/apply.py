@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from satchel.core.errors import Fault, NameTaken, NotFound
+from satchel.core.entries import Kind
+from satchel.core.errors import Fault, FileChanging, NameTaken, NotFound
 from satchel.core.ids import ContentHash
+from satchel.core.xattrs import is_packed
 from satchel.device.applier import late, recovery, unit
-from satchel.device.applier.hands import Hands, is_same_state
+from satchel.device.applier.hands import Hands, is_same_identity, is_same_state
 from satchel.device.applier.moving import move_paths
 from satchel.device.applier.recovery import IsKnown
 from satchel.device.applier.replacing import place_file, place_symlink
@@ -34,7 +36,7 @@ from satchel.device.tasks import (
     PlaceSymlink,
     Purged,
     PurgeTask,
-    SetBit,
+    SetAttrs,
     SyncVolumeTask,
     TrashUnit,
     VolumeSynced,
@@ -150,8 +152,8 @@ async def _apply_one(hands: Hands, task: DiskTask) -> DiskResult:
             return await move_paths(hands, task)
         case TrashUnit():
             return await unit.trash_unit(hands, task)
-        case SetBit():
-            return await _set_bit(hands, task)
+        case SetAttrs():
+            return await _set_attrs(hands, task)
         case _:
             assert_never(task)
 
@@ -164,17 +166,35 @@ async def _place_folder(hands: Hands, task: PlaceFolder) -> DiskResult:
     except NotFound:
         return Changed((split(task.path)[0],), "the folder is gone")
     hands.touched.arrived(task.path)
+    if task.xattrs:
+        try:
+            stat = await hands.fs.set_xattrs(task.path, task.xattrs, b"")
+        except (FileChanging, NotFound):
+            # A user was quicker: what is there now is looked at as any other change.
+            return Applied((stat,), put_back=(task.path,))
     return Applied((stat,))
 
 
-async def _set_bit(hands: Hands, task: SetBit) -> DiskResult:
+async def _set_attrs(hands: Hands, task: SetAttrs) -> DiskResult:
     seen = await hands.fs.stat(task.path)
     if seen is None or not is_same_state(seen, task.expected):
         return Changed((task.path,), "the file is not as it was planned on")
+    stat, known = seen, task.expected.xattrs
+    is_wanted = task.xattrs is not None and is_packed(seen.xattrs) and seen.xattrs != task.xattrs
+    if is_wanted and known is not None and seen.xattrs != known:
+        return Changed((task.path,), "the attributes are not as they were planned on")
     try:
-        stat = await hands.fs.set_executable(task.path, task.is_executable)
+        if seen.kind is Kind.FILE and seen.is_executable != task.is_executable:
+            stat = await hands.fs.set_executable(task.path, task.is_executable)
+        if is_wanted and stat.same_file(seen) and task.xattrs is not None and is_packed(seen.xattrs):
+            stat = await hands.fs.set_xattrs(task.path, task.xattrs, seen.xattrs)
     except NotFound:
         return Changed((task.path,), "the file is gone")
+    except FileChanging:
+        return Changed((task.path,), "the attributes were changed just before they were set")
+    if task.expected.kind is Kind.FOLDER:
+        is_same = is_same_identity(stat, task.expected)
+        return Applied((stat,)) if is_same else Changed((task.path,), "another folder took the name")
     if not stat.same_file(task.expected):
         # Another file took the name in the gap. Its bytes are untouched, and the scan sees its bit.
         return Changed((task.path,), "another file took the name")

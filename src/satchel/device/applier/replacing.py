@@ -7,9 +7,13 @@ and goes back, or stays under a name of its own. Source: docs/design/040, rule 2
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+
+import msgspec
 
 from satchel.core.entries import Kind
 from satchel.core.errors import Fault, NameTaken, NotFound
+from satchel.core.xattrs import UNHELD
 from satchel.device.applier.hands import Hands, is_same_state, settled
 from satchel.device.applier.names import numbered_names, precious_name
 from satchel.device.ports import DiskPath, Stat, joined, split
@@ -29,7 +33,7 @@ async def place_file(hands: Hands, task: PlaceFile) -> DiskResult:
     file = await hands.fs.stage()
     try:
         await file.write(task.data)
-        finished = await file.finish(mtime_ns=task.mtime_ns, is_executable=task.is_executable)
+        finished = await file.finish(mtime_ns=task.mtime_ns, is_executable=task.is_executable, xattrs=task.xattrs)
     except Fault:
         await file.discard()
         raise
@@ -54,6 +58,9 @@ async def _place_or_discard(hands: Hands, staged: str, finished: Stat, task: Pla
         raise
     if not isinstance(result, Applied):
         await hands.fs.discard_staged(staged)
+    elif isinstance(task, PlaceFile) and finished.xattrs not in (None, task.xattrs):
+        # The disk did not take them all, which must not pass for a user's removal.
+        return replace(result, stats=(msgspec.structs.replace(result.stats[0], xattrs=UNHELD),))
     return result
 
 

@@ -21,7 +21,7 @@ from satchel.device.tasks import (
     PlaceFile,
     PlaceFolder,
     PlaceSymlink,
-    SetBit,
+    SetAttrs,
     TrashUnit,
 )
 
@@ -70,6 +70,7 @@ def _told(side: Side, paths: Mapping[Nid, str]) -> dict[str, object] | str | Non
             "kind": side.kind.name.lower(),
             "content": side.content.hex(),
             "is_executable": side.is_executable,
+            **({"xattrs": side.xattrs.hex()} if side.xattrs else {}),
         }
     return None if side is None else "unknown"
 
@@ -122,8 +123,11 @@ def note_left(state: State, node_id: NodeId, task: TrashUnit, trashed: str) -> N
     state.acts.noted.append(Act(What.DECIDED, node_id, _text(task.path), "left out", trashed=trashed))
 
 
-def note_set(state: State, node_id: NodeId, task: SetBit) -> None:
-    """The executable bit was set or cleared."""
+def note_set(state: State, node_id: NodeId, task: SetAttrs) -> None:
+    """The executable bit was set or cleared, or else extended attributes were set, which 'undo' does not take back."""
+    if task.is_executable == task.expected.is_executable:
+        state.acts.noted.append(Act(What.DECIDED, node_id, _text(task.path), "remote xattrs"))
+        return
     what = What.EXECUTABLE if task.is_executable else What.NOT_EXECUTABLE
     state.acts.noted.append(Act(what, node_id, _text(task.path), "remote exec"))
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from satchel.core.entries import Kind
 from satchel.core.ids import Nid, NodeId, uuid7
 from satchel.core.paths import name_key
+from satchel.core.xattrs import is_packed
 from satchel.device.engine.seen import parent_of, see_again, takes_name
 from satchel.device.engine.state import State
 from satchel.device.index.bulk import Place, Standings, standing_at
@@ -153,7 +154,15 @@ def _remote_of(state: State, fact: SeenNew, name: str, there: Iterable[Standing]
 def _is_equal(fact: SeenNew, one: Standing) -> bool:
     if one.kind == Kind.FOLDER:
         return True
-    return one.content == fact.content and (one.kind != Kind.FILE or bool(one.is_executable) == fact.stat.is_executable)
+    if one.content != fact.content or not _has_xattrs(fact, one):
+        return False
+    return one.kind != Kind.FILE or bool(one.is_executable) == fact.stat.is_executable
+
+
+def _has_xattrs(fact: SeenNew, one: Standing) -> bool:
+    """True when what was seen has the row's extended attributes, as far as the disk tells."""
+    seen = fact.stat.xattrs
+    return seen == one.xattrs or not is_packed(seen)
 
 
 def _is_met(fact: SeenNew, nid: Nid, there: Iterable[Standing]) -> bool:
@@ -165,5 +174,6 @@ def _is_met(fact: SeenNew, nid: Nid, there: Iterable[Standing]) -> bool:
         and one.name.encode() == fact.name
         and one.content == fact.content
         and bool(one.is_executable) == is_executable
+        and _has_xattrs(fact, one)
         for one in there
     )

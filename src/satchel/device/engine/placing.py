@@ -10,10 +10,11 @@ from satchel.core.entries import Kind
 from satchel.core.hashing import EMPTY_CONTENT
 from satchel.core.ids import ROOT_NID, ContentHash, Nid
 from satchel.core.limits import DEPTH_MAX, MANIFESTS_GET_COUNT_MAX, MIB
-from satchel.core.operations import MoveLocal, Place, PlannedMove, SetExecutable, TrashLocal
+from satchel.core.operations import MoveLocal, Place, PlannedMove, SetAttributes, TrashLocal
 from satchel.core.paths import name_key
 from satchel.core.trees import Item
-from satchel.device.engine.acting import note_move, note_placed, note_set, note_trashed, record_acts
+from satchel.device.engine.acting import note_move, note_placed, note_trashed, record_acts
+from satchel.device.engine.attributes import given, set_task, settled_attributes, write_set
 from satchel.device.engine.bringing_back import doubt_left
 from satchel.device.engine.excluding import has_left, put_off
 from satchel.device.engine.ground import Steps
@@ -39,7 +40,7 @@ from satchel.device.tasks import (
     PlaceFile,
     PlaceFolder,
     PlaceSymlink,
-    SetBit,
+    SetAttrs,
     TrashUnit,
 )
 
@@ -128,7 +129,7 @@ def _steps(state: State, job: Job, paths: dict[Nid, DiskPath]) -> Steps:
         case MoveLocal():
             moving = {move.nid: move for move in op.moves}
             found = [(nid, (reader.path_of(nid), _path_when_moved(state, nid, moving))) for nid in moving]
-        case TrashLocal(nid=nid) | SetExecutable(nid=nid):
+        case TrashLocal(nid=nid) | SetAttributes(nid=nid):
             found = [(nid, (reader.path_of(nid), None))]
         case _:
             raise AssertionError(op)
@@ -168,12 +169,8 @@ def _task(state: State, job: Job, planned: dict[Nid, DiskPath]) -> DiskTask | No
             return MovePaths(tuple(move for move in moves if move is not None))
         case TrashLocal():
             return _trash(state, job, op)
-        case SetExecutable():
-            local, path = state.index.reader.local(op.nid), state.index.reader.path_of(op.nid)
-            if local is None or path is None:
-                fail_until_scanned(state, job)
-                return None
-            return SetBit(op.nid, path, op.is_executable, local.stat)
+        case SetAttributes():
+            return set_task(state, job, op)
         case _:
             raise AssertionError(op)
 
@@ -232,7 +229,7 @@ def _place(state: State, job: Job, op: Place, planned: dict[Nid, DiskPath]) -> D
     made: DiskTask | None
     match op.item.kind:
         case Kind.FOLDER:
-            made = PlaceFolder(op.nid, path)
+            made = PlaceFolder(op.nid, path, op.item.xattrs)
         case Kind.SYMLINK:
             made = PlaceSymlink(op.nid, path, op.item.content, expected, keep_as)
         case Kind.FILE:
@@ -243,7 +240,8 @@ def _place(state: State, job: Job, op: Place, planned: dict[Nid, DiskPath]) -> D
                 data = None
             elif data:
                 job.blocks = state.index.reader.blocklist(op.item.content) or b""
-            made = PlaceFile(op.nid, path, job.staged, data, facts.mtime_ns, op.item.is_executable, expected, keep_as)
+            bit, xattrs = op.item.attributes
+            made = PlaceFile(op.nid, path, job.staged, data, facts.mtime_ns, bit, expected, keep_as, xattrs)
         case _:
             fail_until_scanned(state, job)
             return None
@@ -334,6 +332,7 @@ def _fetch_item(state: State, job: Job) -> FetchItem:
         op.item.is_executable,
         sources,
         None,
+        op.item.xattrs,
     )
 
 
@@ -435,21 +434,9 @@ def _write(state: State, job: Job, task: DiskTask, result: Applied) -> None:
             gone = index.clear_local_unit(op.nid)
             index.clear_synced(gone)
             state.touch([nid for nid in gone if nid not in state.busy])
-        case SetExecutable():
-            row = index.row(op.nid)
-            assert isinstance(task, SetBit)
-            if row is not None and isinstance(row.local, Item):
-                note_set(state, row.node_id, task)
-                index.set_local(op.nid, row.local.parent, row.local.name, row.local.content, result.stats[0])
-                planned = job.rows[op.nid].remote
-                if (
-                    not job.is_stale
-                    and row.synced is not None
-                    and isinstance(planned, Item)
-                    and planned.is_executable == op.is_executable
-                ):
-                    held = row.synced.holding(row.synced.content, is_executable=op.is_executable)
-                    index.set_synced(op.nid, held)
+        case SetAttributes():
+            assert isinstance(task, SetAttrs)
+            write_set(state, job, op, task, result.stats[0])
         case _:
             raise AssertionError(task)
 
@@ -474,6 +461,7 @@ def _write_placed(
     stat = result.stats[0]
     note_placed(state, before, op.item, task, result)
     index.set_local(op.nid, op.item.parent, op.item.name, op.item.content, stat, job.blocks)
+    given(state, op.nid, op.item.xattrs, stat)
     if op.item.kind is Kind.FILE:
         state.contents.drop(op.item.content)
     if job.is_stale:
@@ -483,8 +471,6 @@ def _write_placed(
         if before.remote != op.item:
             index.set_synced(op.nid, op.item)
         return
-    planned = job.rows[op.nid].remote
-    has_bit = isinstance(planned, Item) and planned.is_executable == op.item.is_executable
-    bit = op.item.is_executable if has_bit else before.synced.is_executable
-    held = before.synced.holding(op.item.content, is_executable=bit)
+    held = settled_attributes(before.synced, op.item.attributes, job.rows[op.nid].remote)
+    held = held.holding(op.item.content, is_executable=held.is_executable, xattrs=held.xattrs)
     index.set_synced(op.nid, held if held.kind is op.item.kind else op.item)

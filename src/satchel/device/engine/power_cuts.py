@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from satchel.core.entries import Kind
 from satchel.core.ids import Nid
 from satchel.core.trees import Item
+from satchel.core.xattrs import is_packed
 from satchel.device.engine.state import NEVER_S, State
 from satchel.device.index.rows import LocalRow
 from satchel.device.ports import EVERYTHING
@@ -84,7 +85,8 @@ def weigh_change(state: State, row: LocalRow, fact: SeenChanged) -> None:
         return
     is_other = (fact.stat.inode, fact.stat.birth_ns) != (row.stat.inode, row.stat.birth_ns)
     if fact.stat.size == 0 and row.stat.size > 0 and state.index.is_remote(row.nid):
-        item = Item(row.parent, row.name.decode(), Kind.FILE, fact.content, fact.stat.is_executable)
+        xattrs = fact.stat.xattrs if is_packed(fact.stat.xattrs) else row.stat.xattrs or b""
+        item = Item(row.parent, row.name.decode(), Kind.FILE, fact.content, fact.stat.is_executable, xattrs)
         state.index.set_synced(row.nid, item)
     elif is_other or fact.stat.mtime_ns < row.stat.mtime_ns:
         state.index.set_synced(row.nid, None)

@@ -22,7 +22,7 @@ from satchel.core.operations import (
     MoveLocal,
     Operation,
     Place,
-    SetExecutable,
+    SetAttributes,
     TrashLocal,
 )
 from satchel.core.trees import Item
@@ -41,14 +41,14 @@ _WORDS: dict[type[Operation], tuple[str, str]] = {
     CommitCreate: ("up", "create"),
     CommitCopy: ("up", "conflicted copy"),
     CommitEdit: ("up", "edit"),
-    CommitAttr: ("up", "executable bit"),
+    CommitAttr: ("up", "attributes"),
     CommitMove: ("up", "move"),
     CommitDelete: ("up", "delete"),
     CommitUndelete: ("up", "revive"),
     Place: ("down", "create"),
     MoveLocal: ("down", "move"),
     TrashLocal: ("down", "delete"),
-    SetExecutable: ("down", "executable bit"),
+    SetAttributes: ("down", "attributes"),
     Hold: ("", "wait"),
 }
 

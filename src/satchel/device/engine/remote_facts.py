@@ -156,7 +156,9 @@ def _mark(state: State) -> int:
 
 def _ask_page(state: State, unit: NodeId, after: NodeId, seq: int) -> None:
     state.is_snapshotting = True
-    state.page_asked = SnapshotRequest(state.identity.ns, unit, after, seq, link=state.identity.link)
+    state.page_asked = SnapshotRequest(
+        state.identity.ns, unit, after, seq, link=state.identity.link, with_xattrs=state.identity.has_xattrs
+    )
     state.tasks.append(SnapshotTask(state.page_asked))
 
 
@@ -175,6 +177,7 @@ def _open_stream(state: State) -> None:
         state.identity.link,
         _run_number(state) << RUN_NAME_BITS | state.sent.run_name,
         (state.position,),
+        with_xattrs=state.identity.has_xattrs,
     )
     state.tasks.append(StreamTask(hello))
 
@@ -356,7 +359,8 @@ def pull(state: State) -> None:
     if state.is_pulling or state.position is None:
         return
     state.is_pulling = True
-    state.tasks.append(PullTask(ChangesRequest(state.position, state.identity.link)))
+    own = state.identity
+    state.tasks.append(PullTask(ChangesRequest(state.position, own.link, with_xattrs=own.has_xattrs)))
 
 
 def fold_frame(state: State, fact: StreamFrameCame) -> None:
@@ -481,15 +485,19 @@ def _agree_own(state: State, nid: Nid, parent: Nid | None, entry: Entry) -> None
     parent: None when its place is out of sight.
     """
     row = Closure(state.index, ()).load([nid])[0]
-    stated = Item(parent or ROOT_NID, entry.name, Kind(entry.kind), entry.content, entry.is_executable)
     synced = row.synced
+    # Where the service does not tell the attributes, nothing was stated of them either.
+    known = synced or row.remote
+    xattrs = entry.xattrs if entry.xattrs is not None else known.xattrs if isinstance(known, Item) else b""
+    bit = entry.is_executable
+    stated = Item(parent or ROOT_NID, entry.name, Kind(entry.kind), entry.content, bit, xattrs)
     match entry.action:
         case Action.CREATE | Action.UNDELETE if parent is not None:
             state.index.set_synced(nid, stated)
         case Action.EDIT if synced is not None:
-            state.index.set_synced(nid, synced.holding(entry.content, is_executable=entry.is_executable))
+            state.index.set_synced(nid, synced.holding(entry.content, is_executable=bit, xattrs=xattrs))
         case Action.ATTR if synced is not None:
-            state.index.set_synced(nid, synced.holding(synced.content, is_executable=entry.is_executable))
+            state.index.set_synced(nid, synced.holding(synced.content, is_executable=bit, xattrs=xattrs))
         case Action.MOVE if synced is not None and parent is not None:
             state.index.set_synced(nid, synced.at(parent, entry.name))
         case _:

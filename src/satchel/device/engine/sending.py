@@ -71,6 +71,8 @@ INLINE_BODY_BYTES_MAX = 8 * MIB - 512 * 1024
 OP_BYTES = 200
 """About what an operation takes beside its content."""
 UPLOADS_IN_FLIGHT_MAX = 3
+XATTRS_WAIT_S = 600.0
+"""An older service may be replaced by one that keeps them."""
 REFUSAL_WAIT_S = {"quota_exceeded": 60.0, "name_invalid": 3600.0, "too_deep": 3600.0, "forbidden": 600.0}
 
 
@@ -199,6 +201,10 @@ def _fill(state: State) -> _Batch:
 
 def _add(state: State, batch: _Batch, job: Job) -> bool | None:
     """Add the job. Result: False when it failed instead, None when the request has no room for it."""
+    if isinstance(job.op, CommitAttr) and job.op.is_xattrs_only and not state.sends_xattrs:
+        reason = "this server is too old to keep extended attributes; all else is synced"
+        fail_later(state, job, code="xattrs_unsupported", reason=reason, wait_s=XATTRS_WAIT_S)
+        return False
     try:
         made = _wire(state, batch, job)
     except _RowGone:
@@ -207,7 +213,7 @@ def _add(state: State, batch: _Batch, job: Job) -> bool | None:
         fail_until_scanned(state, job)
         return False
     op, inline = made
-    size = inline.size if inline is not None else 0
+    size = (inline.size if inline is not None else 0) + len(getattr(op, "xattrs", None) or b"")
     blocks = len(getattr(getattr(op, "content", None), "blocks", b"")) // 36
     if batch.jobs and (batch.bytes + size > INLINE_BODY_BYTES_MAX or batch.blocks + blocks > BLOCKS_PER_COMMIT_MAX):
         return None
@@ -251,7 +257,7 @@ def _wire(state: State, batch: _Batch, job: Job) -> tuple[Op, InlineSource | Non
             return _wire_edit(state, batch, job, op)
         case CommitAttr():
             op_id = _name_op(state, job)
-            return AttrOp(op_id, batch.node(op.nid), op.base_rev, op.is_executable), None
+            return AttrOp(op_id, batch.node(op.nid), op.base_rev, op.is_executable, _xattrs(state, op.xattrs)), None
         case CommitMove():
             op_id = _name_op(state, job)
             return MoveOp(op_id, tuple(_placement(batch, move) for move in op.moves)), None
@@ -289,14 +295,15 @@ def _wire_new(
             return None
         content, inline, mtime_ns = found
     target = item.content.decode() if item.kind is Kind.SYMLINK else ""
+    xattrs = _xattrs(state, item.xattrs)
     parent = batch.node(item.parent)
     is_dead_there = not isinstance(op, CommitCopy) and batch.remote_seq(job, op.nid) > 0
     if isinstance(op, CommitUndelete) or is_dead_there:
         return UndeleteOp(
-            op_id, node_id, parent, item.name, content, target, mtime_ns, item.is_executable, False
+            op_id, node_id, parent, item.name, content, target, mtime_ns, item.is_executable, False, xattrs
         ), inline
     return CreateOp(
-        op_id, node_id, parent, item.name, int(item.kind), content, target, mtime_ns, item.is_executable
+        op_id, node_id, parent, item.name, int(item.kind), content, target, mtime_ns, item.is_executable, xattrs
     ), inline
 
 
@@ -308,7 +315,13 @@ def _wire_edit(state: State, batch: _Batch, job: Job, op: CommitEdit) -> tuple[O
     if found is None:
         return None
     content, inline, mtime_ns = found
-    return EditOp(op_id, batch.node(op.nid), op.base_rev, content, "", mtime_ns, op.item.is_executable), inline
+    xattrs = _xattrs(state, op.item.xattrs)
+    return EditOp(op_id, batch.node(op.nid), op.base_rev, content, "", mtime_ns, op.item.is_executable, xattrs), inline
+
+
+def _xattrs(state: State, packed: bytes) -> bytes | None:
+    """Return the extended attributes as an operation says them; None, which leaves them, when they are not synced."""
+    return packed if state.sends_xattrs else None
 
 
 def _content(batch: _Batch, job: Job, nid: Nid, item: Item) -> tuple[Content, InlineSource | None, int] | None:

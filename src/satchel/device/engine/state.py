@@ -13,7 +13,7 @@ from enum import Enum
 
 from satchel.core.errors import Fault
 from satchel.core.ids import ROOT_NODE, DeviceId, LinkId, NamespaceId, Nid, NodeId, OpId, Tag
-from satchel.core.messages import PROTOCOL_VERSION_MIN, Position, SnapshotRequest
+from satchel.core.messages import PROTOCOL_VERSION_MIN, XATTRS_VERSION, Position, SnapshotRequest
 from satchel.core.operations import Operation
 from satchel.core.trees import Row
 from satchel.device.engine.ground import Ground
@@ -64,13 +64,17 @@ def is_flagged(op_id: bytes, flag: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class LinkIdentity:
-    """Who this link is. unit: the remote folder that is linked (zeros: the namespace's root)."""
+    """Who this link is. unit: the remote folder that is linked (zeros: the namespace's root).
+
+    has_xattrs: extended attributes are synced.
+    """
 
     link: LinkId
     device: DeviceId
     device_name: str
     ns: NamespaceId
     unit: NodeId = ROOT_NODE
+    has_xattrs: bool = False
 
 
 class Phase(Enum):
@@ -349,6 +353,11 @@ class State:
         asked_s = fault.fields.get("retry_after_s")
         wait_s = max(wait_s, float(asked_s)) if isinstance(asked_s, (int, float)) else wait_s
         self.calm_until_s = max(self.calm_until_s, self.now.monotonic_s + wait_s)
+
+    @property
+    def sends_xattrs(self) -> bool:
+        """True when extended attributes are synced and the service keeps them."""
+        return self.identity.has_xattrs and self.version >= XATTRS_VERSION
 
     @property
     def may_ask(self) -> bool:

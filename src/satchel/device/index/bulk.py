@@ -22,14 +22,14 @@ Place = tuple[Nid, str]
 """A folder and the key of a name in it."""
 
 _AT_LOCAL = """
-SELECT n.l_parent, n.l_key, n.nid, n.l_name, n.l_kind, n.l_content, n.l_exec, n.l_state, n.s_state,
-  n.l_inode, n.l_birth
+SELECT n.l_parent, n.l_key, n.nid, n.l_name, n.l_kind, n.l_content, n.l_exec, n.l_xattrs, n.l_state,
+  n.s_state, n.l_inode, n.l_birth
 FROM json_each(?) AS wanted CROSS JOIN nodes AS n INDEXED BY nodes_local
   ON n.l_parent = wanted.value->>0 AND n.l_key = wanted.value->>1 AND n.l_state > 0
 """
 
 _AT_REMOTE = """
-SELECT n.r_parent, n.r_key, n.nid, n.r_name, n.r_kind, n.r_content, n.r_exec, n.l_state, n.s_state
+SELECT n.r_parent, n.r_key, n.nid, n.r_name, n.r_kind, n.r_content, n.r_exec, n.r_xattrs, n.l_state, n.s_state
 FROM json_each(?) AS wanted CROSS JOIN nodes AS n INDEXED BY nodes_remote
   ON n.r_parent = wanted.value->>0 AND n.r_key = wanted.value->>1 AND n.r_state = 1
 """
@@ -45,7 +45,7 @@ FROM nodes WHERE nid IN (SELECT value FROM json_each(?)) AND l_state > 0
 """
 
 _ONLY_HERE = """
-SELECT n.nid, n.l_parent, n.l_name, n.l_kind, n.l_content, n.l_exec, n.l_size
+SELECT n.nid, n.l_parent, n.l_name, n.l_kind, n.l_content, n.l_exec, n.l_xattrs, n.l_size
 FROM json_each(?) AS wanted CROSS JOIN nodes AS n ON n.nid = wanted.value
 WHERE n.l_state = 1 AND n.r_state = 0 AND n.s_state = 0 AND n.r_content_rev = 0
   AND NOT EXISTS (SELECT 1 FROM nodes AS o INDEXED BY nodes_remote
@@ -99,8 +99,8 @@ def to_commit(index: Index, nids: Iterable[Nid]) -> dict[Nid, ToCommit]:
 def only_here(index: Index, nids: Iterable[Nid]) -> dict[Nid, OnlyHere]:
     """Return those rows that this disk alone has and ever had, and whose name nobody else has on either side."""
     found: dict[Nid, OnlyHere] = {}
-    for nid, parent, name, kind, content, executable, size in index.connection.execute(_ONLY_HERE, (json_of(nids),)):
-        found[nid] = OnlyHere(Item(parent, name, KINDS[kind], content, bool(executable)), size if kind == 1 else 0)
+    for nid, parent, name, kind, content, bit, xattrs, size in index.connection.execute(_ONLY_HERE, (json_of(nids),)):
+        found[nid] = OnlyHere(Item(parent, name, KINDS[kind], content, bool(bit), xattrs), size if kind == 1 else 0)
     return found
 
 

@@ -73,7 +73,7 @@ class RemoteRow(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """A row that stands at a place, on one side. kind, content, is_executable, name: as that side has them.
+    """A row that stands at a place, on one side. kind, content, is_executable, xattrs, name: as that side has them.
 
     inode, birth_ns: what the disk was last seen to have there, None on the side of the service.
     """
@@ -83,6 +83,7 @@ class Standing(NamedTuple):
     kind: int
     content: bytes
     is_executable: int
+    xattrs: bytes
     l_state: int
     s_state: int
     inode: int | None = None
@@ -121,33 +122,37 @@ class OnlyHere(NamedTuple):
 
 def row_of(values: Sequence[object], *, is_busy: bool) -> Row:
     """Return the planner's row of a `ROW_COLUMNS` record."""
-    (nid, node_id, r_state, r_parent, r_name, r_kind, r_content, r_exec, content_rev, place_rev, *rest) = values
-    l_state, l_parent, l_name, l_kind, l_content, l_exec, s_state, s_parent, s_name, s_kind, s_content, s_exec = rest
+    (nid, node_id, r_state, r_parent, r_name, r_kind, r_content, r_exec, r_xattrs, content_rev, place_rev, *rest) = (
+        values
+    )
+    l_state, l_parent, l_name, l_kind, l_content, l_exec, l_xattrs, s_state, *synced = rest
     return Row(
         nid,  # type: ignore[arg-type]  # the schema fixes the columns' types
         NodeId(node_id),  # type: ignore[arg-type]
-        _side(r_state, r_parent, r_name, r_kind, r_content, r_exec),
-        _side(l_state, l_parent, l_name, l_kind, l_content, l_exec),
-        _item(s_parent, s_name, s_kind, s_content, s_exec) if s_state == PRESENT else None,
+        _side(r_state, r_parent, r_name, r_kind, r_content, r_exec, r_xattrs),
+        _side(l_state, l_parent, l_name, l_kind, l_content, l_exec, l_xattrs),
+        _item(*synced) if s_state == PRESENT else None,
         content_rev,  # type: ignore[arg-type]
         place_rev,  # type: ignore[arg-type]
         is_busy,
     )
 
 
-def _side(state: object, parent: object, name: object, kind: object, content: object, executable: object) -> Side:
+def _side(
+    state: object, parent: object, name: object, kind: object, content: object, executable: object, xattrs: object
+) -> Side:
     if state == PRESENT:
-        return _item(parent, name, kind, content, executable)
+        return _item(parent, name, kind, content, executable, xattrs)
     return UNKNOWN if state in (UNKNOWN_STATE, EXCLUDED) else None
 
 
-def _item(parent: object, name: object, kind: object, content: object, executable: object) -> Item:
-    return Item(parent, name, KINDS[kind], content, bool(executable))  # type: ignore[arg-type,index]  # as above
+def _item(parent: object, name: object, kind: object, content: object, executable: object, xattrs: object) -> Item:
+    return Item(parent, name, KINDS[kind], content, bool(executable), xattrs)  # type: ignore[arg-type,index]  # as above
 
 
 def local_row_of(values: Sequence[object]) -> LocalRow:
     """Return the scanner's row of a `LOCAL_COLUMNS` record; an unknown side has ctime 0, so it is looked into again."""
-    nid, parent, name, kind, size, mtime, ctime, inode, birth, executable, content, version, state = values
+    nid, parent, name, kind, size, mtime, ctime, inode, birth, executable, content, version, state, xattrs = values
     known_ctime = ctime if state == PRESENT else 0
-    stat = Stat(KINDS[kind], size, mtime, known_ctime, inode, birth, bool(executable))  # type: ignore[arg-type,index]
+    stat = Stat(KINDS[kind], size, mtime, known_ctime, inode, birth, bool(executable), xattrs=xattrs)  # type: ignore[arg-type,index]
     return LocalRow(nid, parent, name.encode(), KINDS[kind], stat, content, version)  # type: ignore[arg-type,attr-defined,index]

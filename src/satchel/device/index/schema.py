@@ -6,7 +6,7 @@ The blocklist of a content of one block stands in the node's row (`r_blocks`, `l
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 ABSENT, PRESENT, UNKNOWN_STATE = 0, 1, 2
 EXCLUDED = -1
@@ -20,11 +20,12 @@ CREATE TABLE nodes (
   r_state INTEGER NOT NULL DEFAULT 0, r_parent INTEGER, r_name TEXT, r_key TEXT, r_kind INTEGER, r_content BLOB,
   r_exec INTEGER, r_size INTEGER, r_mtime INTEGER, r_content_rev INTEGER NOT NULL DEFAULT 0,
   r_place_rev INTEGER NOT NULL DEFAULT 0, r_seq INTEGER NOT NULL DEFAULT 0, r_mark INTEGER NOT NULL DEFAULT 0,
-  r_blocks BLOB,
+  r_blocks BLOB, r_xattrs BLOB NOT NULL DEFAULT x'',
   l_state INTEGER NOT NULL DEFAULT 0, l_parent INTEGER, l_name TEXT, l_key TEXT, l_kind INTEGER, l_content BLOB,
   l_exec INTEGER, l_size INTEGER, l_mtime INTEGER, l_ctime INTEGER, l_inode INTEGER, l_birth INTEGER,
-  l_version INTEGER NOT NULL DEFAULT 0, l_blocks BLOB,
+  l_version INTEGER NOT NULL DEFAULT 0, l_blocks BLOB, l_xattrs BLOB NOT NULL DEFAULT x'',
   s_state INTEGER NOT NULL DEFAULT 0, s_parent INTEGER, s_name TEXT, s_kind INTEGER, s_content BLOB, s_exec INTEGER,
+  s_xattrs BLOB NOT NULL DEFAULT x'',
   dirty INTEGER NOT NULL DEFAULT 0,
   held_code TEXT, held_reason TEXT, next_try_ms INTEGER
 );
@@ -56,6 +57,7 @@ CREATE TABLE left_out (nid INTEGER PRIMARY KEY, stage INTEGER NOT NULL);
 CREATE TABLE left_trash (
   trashed TEXT PRIMARY KEY, nid INTEGER NOT NULL, path BLOB NOT NULL, inside BLOB NOT NULL, is_doubted INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE xattr_notes (nid INTEGER PRIMARY KEY, seen BLOB NOT NULL);
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 """
 
@@ -80,14 +82,20 @@ STEPS = {
     3: "CREATE TABLE IF NOT EXISTS left_out (nid INTEGER PRIMARY KEY, stage INTEGER NOT NULL)",
     4: "CREATE TABLE IF NOT EXISTS left_trash (trashed TEXT PRIMARY KEY, nid INTEGER NOT NULL, path BLOB NOT NULL,"
     " inside BLOB NOT NULL, is_doubted INTEGER NOT NULL) WITHOUT ROWID",
+    5: "ALTER TABLE nodes ADD COLUMN r_xattrs BLOB NOT NULL DEFAULT x'';"
+    " ALTER TABLE nodes ADD COLUMN l_xattrs BLOB NOT NULL DEFAULT x'';"
+    " ALTER TABLE nodes ADD COLUMN s_xattrs BLOB NOT NULL DEFAULT x'';"
+    " CREATE TABLE IF NOT EXISTS xattr_notes (nid INTEGER PRIMARY KEY, seen BLOB NOT NULL)",
 }
 """What makes an index of a version one of the next."""
 
 ROW_COLUMNS = (
-    "nid, node_id, r_state, r_parent, r_name, r_kind, r_content, r_exec, r_content_rev, r_place_rev, "
-    "l_state, l_parent, l_name, l_kind, l_content, l_exec, s_state, s_parent, s_name, s_kind, s_content, s_exec"
+    "nid, node_id, r_state, r_parent, r_name, r_kind, r_content, r_exec, r_xattrs, r_content_rev, r_place_rev, "
+    "l_state, l_parent, l_name, l_kind, l_content, l_exec, l_xattrs, "
+    "s_state, s_parent, s_name, s_kind, s_content, s_exec, s_xattrs"
 )
 
 LOCAL_COLUMNS = (
-    "nid, l_parent, l_name, l_kind, l_size, l_mtime, l_ctime, l_inode, l_birth, l_exec, l_content, l_version, l_state"
+    "nid, l_parent, l_name, l_kind, l_size, l_mtime, l_ctime, l_inode, l_birth, l_exec, l_content, l_version, l_state, "
+    "l_xattrs"
 )

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import apsw
 
-from satchel.core.entries import Entry, Kind
+from satchel.core.entries import Entry
 from satchel.core.errors import IndexDamaged, StorageFailed, StorageFull, VersionUnsupported
 from satchel.core.hashing import PACKED_BYTES, Block, unpack_blocks
 from satchel.core.ids import Nid, NodeId
@@ -20,111 +20,27 @@ from satchel.core.trees import Item, Row
 from satchel.device.index.reader import IndexReader, json_of, open_reader
 from satchel.device.index.rows import KnownLocal, NewLocal, RemoteFacts, RemoteRow, row_of
 from satchel.device.index.schema import BY_CONTENT, ROW_COLUMNS, SCHEMA, SCHEMA_VERSION, STEPS
+from satchel.device.index.statements import (
+    ADD_LOCAL,
+    ADD_REMOTE,
+    AGREE,
+    BY_DIRTY,
+    MEET,
+    SET_LOCAL,
+    SET_REMOTE,
+    SET_STATED,
+    UNIT,
+    local_values,
+    remote_values,
+)
 from satchel.device.index.versions import Versions
+from satchel.device.index.xattr_notes import move_note, note_xattrs
 from satchel.device.ports import Stat
 
 STATEMENTS_KEPT = 300
 """More than this room has: one that is dropped is parsed anew, which costs as much as it does."""
 LATE_ROWS_MAX = 250_000
 """Up to so many rows an index by content may be made at once: it is sorted in memory, about 60 bytes a row."""
-
-_AGREE = """
-UPDATE nodes SET s_state = r_state, s_parent = r_parent, s_name = r_name, s_kind = r_kind, s_content = r_content,
-  s_exec = r_exec, dirty = 0, held_code = NULL, held_reason = NULL, next_try_ms = NULL
-WHERE nid IN (SELECT value FROM json_each(?)) AND r_state = l_state AND r_state < 2 AND (r_state = 0 OR
-  (r_parent = l_parent AND r_name = l_name AND r_kind = l_kind AND r_content = l_content AND r_exec = l_exec))
-RETURNING nid, r_state
-"""
-
-_SET_REMOTE = """
-UPDATE nodes SET r_blocks = COALESCE(?, CASE WHEN r_content = ? THEN r_blocks END), r_state = 1, r_parent = ?,
-  r_name = ?, r_key = ?, r_kind = ?, r_content = ?, r_exec = ?, r_size = ?, r_mtime = ?, r_content_rev = ?,
-  r_place_rev = ?, r_seq = ?, r_mark = ? WHERE nid = ?
-"""
-
-_SET_LOCAL = """
-UPDATE nodes SET l_blocks = COALESCE(?, CASE WHEN l_content = ? THEN l_blocks END), l_state = 1, l_parent = ?,
-  l_name = ?, l_key = ?, l_kind = ?, l_content = ?, l_exec = ?, l_size = ?, l_mtime = ?, l_ctime = ?, l_inode = ?,
-  l_birth = ?, l_version = ? WHERE nid = ?
-"""
-
-_MEET = """
-UPDATE nodes SET l_blocks = COALESCE(?1, CASE WHEN l_content = ?2 THEN l_blocks END), l_state = 1, s_state = 1,
-  l_parent = ?3, s_parent = ?3, l_name = ?4, s_name = ?4, l_key = ?5, l_kind = ?6, s_kind = ?6, l_content = ?7,
-  s_content = ?7, l_exec = ?8, s_exec = ?8, l_size = ?9, l_mtime = ?10, l_ctime = ?11, l_inode = ?12, l_birth = ?13,
-  l_version = ?14, dirty = 0, held_code = NULL, held_reason = NULL, next_try_ms = NULL WHERE nid = ?15
-"""
-
-_SET_STATED = """
-UPDATE nodes SET r_blocks = COALESCE(?1, CASE WHEN r_content = ?2 THEN r_blocks END), r_state = 1, s_state = 1,
-  r_parent = ?3, s_parent = ?3, r_name = ?4, s_name = ?4, r_key = ?5, r_kind = ?6, s_kind = ?6, r_content = ?7,
-  s_content = ?7, r_exec = ?8, s_exec = ?8, r_size = ?9, r_mtime = ?10, r_content_rev = ?11, r_place_rev = ?12,
-  r_seq = ?13, r_mark = ?14, dirty = NOT (l_state = 1 AND l_parent = ?3 AND l_name = ?4 AND l_kind = ?6
-  AND l_content = ?7 AND l_exec = ?8 AND held_code IS NULL)
-WHERE nid = ?15
-"""
-
-_ADD_LOCAL = """
-INSERT INTO nodes (nid, node_id, l_blocks, l_parent, l_name, l_key, l_kind, l_content, l_exec, l_size, l_mtime, l_ctime,
-  l_inode, l_birth, l_version, l_state, dirty) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, 1)
-"""
-
-_ADD_REMOTE = """
-INSERT INTO nodes (nid, node_id, r_blocks, r_parent, r_name, r_key, r_kind, r_content, r_exec, r_size, r_mtime,
-  r_content_rev, r_place_rev, r_seq, r_mark, r_state, dirty) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, 1)
-"""
-
-_BY_DIRTY = """
-SELECT n.nid FROM json_each(?) AS wanted CROSS JOIN nodes AS n INDEXED BY nodes_dirty
-  ON n.nid = wanted.value AND n.dirty = 1
-"""
-
-_UNIT = """
-WITH RECURSIVE unit(nid) AS (VALUES (?) UNION SELECT n.nid FROM nodes n JOIN unit u ON n.{side}_parent = u.nid
-  WHERE n.{side}_state {present})
-SELECT nid FROM unit
-"""
-
-
-def remote_values(parent: Nid, entry: Entry, mark: int) -> tuple[object, ...]:
-    """Return the remote columns of a live entry, in the order of `_SET_REMOTE`."""
-    return (
-        entry.blocks if len(entry.blocks) == PACKED_BYTES else None,
-        entry.content,
-        parent,
-        entry.name,
-        entry.name_key,
-        int(entry.kind),
-        entry.content,
-        int(entry.is_executable),
-        entry.size,
-        entry.mtime_ns,
-        entry.content_rev,
-        entry.place_rev,
-        entry.seq,
-        mark,
-    )
-
-
-def local_values(row: NewLocal | KnownLocal) -> tuple[object, ...]:
-    """Return the local columns but the version, in the order of `_SET_LOCAL`. row.stat.kind is not None."""
-    stat, kind = row.stat, row.stat.kind
-    assert kind is not None
-    return (
-        row.blocks if len(row.blocks) == PACKED_BYTES else None,
-        row.content,
-        row.parent,
-        row.name,
-        row.key,
-        int(kind),
-        row.content,
-        1 if stat.is_executable and kind is Kind.FILE else 0,
-        stat.size,
-        stat.mtime_ns,
-        stat.ctime_ns,
-        stat.inode,
-        stat.birth_ns,
-    )
 
 
 @contextmanager
@@ -272,7 +188,7 @@ class Index:
 
     def set_remote(self, nid: Nid, parent: Nid, entry: Entry, mark: int = 0) -> None:
         """The service says that the node is as `entry` (live) tells."""
-        self.connection.execute(_SET_REMOTE, (*remote_values(parent, entry, mark), nid))
+        self.connection.execute(SET_REMOTE, (*remote_values(parent, entry, mark), nid))
         if len(entry.blocks) > PACKED_BYTES:
             self.put_blocklist(entry.content, entry.blocks)
 
@@ -286,13 +202,13 @@ class Index:
                 made.append((row.nid, row.node_id, values[0], *values[2:]))
             else:
                 known.append((*values, row.nid))
-        self._many(_ADD_REMOTE, made)
-        self._many(_SET_REMOTE, known)
+        self._many(ADD_REMOTE, made)
+        self._many(SET_REMOTE, known)
         self._put_lists(rows)
 
     def write_stated(self, rows: Sequence[RemoteRow]) -> None:
         """As `set_remote` and `set_synced` of what this disk created; what is equal here is clean by it."""
-        self._many(_SET_STATED, [(*remote_values(row.parent, row.entry, 0), row.nid) for row in rows])
+        self._many(SET_STATED, [(*remote_values(row.parent, row.entry, 0), row.nid) for row in rows])
         self._put_lists(rows)
 
     def _put_lists(self, rows: Sequence[RemoteRow]) -> None:
@@ -331,7 +247,8 @@ class Index:
     def set_local(self, nid: Nid, parent: Nid, name: str, content: bytes, stat: Stat, blocks: bytes = b"") -> None:
         """The disk shows the node so. stat.kind is not None; blocks: packed blocklist, empty when it is known."""
         values = local_values(KnownLocal(nid, parent, name, name_key(name), content, stat, blocks))
-        self.connection.execute(_SET_LOCAL, (*values, self._versions.next(), nid))
+        self.connection.execute(SET_LOCAL, (*values, self._versions.next(), nid))
+        note_xattrs(self.connection, ((nid, stat.xattrs),))
         if len(blocks) > PACKED_BYTES:
             self.put_local_blocks(content, blocks)
 
@@ -341,19 +258,22 @@ class Index:
         for row in rows:
             block, _, *rest = local_values(row)
             values.append((row.nid, row.node_id, block, *rest, self._versions.next()))
-        self._many(_ADD_LOCAL, values)
+        self._many(ADD_LOCAL, values)
         self._put_local_lists(rows)
+        note_xattrs(self.connection, ((row.nid, row.stat.xattrs) for row in rows))
 
     def set_seen(self, rows: Sequence[KnownLocal]) -> None:
         """As `set_local`, for many rows. Held ones are released."""
-        self._many(_SET_LOCAL, self._seen_values(rows))
+        self._many(SET_LOCAL, self._seen_values(rows))
         self.release([row.nid for row in rows])
         self._put_local_lists(rows)
+        note_xattrs(self.connection, ((row.nid, row.stat.xattrs) for row in rows))
 
     def meet(self, rows: Sequence[KnownLocal]) -> None:
         """As `set_seen`, for rows whose remote side is equal to what was seen: they are agreed on by it."""
-        self._many(_MEET, self._seen_values(rows))
+        self._many(MEET, self._seen_values(rows))
         self._put_local_lists(rows)
+        note_xattrs(self.connection, ((row.nid, row.stat.xattrs) for row in rows))
 
     def _seen_values(self, rows: Sequence[KnownLocal]) -> list[tuple[object, ...]]:
         values = []
@@ -401,7 +321,7 @@ class Index:
             iter(
                 self.connection.execute(
                     "SELECT l_state, l_parent, l_name, l_key, l_kind, l_content, l_exec, l_size, l_mtime, l_ctime,"
-                    " l_inode, l_birth, l_blocks FROM nodes WHERE nid = ?",
+                    " l_inode, l_birth, l_blocks, l_xattrs FROM nodes WHERE nid = ?",
                     (source,),
                 )
             )
@@ -409,10 +329,11 @@ class Index:
         self.connection.execute("UPDATE nodes SET l_state = 0, l_version = ? WHERE nid = ?", (version, source))
         self.connection.execute(
             "UPDATE nodes SET l_state = ?, l_parent = ?, l_name = ?, l_key = ?, l_kind = ?, l_content = ?, l_exec = ?,"
-            " l_size = ?, l_mtime = ?, l_ctime = ?, l_inode = ?, l_birth = ?, l_blocks = ?, l_version = ?"
-            " WHERE nid = ?",
+            " l_size = ?, l_mtime = ?, l_ctime = ?, l_inode = ?, l_birth = ?, l_blocks = ?, l_xattrs = ?,"
+            " l_version = ? WHERE nid = ?",
             (*values, version, target),
         )
+        move_note(self.connection, source, target)
 
     def is_taken(self, parent: Nid, key: str) -> bool:
         """Return whether a node of this name key stands in the folder, on either side."""
@@ -430,9 +351,9 @@ class Index:
             self.connection.execute("UPDATE nodes SET s_state = 0 WHERE nid = ?", (nid,))
             return
         self.connection.execute(
-            "UPDATE nodes SET s_state = 1, s_parent = ?, s_name = ?, s_kind = ?, s_content = ?, s_exec = ?"
-            " WHERE nid = ?",
-            (item.parent, item.name, int(item.kind), item.content, int(item.is_executable), nid),
+            "UPDATE nodes SET s_state = 1, s_parent = ?, s_name = ?, s_kind = ?, s_content = ?, s_exec = ?,"
+            " s_xattrs = ? WHERE nid = ?",
+            (item.parent, item.name, int(item.kind), item.content, int(item.is_executable), item.xattrs, nid),
         )
 
     def clear_synced(self, nids: Sequence[Nid]) -> None:
@@ -449,8 +370,8 @@ class Index:
         """Keep only agreements that the local side still shows, and no rev or seq: the snapshot tells them anew."""
         self.connection.execute(
             "UPDATE nodes SET r_seq = 0, r_content_rev = 0, r_place_rev = 0, dirty = 1,"
-            " s_state = CASE WHEN s_state = 1 AND (l_state, l_parent, l_name, l_kind, l_content, l_exec) IS"
-            " (s_state, s_parent, s_name, s_kind, s_content, s_exec) THEN 1 ELSE 0 END"
+            " s_state = CASE WHEN s_state = 1 AND (l_state, l_parent, l_name, l_kind, l_content, l_exec,"
+            " l_xattrs) IS (s_state, s_parent, s_name, s_kind, s_content, s_exec, s_xattrs) THEN 1 ELSE 0 END"
         )
 
     def set_remote_dead(self, nid: Nid, seq: int) -> None:
@@ -463,7 +384,7 @@ class Index:
         if not wanted:
             return []
         run = self.connection.execute
-        agreed = dict(run(_AGREE, (json_of(wanted),)))
+        agreed = dict(run(AGREE, (json_of(wanted),)))
         gone = [(nid,) for nid, state in agreed.items() if state == 0 and not keep(nid)]
         self._many("DELETE FROM nodes WHERE nid = ?", gone)
         if len(agreed) == len(wanted):
@@ -479,13 +400,14 @@ class Index:
         """Tell whether the remote tree holds anything that was not agreed on yet: work that a stop may have cut."""
         unplaced = (
             "SELECT 1 FROM nodes INDEXED BY nodes_dirty WHERE dirty = 1 AND (r_state, r_parent, r_name, r_kind,"
-            " r_content, r_exec) IS NOT (s_state, s_parent, s_name, s_kind, s_content, s_exec) LIMIT 1"
+            " r_content, r_exec, r_xattrs) IS NOT (s_state, s_parent, s_name, s_kind, s_content, s_exec, s_xattrs)"
+            " LIMIT 1"
         )
         return next(iter(self.connection.execute(unplaced)), None) is not None
 
     def dirty_of(self, nids: Iterable[Nid]) -> set[Nid]:
         """Return those of the rows that are dirty."""
-        return {Nid(row[0]) for row in self.connection.execute(_BY_DIRTY, (json_of(nids),))}
+        return {Nid(row[0]) for row in self.connection.execute(BY_DIRTY, (json_of(nids),))}
 
     def dirty_nids(self) -> list[Nid]:
         """Return all rows whose sides differ, for a start."""
@@ -503,7 +425,7 @@ class Index:
 
     def unit(self, side: str, nid: Nid) -> list[Nid]:
         """Return the rows of the unit in the tree "r", "l" or "s" that are not absent there, the top first."""
-        query = _UNIT.format(side=side, present="= 1" if side != "l" else "> 0")
+        query = UNIT.format(side=side, present="= 1" if side != "l" else "> 0")
         return [Nid(row[0]) for row in self.connection.execute(query, (nid,))]
 
     def count_files(self) -> int:

@@ -116,7 +116,7 @@ class _LivingFile(LocalOpenFile):
     __slots__ = ("_line",)
 
     def __init__(self, opened: LocalOpenFile, line: Line) -> None:
-        super().__init__(opened.handle, opened._path, opened._device)
+        super().__init__(opened.handle, opened._path, opened._device, has_xattrs=opened._has_xattrs)
         self._line = line
 
     async def read(self, offset: int, length: int) -> bytes:
@@ -127,8 +127,8 @@ class _LivingFile(LocalOpenFile):
 class LivingDisk(LocalDisk):
     """The linked folder; whoever reads it gives signs of life."""
 
-    def __init__(self, root: bytes, line: Line) -> None:
-        super().__init__(root)
+    def __init__(self, root: bytes, line: Line, *, has_xattrs: bool) -> None:
+        super().__init__(root, has_xattrs=has_xattrs)
         self._line = line
 
     async def list_folder(self, path: DiskPath) -> list[Listed]:
@@ -168,7 +168,12 @@ def scan(order: Order, line: Line) -> None:
     ignore.learn(order.rules)
     reader = open_reader(order.index)
     scanner = Scanner(
-        LivingDisk(order.root, line), reader, MachineTimes(), ignore=ignore, volume=order.volume, short=short
+        LivingDisk(order.root, line, has_xattrs=order.has_xattrs),
+        reader,
+        MachineTimes(),
+        ignore=ignore,
+        volume=order.volume,
+        short=short,
     )
 
     def report(part: Scanned) -> None:

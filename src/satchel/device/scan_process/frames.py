@@ -28,13 +28,17 @@ FRAME_BYTES_MAX = 128 * MIB
 
 
 class Order(msgspec.Struct, frozen=True, array_like=True):
-    """What to scan. root: the linked folder; index: its database; rules: ignore files as they were last read."""
+    """What to scan. root: the linked folder; index: its database; rules: ignore files as they were last read.
+
+    has_xattrs: the link syncs extended attributes.
+    """
 
     root: bytes
     index: str
     hints: tuple[Hint, ...]
     volume: Volume | None
     rules: tuple[RulesText, ...]
+    has_xattrs: bool = False
 
 
 class FaultTold(msgspec.Struct, frozen=True, array_like=True):

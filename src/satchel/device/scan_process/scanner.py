@@ -57,6 +57,7 @@ class RoomyScanner:
         index: str,
         short: ShortFiles,
         turns: Turns,
+        has_xattrs: bool = False,
         names_min: int = LARGE_NAMES_MIN,
         silence_s: float = SILENCE_S_MAX,
         program: str = PROGRAM,
@@ -68,6 +69,7 @@ class RoomyScanner:
         self._index = index
         self._short = short
         self._turns = turns
+        self._has_xattrs = has_xattrs
         self.names_min = names_min
         """So many names make a folder large."""
         self._silence_s = silence_s
@@ -144,7 +146,10 @@ class RoomyScanner:
 
     @contextmanager
     def _running(self, task: ScanTask) -> Iterator[ScanProcess]:
-        order = Order(self._root, self._index, task.hints, self._scanner.volume, self._scanner.ignore.learnt())
+        scanner = self._scanner
+        order = Order(
+            self._root, self._index, task.hints, scanner.volume, scanner.ignore.learnt(), has_xattrs=self._has_xattrs
+        )
         with self._lock:
             if self._is_held:
                 raise Unavailable("The scan was stopped.", where="scan", reason="held")

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from satchel.core.entries import Kind
 from satchel.core.errors import Fault, FileChanging, NameInvalid, NotFound, RootMissing
 from satchel.core.ids import Nid
@@ -384,10 +386,7 @@ class Walk:
         if stat is None or row is None or not row.stat.same_file(stat):
             return None
         # A rename changes the ctime, so that alone cannot tell; 0 makes the next scan read it in its own time.
-        unsure = Stat(
-            stat.kind, stat.size, stat.mtime_ns, 0, stat.inode, stat.birth_ns, stat.is_executable, stat.device
-        )
-        return FileRead(unsure, row.content, b"")  # type: ignore[arg-type]  # a file row's content is its content hash
+        return FileRead(replace(stat, ctime_ns=0), row.content, b"")  # type: ignore[arg-type]  # a file row's content is its content hash
 
     async def _apply(self, steps: list[Step]) -> None:
         """Report known nodes that took each other's names, those above first: a folder may have gone into another."""
@@ -424,6 +423,8 @@ class Walk:
         if stat is None or stat.kind is not item.stat.kind:
             self._unknown(row, "file_changing", "It was replaced during the scan.", retry=True)
         elif row.kind is Kind.FOLDER and is_identity(stat, row.stat):
+            if stat.xattrs is not None and stat.xattrs != row.stat.xattrs:
+                self._parts.add(SeenChanged(row.nid, row.version, stat, b"", b""))
             if not row.stat.ctime_ns:
                 # The index was not sure of it: unreadable or ignored until now.
                 self._stack.append(_Look(row.nid, path, stat.inode, above=entry.scope, unsure=row))

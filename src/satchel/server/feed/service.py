@@ -93,10 +93,11 @@ async def changes(
     head, told = await db.read(page)
     if told is None:
         return Changes(ns, head.seq, head.seq, head.tag, (), head.seq, is_reset=True), []
-    carried = _carried(told.entries, request.link) if request.with_content else set()
-    entries = _cut(told.entries, carried)
+    all_told = told.entries if request.with_xattrs else _without_xattrs(told.entries)
+    carried = _carried(all_told, request.link) if request.with_content else set()
+    entries = _cut(all_told, carried)
     last_seq, last_tag = told.last_seq, told.last_tag
-    if len(entries) < len(told.entries):
+    if len(entries) < len(all_told):
         last_seq, last_tag = entries[-1].seq, entries[-1].tag
     found = await blocks.read_inline(ns, _inline_hashes(entries, carried)) if carried else {}
     entries, wires, bodies = _with_bodies(entries, carried, found)
@@ -130,7 +131,8 @@ async def snapshot(db: Database, principal: Principal, request: SnapshotRequest)
         entries, has_more = await page_txn(
             conn, request.ns, request.unit, after=request.after, limit=limit, scope=scope
         )
-        return SnapshotPage(request.ns, seq, tag, tuple(entries), has_more, scope.mark)
+        told = entries if request.with_xattrs else _without_xattrs(entries)
+        return SnapshotPage(request.ns, seq, tag, tuple(told), has_more, scope.mark)
 
     return await db.read(read)
 
@@ -174,6 +176,13 @@ async def _with_lists_txn(conn: Connection, ns: NamespaceId, rows: Sequence[Jour
     ]
 
 
+def _without_xattrs(entries: Sequence[Entry]) -> Sequence[Entry]:
+    """Whoever does not sync extended attributes is not told of them."""
+    if not any(entry.xattrs for entry in entries):
+        return entries
+    return [replace(entry, xattrs=None) if entry.xattrs else entry for entry in entries]
+
+
 def _carried(entries: Sequence[Entry], link: LinkId) -> set[int]:
     """Return the seqs whose content travels along: small, one block, the node's newest here, not the asker's own."""
     if link and all(entry.link == link for entry in entries):
@@ -191,11 +200,11 @@ def _carried(entries: Sequence[Entry], link: LinkId) -> set[int]:
     }
 
 
-def _cut(entries: list[Entry], carried: set[int]) -> list[Entry]:
+def _cut(entries: Sequence[Entry], carried: set[int]) -> Sequence[Entry]:
     """Return the first entries that fit a page; at least one."""
     room = FEED_PAGE_BYTES_MAX
     for at, entry in enumerate(entries):
-        room -= ENTRY_BYTES + 2 * len(entry.name.encode()) + len(entry.blocks)
+        room -= ENTRY_BYTES + 2 * len(entry.name.encode()) + len(entry.blocks) + len(entry.xattrs or b"")
         room -= entry.size if entry.seq in carried else 0
         if room < 0 and at:
             return entries[:at]

@@ -174,7 +174,8 @@ async def _push_forever(stream: _Stream, waiter: Waiter, presence: str) -> None:
 
 async def _push_news(stream: _Stream, ns: NamespaceId) -> None:
     services = stream.services
-    asked = ChangesRequest(stream.positions[ns], stream.hello.link, PAGE_ENTRIES_MAX)
+    hello = stream.hello
+    asked = ChangesRequest(stream.positions[ns], hello.link, PAGE_ENTRIES_MAX, with_xattrs=hello.with_xattrs)
     page, bodies = await changes(services.db, services.blocks, stream.principal, asked)
     if page.is_reset or page.has_more or _size(page, bodies) > STREAM_FRAME_BYTES_MAX:
         head = await _head(stream, ns)
@@ -247,5 +248,5 @@ async def _refuse(services: Services, send: Send, fault: Fault) -> None:
 
 
 def _size(page: Changes, bodies: Sequence[bytes]) -> int:
-    told = sum(ENTRY_BYTES + len(entry.blocks) + len(entry.name) for entry in page.entries)
+    told = sum(ENTRY_BYTES + len(entry.blocks) + len(entry.name) + len(entry.xattrs or b"") for entry in page.entries)
     return told + sum(len(body) for body in bodies)

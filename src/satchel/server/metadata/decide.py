@@ -35,7 +35,7 @@ from satchel.core.messages import (
 )
 from satchel.server.metadata.contents import Contents
 from satchel.server.metadata.journal import JournalRow
-from satchel.server.metadata.nodes import DEAD, LIVE, Node, image_bytes, is_file, snapshot_entry
+from satchel.server.metadata.nodes import DEAD, LIVE, Node, holds_xattrs, image_bytes, is_file, snapshot_entry
 from satchel.server.metadata.prepare import Prepared
 from satchel.server.metadata.view import FolderFacts, View
 
@@ -137,6 +137,7 @@ class Batch:
             0,
             seq,
             self.now_ms,
+            _xattrs(op, op.kind, None),
         )
         if content is not None:
             self.contents.use(content, one)
@@ -151,9 +152,9 @@ class Batch:
             return self._conflict(old)
         if old.kind == Kind.FOLDER or is_file(old.kind) != (op.content is not None):
             return Refused("kind_mismatch")
-        bit = int(op.is_executable and is_file(old.kind))
+        bit, xattrs = int(op.is_executable and is_file(old.kind)), _xattrs(op, old.kind, old.xattrs)
         is_equal = _value(op, old.content) == old.content
-        if is_equal and bit == old.is_executable:
+        if is_equal and (bit, xattrs) == (old.is_executable, old.xattrs):
             return NOTHING
         if op.base_rev != old.content_rev:
             return self._conflict(old)
@@ -161,7 +162,7 @@ class Batch:
         if problem is not None:
             return problem
         seq = self._next_seq()
-        node = replace(old, is_executable=bit, mtime_ns=op.mtime_ns, content_rev=seq, seq=seq)
+        node = replace(old, is_executable=bit, xattrs=xattrs, mtime_ns=op.mtime_ns, content_rev=seq, seq=seq)
         return self._store(Action.EDIT, old, self._with_content(node, op, one), op)
 
     def _attr(self, op: AttrOp) -> Outcome:
@@ -170,14 +171,15 @@ class Batch:
             return self._unknown(op.node_id)
         if not self.view.is_live(old):
             return self._conflict(old)
-        if not is_file(old.kind):
+        if not (is_file(old.kind) or (holds_xattrs(old.kind) and op.xattrs is not None)):
             return Refused("kind_mismatch")
-        if old.is_executable == int(op.is_executable):
+        bit, xattrs = int(op.is_executable and is_file(old.kind)), _xattrs(op, old.kind, old.xattrs)
+        if (bit, xattrs) == (old.is_executable, old.xattrs):
             return NOTHING
         if op.base_rev != old.content_rev:
             return self._conflict(old)
         seq = self._next_seq()
-        node = replace(old, is_executable=int(op.is_executable), content_rev=seq, seq=seq)
+        node = replace(old, is_executable=bit, xattrs=xattrs, content_rev=seq, seq=seq)
         return self._store(Action.ATTR, old, node, op)
 
     def _delete(self, op: DeleteOp) -> Outcome:
@@ -203,10 +205,11 @@ class Batch:
         if (op.content is not None and not is_file(old.kind)) or (op.target and old.kind != Kind.SYMLINK):
             return Refused("kind_mismatch")
         bit = int(op.is_executable) if op.content is not None else old.is_executable
+        xattrs = _xattrs(op, old.kind, old.xattrs)
         if self.view.is_live(old):
-            is_same = (old.parent_id, old.name, old.content, old.is_executable) == (
+            is_same = (old.parent_id, old.name, old.content, old.is_executable, old.xattrs) == (
                 *(op.parent_id, op.name),
-                *(_value(op, old.content), bit),
+                *(_value(op, old.content), bit, xattrs),
             )
             return NOTHING if is_same else self._conflict(old)
         problem = self._place_problem(op.node_id, op.parent_id, op.name, one.keys[0]) or self._content_problem(op, one)
@@ -221,6 +224,7 @@ class Batch:
             name=op.name,
             name_key=one.keys[0],
             is_executable=bit,
+            xattrs=xattrs,
             mtime_ns=op.mtime_ns if has_value else old.mtime_ns,
             state=LIVE,
             deleted_at=None,
@@ -390,6 +394,11 @@ def _value(op: Op, current: bytes) -> bytes:
         if op.target:
             return op.target.encode()
     return current
+
+
+def _xattrs(op: CreateOp | EditOp | UndeleteOp | AttrOp, kind: int, current: bytes | None) -> bytes | None:
+    """Return the extended attributes that the op leaves a node with: its own, or those that are there."""
+    return current if op.xattrs is None or not holds_xattrs(kind) else op.xattrs or None
 
 
 def _one_block(op: Op) -> bytes:

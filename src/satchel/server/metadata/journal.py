@@ -114,4 +114,6 @@ def entry_of(row: JournalRow, post: Image, blocks: bytes = b"") -> Entry:
         row.link,
         row.op_id,
         row.created_at,
+        -1,
+        post.xattrs,
     )

@@ -25,7 +25,7 @@ class Node(msgspec.Struct, frozen=True, gc=False):
 
     content: content hash of a file, UTF-8 target of a symlink, empty for a folder. deleted_at: Unix ms of its own
     deletion, None when it was not deleted itself. cleared_seq: children not above it are dead; cleared_before: what
-    it was before the last deletion.
+    it was before the last deletion. xattrs: packed, None for none.
     """
 
     node_id: NodeId
@@ -46,6 +46,7 @@ class Node(msgspec.Struct, frozen=True, gc=False):
     cleared_before: int
     seq: int
     created_at: int
+    xattrs: bytes | None = None
 
     @property
     def place(self) -> tuple[NodeId, str]:
@@ -91,10 +92,12 @@ class Image(msgspec.Struct, array_like=True, frozen=True, gc=False):
     content_rev: int
     place_rev: int
     blocks: bytes = b""
+    xattrs: bytes = b""
 
 
 _NO_TAG, _NO_DEVICE, _NO_LINK, _NO_OP = Tag(b""), DeviceId(b""), LinkId(b""), OpId(b"")
 _SNAPSHOT = int(Action.SNAPSHOT)
+_NO_INLINE = -1
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Image).decode
 
@@ -115,6 +118,7 @@ def image_bytes(node: Node, *, is_live: bool, blocks: bytes = b"") -> bytes:
             node.content_rev,
             node.place_rev,
             blocks,
+            node.xattrs or b"",
         )
     )
 
@@ -149,7 +153,14 @@ def snapshot_entry(node: Node, *, is_live: bool, blocks: bytes = b"") -> Entry:
         _NO_LINK,
         _NO_OP,
         node.created_at,
+        _NO_INLINE,
+        node.xattrs or b"",
     )
+
+
+def holds_xattrs(kind: int) -> bool:
+    """Tell whether a node of the kind can have extended attributes."""
+    return kind in (Kind.FILE, Kind.FOLDER)
 
 
 def is_file(kind: int) -> bool:

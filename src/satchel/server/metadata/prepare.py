@@ -28,12 +28,14 @@ from satchel.core.messages import (
     UndeleteOp,
 )
 from satchel.core.paths import name_key, validate_name
+from satchel.core.xattrs import unpack_xattrs
 
 BODY_HASH_BYTES = 16
 CUTTERS = frozenset({"cdc1", "fixed4m"})
 _INT64 = 2**63
 _VALUED = (CreateOp, EditOp, UndeleteOp)
 _PLACING = (CreateOp, UndeleteOp)
+_ATTRIBUTED = (*_VALUED, AttrOp)
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -67,6 +69,13 @@ def prepare(request: CommitRequest) -> list[Prepared]:
     return prepared
 
 
+def _body(op: Op) -> bytes:
+    """Return what names the op's body: without extended attributes the same as before there were any."""
+    body = _encode(op)
+    # An op is a short array whose first byte counts its fields, and None, its last one, is one byte.
+    return bytes((body[0] - 1,)) + body[1:-1] if isinstance(op, _ATTRIBUTED) and op.xattrs is None else body
+
+
 def _node_ids(op: Op) -> list[NodeId]:
     """Return the nodes that the op changes."""
     if isinstance(op, MoveOp):
@@ -98,7 +107,7 @@ def _prepared(op: Op) -> Prepared:
             refusal = Refused("content_invalid", "blocks")
         else:
             refusal = _content_refusal(op.content, hashes, sizes)
-    body = hashlib.sha256(_encode(op)).digest()[:BODY_HASH_BYTES]
+    body = hashlib.sha256(_body(op)).digest()[:BODY_HASH_BYTES]
     if refusal is not None:
         return Prepared(op, body, refusal, (), (), tuple(ids), (), ())
     keyed = tuple([(parent_id, name_key(name)) for parent_id, name in places])
@@ -131,7 +140,9 @@ def _refusal(op: Op, ids: list[NodeId], places: list[tuple[NodeId, str]]) -> Ref
             return _value_refusal(op)
         case MoveOp():
             return _move_refusal(op.placements)
-        case AttrOp() | DeleteOp():
+        case AttrOp():
+            return _xattrs_refusal(op.xattrs)
+        case DeleteOp():
             return None
 
 
@@ -155,6 +166,15 @@ def _value_refusal(op: CreateOp | EditOp | UndeleteOp) -> Refused | None:
         return Refused("content_invalid", "both")
     if op.target and ("\0" in op.target or len(op.target.encode()) > SYMLINK_BYTES_MAX):
         return Refused("content_invalid", "target")
+    return _xattrs_refusal(op.xattrs)
+
+
+def _xattrs_refusal(packed: bytes | None) -> Refused | None:
+    if packed:
+        try:
+            unpack_xattrs(packed)
+        except (LimitExceeded, MessageInvalid) as error:
+            return Refused("content_invalid", str(error.fields.get("limit", "xattrs")))
     return None
 
 

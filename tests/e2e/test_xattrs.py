@@ -25,7 +25,7 @@ def linked(folder: Path, name: str, user: User, *arguments: str) -> Iterator[Dev
     made.start()
     try:
         ran = made.link(*arguments)
-        assert ran.code == 0, ran
+        assert ran.code in (0, 10, 12), ran
         yield made
     finally:
         made.stop()

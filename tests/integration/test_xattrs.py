@@ -9,6 +9,7 @@ import pytest
 
 from satchel.core.messages import PROTOCOL_VERSION
 from satchel.core.xattrs import TOO_LARGE, pack_xattrs
+from satchel.device.ports import DiskPath, Stat
 from satchel.device.reporting import _xattr_notes
 from satchel.simulation.world import SimDevice
 from tests.support.scripted_world import World, held
@@ -220,3 +221,21 @@ def test_i5_a_crash_at_any_moment_ends_the_same(world: World) -> None:
             device.start()
     world.settle()
     assert seen(two, b"file", b"folder") == [pack_xattrs({b"n": b"12"}), BLUE]
+
+
+def test_i5_taken_away_as_soon_as_they_were_set_they_stay_away(world: World) -> None:
+    one, two, _ = begin(world)
+    original = two.disk.set_xattrs
+
+    async def meddled(path: DiskPath, xattrs: bytes, expected: bytes) -> Stat:
+        await original(path, xattrs, expected)
+        two.user.set_xattrs(path, b"")
+        found = await two.disk.stat(path)
+        assert found is not None
+        return found
+
+    two.disk.set_xattrs = meddled  # type: ignore[method-assign]
+    one.user.make_folder(b"new")
+    one.user.set_xattrs(b"new", RED)
+    world.settle()
+    assert seen(one, b"new") == seen(two, b"new") == [b""]

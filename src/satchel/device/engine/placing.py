@@ -13,6 +13,7 @@ from satchel.core.limits import DEPTH_MAX, MANIFESTS_GET_COUNT_MAX, MIB
 from satchel.core.operations import MoveLocal, Place, PlannedMove, SetAttributes, TrashLocal
 from satchel.core.paths import name_key
 from satchel.core.trees import Item
+from satchel.core.xattrs import is_packed
 from satchel.device.engine.acting import note_move, note_placed, note_trashed, record_acts
 from satchel.device.engine.attributes import given, set_task, settled_attributes, write_set
 from satchel.device.engine.bringing_back import doubt_left
@@ -468,7 +469,9 @@ def _write_placed(
         return
     if before.synced is None:
         # Also when it was deleted on the server meanwhile: what was placed came from there and is no new file of ours.
-        if before.remote != op.item:
+        # And when a user was so quick with its attributes: that is a change of what was placed.
+        is_changed = is_packed(stat.xattrs) and stat.xattrs != op.item.xattrs
+        if before.remote != op.item or is_changed:
             index.set_synced(op.nid, op.item)
         return
     held = settled_attributes(before.synced, op.item.attributes, job.rows[op.nid].remote)

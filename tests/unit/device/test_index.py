@@ -5,17 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from satchel.core.entries import Kind
 from satchel.core.errors import IndexDamaged, StorageFailed, VersionUnsupported
 from satchel.core.hashing import Block, block_hash, content_hash, pack_blocks
 from satchel.core.ids import ROOT_NID, ContentHash, Nid, NodeId
 from satchel.core.trees import UNKNOWN, Item
+from satchel.core.xattrs import TOO_LARGE, UNHELD, pack_xattrs
 from satchel.device.index.bulk import standing_at
 from satchel.device.index.late import LateRow, clamp_late, drop_late, due_late, next_late_ms, put_late, put_off
 from satchel.device.index.rows import Standing
 from satchel.device.index.schema import SCHEMA_VERSION
 from satchel.device.index.store import LATE_ROWS_MAX, Index
+from satchel.device.index.xattr_notes import noted
 from satchel.device.ports import DiskPath
 from tests.support.engine_rig import NODE_A, NODE_B, NODE_C, NODE_D, blocks_of, entry, folder, hash_of, stat
 
@@ -410,3 +413,72 @@ def test_a_folder_is_read_as_a_whole_as_its_rows_are_one_by_one(index: Index) ->
         assert sorted(row.nid for row in reader.all_named(ROOT_NID, raw)) == sorted(some)
     assert reader.holds(5) and not reader.holds(6)
     assert reader.count_files() == 4
+
+
+# -- extended attributes (hard case I5) -------------------------------------------------------------------------------
+
+RED = pack_xattrs({b"colour": b"red"})
+
+
+def xattrs_of(index: Index, nid: Nid) -> tuple[bytes, bytes, bytes]:
+    """Return those of the remote, the local and the synced side."""
+    query = "SELECT r_xattrs, l_xattrs, s_xattrs FROM nodes WHERE nid = ?"
+    return next(iter(index.connection.execute(query, (nid,))))
+
+
+def put_marked(index: Index) -> Nid:
+    """A file whose three sides have the same attributes."""
+    nid = index.add(NODE_A)
+    index.set_remote(nid, ROOT_NID, replace(entry(5, NODE_A, "a.txt", b"one"), xattrs=RED))
+    index.set_local(nid, ROOT_NID, "a.txt", hash_of(b"one"), replace(stat(7, b"one"), xattrs=RED))
+    assert index.settle([nid]) == []
+    assert xattrs_of(index, nid) == (RED, RED, RED)
+    return nid
+
+
+def test_i5_other_attributes_make_a_row_dirty(index: Index) -> None:
+    nid = put_marked(index)
+    index.set_local(nid, ROOT_NID, "a.txt", hash_of(b"one"), replace(stat(7, b"one"), xattrs=b""))
+    assert index.settle([nid]) == [nid]
+    row = index.row(nid)
+    assert row is not None and isinstance(row.local, Item) and row.local.xattrs == b""
+
+
+def test_i5_what_is_not_told_of_attributes_changes_none(index: Index) -> None:
+    nid = put_marked(index)
+    index.set_local(nid, ROOT_NID, "a.txt", hash_of(b"two"), stat(7, b"two"))
+    index.set_remote(nid, ROOT_NID, entry(6, NODE_A, "a.txt", b"two"))
+    assert index.settle([nid]) == []
+    assert xattrs_of(index, nid) == (RED, RED, RED)
+
+
+def test_i5_attributes_past_a_limit_are_noted_until_they_are_not(index: Index) -> None:
+    nid = put_marked(index)
+    index.set_local(nid, ROOT_NID, "a.txt", hash_of(b"one"), replace(stat(7, b"one"), xattrs=TOO_LARGE))
+    assert index.settle([nid]) == []
+    assert noted(index.connection) == [(nid, TOO_LARGE)]
+    index.set_local(nid, ROOT_NID, "a.txt", hash_of(b"one"), replace(stat(7, b"one"), xattrs=RED))
+    assert noted(index.connection) == []
+
+
+def test_i5_where_the_disk_did_not_take_them_what_it_shows_counts_for_nothing(index: Index) -> None:
+    nid = put_marked(index)
+    index.set_local(nid, ROOT_NID, "a.txt", hash_of(b"one"), replace(stat(7, b"one"), xattrs=UNHELD))
+    index.set_local(nid, ROOT_NID, "a.txt", hash_of(b"one"), replace(stat(7, b"one"), xattrs=b""))
+    assert index.settle([nid]) == []
+    assert (noted(index.connection), xattrs_of(index, nid)) == ([(nid, UNHELD)], (RED, RED, RED))
+
+
+def test_i5_an_index_of_the_version_before_has_no_attributes(tmp_path: Path) -> None:
+    path = str(tmp_path / "index.db")
+    made = Index(path)
+    nid = put_both(made)
+    made.connection.execute(
+        "ALTER TABLE nodes DROP COLUMN r_xattrs; ALTER TABLE nodes DROP COLUMN l_xattrs;"
+        " ALTER TABLE nodes DROP COLUMN s_xattrs; DROP TABLE xattr_notes; PRAGMA user_version = 5"
+    )
+    made.close()
+    index = Index(path)
+    assert xattrs_of(index, nid) == (b"", b"", b"")
+    assert noted(index.connection) == []
+    index.close()

@@ -518,9 +518,9 @@ def test_i5_attributes_are_kept_and_told_to_whoever_asks(run: Run) -> None:
         assert {entry.name: entry.xattrs for entry in await ada.snapshot()} == {"a": RED, "d": BLUE}
         asked = ChangesRequest(Position(ada.principal.root_ns, 0, Tag(b"")), ada.link, with_content=False)
         page, _ = await changes(db, NoInline(), ada.principal, asked)
-        assert [entry.xattrs for entry in page.entries] == [b"", b""]
+        assert [entry.xattrs for entry in page.entries] == [None, None]
         rows = await snapshot(db, ada.principal, SnapshotRequest(ada.principal.root_ns, ROOT_NODE, ROOT_NODE))
-        assert [entry.xattrs for entry in rows.entries] == [b"", b""]
+        assert [entry.xattrs for entry in rows.entries] == [None, None]
 
     run(scenario)
 
@@ -577,5 +577,21 @@ def test_i5_what_is_no_packed_value_is_refused(run: Run) -> None:
         assert await ada.commit(AttrOp(op_id(), node_id, 1, False, b"+")) == (refused("content_invalid"),)
         too_large = msgspec.msgpack.encode([(b"a", bytes(XATTR_VALUE_BYTES_MAX + 1))])
         assert await ada.commit(AttrOp(op_id(), node_id, 1, False, too_large)) == (refused("content_invalid"),)
+
+    run(scenario)
+
+
+def test_i5_a_snapshot_with_many_attributes_comes_in_pages(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("satchel.server.feed.service.FEED_PAGE_BYTES_MAX", 10_000)
+    long = pack_xattrs({b"%d" % number: bytes(XATTR_VALUE_BYTES_MAX) for number in range(3)})
+
+    async def scenario(db: Database) -> None:
+        ada = await Writer.new(db)
+        names = [f"folder {number}" for number in range(10)]
+        await ada.stored(*(replace(create_folder(NodeId(new_id()), name), xattrs=long) for name in names))
+        asked = SnapshotRequest(ada.principal.root_ns, ROOT_NODE, NodeId(b""), with_xattrs=True)
+        page = await snapshot(db, ada.principal, asked)
+        assert page.has_more and len(page.entries) == 2
+        assert sorted(entry.name for entry in await ada.snapshot()) == names
 
     run(scenario)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,3 +109,23 @@ def test_i5_what_the_disk_does_not_take_is_told() -> None:
     ):
         (result,) = apply(disk, task)
         assert isinstance(result, Applied) and result.stats[0].xattrs == UNHELD
+
+
+def test_i5_a_real_disk_with_no_room_for_them_is_no_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = make_world("disk", lambda where: os.fsencode(tmp_path), has_xattrs=True)
+    world.user.write_file(FILE, b"data")
+    before = stat_of(world.disk, FILE)
+
+    def refuse(*_: object) -> None:
+        # As ext4 answers past one block of them.
+        raise OSError(errno.ENOSPC, "no space for it")
+
+    monkeypatch.setattr(os, "setxattr", refuse)
+    for task in (
+        SetAttrs(Nid(1), FILE, False, before, RED),
+        PlaceFile(Nid(1), FILE, "", b"new", 5, False, before, xattrs=RED),
+        PlaceFolder(Nid(2), FOLDER, RED),
+    ):
+        result = one(world, task)
+        assert isinstance(result, Applied) and result.stats[0].xattrs == UNHELD
+    assert world.user.tree() == {FILE: b"new", FOLDER: None}

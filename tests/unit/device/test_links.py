@@ -100,7 +100,7 @@ def test_a_folder_lies_within_itself_and_within_the_root() -> None:
 
 def test_i5_whether_extended_attributes_are_synced_is_remembered(tmp_path: Path) -> None:
     store = LinkStore(tmp_path)
-    with_them = replace(a_link(str(tmp_path / "a"), "/a"), has_xattrs=True)
+    with_them = dataclasses.replace(a_link(str(tmp_path / "a"), "/a"), has_xattrs=True)
     store.add(with_them)
     store.add(a_link(str(tmp_path / "b"), "/b"))
     assert [link.has_xattrs for link in LinkStore(tmp_path).links()] == [True, False]

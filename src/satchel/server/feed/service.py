@@ -131,7 +131,9 @@ async def snapshot(db: Database, principal: Principal, request: SnapshotRequest)
         entries, has_more = await page_txn(
             conn, request.ns, request.unit, after=request.after, limit=limit, scope=scope
         )
-        told = entries if request.with_xattrs else _without_xattrs(entries)
+        all_told = entries if request.with_xattrs else _without_xattrs(entries)
+        told = _cut(all_told, set())
+        has_more = has_more or len(told) < len(all_told)
         return SnapshotPage(request.ns, seq, tag, tuple(told), has_more, scope.mark)
 
     return await db.read(read)

@@ -151,7 +151,7 @@ def any_order_ends_the_same(rng: random.Random) -> str:
 def sees_enough_in_the_closure(rng: random.Random) -> str:
     """The plan of the closure is the plan of the whole tree, at every step; planning twice gives the same plan."""
     case = make_case(rng)
-    for _ in range(ROUNDS_MAX):
+    for rounds in range(ROUNDS_MAX):
         rows = case.device.rows()
         context = case.device.context(rows)
         made = plan(closure(rows), context)
@@ -160,7 +160,8 @@ def sees_enough_in_the_closure(rng: random.Random) -> str:
         expect(made == plan(backwards, context), "the order of the rows matters")
         if not made.operations:
             break
-        run_some(case.device, made, case.rng, failing=0.5)
+        # What draws for ever that all fails says nothing of the planner.
+        run_some(case.device, made, case.rng, failing=0.5 if rounds < 20 else 0.0)
     check_ending(case)
     return trace(case.device)
 

@@ -26,10 +26,15 @@ UPDATE nodes SET r_blocks = COALESCE(?, CASE WHEN r_content = ? THEN r_blocks EN
 SET_LOCAL = """
 UPDATE nodes SET l_blocks = COALESCE(?, CASE WHEN l_content = ? THEN l_blocks END), l_state = 1, l_parent = ?,
   l_name = ?, l_key = ?, l_kind = ?, l_content = ?, l_exec = ?, l_size = ?, l_mtime = ?, l_ctime = ?, l_inode = ?,
-  l_birth = ?, l_xattrs = CASE WHEN nid IN (SELECT nid FROM xattr_notes WHERE seen = x'2d') THEN l_xattrs
-  ELSE COALESCE(?, l_xattrs) END, l_version = ? WHERE nid = ?
+  l_birth = ?, l_xattrs = COALESCE(?, l_xattrs), l_version = ? WHERE nid = ?
 """
-"""What is not known of attributes is as it was; and so it is where the disk did not take them (`UNHELD`)."""
+"""What is not known of attributes is as it was."""
+
+SET_LOCAL_NOTED = SET_LOCAL.replace(
+    "COALESCE(?, l_xattrs)",
+    "CASE WHEN nid IN (SELECT nid FROM xattr_notes WHERE seen = x'2d') THEN l_xattrs ELSE COALESCE(?, l_xattrs) END",
+)
+"""And so it is where the disk did not take them (`UNHELD`). The same, for an index that has notes."""
 
 MEET = """
 UPDATE nodes SET l_blocks = COALESCE(?1, CASE WHEN l_content = ?2 THEN l_blocks END), l_state = 1, s_state = 1,

@@ -27,6 +27,7 @@ from satchel.device.index.statements import (
     BY_DIRTY,
     MEET,
     SET_LOCAL,
+    SET_LOCAL_NOTED,
     SET_REMOTE,
     SET_STATED,
     UNIT,
@@ -34,7 +35,7 @@ from satchel.device.index.statements import (
     remote_values,
 )
 from satchel.device.index.versions import Versions
-from satchel.device.index.xattr_notes import move_note, note_xattrs
+from satchel.device.index.xattr_notes import has_notes, move_note, note_xattrs
 from satchel.device.ports import Stat
 
 STATEMENTS_KEPT = 300
@@ -95,6 +96,7 @@ class Index:
         # A nid is never used twice: what was agreed of a dropped row may still name it.
         self._top = next(iter(run("SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = 'nodes'")))[0]
         self._versions = Versions(self.connection)
+        self._set_local = SET_LOCAL_NOTED if has_notes(self.connection) else SET_LOCAL
 
     def open_reader(self) -> IndexReader:
         """Return a reader on a connection of its own (the same one for an index in memory)."""
@@ -247,8 +249,8 @@ class Index:
     def set_local(self, nid: Nid, parent: Nid, name: str, content: bytes, stat: Stat, blocks: bytes = b"") -> None:
         """The disk shows the node so. stat.kind is not None; blocks: packed blocklist, empty when it is known."""
         values = local_values(KnownLocal(nid, parent, name, name_key(name), content, stat, blocks))
-        self.connection.execute(SET_LOCAL, (*values, self._versions.next(), nid))
-        note_xattrs(self.connection, ((nid, stat.xattrs),))
+        self.connection.execute(self._set_local, (*values, self._versions.next(), nid))
+        self._note(((nid, stat.xattrs),))
         if len(blocks) > PACKED_BYTES:
             self.put_local_blocks(content, blocks)
 
@@ -260,20 +262,24 @@ class Index:
             values.append((row.nid, row.node_id, block, *rest, self._versions.next()))
         self._many(ADD_LOCAL, values)
         self._put_local_lists(rows)
-        note_xattrs(self.connection, ((row.nid, row.stat.xattrs) for row in rows))
+        self._note((row.nid, row.stat.xattrs) for row in rows)
 
     def set_seen(self, rows: Sequence[KnownLocal]) -> None:
         """As `set_local`, for many rows. Held ones are released."""
-        self._many(SET_LOCAL, self._seen_values(rows))
+        self._many(self._set_local, self._seen_values(rows))
         self.release([row.nid for row in rows])
         self._put_local_lists(rows)
-        note_xattrs(self.connection, ((row.nid, row.stat.xattrs) for row in rows))
+        self._note((row.nid, row.stat.xattrs) for row in rows)
 
     def meet(self, rows: Sequence[KnownLocal]) -> None:
         """As `set_seen`, for rows whose remote side is equal to what was seen: they are agreed on by it."""
         self._many(MEET, self._seen_values(rows))
         self._put_local_lists(rows)
-        note_xattrs(self.connection, ((row.nid, row.stat.xattrs) for row in rows))
+        self._note((row.nid, row.stat.xattrs) for row in rows)
+
+    def _note(self, seen: Iterable[tuple[Nid, bytes | None]]) -> None:
+        if note_xattrs(self.connection, seen):
+            self._set_local = SET_LOCAL_NOTED
 
     def _seen_values(self, rows: Sequence[KnownLocal]) -> list[tuple[object, ...]]:
         values = []

@@ -22,15 +22,21 @@ SELECT x.nid, x.seen FROM xattr_notes AS x JOIN nodes AS n ON n.nid = x.nid AND 
 """
 
 
-def note_xattrs(connection: apsw.Connection, seen: Iterable[tuple[Nid, bytes | None]]) -> None:
-    """Remember what the disk showed of these rows' attributes, as far as it is to be told."""
-    told = [(nid, xattrs) for nid, xattrs in seen if xattrs is not None]
+def has_notes(connection: apsw.Connection) -> bool:
+    """Tell whether there is any note."""
+    return next(iter(connection.execute("SELECT 1 FROM xattr_notes LIMIT 1")), None) is not None
+
+
+def note_xattrs(connection: apsw.Connection, seen: Iterable[tuple[Nid, bytes | None]]) -> bool:
+    """Remember what the disk showed of these rows' attributes, as far as it is to be told. Result: was there any?"""
+    told = [one for one in seen if one[1] is not None]
     signs = [one for one in told if one[1] in (TOO_LARGE, UNHELD)]
     if signs:
         connection.executemany("INSERT OR REPLACE INTO xattr_notes VALUES (?, ?)", signs)
-    if len(signs) < len(told) and next(iter(connection.execute("SELECT 1 FROM xattr_notes LIMIT 1")), None):
+    if len(signs) < len(told) and has_notes(connection):
         values = [(nid, TOO_LARGE) for nid, xattrs in told if xattrs not in (TOO_LARGE, UNHELD)]
         connection.executemany("DELETE FROM xattr_notes WHERE nid = ? AND seen = ?", values)
+    return bool(signs)
 
 
 def assume_xattrs(connection: apsw.Connection, nid: Nid, xattrs: bytes) -> None:

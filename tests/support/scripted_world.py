@@ -18,7 +18,7 @@ class World(simulation.World):
     """
 
     def __init__(self, seed: int, devices: int, *, marking: int = 0) -> None:
-        super().__init__(Script(seed, devices, 1, 0.0, frozenset(), (), marking))
+        super().__init__(Script(seed, devices, 1, 0.0, frozenset(), (), marking=marking))
         self._seed = seed
 
     @property

@@ -6,6 +6,8 @@ values that the operation took from the remote side as it was planned on. Source
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from satchel.core.entries import Kind
 from satchel.core.hashing import EMPTY_CONTENT
 from satchel.core.ids import ROOT_NID, ContentHash, Nid
@@ -413,7 +415,7 @@ def _write(state: State, job: Job, task: DiskTask, result: Applied) -> None:
                     state.look_later(LOOK_AGAIN_S, ROOT_PATH)
                     continue
                 note_move(state, row.node_id, way)
-                index.set_local(move.nid, move.parent, move.name, row.local.content, stat)
+                index.set_local(move.nid, move.parent, move.name, row.local.content, _unsure(stat))
                 if job.is_stale:
                     continue
                 planned = job.rows[move.nid].remote
@@ -440,6 +442,14 @@ def _write(state: State, job: Job, task: DiskTask, result: Applied) -> None:
             write_set(state, job, op, task, result.stats[0])
         case _:
             raise AssertionError(task)
+
+
+def _unsure(moved: Stat) -> Stat:
+    """A file that was moved is read once more: a write in that moment that set the time back shows in no stat.
+
+    The rename itself has changed the ctime, which alone would tell of it.
+    """
+    return replace(moved, ctime_ns=0) if moved.kind is Kind.FILE else moved
 
 
 def _write_placed(

@@ -538,3 +538,14 @@ def test_a_kept_file_is_the_conflicted_copy_that_the_service_has() -> None:
     assert rig.engine.is_settled
     names = {one.name.decode(): one.content for one in rig.index.reader.children(ROOT_NID)}
     assert names == {"a.txt": hash_of(b"theirs"), copy.name: hash_of(b"mine")}
+
+
+def test_a_file_that_was_moved_is_read_once_more() -> None:
+    """A write of the same length in that very moment, its time set back, shows in no stat (seed 5035)."""
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"))
+    rig.step(pushed(1, entry(2, NODE_A, "b.txt", b"one", action=Action.MOVE, content_rev=1)))
+    rig.apply()
+    row = rig.index.reader.local(rig.nid(NODE_A))
+    assert row is not None and (row.name, row.stat.ctime_ns) == (b"b.txt", 0)
+    assert rig.engine.is_settled

@@ -72,27 +72,29 @@ def test_taken_back_right_after_a_start_that_finds_it_taken_it_comes_back(world:
     assert count > 1
 
 
-@pytest.mark.parametrize("is_killed", [False, True], ids=["running", "killed"])
-@pytest.mark.parametrize("call", ["set_aside", "list_staged", "trash_staged", "sync_folder"])
-def test_taken_back_while_it_is_being_taken_it_comes_back(world: World, call: str, is_killed: bool) -> None:
+@pytest.mark.parametrize("calls", [None, 0, 1, 2, 3], ids=["running", *(f"killed-{calls}-later" for calls in range(4))])
+@pytest.mark.parametrize("call", ["set_aside", "list_staged", "trash_staged", "sync_trash", "sync_folder"])
+def test_taken_back_while_it_is_being_taken_it_comes_back(world: World, call: str, calls: int | None) -> None:
+    """calls: so many calls of the disk after the word the daemon is killed."""
     laptop = world.devices[0]
-    is_said = False
+    left: int | None = None
 
     def say(name: str, args: tuple[object, ...]) -> None:
-        nonlocal is_said
-        if name == call and not is_said and laptop.is_running:
-            is_said = True
+        nonlocal left
+        if left is None and name == call:
             include(laptop, "big")
+            left = -1 if calls is None else calls
+        elif left is not None and left >= 0 and laptop.is_running:
+            left -= 1
+            if left < 0:
+                world.kill(laptop.number, "crash")
 
     exclude(laptop, "big")
     laptop.disk.before_call = say
-    world.look(0.001)
-    while not is_said:
-        world.look(0.5)
+    world.look(10.0)
     laptop.disk.before_call = None
-    if is_killed:
-        world.scheduler.run_for(0.0)
-        world.kill(laptop.number, "crash")
+    assert left == -1 and laptop.is_running == (calls is None)
+    if calls is not None:
         laptop.start()
     world.settle()
     only_left(world, TREE, TREE)

@@ -8,7 +8,7 @@ docs/design/040, rule 1.
 
 from __future__ import annotations
 
-from satchel.core.ids import ROOT_NID, Nid
+from satchel.core.ids import ROOT_NID
 from satchel.core.trees import Item
 from satchel.device.engine.excluding import set_stage
 from satchel.device.engine.state import Phase, State
@@ -67,14 +67,11 @@ def fold_brought_back(state: State, fact: BroughtBack) -> None:
     state.is_bringing_back = False
     if fact.fault is not None:
         state.next_back_s = state.now.monotonic_s + RETRY_S
+        # What the disk refuses for good keeps no other waiting.
+        state.doubted.append(state.doubted.pop(0))
         return
     forget_trash(state.index, fact.task.trashed)
     load_doubted(state)
     for path in fact.paths:
         folder, _, name = path.rpartition(b"/")
         state.hints.append(Hint(DiskPath(folder), frozenset((name,)), True))
-
-
-def is_awaited(state: State, nid: Nid) -> bool:
-    """Tell whether anything of the unit is still to come back."""
-    return any(one.nid == nid for one in state.doubted)

@@ -113,7 +113,10 @@ def include(state: State, paths: Sequence[str]) -> list[Nid]:
                 put_left(state.index, nid, Stage.RETURNING, taken=nid in state.taken or nid in state.busy)
     with state.index.transaction():
         for nid in wanted:
-            if nid not in state.busy:
+            if nid in state.busy:
+                # It may be being taken just now: its outcome tells, or the next start.
+                state.taken.add(nid)
+            else:
                 untake(state, nid)
             if nid in asked:
                 set_stage(state, nid, Stage.RETURNING)
@@ -181,7 +184,7 @@ def _tops(state: State, nid: Nid) -> list[Nid]:
 def set_stage(state: State, nid: Nid, stage: Stage) -> None:
     """Note how far the row is on its way."""
     state.left[nid] = stage
-    put_left(state.index, nid, stage)
+    put_left(state.index, nid, stage, taken=nid in state.taken)
     _reconsider(state)
 
 
@@ -281,6 +284,7 @@ def take_out(state: State, top: Nid) -> list[Nid]:
     kept = [nid for nid in nested if is_hiding and state.left[nid] is Stage.OUT]
     touched = take_off(state.index, top, stays=not is_hiding, busy=state.busy, kept=kept)
     nest_trash(state.index, [nid for nid in nested if nid not in kept], top, path)
+    state.taken.discard(top)
     for nid in nested:
         if nid not in kept:
             state.left.pop(nid)
@@ -292,7 +296,6 @@ def take_out(state: State, top: Nid) -> list[Nid]:
     else:
         set_stage(state, top, Stage.OUT)
     state.left_held.discard(top)
-    state.taken.discard(top)
     state.after_scan.difference_update(touched)
     state.touch(touched)
     return touched
@@ -342,7 +345,7 @@ def is_another(state: State, nid: Nid, stat: Stat) -> bool:
 
     Then the unit is out, and what stands there is to be looked at anew.
     """
-    row = state.index.reader.local(nid) if nid in state.taken else None
+    row = state.index.reader.local(nid) if nid in state.taken and state.left.get(nid) in GOING else None
     if row is None or (row.stat.inode, row.stat.birth_ns) == (stat.inode, stat.birth_ns):
         return False
     path = state.index.reader.path_of(nid)

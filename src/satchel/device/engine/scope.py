@@ -60,8 +60,7 @@ def load_scope(state: State) -> None:
     state.scope_nodes = left_out_nodes(state)
     for nid in [nid for nid in sorted(state.taken) if state.left[nid] is Stage.RETURNING]:
         with state.index.transaction():
-            untake(state, nid)
-            put_left(state.index, nid, Stage.RETURNING)
+            _look_for(state, nid)
     known = state.index.get("beside_left_out")
     state.beside = [Nid(int(each)) for each in known.split(",")] if isinstance(known, str) and known else []
     _look_at_returning(state)
@@ -75,11 +74,25 @@ def _look_at_returning(state: State) -> None:
 def _ask_for_returning(state: State) -> None:
     for nid in sorted(nid for nid, stage in state.left.items() if stage is Stage.RETURNING):
         node_id = state.index.node_id_of(nid)
+        if nid in state.taken and nid in state.busy:
+            # It may be being taken just now: until that is known, an absence must not become a deletion.
+            continue
+        if nid in state.taken:
+            _look_for(state, nid)
         if node_id is None:
             forget(state, nid)
         elif node_id not in state.snapshot_units and node_id != state.unit_asked:
             state.snapshot_busy.add(nid)
             state.snapshot_units.append(node_id)
+
+
+def _look_for(state: State, nid: Nid) -> None:
+    """Whether it was taken is not known: it counts as not seen here, and what is there is met again."""
+    path = state.index.reader.path_of(nid)
+    untake(state, nid)
+    put_left(state.index, nid, Stage.RETURNING)
+    if path:
+        state.look_again(path)
 
 
 def has_returned(state: State, nid: Nid, untold: Collection[Nid]) -> None:

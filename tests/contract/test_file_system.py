@@ -3,21 +3,16 @@ the fake one. Each test is a claim that the scanner, the transfer or the applier
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from satchel.core.entries import Kind
-from satchel.core.errors import Fault, FileUnreadable, NameInvalid, NameTaken, NotFound
+from satchel.core.errors import Fault, FileChanging, FileUnreadable, NameInvalid, NameTaken, NotFound
 from satchel.core.ids import Nid
 from satchel.device.drive import drive
 from satchel.device.ports import ROOT_PATH, Brief, DiskPath, Stat
-from tests.support.disk_worlds import WORLD_NAMES, World, make_world
+from tests.support.disk_calls import MTIME_NS, path, staged, stat_of
+from tests.support.disk_worlds import World
 
-MTIME_NS = 1_600_000_000_123_456_789
 HOSTILE_PATHS = [
     b"../x",
     b"a/../../x",
@@ -30,37 +25,6 @@ HOSTILE_PATHS = [
     b".satchel/marker",
     b"a/",
 ]
-
-
-@pytest.fixture(params=WORLD_NAMES)
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    made: list[str] = []
-
-    def folder(where: str) -> bytes:
-        if where == "disk":
-            return str(tmp_path).encode()
-        made.append(tempfile.mkdtemp(prefix="satchel-", dir="/dev/shm"))
-        return made[-1].encode()
-
-    yield make_world(request.param, folder)
-    for one in made:
-        shutil.rmtree(one)
-
-
-def path(text: str | bytes) -> DiskPath:
-    return DiskPath(text.encode() if isinstance(text, str) else text)
-
-
-def staged(world: World, data: bytes, *, is_executable: bool = False) -> tuple[str, Stat]:
-    file = drive(world.disk.stage())
-    drive(file.write(data))
-    return file.name, drive(file.finish(mtime_ns=MTIME_NS, is_executable=is_executable))
-
-
-def stat_of(world: World, at: str | bytes) -> Stat:
-    found = drive(world.disk.stat(path(at)))
-    assert found is not None
-    return found
 
 
 # -- looking ----------------------------------------------------------------------------------------------------------
@@ -365,9 +329,10 @@ def test_an_exchange_swaps_and_tells_what_came_out(world: World) -> None:
     before = stat_of(world, "file")
     name, finished = staged(world, b"new")
     drive(world.disk.rename_staged(name, "x-1.file"))
-    out = drive(world.disk.exchange_staged("x-1.file", path("file")))
+    out, placed = drive(world.disk.exchange_staged("x-1.file", path("file")))
     assert out.same_file(before)
-    assert stat_of(world, "file").same_file(finished)
+    assert placed is not None and placed.same_file(finished)
+    assert stat_of(world, "file") == placed
     assert drive(world.disk.stat_staged("x-1.file")) == out
     assert world.user.tree() == {b"file": b"new"}
     assert world.user.everything() == {b"new", b"the old one"}
@@ -396,6 +361,42 @@ def test_a_move_keeps_identity_and_replaces_nothing(world: World) -> None:
     assert moved.same_file(before)
     assert moved == stat_of(world, "folder/c")
     assert world.user.tree() == {b"b": b"2", b"folder": None, b"folder/c": b"1"}
+
+
+CHANGES = ("move", "exchange", "exchange_staged", "set_aside", "set_executable")
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_is_not_as_planned_is_left_alone(world: World, change: str) -> None:
+    world.user.write_file(b"file", b"old")
+    world.user.write_file(b"other", b"other")
+    expected, other = stat_of(world, "file"), stat_of(world, "other")
+    name, _ = staged(world, b"new")
+    drive(world.disk.rename_staged(name, "x-1.file"))
+    world.user.write_file(b"file", b"edited")
+    before = world.user.tree()
+    with pytest.raises(FileChanging):
+        _change(world, change, expected, other)
+    assert world.user.tree() == before
+    seen = stat_of(world, "file")
+    assert not seen.is_executable
+    _change(world, change, seen, other)
+    is_changed = stat_of(world, "file").is_executable if change == "set_executable" else world.user.tree() != before
+    assert is_changed
+
+
+def _change(world: World, change: str, expected: Stat, other: Stat) -> None:
+    match change:
+        case "move":
+            drive(world.disk.move(path("file"), path("moved"), expected))
+        case "exchange":
+            drive(world.disk.exchange(path("file"), path("other"), (expected, other)))
+        case "exchange_staged":
+            drive(world.disk.exchange_staged("x-1.file", path("file"), expected))
+        case "set_aside":
+            drive(world.disk.set_aside(path("file"), "m-1.file", expected))
+        case _:
+            drive(world.disk.set_executable(path("file"), True, expected))
 
 
 def test_a_folder_cannot_move_into_itself(world: World) -> None:
@@ -467,104 +468,6 @@ def test_a_new_file_at_an_old_inode_has_another_birth_time(world: World) -> None
     after = stat_of(world, "file")
     assert (after.inode, after.birth_ns) != (before.inode, before.birth_ns)
     assert not after.same_file(before)
-
-
-# -- set aside, trash -------------------------------------------------------------------------------------------------
-
-
-def make_unit(world: World) -> None:
-    world.user.make_folder(b"unit")
-    world.user.make_folder(b"unit/sub")
-    world.user.write_file(b"unit/sub/file", b"deep")
-    world.user.write_file(b"unit/top", b"high")
-
-
-def test_what_is_set_aside_keeps_its_origin_and_can_be_looked_into(world: World) -> None:
-    make_unit(world)
-    before = stat_of(world, "unit")
-    aside = drive(world.disk.set_aside(path("unit"), "t-1.unit"))
-    assert (aside.inode, aside.birth_ns) == (before.inode, before.birth_ns)
-    assert world.user.tree() == {}
-    assert [one.name for one in drive(world.disk.list_staged())] == [b"t-1.unit"]
-    assert drive(world.disk.origin_of_staged("t-1.unit")) == b"unit"
-    assert [one.name for one in drive(world.disk.list_staged("t-1.unit"))] == [b"sub", b"top"]
-    assert [one.name for one in drive(world.disk.list_staged("t-1.unit", b"sub"))] == [b"file"]
-    drive(world.disk.restore_staged("t-1.unit", path("file"), b"sub/file"))
-    drive(world.disk.restore_staged("t-1.unit", path("again")))
-    assert world.user.tree() == {b"again": None, b"again/sub": None, b"again/top": b"high", b"file": b"deep"}
-    assert drive(world.disk.origin_of_staged("t-1.unit")) is None
-    assert drive(world.disk.list_staged()) == []
-
-
-def test_setting_aside_what_is_gone_leaves_no_note(world: World) -> None:
-    with pytest.raises(NotFound):
-        drive(world.disk.set_aside(path("gone"), "t-1.gone"))
-    assert drive(world.disk.origin_of_staged("t-1.gone")) is None
-    assert drive(world.disk.list_staged()) == []
-
-
-def test_restoring_from_staging_replaces_nothing(world: World) -> None:
-    world.user.write_file(b"a", b"1")
-    world.user.write_file(b"b", b"2")
-    drive(world.disk.set_aside(path("a"), "m-1.a"))
-    with pytest.raises(NameTaken):
-        drive(world.disk.restore_staged("m-1.a", path("b")))
-    with pytest.raises(NotFound):
-        drive(world.disk.restore_staged("m-1.a", path("gone/a")))
-    assert drive(world.disk.restore_staged("m-1.a", path("a"))) == stat_of(world, "a")
-    assert world.user.tree() == {b"a": b"1", b"b": b"2"}
-
-
-def test_a_trashed_unit_can_be_read_listed_and_restored_in_parts(world: World) -> None:
-    make_unit(world)
-    top = stat_of(world, "unit/top")
-    name = drive(world.disk.trash(path("unit")))
-    drive(world.disk.sync_trash())
-    assert world.user.tree() == {}
-    assert [one.name for one in drive(world.disk.list_trashed(name))] == [b"sub", b"top"]
-    assert [one.name for one in drive(world.disk.list_trashed(name, b"sub"))] == [b"file"]
-    assert drive(world.disk.stat_trashed(name, b"top")) == top
-    assert drive(world.disk.stat_trashed(name, b"gone")) is None
-    assert drive(world.disk.stat_trashed("1-gone")) is None
-    file = drive(world.disk.open_trashed(name + "/sub/file"))
-    assert drive(file.read(0, 10)) == b"deep"
-    drive(file.close())
-    drive(world.disk.restore_trashed(name, b"sub/file", path("back")))
-    with pytest.raises(NameTaken):
-        drive(world.disk.restore_trashed(name, b"top", path("back")))
-    with pytest.raises(NotFound):
-        drive(world.disk.list_trashed("1-gone"))
-    assert world.user.tree() == {b"back": b"deep"}
-
-
-def test_a_swapped_out_file_goes_to_the_trash_and_can_be_opened_there(world: World) -> None:
-    world.user.write_file(b"file", b"old")
-    name, _ = staged(world, b"new")
-    drive(world.disk.rename_staged(name, "x-1.file"))
-    out = drive(world.disk.exchange_staged("x-1.file", path("file")))
-    trashed = drive(world.disk.trash_staged("x-1.file"))
-    found = drive(world.disk.stat_trashed(trashed))
-    assert found is not None and found.same_file(out)
-    file = drive(world.disk.open_trashed(trashed))
-    assert drive(file.read(0, 10)) == b"old"
-    drive(file.close())
-    assert drive(world.disk.list_staged()) == []
-
-
-def test_the_trash_is_purged_by_age_and_by_nothing_else(world: World) -> None:
-    make_unit(world)
-    world.user.write_file(b"file", b"data")
-    world.user.make_folder(b"outside")
-    world.user.write_file(b"outside/kept", b"kept")
-    world.user.make_symlink(b"unit/out", b"../../../outside")
-    unit = drive(world.disk.trash(path("unit")))
-    file = drive(world.disk.trash(path("file")))
-    born = int(unit.partition("-")[0])
-    assert drive(world.disk.purge_trash(born)) == 0
-    assert drive(world.disk.purge_trash(born + 1)) == 1
-    assert drive(world.disk.stat_trashed(unit)) is None
-    assert drive(world.disk.stat_trashed(file)) is not None
-    assert world.user.tree() == {b"outside": None, b"outside/kept": b"kept"}
 
 
 def test_a_folder_that_is_gone_needs_no_sync(world: World) -> None:

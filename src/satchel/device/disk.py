@@ -223,7 +223,9 @@ class LocalDisk(LocalTrash):
         finally:
             os.close(opened)
 
-    async def exchange_staged(self, name: str, path: DiskPath) -> Stat:
+    async def exchange_staged(
+        self, name: str, path: DiskPath, expected: Stat | None = None
+    ) -> tuple[Stat, Stat | None]:
         assert not name.startswith(DOWNLOAD_PREFIX), "a crash now would take the user's file for a download"
         handles = self._open()
         staged = plain_name(name)
@@ -231,10 +233,18 @@ class LocalDisk(LocalTrash):
             folder, target = self._parent(handles, path)
             try:
                 _keep_permissions(handles.staging, staged, folder, target)
+                self._require_as_planned(handles, (folder, target), expected, path)
                 self._swap(handles, (handles.staging, staged), (folder, target), other_path=path)
-                return stat_at(handles.staging, staged, handles.device)
+                return stat_at(handles.staging, staged, handles.device), self._placed(handles, folder, target)
             finally:
                 os.close(folder)
+
+    def _placed(self, handles: Handles, folder: int, name: bytes) -> Stat | None:
+        try:
+            return self._stat_at(handles, folder, name)
+        except OSError:
+            # The exchange is done, whatever a user made of the place since.
+            return None
 
     def _swap(self, handles: Handles, one: _At, other: _At, *, other_path: bytes) -> None:
         """Exchange two names; `other` is the user's. Raises: OSError."""
@@ -263,7 +273,7 @@ class LocalDisk(LocalTrash):
         disk_calls.rename_to_free(handles.staging, aside, *one)
         drop_note(handles.staging, aside)
 
-    async def set_aside(self, path: DiskPath, name: str) -> Stat:
+    async def set_aside(self, path: DiskPath, name: str, expected: Stat | None = None) -> Stat:
         assert not name.startswith(DOWNLOAD_PREFIX), "what is set aside is the user's"
         handles = self._open()
         staged = plain_name(name)
@@ -271,19 +281,20 @@ class LocalDisk(LocalTrash):
         with translating(path):
             write_note(handles.staging, staged, path)
         try:
-            return self._into_own(handles, handles.staging, staged, path)
+            return self._into_own(handles, handles.staging, staged, path, expected)
         except Fault:
             if stat_or_none(handles.staging, staged, handles.device) is None:
                 drop_note(handles.staging, staged)
             raise
 
-    async def move(self, source: DiskPath, target: DiskPath) -> Stat:
+    async def move(self, source: DiskPath, target: DiskPath, expected: Stat | None = None) -> Stat:
         handles = self._open()
         with translating(target):
             old_folder, old_name = self._parent(handles, source)
             try:
                 new_folder, new_name = self._parent(handles, target)
                 try:
+                    self._require_as_planned(handles, (old_folder, old_name), expected, source)
                     disk_calls.rename_to_free(old_folder, old_name, new_folder, new_name)
                     return self._stat_at(handles, new_folder, new_name)
                 finally:
@@ -291,14 +302,21 @@ class LocalDisk(LocalTrash):
             finally:
                 os.close(old_folder)
 
-    async def exchange(self, one: DiskPath, other: DiskPath) -> None:
+    async def exchange(
+        self, one: DiskPath, other: DiskPath, expected: tuple[Stat, Stat] | None = None
+    ) -> tuple[Stat, Stat]:
         handles = self._open()
         with translating(one):
             folder, name = self._parent(handles, one)
             try:
                 other_folder, other_name = self._parent(handles, other)
+                first, second = (folder, name), (other_folder, other_name)
                 try:
-                    self._swap(handles, (folder, name), (other_folder, other_name), other_path=other)
+                    if expected is not None:
+                        self._require_as_planned(handles, first, expected[0], one)
+                        self._require_as_planned(handles, second, expected[1], other)
+                    self._swap(handles, first, second, other_path=other)
+                    return self._stat_at(handles, *first), self._stat_at(handles, *second)
                 finally:
                     os.close(other_folder)
             finally:
@@ -324,13 +342,14 @@ class LocalDisk(LocalTrash):
             finally:
                 os.close(folder)
 
-    async def set_executable(self, path: DiskPath, is_executable: bool) -> Stat:
+    async def set_executable(self, path: DiskPath, is_executable: bool, expected: Stat | None = None) -> Stat:
         handles = self._open()
         with translating(path):
             handle = self._beneath(handles, path, os.O_RDONLY | os.O_NONBLOCK)
         opened = as_regular(handle, path, handles.device)
         try:
             with translating(path):
+                self._require_as_planned(handles, (handle, b""), expected, path)
                 os.fchmod(handle, disk_calls.executable_mode(os.fstat(handle).st_mode, is_executable))
                 # Lost in a power cut, the old bit would look like a change that the user made.
                 os.fsync(handle)

@@ -13,7 +13,7 @@ import sys
 from typing import Final
 
 from satchel.core.entries import Kind
-from satchel.core.errors import FileUnreadable, NameInvalid, NotFound, RootMissing
+from satchel.core.errors import FileChanging, FileUnreadable, NameInvalid, NotFound, RootMissing
 from satchel.core.limits import MIB
 from satchel.device import disk_calls, disk_xattrs
 from satchel.device.disk_calls import MODE_KIND_SHIFT, MODE_KINDS, fault_of, stat_at, translating
@@ -189,11 +189,19 @@ class LinkedRoot:
             finally:
                 os.close(folder)
 
-    def _into_own(self, handles: Handles, own: int, name: bytes, path: DiskPath) -> Stat:
-        """Move something from the linked folder to a free name in a folder of ours."""
+    def _require_as_planned(
+        self, handles: Handles, at: tuple[int, bytes], expected: Stat | None, path: DiskPath
+    ) -> None:
+        """Raises: FileChanging, OSError."""
+        if expected is not None and not self._stat_at(handles, *at).is_as_planned(expected):
+            raise FileChanging("It is not as it was planned on.", path=path)
+
+    def _into_own(self, handles: Handles, own: int, name: bytes, path: DiskPath, expected: Stat | None = None) -> Stat:
+        """Move something from the linked folder to a free name in a folder of ours. expected: as for `move`."""
         with translating(path):
             folder, source = self._parent(handles, path)
             try:
+                self._require_as_planned(handles, (folder, source), expected, path)
                 disk_calls.rename_to_free(folder, source, own, name)
                 return stat_at(own, name, handles.device)
             finally:

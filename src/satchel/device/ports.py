@@ -72,6 +72,24 @@ class Stat(msgspec.Struct, frozen=True, array_like=True, gc=False):
             other.inode,
         ) and (not self.birth_ns or not other.birth_ns or self.birth_ns == other.birth_ns)
 
+    def same_thing(self, other: Stat) -> bool:
+        """True when both are the same thing, whatever happened to it: kind, inode and, where known, birth time."""
+        is_born_equal = not self.birth_ns or not other.birth_ns or self.birth_ns == other.birth_ns
+        return self.kind == other.kind and self.inode == other.inode and is_born_equal
+
+    def is_as_planned(self, expected: Stat) -> bool:
+        """True when a file is as expected in all that stat tells; a folder: when it is the same one.
+
+        An expected ctime of 0 says that the scanner was not sure of the content, so nothing equals it.
+        """
+        if expected.kind == Kind.FOLDER:
+            return self.same_thing(expected)
+        return (
+            self.same_file(expected)
+            and self.ctime_ns == expected.ctime_ns
+            and self.is_executable == expected.is_executable
+        )
+
 
 class Listed(msgspec.Struct, frozen=True, gc=False):
     """One name in a folder; stat without birth time."""
@@ -228,11 +246,12 @@ class FileSystem(Protocol):
         """Delete a download from staging. Idempotent. Refuses a name that does not start with `d-` (our mistake)."""
         ...
 
-    async def set_aside(self, path: DiskPath, name: str) -> Stat:
+    async def set_aside(self, path: DiskPath, name: str, expected: Stat | None = None) -> Stat:
         """Move a file or folder into staging under a free name, noting durably where it stood.
 
-        Result: stat of what moved. Raises: NameTaken, NotFound. For what takes several steps (a unit on its way to the
-        trash, a cycle of moves): a crash between them leaves it there, with its note.
+        expected: as for `move`. Result: stat of what moved. Raises: NameTaken, NotFound, FileChanging. For what takes
+        several steps (a unit on its way to the trash, a cycle of moves): a crash between them leaves it there, with its
+        note.
         """
         ...
 
@@ -244,19 +263,32 @@ class FileSystem(Protocol):
         """Move a finished staged file to a free name (RENAME_NOREPLACE). Raises: NameTaken, NotFound (no folder)."""
         ...
 
-    async def exchange_staged(self, name: str, path: DiskPath) -> Stat:
+    async def exchange_staged(
+        self, name: str, path: DiskPath, expected: Stat | None = None
+    ) -> tuple[Stat, Stat | None]:
         """Swap a finished staged file with the file at `path` (RENAME_EXCHANGE); `name` holds the old one now.
 
-        Result: the stat of the swapped-out file. Raises: NotFound when nothing stands at `path`.
+        expected: as for `move`. Result: the stats of the swapped-out file and of the one that stands at `path` now,
+        None when a user was quicker. Raises: NotFound when nothing stands at `path`, FileChanging.
         """
         ...
 
-    async def move(self, source: DiskPath, target: DiskPath) -> Stat:
-        """Move to a free name. Result: stat of what moved. Raises: NameTaken, NotFound."""
+    async def move(self, source: DiskPath, target: DiskPath, expected: Stat | None = None) -> Stat:
+        """Move to a free name. Result: stat of what moved.
+
+        expected: what a plan rests on. A rename gives another ctime, which hides a write that set its mtime back; so
+        the looks just before and just after are part of the same call. Raises: NameTaken, NotFound, FileChanging when
+        what stands there is not as expected; nothing moved then.
+        """
         ...
 
-    async def exchange(self, one: DiskPath, other: DiskPath) -> None:
-        """Swap two names. Raises: NotFound."""
+    async def exchange(
+        self, one: DiskPath, other: DiskPath, expected: tuple[Stat, Stat] | None = None
+    ) -> tuple[Stat, Stat]:
+        """Swap two names. expected: of both, as for `move`.
+
+        Result: the stats of what stands at `one` and at `other` now. Raises: NotFound, FileChanging.
+        """
         ...
 
     async def make_folder(self, path: DiskPath) -> Stat:
@@ -267,8 +299,8 @@ class FileSystem(Protocol):
         """Raises: NameTaken, NotFound (no parent), StorageFull."""
         ...
 
-    async def set_executable(self, path: DiskPath, is_executable: bool) -> Stat:
-        """Raises: NotFound, FileUnreadable."""
+    async def set_executable(self, path: DiskPath, is_executable: bool, expected: Stat | None = None) -> Stat:
+        """expected: as for `move`. Raises: NotFound, FileUnreadable, FileChanging."""
         ...
 
     async def set_xattrs(self, path: DiskPath, xattrs: bytes, expected: bytes) -> Stat:

@@ -27,6 +27,8 @@ from satchel.device.ports import ROOT_PATH, Brief, Compared, DiskPath, Listed, O
 from satchel.simulation.fake_volume import CrashMode, FakeVolume, Inode, TimeSource
 
 STATE_NAME = b".satchel"
+GAP = ":gap"
+"""What `before_call` gets after the name of a call that has looked and is about to change."""
 BeforeCall = Callable[[str, tuple[object, ...]], Fault | None]
 Pause = Callable[[], Awaitable[None]]
 
@@ -109,9 +111,9 @@ class FakeDisk:
     """A linked folder in memory.
 
     pause: awaited at each call, the scheduling point. before_call: sees each call's name and arguments; a fault that it
-    returns is raised instead of the call. root_state: "missing" (folder gone) or "empty" (its volume is not mounted, so
-    an empty folder stands there). has_xattrs: extended attributes are synced; holds_xattrs: the volume has any, in all
-    of xattrs_bytes_max for a file. The user's side is `FakeUser`.
+    returns is raised instead of the call, but for one in a gap. root_state: "missing" (folder gone) or "empty" (its
+    volume is not mounted, so an empty folder stands there). has_xattrs: extended attributes are synced; holds_xattrs:
+    the volume has any, in all of xattrs_bytes_max for a file. The user's side is `FakeUser`.
     """
 
     def __init__(
@@ -238,6 +240,15 @@ class FakeDisk:
         self.volume.do((*source, None), (*target, moved))
         return self.stat_of(moved)
 
+    def _require_as_planned(self, call: str, path: DiskPath, expected: Stat | None) -> None:
+        """Look just before a change. A user may come between the two, though it is one call."""
+        if expected is None:
+            return
+        if not self.stat_of(self._require(*self._parent(path))).is_as_planned(expected):
+            raise FileChanging("It is not as it was planned on.", path=path)
+        if self.before_call is not None:
+            self.before_call(call + GAP, (path,))
+
     def _swap(self, one: tuple[Inode, bytes], other: tuple[Inode, bytes]) -> None:
         first, second = self._require(*one), self._require(*other)
         if _is_inside(other[0], first) or _is_inside(one[0], second):
@@ -359,16 +370,21 @@ class FakeDisk:
         await self.enter("place_staged", name, path)
         return self._rename((self.volume.staging, self.raw(name)), self._parent(path))
 
-    async def exchange_staged(self, name: str, path: DiskPath) -> Stat:
+    async def exchange_staged(
+        self, name: str, path: DiskPath, expected: Stat | None = None
+    ) -> tuple[Stat, Stat | None]:
         assert not name.startswith("d-"), "a crash now would take the user's file for a download"
         await self.enter("exchange_staged", name, path)
         staged = (self.volume.staging, self.raw(name))
-        self._swap(staged, self._parent(path))
-        return self.stat_of(self._require(*staged))
+        self._require_as_planned("exchange_staged", path, expected)
+        place = self._parent(path)
+        self._swap(staged, place)
+        return self.stat_of(self._require(*staged)), self.stat_of(self._require(*place))
 
-    async def set_aside(self, path: DiskPath, name: str) -> Stat:
+    async def set_aside(self, path: DiskPath, name: str, expected: Stat | None = None) -> Stat:
         assert not name.startswith("d-"), "what is set aside is the user's"
         await self.enter("set_aside", path, name)
+        self._require_as_planned("set_aside", path, expected)
         stat = self._rename(self._parent(path), (self.volume.staging, self.raw(name)))
         self.volume.notes[name] = path
         return stat
@@ -387,13 +403,21 @@ class FakeDisk:
         folder, last = split(DiskPath(self.raw(name) + b"/" + below))
         return self.volume.folder(top, folder), last
 
-    async def move(self, source: DiskPath, target: DiskPath) -> Stat:
+    async def move(self, source: DiskPath, target: DiskPath, expected: Stat | None = None) -> Stat:
         await self.enter("move", source, target)
+        self._require_as_planned("move", source, expected)
         return self._rename(self._parent(source), self._parent(target))
 
-    async def exchange(self, one: DiskPath, other: DiskPath) -> None:
+    async def exchange(
+        self, one: DiskPath, other: DiskPath, expected: tuple[Stat, Stat] | None = None
+    ) -> tuple[Stat, Stat]:
         await self.enter("exchange", one, other)
-        self._swap(self._parent(one), self._parent(other))
+        if expected is not None:
+            self._require_as_planned("exchange", one, expected[0])
+            self._require_as_planned("exchange", other, expected[1])
+        first, second = self._parent(one), self._parent(other)
+        self._swap(first, second)
+        return self.stat_of(self._require(*first)), self.stat_of(self._require(*second))
 
     async def make_folder(self, path: DiskPath) -> Stat:
         await self.enter("make_folder", path)
@@ -410,8 +434,9 @@ class FakeDisk:
         self.volume.do((folder, name, inode))
         return self.stat_of(inode)
 
-    async def set_executable(self, path: DiskPath, is_executable: bool) -> Stat:
+    async def set_executable(self, path: DiskPath, is_executable: bool, expected: Stat | None = None) -> Stat:
         await self.enter("set_executable", path, is_executable)
+        self._require_as_planned("set_executable", path, expected)
         found = _regular(self._require(*self._parent(path)))
         found.is_executable = is_executable
         found.ctime_ns = self.volume.tick()

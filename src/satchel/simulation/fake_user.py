@@ -66,6 +66,7 @@ class FakeUser:
         inode.mtime_ns = inode.ctime_ns = self.disk.volume.tick()
         if self.is_durable:
             inode.save()
+            self.disk.volume.sync_names_of(inode)
 
     def save_file(self, path: bytes, data: bytes) -> None:
         folder, name = self._at(path)

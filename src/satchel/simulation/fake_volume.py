@@ -170,6 +170,12 @@ class FakeVolume:
             self.sync(one)
             needed += [at for step in self.pending for at, _, inode in step.changes if inode is one]
 
+    def sync_names_of(self, inode: Inode) -> None:
+        """Write out the names that lead to an inode, as fsync of a new file does."""
+        for folder in self.everything():
+            if any(one is inode for one in folder.entries.values()):
+                self.sync_with_names(folder)
+
     def sync_all(self) -> None:
         """Write out everything, as the kernel does in time."""
         for inode in self.everything():

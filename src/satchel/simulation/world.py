@@ -29,7 +29,7 @@ from satchel.device.short_files import ShortFiles
 from satchel.device.tasks import Fact, Hinted, Scanned
 from satchel.device.transfer import SequentialLanes
 from satchel.simulation.core_remote import CoreRemote
-from satchel.simulation.fake_disk import DeadGeneration, FakeDisk
+from satchel.simulation.fake_disk import GAP, DeadGeneration, FakeDisk
 from satchel.simulation.fake_user import FakeUser
 from satchel.simulation.fake_volume import FakeVolume
 from satchel.simulation.faults import Faults
@@ -172,6 +172,11 @@ class SimDevice:
         if not faults.rate:
             return None
         self.may_die()
+        if name.endswith(GAP):
+            if faults.happens("changed_while_read"):
+                assert isinstance(args[0], bytes)
+                self.world.meddle(self, args[0])
+            return None
         if name in WRITES:
             self._walk_into_snare(name)
             self._burn()

@@ -249,6 +249,16 @@ def test_what_a_late_writer_adds_to_a_trashed_folder_comes_back() -> None:
     assert drive(applier.look_again(task, result.trashed)) == ()
 
 
+def test_what_a_user_writes_into_a_file_just_placed_outlives_a_power_cut() -> None:
+    disk = FakeDisk(StillClock())
+    file = drive(disk.stage())
+    drive(file.write(NEW))
+    drive(file.finish(mtime_ns=1, is_executable=False))
+    drive(disk.place_staged(file.name, DiskPath(b"file")))
+    FakeUser(disk).write_file(b"file", UNSYNCED)
+    assert FakeUser(disk.crash("strict")).tree() == {b"file": UNSYNCED}, "what is written out can be reached"
+
+
 def test_the_disk_full_fails_one_task_and_harms_nothing() -> None:
     disk = FakeDisk(StillClock(), capacity_bytes=len(SYNCED) + len(NEW) - 1)
     user = FakeUser(disk)

@@ -185,13 +185,13 @@ async def _set_attrs(hands: Hands, task: SetAttrs) -> DiskResult:
         return Changed((task.path,), "the attributes are not as they were planned on")
     try:
         if seen.kind is Kind.FILE and seen.is_executable != task.is_executable:
-            stat = await hands.fs.set_executable(task.path, task.is_executable)
+            stat = await hands.fs.set_executable(task.path, task.is_executable, task.expected)
         if is_wanted and stat.same_file(seen) and task.xattrs is not None and is_packed(seen.xattrs):
             stat = await hands.fs.set_xattrs(task.path, task.xattrs, seen.xattrs)
     except NotFound:
         return Changed((task.path,), "the file is gone")
     except FileChanging:
-        return Changed((task.path,), "the attributes were changed just before they were set")
+        return Changed((task.path,), "it was changed just before its attributes were set")
     if task.expected.kind is Kind.FOLDER:
         is_same = is_same_identity(stat, task.expected)
         return Applied((stat,)) if is_same else Changed((task.path,), "another folder took the name")

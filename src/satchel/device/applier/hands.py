@@ -93,11 +93,7 @@ def is_same_state(seen: Stat, expected: Stat) -> bool:
 
     An expected ctime of 0 says that the scanner was not sure of the content, so nothing equals it.
     """
-    if expected.kind == Kind.FOLDER:
-        return is_same_identity(seen, expected)
-    return (
-        seen.same_file(expected) and seen.ctime_ns == expected.ctime_ns and seen.is_executable == expected.is_executable
-    )
+    return seen.is_as_planned(expected)
 
 
 def is_same_moved(seen: Stat, expected: Stat) -> bool:
@@ -109,8 +105,7 @@ def is_same_moved(seen: Stat, expected: Stat) -> bool:
 
 def is_same_identity(seen: Stat, expected: Stat) -> bool:
     """True when both are the same thing, whatever happened to it: kind, inode and, where known, birth time."""
-    is_born_equal = not seen.birth_ns or not expected.birth_ns or seen.birth_ns == expected.birth_ns
-    return seen.kind == expected.kind and seen.inode == expected.inode and is_born_equal
+    return seen.same_thing(expected)
 
 
 def settled(seen: Stat | None, known: Stat) -> tuple[Stat, bool]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 import msgspec
 
 from satchel.core.entries import Kind
-from satchel.core.errors import Fault, NameTaken, NotFound
+from satchel.core.errors import Fault, FileChanging, NameTaken, NotFound
 from satchel.core.xattrs import UNHELD
 from satchel.device.applier.hands import Hands, is_same_state, settled
 from satchel.device.applier.names import numbered_names, precious_name
@@ -95,7 +95,10 @@ async def _swap(
         if seen is None or not is_same_state(seen, expected):
             await _give_back(hands, own, finished, staged)
             return Changed((path,), "the file is not as it was planned on")
-        old = await hands.fs.exchange_staged(own, path)
+        old, placed = await hands.fs.exchange_staged(own, path, expected)
+    except FileChanging:
+        await _give_back(hands, own, finished, staged)
+        return Changed((path,), "the file was changed just before it was replaced")
     except NotFound:
         await _give_back(hands, own, finished, staged)
         return Changed((path,), "the file is gone")
@@ -119,7 +122,7 @@ async def _swap(
     else:
         kept_path, kept = await hands.restore_staged(own, _numbered(path, task.keep_as))
         kept_name = split(kept_path)[1]
-    stat, is_settled = settled(await hands.fs.stat(path), finished)
+    stat, is_settled = settled(placed, finished)
     return Applied((stat,), kept, kept_name, trashed, () if is_settled else (path,))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from satchel.core.entries import Kind
-from satchel.core.errors import Fault, NameTaken, NotFound
+from satchel.core.errors import Fault, FileChanging, NameTaken, NotFound
 from satchel.device.applier.hands import Hands, is_same_identity, is_same_moved, is_same_state
 from satchel.device.applier.names import numbered_names, precious_name
 from satchel.device.ports import DiskPath, FileSystem, Listed, Stat, joined, split
@@ -60,7 +60,9 @@ async def trash_unit(hands: Hands, task: TrashUnit) -> DiskResult:
         return Changed((task.path,), "what is to be deleted is not as it was planned on")
     staged = precious_name("t", hands.random(), split(task.path)[1])
     try:
-        taken = await hands.fs.set_aside(task.path, staged)
+        taken = await hands.fs.set_aside(task.path, staged, expected)
+    except FileChanging:
+        return Changed((task.path,), "it was changed just before it was deleted")
     except NotFound:
         return Changed((task.path,), "what is to be deleted is gone")
     hands.touched.left(task.path)

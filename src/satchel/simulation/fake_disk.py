@@ -160,6 +160,10 @@ class FakeDisk:
         if self._is_dead:
             raise DeadGeneration
 
+    def die(self) -> None:
+        """From now on every call is refused; `crash` or `restart` give the disk that is left."""
+        self._is_dead = True
+
     def crash(self, mode: CrashMode = "strict", seed: int = 0) -> FakeDisk:
         """Cut the power: this disk is dead from now on. Result: the disk as the next start finds it, same hooks."""
         self._is_dead = True

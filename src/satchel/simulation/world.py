@@ -11,6 +11,7 @@ import hashlib
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NoReturn
 
 from satchel.core.errors import Fault, FileUnreadable, StorageFailed, StorageFull
 from satchel.core.ids import DeviceId, LinkId, NamespaceId
@@ -202,8 +203,13 @@ class SimDevice:
         """Die here and now, if the faults say so."""
         for kind in DEATHS:
             if self.world.faults.happens(kind):
-                self.world.dying = kind
-                raise DeadGeneration
+                self._die(kind)
+
+    def _die(self, kind: str) -> NoReturn:
+        # At once: what a `finally` still calls must neither work nor take time.
+        self.disk.die()
+        self.world.dying = kind
+        raise DeadGeneration
 
     def arm(self, kind: str, calls: int) -> None:
         """Die at the writing call that comes after so many others."""
@@ -217,8 +223,7 @@ class SimDevice:
         if self._is_snared:
             self._snare, self._is_snared = "", False
             self.world.faults.fired["crash"] += 1
-            self.world.dying = "crash"
-            raise DeadGeneration
+            self._die("crash")
         self._is_snared = bool(self._snare) and name == self._snare
 
     def _burn(self) -> None:
@@ -228,8 +233,7 @@ class SimDevice:
         self._fuse = (left - 1, kind) if left else None
         if not left:
             self.world.faults.fired[kind] += 1
-            self.world.dying = kind
-            raise DeadGeneration
+            self._die(kind)
 
     def _write_fault(self, name: str) -> Fault | None:
         faults, now_s = self.world.faults, self.world.scheduler.now_s

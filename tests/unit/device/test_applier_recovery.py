@@ -259,6 +259,18 @@ def test_what_a_user_writes_into_a_file_just_placed_outlives_a_power_cut() -> No
     assert FakeUser(disk.crash("strict")).tree() == {b"file": UNSYNCED}, "what is written out can be reached"
 
 
+def test_a_machine_that_dies_at_a_call_does_nothing_more_in_the_simulation() -> None:
+    """What a `finally` calls must not take time either: the machine would die after it was started again."""
+
+    async def no_pause() -> None:
+        raise AssertionError("a dead machine waits for nothing")
+
+    disk = FakeDisk(StillClock(), pause=no_pause)
+    disk.die()
+    with pytest.raises(DeadGeneration):
+        drive(disk.stage())
+
+
 def test_the_disk_full_fails_one_task_and_harms_nothing() -> None:
     disk = FakeDisk(StillClock(), capacity_bytes=len(SYNCED) + len(NEW) - 1)
     user = FakeUser(disk)

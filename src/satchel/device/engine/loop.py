@@ -18,6 +18,7 @@ from satchel.device.engine.excluding import (
     is_going,
     next_leaving,
 )
+from satchel.device.engine.journal_places import load_places
 from satchel.device.engine.late import fold_looked, fold_purged, next_looks, next_purge
 from satchel.device.engine.local_facts import fold_held, fold_hinted, fold_scanned, joins_first, next_scan
 from satchel.device.engine.placing import fold_applied, fold_fetched, fold_manifests, next_placings
@@ -75,6 +76,7 @@ class Engine:
         guard.load_held(self.state)
         load_scope(self.state)
         load_doubted(self.state)
+        load_places(self.state)
         load_units(self.state)
         self._next_poll_s = 0.0
 

@@ -28,6 +28,13 @@ from satchel.core.trees import Item
 from satchel.device.engine.bringing_back import doubt_left
 from satchel.device.engine.excluding import hide, is_hiding, is_out, shows_again, tidy_below
 from satchel.device.engine.guard import allow_units
+from satchel.device.engine.journal_places import (
+    forget_places,
+    is_of_this_journal,
+    is_short,
+    lowest_place,
+    meets_places,
+)
 from satchel.device.engine.pages import fold_own_creates, fold_rows, is_stated, is_stated_create, parent_nid
 from satchel.device.engine.power_cuts import doubt_all
 from satchel.device.engine.results import fail, finish, finish_all, outdate
@@ -89,12 +96,15 @@ def fold_reached(state: State, fact: Reached) -> None:
     known = state.index.get("epoch")
     if known is not None and known != fact.reply.epoch:
         begin_recovery(state)
+    elif state.position is None and head.head_seq < max(state.places, default=0):
+        # A snapshot that was cut short was told from a longer journal.
+        begin_recovery(state)
     state.head_seq = head.head_seq
     state.index.put("epoch", fact.reply.epoch)
     if state.position is None:
         _begin_join(state)
     else:
-        if (head.head_seq, head.head_tag) != (state.position.seq, state.position.tag):
+        if state.places or (head.head_seq, head.head_tag) != (state.position.seq, state.position.tag):
             # News; or the store's database was put back, and the answer is that it never had our place.
             pull(state)
         _open_stream(state)
@@ -126,6 +136,7 @@ def begin_recovery(state: State, *, is_same_store: bool = False) -> None:
     state.head_seq = 0
     state.index.put("seq", None)
     state.position = None
+    forget_places(state)
 
 
 def _begin_join(state: State) -> None:
@@ -156,6 +167,7 @@ def _mark(state: State) -> int:
 
 def _ask_page(state: State, unit: NodeId, after: NodeId, seq: int) -> None:
     state.is_snapshotting = True
+    state.page_seq_min = state.position.seq if state.position is not None else 0
     state.page_asked = SnapshotRequest(
         state.identity.ns, unit, after, seq, link=state.identity.link, with_xattrs=state.identity.has_xattrs
     )
@@ -239,8 +251,12 @@ def fold_snapshot(state: State, fact: SnapshotTaken) -> None:
         return
     state.page_asked = None
     state.is_snapshotting = False
+    is_join = fact.task.request.unit == state.identity.unit
+    if is_join and state.phase is not Phase.JOINING:
+        # The line was lost meanwhile, and with it the join.
+        return
     if fact.page is None:
-        if state.phase is Phase.JOINING:
+        if is_join:
             _lost(state, fact.fault)
         elif fact.fault is not None and fact.fault.retryable:
             state.calm_down(fact.fault)
@@ -250,10 +266,13 @@ def fold_snapshot(state: State, fact: SnapshotTaken) -> None:
             _unit_done(state, fact.task.request.unit)
         return
     page, unit = fact.page, fact.task.request.unit
-    is_join = state.phase is Phase.JOINING
     if not is_believed(state, page.scope):
         if not is_join:
             _ask_again(state, unit)
+        return
+    if not is_of_this_journal(state, fact.task.request, page):
+        begin_recovery(state)
+        _begin_join(state)
         return
     state.touch(fold_rows(state, page.entries, _mark(state)))
     if page.has_more:
@@ -279,8 +298,17 @@ def _end_join(state: State, page: SnapshotPage) -> None:
             state.touch(gone, is_deletion=True)
     state.index.put("recovering", 0)
     state.set_position(page.seq, page.tag)
+    _go_back_to_lowest(state)
     _open_stream(state)
     pull(state)
+
+
+def _go_back_to_lowest(state: State) -> None:
+    """Follow the journal from the first place that a page was told of: it tells whether all of them are in it."""
+    lowest = lowest_place(state)
+    if lowest is not None:
+        state.set_position(lowest.seq, lowest.tag)
+        pull(state)
 
 
 def next_unit(state: State) -> None:
@@ -336,10 +364,8 @@ def _end_unit(state: State, unit: NodeId, page: SnapshotPage) -> None:
         tidy_below(state)
         has_returned(state, nid, untold)
     _unit_done(state, unit)
-    if state.position is not None and page.seq < state.position.seq:
-        # An entry of a folder that was not told yet was passed over.
-        state.set_position(page.seq, page.tag)
-        pull(state)
+    # An entry of a folder that was not told yet was passed over.
+    _go_back_to_lowest(state)
 
 
 def _unit_done(state: State, unit: NodeId) -> None:
@@ -358,7 +384,7 @@ def pull(state: State) -> None:
     """Ask for the next page of the journal."""
     if state.is_pulling or state.position is None:
         return
-    state.is_pulling = True
+    state.is_pulling = state.is_place_asked = True
     own = state.identity
     state.tasks.append(PullTask(ChangesRequest(state.position, own.link, with_xattrs=own.has_xattrs)))
 
@@ -382,6 +408,10 @@ def fold_pulled(state: State, fact: Pulled) -> None:
     state.is_pulling = False
     if fact.changes is not None:
         state.calm_tries = 0
+        if is_short(state, fact.changes):
+            begin_recovery(state)
+            _begin_join(state)
+            return
         fold_changes(state, fact.changes, fact.contents)
     elif fact.fault is not None and fact.fault.retryable:
         state.calm_down(fact.fault)
@@ -399,11 +429,17 @@ def fold_changes(state: State, changes: Changes, contents: dict[BlockHash, bytes
             # So near the end nothing is pruned: this journal never had our place.
             begin_recovery(state)
         state.position = None
+        forget_places(state)
         _begin_join(state)
         return
     state.head_seq = max(state.head_seq, changes.head_seq)
     if changes.prev_seq > state.position.seq or _is_another_journal(state.position, changes):
         pull(state)
+        return
+    is_met, untold = meets_places(state, changes)
+    if not is_met:
+        begin_recovery(state)
+        _begin_join(state)
         return
     for block, data in contents.items():
         state.contents.put(content_hash((block,)), data)
@@ -419,6 +455,9 @@ def fold_changes(state: State, changes: Changes, contents: dict[BlockHash, bytes
             _fold_entry(state, entry, touched, gone)
     if changes.last_seq > state.position.seq:
         state.set_position(changes.last_seq, changes.last_tag)
+    if untold is not None:
+        state.set_position(untold.seq, untold.tag)
+        pull(state)
     for entry in fresh:
         state.sent.forget(entry.op_id)
     _release_followers(state, touched, stated.difference(touched, gone))

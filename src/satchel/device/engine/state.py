@@ -310,6 +310,12 @@ class State:
         self.page_asked: SnapshotRequest | None = None
         """The page of a snapshot that is under way; any other that comes was asked for before."""
         self.is_snapshotting = False
+        self.page_seq_min = 0
+        """A snapshot is told from a journal that reaches at least so far."""
+        self.places: dict[int, Tag] = {}
+        """Places of the journal that the remote tree rests on; see `journal_places`."""
+        self.is_place_asked = False
+        """The pull that is under way began after all of them were noted."""
 
     def _begin_left_out(self) -> None:
         """What is kept off this disk; see `excluding`."""

@@ -29,6 +29,9 @@ def doubt_left(state: State) -> None:
         if state.left[nid] is Stage.OUT:
             let_back(state.index, nid)
             set_stage(state, nid, Stage.LEAVING)
+            # A page that still leaves it out says nothing of what the service has in it.
+            state.scope_told = None
+            state.index.put("scope", b"")
     load_doubted(state)
 
 

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from satchel.core.errors import NotFound
-from satchel.core.ids import Nid
+from satchel.core.errors import NotFound, Unavailable
+from satchel.core.ids import Nid, scope_mark
+from satchel.core.messages import NamespaceHead, NamespacesReply, SnapshotPage
 from satchel.device.engine import excluding
-from satchel.device.service_tasks import ScopeTask, ScopeTold
+from satchel.device.service_tasks import (
+    Reached,
+    ReachTask,
+    ScopeTask,
+    ScopeTold,
+    SnapshotTaken,
+    SnapshotTask,
+    StreamEnded,
+    StreamTask,
+)
 from satchel.device.tasks import ApplyTask, FetchTask, TrashUnit
-from tests.support.engine_rig import NODE_A, NODE_B, NODE_D, Rig, entry, folder, new, new_folder, pushed
+from tests.support.engine_rig import NODE_A, NODE_B, NODE_D, NS, Rig, entry, folder, new, new_folder, pushed, tag
 
 
 def left_out() -> tuple[Rig, Nid]:
@@ -29,6 +39,25 @@ def test_what_is_left_out_leaves_the_disk_as_one_unit_and_the_service_is_told() 
     (task,) = rig.apply().tasks
     assert isinstance(task, TrashUnit) and task.nid == nid
     assert rig.take(ScopeTask).request.left_out == (NODE_D,)
+
+
+def test_a_tree_told_without_what_comes_back_after_a_recovery_is_asked_for_again() -> None:
+    """Seed 31377: the page was told as of before, when it was left out, so what came back looked new."""
+    rig, _ = left_out()
+    rig.apply()
+    rig.step(ScopeTold(rig.take(ScopeTask), None))
+    rig.step(StreamEnded(Unavailable("lost", where="test")))
+    rig.pending = [task for task in rig.pending if isinstance(task, ReachTask)]
+    rig.take(ReachTask)
+    rig.step(Reached(NamespacesReply(b"f" * 16, "ann", (NamespaceHead(NS, "root", True, 2, tag(2)),))))
+    page = SnapshotPage(NS, 2, tag(2), (folder(1, NODE_D, "d"),), False, scope_mark((NODE_D,)))
+    rig.step(SnapshotTaken(rig.take(SnapshotTask), page))
+    assert not rig.has(StreamTask), "the join is not over"
+    told = rig.take(ScopeTask)
+    assert told.request.left_out == ()
+    rig.step(ScopeTold(told, None))
+    rig.wait(1.0)
+    assert rig.take(SnapshotTask).request.seq == -1
 
 
 def test_a_service_that_knows_no_scopes_is_told_once_and_what_it_sends_stays_out() -> None:

@@ -114,6 +114,7 @@ class Device:
             sender=Sender(self._disk, remote, lanes, short=short),
             fetcher=Fetcher(self._disk, remote, lanes),
             report=self,
+            is_known=self.index.reader.is_synced_content,
         )
         self._inbox: list[Fact] = []
         drive(self._applier.recover(self.index.reader.is_synced_content))

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol, assert_never
 
 from satchel.core.errors import Fault, Unavailable
-from satchel.device.applier import Applier
+from satchel.device.applier import Applier, IsKnown
 from satchel.device.fetching import Fetcher
 from satchel.device.ports import Clock, Remote
 from satchel.device.sending import Sender
@@ -40,6 +40,7 @@ from satchel.device.tasks import (
     PurgeTask,
     Scanned,
     ScanTask,
+    SettleTask,
     SyncVolumeTask,
     Task,
     UploadTask,
@@ -67,7 +68,7 @@ class Scans(Protocol):
 
 
 class Hands:
-    """All hands of one link."""
+    """All hands of one link. is_known: as for `Applier.recover`; it is asked in a thread of the disk's."""
 
     def __init__(
         self,
@@ -80,6 +81,7 @@ class Hands:
         sender: Sender,
         fetcher: Fetcher,
         report: Report,
+        is_known: IsKnown,
     ) -> None:
         self._remote = remote
         self._clock = clock
@@ -89,6 +91,7 @@ class Hands:
         self._sender = sender
         self._fetcher = fetcher
         self._report = report
+        self._is_known = is_known
 
     async def do(self, task: Task) -> None:
         """Do the task and report. Faults become part of what is reported."""
@@ -100,6 +103,8 @@ class Hands:
                 put(await self._lanes.disk(self._applier.apply(task)))
             case DiscardTask():
                 await self._lanes.disk(self._applier.discard(task))
+            case SettleTask():
+                put(await self._lanes.disk(self._applier.settle_staging(self._is_known)))
             case LateTask():
                 put(await self._lanes.disk(self._applier.look_late(task)))
             case BringBackTask():

@@ -106,6 +106,7 @@ class LinkRunner:
             sender=Sender(self._fs, remote, transfers, self._progress, self._short),
             fetcher=Fetcher(self._fs, remote, transfers, self._progress),
             report=self,
+            is_known=self._reader.is_synced_content,
         )
         identity = LinkIdentity(
             LinkId(link.link_id),

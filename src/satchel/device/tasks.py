@@ -383,7 +383,10 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A fault; nothing was changed. The row is held with the fault's code and tried again later."""
+    """A fault; nothing was changed, but what could not be taken back may be in staging.
+
+    The row is held with the fault's code and tried again later.
+    """
 
     fault: Fault
 
@@ -407,6 +410,19 @@ class DiscardTask:
     """Delete finished downloads that nobody wants any more. Reports nothing: what stays, the next start deletes."""
 
     staged: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SettleTask:
+    """Decide, as a start does, on what a task that failed left in staging. No batch may be under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class StagingSettled:
+    """paths: where something was put back, to be looked at. fault: why something is still in staging."""
+
+    paths: tuple[DiskPath, ...]
+    fault: Fault | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -516,6 +532,7 @@ Task = (
     | ManifestTask
     | ApplyTask
     | DiscardTask
+    | SettleTask
     | LateTask
     | BringBackTask
     | PurgeTask
@@ -533,6 +550,7 @@ Fact = (
     | Fetched
     | ManifestsTaken
     | ApplyResult
+    | StagingSettled
     | LateLooked
     | BroughtBack
     | Purged

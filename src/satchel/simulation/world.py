@@ -362,6 +362,7 @@ class _Run:
             sender=Sender(disk, remote, lanes, short=short),
             fetcher=Fetcher(disk, remote, lanes),
             report=self,
+            is_known=self.index.reader.is_synced_content,
         )
         self._inbox: list[Fact] = []
         self._news = Signal()

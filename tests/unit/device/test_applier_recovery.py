@@ -23,7 +23,7 @@ from satchel.device.tasks import (
     PlaceSymlink,
     SetAttrs,
 )
-from satchel.simulation.fake_disk import DeadGeneration, FakeDisk
+from satchel.simulation.fake_disk import GAP, DeadGeneration, FakeDisk
 from satchel.simulation.fake_user import FakeUser
 from satchel.simulation.fake_volume import CrashMode
 from tests.support.disk_scenarios import (
@@ -35,6 +35,7 @@ from tests.support.disk_scenarios import (
     UNSYNCED,
     Scenario,
     apply,
+    is_known,
     new_file,
     recover,
     stat_of,
@@ -269,6 +270,31 @@ def test_a_machine_that_dies_at_a_call_does_nothing_more_in_the_simulation() -> 
     disk.die()
     with pytest.raises(DeadGeneration):
         drive(disk.stage())
+
+
+def test_what_a_failed_task_could_not_take_back_comes_out_of_staging_without_a_start() -> None:
+    """Seed 31392: the exchange that was to bring the user's edit back failed, and the edit stayed out of sight."""
+    disk = FakeDisk(StillClock())
+    user = FakeUser(disk)
+    user.write_file(b"file", SYNCED)
+    task = new_file(b"file", stat_of(disk, b"file"))
+    download = drive(disk.stage())
+    exchanges = 0
+
+    def before_call(name: str, args: tuple[object, ...]) -> Fault | None:
+        nonlocal exchanges
+        if name == "exchange_staged" + GAP:
+            user.write_file(b"file", UNSYNCED)
+        exchanges += name == "exchange_staged"
+        return StorageFailed("no", where=name) if name == "exchange_staged" and exchanges == 2 else None
+
+    disk.before_call = before_call
+    (result,) = apply(disk, task)
+    disk.before_call = None
+    assert isinstance(result, Failed) and user.tree() == {b"file": NEW}
+    settled = drive(Applier(disk, StillClock()).settle_staging(is_known))
+    assert settled.fault is None and user.tree() == {b"file": NEW, settled.paths[0]: UNSYNCED}
+    assert [one.name.decode() for one in drive(disk.list_staged())] == [download.name], "others still wait for it"
 
 
 def test_the_disk_full_fails_one_task_and_harms_nothing() -> None:

@@ -6,5 +6,6 @@ the local trash. Source: docs/design/040, rules 2, 3, 9, 10, 12.
 """
 
 from satchel.device.applier.apply import Applier
+from satchel.device.applier.recovery import IsKnown
 
-__all__ = ["Applier"]
+__all__ = ["Applier", "IsKnown"]

@@ -37,6 +37,7 @@ from satchel.device.tasks import (
     Purged,
     PurgeTask,
     SetAttrs,
+    StagingSettled,
     SyncVolumeTask,
     TrashUnit,
     VolumeSynced,
@@ -81,7 +82,18 @@ class Applier:
         is_known(content hash): True when these bytes are provably elsewhere (the service holds them). Raises: a fault
         when something could not be decided; it is then still in staging and the link must not start.
         """
-        return await recovery.empty_staging(self._hands(), is_known)
+        paths, fault = await recovery.empty_staging(self._hands(), is_known)
+        if fault is not None:
+            raise fault
+        return paths
+
+    async def settle_staging(self, is_known: IsKnown) -> StagingSettled:
+        """Decide alike on what failed tasks left; nobody may be placing or taking. Raises nothing of the disk."""
+        try:
+            paths, fault = await recovery.empty_staging(self._hands(), is_known, is_start=False)
+        except Fault as error:
+            return StagingSettled((), error)
+        return StagingSettled(tuple(paths), fault)
 
     async def changed_since_trashed(self, name: str, stat: Stat) -> bool:
         """For the looks after 2 s, 30 s and 10 min: was a swapped-out file written to? stat: as it was expected."""

@@ -44,14 +44,19 @@ async def content_of(file: _Readable) -> ContentHash:
             return content_hash(hashes)
 
 
-async def empty_staging(hands: Hands, is_known: IsKnown) -> list[DiskPath]:
-    """Decide on everything that a crash left in staging. Result: where things were put back, to be looked at.
+async def empty_staging(
+    hands: Hands, is_known: IsKnown, *, is_start: bool = True
+) -> tuple[list[DiskPath], Fault | None]:
+    """Decide on everything that a crash left in staging; is_start: on downloads too, which nobody waits for then.
 
-    Each is decided on alone. Raises: the first fault, after the rest is done; what it was about is still in staging.
+    Each is decided on alone. Result: where things were put back, to be looked at; and the first fault, after the rest
+    is done: what it was about is still in staging. Raises: the disk's faults when nothing was done.
     """
     found: list[DiskPath] = []
     fault: Fault | None = None
     for one in await hands.fs.list_staged():
+        if not is_start and one.name.startswith(DOWNLOAD_PREFIX.encode()):
+            continue
         try:
             path = await _settle(hands, os.fsdecode(one.name), one, is_known)
         except Fault as error:
@@ -59,10 +64,11 @@ async def empty_staging(hands: Hands, is_known: IsKnown) -> list[DiskPath]:
             continue
         if path is not None:
             found.append(path)
-    await hands.touched.sync(hands.fs)
-    if fault is not None:
-        raise fault
-    return found
+    try:
+        await hands.touched.sync(hands.fs)
+    except Fault as error:
+        fault = fault or error
+    return found, fault
 
 
 async def _settle(hands: Hands, name: str, one: Listed, is_known: IsKnown) -> DiskPath | None:

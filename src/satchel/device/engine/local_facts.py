@@ -69,7 +69,7 @@ def next_scan(state: State) -> None:
         state.hints += due
     if state.scanned_once and not state.is_scanning and now_s >= state.next_full_scan_s:
         state.hints.append(EVERYTHING)
-    if state.is_scanning or not state.hints:
+    if state.is_scanning or state.has_leftovers or not state.hints:
         return
     if EVERYTHING in state.hints or len(state.hints) > HINTS_PER_SCAN_MAX:
         hints: tuple[Hint, ...] = (EVERYTHING,)

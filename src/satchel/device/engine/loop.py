@@ -20,6 +20,7 @@ from satchel.device.engine.excluding import (
 )
 from satchel.device.engine.journal_places import load_places
 from satchel.device.engine.late import fold_looked, fold_purged, next_looks, next_purge
+from satchel.device.engine.leftovers import fold_settled, next_settling
 from satchel.device.engine.local_facts import fold_held, fold_hinted, fold_scanned, joins_first, next_scan
 from satchel.device.engine.placing import fold_applied, fold_fetched, fold_manifests, next_placings
 from satchel.device.engine.planning import plan_fresh
@@ -53,6 +54,7 @@ from satchel.device.tasks import (
     ManifestsTaken,
     Purged,
     Scanned,
+    StagingSettled,
     Task,
     Uploaded,
     VolumeSynced,
@@ -118,6 +120,8 @@ class Engine:
                 fold_uploaded(state, fact)
             case Pulled():
                 fold_pulled(state, fact)
+            case StagingSettled():
+                fold_settled(state, fact)
             case LateLooked():
                 fold_looked(state, fact)
             case BroughtBack():
@@ -151,6 +155,7 @@ class Engine:
         if not state.is_paused:
             next_commits(state)
             next_uploads(state)
+            next_settling(state)
             next_placings(state)
             next_back(state)
             next_looks(state)
@@ -192,7 +197,7 @@ class Engine:
             and state.scanned_once
             and not (state.busy or state.fresh or state.deleting or state.after_scan or state.wants_pull)
             and not (state.hints or state.is_scanning or state.is_pulling or state.snapshot_units)
-            and not (is_going(state) or state.doubted)
+            and not (is_going(state) or state.doubted or state.has_leftovers)
             and (state.position is None or state.position.seq >= state.head_seq)
         )
 
@@ -212,6 +217,8 @@ class Engine:
             times.append(state.now.monotonic_s + LOOK_S)
         if state.doubted and not (state.is_bringing_back or state.is_paused):
             times.append(max(state.next_back_s, state.now.monotonic_s + LOOK_S))
+        if state.has_leftovers and not (state.is_settling or state.is_paused or state.counts["disk"]):
+            times.append(state.next_settling_s)
         if state.deleting:
             times.append(min(state.delete_last_s + DELETE_QUIET_S, state.delete_first_s + 30.0))
         if state.calm_until_s > state.now.monotonic_s:

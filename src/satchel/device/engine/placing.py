@@ -22,6 +22,7 @@ from satchel.device.engine.bringing_back import doubt_left
 from satchel.device.engine.excluding import has_left, put_off
 from satchel.device.engine.ground import Steps
 from satchel.device.engine.late import remember_trashed
+from satchel.device.engine.leftovers import note_failure
 from satchel.device.engine.results import LOOK_AGAIN_S, fail, fail_until_scanned, fail_with, finish, look_again_s
 from satchel.device.engine.state import Job, Stage, State
 from satchel.device.ports import ROOT_PATH, DiskPath, Stat, joined
@@ -57,7 +58,8 @@ FETCH_BYTES_MAX = 16 * MIB
 
 def next_placings(state: State) -> None:
     """Hand out applier batches; files whose bytes are not here yet go to the fetch lane first."""
-    while state.ready_disk and state.counts["disk"] < APPLY_BATCHES_MAX and not state.halted:
+    may_place = not (state.has_leftovers or state.halted)
+    while may_place and state.ready_disk and state.counts["disk"] < APPLY_BATCHES_MAX:
         share = max(1, -(-len(state.ready_disk) // (APPLY_BATCHES_MAX - state.counts["disk"])))
         if not _batch(state, min(APPLY_TASKS_MAX, max(share, 16))):
             break
@@ -394,6 +396,7 @@ def _take(state: State, job: Job, task: DiskTask, result: DiskResult) -> None:
             for path in paths:
                 state.look_later(look_again_s(state, job.nids), path)
         case Failed(fault=fault):
+            note_failure(state)
             put_off(state, job, is_sure=False)
             fail_with(state, job, fault)
 

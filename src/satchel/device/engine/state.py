@@ -290,6 +290,11 @@ class State:
         """Rows of such versions that could not be looked at yet."""
         self.kept_doubts: set[Nid] = set()
         """Those of the look at everything that is under way."""
+        self.has_leftovers = False
+        """A task failed, and something of it may be in staging; see `leftovers`."""
+        self.is_settling = False
+        self.settle_wait_s = 1.0
+        self.next_settling_s = 0.0
         self.is_syncing_volume = False
         self.next_volume_sync_s = NEVER_S
 

@@ -36,6 +36,8 @@ from satchel.device.tasks import (
     SeenGone,
     SeenMoved,
     SeenUnknown,
+    SettleTask,
+    StagingSettled,
     TrashUnit,
 )
 from tests.support.engine_rig import (
@@ -269,6 +271,8 @@ def test_a_full_disk_holds_the_file_and_the_rest_goes_on() -> None:
     full = StorageFull("the disk is full", where="disk")
     rig.step(ApplyResult(batch, (Failed(full), Applied((stat(77, b"y"),), trashed="1-b"))))
     assert list(rig.state.retry_at) == [rig.nid(NODE_A)]
+    rig.take(SettleTask)
+    rig.step(StagingSettled(()))
     rig.wait(3.0)
     (again,) = rig.take(ApplyTask).tasks
     assert getattr(again, "path", b"") == b"a.txt"

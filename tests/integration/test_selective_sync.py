@@ -231,6 +231,44 @@ def test_an_edit_here_of_what_is_moved_in_elsewhere_arrives_there(world: World) 
     assert deletions(world) == []
 
 
+@pytest.mark.parametrize("place", [b"big/kept", b"big/made/kept"])
+@pytest.mark.parametrize("theirs", ["other", "folder", "edited", "deleted", "all deleted"])
+def test_what_is_moved_in_elsewhere_meets_what_came_there_meanwhile(world: World, theirs: str, place: bytes) -> None:
+    """Seed 35058: the feed tells of nothing that stands in what is left out, so it is asked for."""
+    laptop, desktop = world.devices
+    exclude(laptop, "big")
+    world.settle()
+    world.is_down = True
+    world.look(1.0)
+    laptop.user.write_file(b"kept/c", b"edited here")
+    laptop.user.write_file(b"kept/new", b"made here")
+    laptop.kill("crash")
+    world.is_down = False
+    if place.startswith(b"big/made"):
+        desktop.user.make_folder(b"big/made")
+    desktop.user.rename(b"kept", place)
+    world.look(60.0)
+    match theirs:
+        case "other":
+            desktop.user.write_file(place + b"/new", b"made there")
+        case "folder":
+            desktop.user.make_folder(place + b"/new")
+        case "edited":
+            desktop.user.write_file(place + b"/c", b"edited there")
+        case "deleted":
+            desktop.user.delete(place + b"/c")
+        case _:
+            desktop.user.delete(place)
+    world.look(60.0)
+    laptop.start()
+    world.settle()
+    data = set(desktop.user.tree().values())
+    assert {b"edited here", b"made here"} <= data
+    assert {"other": b"made there", "edited": b"edited there"}.get(theirs, b"made here") in data
+    assert [held(device) for device in world.devices] == [{}, {}]
+    assert laptop.user.tree() == {} or theirs == "all deleted"
+
+
 def test_what_is_moved_out_elsewhere_appears(world: World) -> None:
     laptop, desktop = world.devices
     exclude(laptop, "big")

@@ -461,7 +461,14 @@ def hide(state: State, nid: Nid, entry: Entry) -> list[Nid]:
 
 def is_hiding(state: State, nid: Nid) -> bool:
     """Tell whether the row is, or stands in, what leaves this disk since it went out of sight."""
-    return bool(state.left) and any(state.left.get(each) is Stage.HIDING for each in (nid, *_tops(state, nid)))
+    return hiding_top(state, nid) is not None
+
+
+def hiding_top(state: State, nid: Nid) -> Nid | None:
+    """Return what leaves this disk since it went out of sight, and which the row is or stands in; None for others."""
+    if not state.left:
+        return None
+    return next((each for each in (nid, *_tops(state, nid)) if state.left.get(each) is Stage.HIDING), None)
 
 
 def shows_again(state: State, nid: Nid) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from satchel.core.entries import Action, Entry
 from satchel.core.ids import ROOT_NID, Nid, NodeId
-from satchel.device.engine.excluding import is_out
+from satchel.device.engine.excluding import is_hiding, is_out
 from satchel.device.engine.state import FROM_DISK, State, is_flagged
 from satchel.device.index.bulk import known_remote
 from satchel.device.index.rows import KnownRemote, RemoteRow
@@ -74,6 +74,9 @@ def fold_rows(state: State, entries: Sequence[Entry], mark: int) -> list[Nid]:
         if entry.node_id == unit:
             continue
         own, home = known.get(entry.node_id), known.get(entry.parent_id)
+        if entry.node_id == state.unit_asked and own is not None and is_hiding(state, own.nid):
+            # Its place is out of sight; here it stays where it was until it leaves.
+            continue
         if (own is not None and own.seq > entry.seq) or (home is not None and is_out(state, home.nid)):
             continue
         if home is None:

@@ -11,7 +11,7 @@ import itertools
 from satchel.core.entries import Action, Entry, Kind
 from satchel.core.errors import Fault, Unauthenticated
 from satchel.core.hashing import content_hash
-from satchel.core.ids import ID_BYTES, ROOT_NID, ROOT_NODE, TAG_BYTES, BlockHash, Nid, NodeId, Tag
+from satchel.core.ids import ID_BYTES, ROOT_NID, ROOT_NODE, TAG_BYTES, BlockHash, LinkId, Nid, NodeId, Tag
 from satchel.core.messages import (
     Behind,
     Changes,
@@ -26,7 +26,7 @@ from satchel.core.messages import (
 )
 from satchel.core.trees import Item
 from satchel.device.engine.bringing_back import doubt_left
-from satchel.device.engine.excluding import hide, is_hiding, is_out, shows_again, tidy_below
+from satchel.device.engine.excluding import forget, hide, is_hiding, is_out, shows_again, tidy_below
 from satchel.device.engine.guard import allow_units
 from satchel.device.engine.journal_places import (
     forget_places,
@@ -42,6 +42,7 @@ from satchel.device.engine.scope import has_returned, is_believed
 from satchel.device.engine.state import CONFIRMED, Phase, State, is_flagged
 from satchel.device.index.bulk import untold_in
 from satchel.device.index.closure import Closure
+from satchel.device.index.left_out import Stage
 from satchel.device.service_tasks import (
     Pulled,
     PullTask,
@@ -55,6 +56,7 @@ from satchel.device.service_tasks import (
 )
 
 ZERO_TAG = Tag(bytes(TAG_BYTES))
+NO_LINK = LinkId(b"")
 RUN_NAME_BITS = 32
 RUN_LEAP = 1 << 16
 RUN_LEAP_NS = 4 * 10**9
@@ -168,9 +170,11 @@ def _mark(state: State) -> int:
 def _ask_page(state: State, unit: NodeId, after: NodeId, seq: int) -> None:
     state.is_snapshotting = True
     state.page_seq_min = state.position.seq if state.position is not None else 0
-    state.page_asked = SnapshotRequest(
-        state.identity.ns, unit, after, seq, link=state.identity.link, with_xattrs=state.identity.has_xattrs
-    )
+    own = state.identity
+    nid = state.index.reader.nid_of(unit)
+    # What went out of sight is told to nobody who leaves anything out.
+    link = NO_LINK if nid is not None and is_hiding(state, nid) else own.link
+    state.page_asked = SnapshotRequest(own.ns, unit, after, seq, link=link, with_xattrs=own.has_xattrs)
     state.tasks.append(SnapshotTask(state.page_asked))
 
 
@@ -280,7 +284,7 @@ def fold_snapshot(state: State, fact: SnapshotTaken) -> None:
     elif is_join:
         _end_join(state, page)
     else:
-        _end_unit(state, unit, page)
+        _end_unit(state, fact.task.request, page)
 
 
 def _end_join(state: State, page: SnapshotPage) -> None:
@@ -353,17 +357,23 @@ def _ask_again(state: State, unit: NodeId) -> None:
     state.snapshot_units.appendleft(unit)
 
 
-def _end_unit(state: State, unit: NodeId, page: SnapshotPage) -> None:
+def _end_unit(state: State, request: SnapshotRequest, page: SnapshotPage) -> None:
     """All of the unit was told. What the snapshot did not name is gone; what came meanwhile is folded once more."""
-    nid = state.index.reader.nid_of(unit)
+    nid = state.index.reader.nid_of(request.unit)
     if nid is not None:
+        is_whole = request.link == NO_LINK
+        if is_whole and not page.entries and state.left.get(nid) is Stage.HIDING:
+            # Out of sight it was deleted.
+            forget(state, nid)
         untold = untold_in(state.index, nid, _mark(state), page.seq)
         for each in untold:
-            if state.index.is_remote(each) and not is_hiding(state, each):
+            # What went out of sight is named in no other snapshot, and its top, which stands there, in none.
+            is_gone = not is_hiding(state, each) or (is_whole and each != nid)
+            if is_gone and state.index.is_remote(each):
                 state.touch(state.index.clear_remote_unit(each, page.seq), is_deletion=True)
         tidy_below(state)
         has_returned(state, nid, untold)
-    _unit_done(state, unit)
+    _unit_done(state, request.unit)
     # An entry of a folder that was not told yet was passed over.
     _go_back_to_lowest(state)
 

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from satchel.core.errors import Unavailable
 from satchel.core.ids import Nid, scope_mark
 from satchel.core.messages import ScopeRequest
-from satchel.device.engine.excluding import forget, left_out_nodes, scope_of, untake
+from satchel.device.engine.excluding import forget, hiding_top, left_out_nodes, scope_of, untake
 from satchel.device.engine.state import Phase, State
 from satchel.device.index.left_out import Stage, put_left
 from satchel.device.service_tasks import ScopeTask, ScopeTold
@@ -83,6 +83,18 @@ def _ask_for_returning(state: State) -> None:
             forget(state, nid)
         elif node_id not in state.snapshot_units and node_id != state.unit_asked:
             state.snapshot_busy.add(nid)
+            state.snapshot_units.append(node_id)
+
+
+def ask_for_hidden(state: State, nids: Collection[Nid]) -> None:
+    """The service has a newer state of rows. In what leaves since it was moved out of sight the feed tells of none.
+
+    So all of the unit is asked for, as to a link that leaves nothing out.
+    """
+    for nid in nids:
+        top = hiding_top(state, nid)
+        node_id = state.index.node_id_of(top) if top is not None else None
+        if node_id is not None and node_id not in state.snapshot_units and node_id != state.unit_asked:
             state.snapshot_units.append(node_id)
 
 

@@ -60,6 +60,7 @@ from satchel.device.engine.results import (
     finish,
     make_ready,
 )
+from satchel.device.engine.scope import ask_for_hidden
 from satchel.device.engine.state import BATCH_PAUSE_S, CONFIRMED, FROM_DISK, Job, Phase, Stage, State
 from satchel.device.index.bulk import to_commit
 from satchel.device.index.rows import ToCommit
@@ -460,6 +461,7 @@ def _contest(state: State, job: Job, head_seq: int, code: str) -> None:
     fail_later(state, job, code=code, reason="the service has a newer state", wait_s=None if tries else 0.05)
     if state.position is not None and head_seq > state.position.seq:
         state.wants_pull = True
+    ask_for_hidden(state, job.nids)
 
 
 def _need(state: State, job: Job, hashes: frozenset[bytes]) -> None:

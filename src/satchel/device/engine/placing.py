@@ -25,7 +25,7 @@ from satchel.device.engine.late import remember_trashed
 from satchel.device.engine.leftovers import note_failure
 from satchel.device.engine.results import LOOK_AGAIN_S, fail, fail_until_scanned, fail_with, finish, look_again_s
 from satchel.device.engine.state import Job, Stage, State
-from satchel.device.ports import ROOT_PATH, DiskPath, Stat, joined
+from satchel.device.ports import ROOT_PATH, DiskPath, Hint, Stat, joined, split
 from satchel.device.tasks import (
     Applied,
     ApplyResult,
@@ -417,6 +417,10 @@ def _write(state: State, job: Job, task: DiskTask, result: Applied) -> None:
                     # Its folder was adopted into another row meanwhile: a look finds where it stands now.
                     state.look_later(LOOK_AGAIN_S, ROOT_PATH)
                     continue
+                if state.is_scanning and row.local.kind is Kind.FOLDER:
+                    # The look that is under way may have been in it, and found nothing more under its old name.
+                    folder, name = split(way.target)
+                    state.hints.append(Hint(folder, frozenset((name,)), True))
                 note_move(state, row.node_id, way)
                 index.set_local(move.nid, move.parent, move.name, row.local.content, _unsure(stat))
                 if job.is_stale:

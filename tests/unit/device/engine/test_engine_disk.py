@@ -10,7 +10,7 @@ from satchel.core.errors import RootMissing, StorageFull, Unavailable
 from satchel.core.ids import ROOT_NID
 from satchel.core.messages import CommitReply, CreateOp, EditOp, MoveOp, Stored
 from satchel.core.trees import UNKNOWN, Item
-from satchel.device.ports import DiskPath
+from satchel.device.ports import ROOT_PATH, DiskPath, Hint
 from satchel.device.service_tasks import StreamEnded
 from satchel.device.tasks import (
     Applied,
@@ -24,6 +24,7 @@ from satchel.device.tasks import (
     Fetched,
     FetchedItem,
     FetchTask,
+    Hinted,
     LateLooked,
     LateSeen,
     LateTask,
@@ -553,3 +554,15 @@ def test_a_file_that_was_moved_is_read_once_more() -> None:
     row = rig.index.reader.local(rig.nid(NODE_A))
     assert row is not None and (row.name, row.stat.ctime_ns) == (b"b.txt", 0)
     assert rig.engine.is_settled
+
+
+def test_a_folder_that_is_moved_while_the_disk_is_looked_at_is_looked_at_once_more() -> None:
+    """Seed 36535: the look had begun with a new folder, and what it had not come to was nowhere when it came to it."""
+    rig = Rig()
+    rig.start([folder(1, NODE_A, "old")], [new_folder(1, "old")])
+    rig.step(pushed(1, folder(2, NODE_A, "new", action=Action.MOVE)))
+    rig.step(Hinted((Hint(ROOT_PATH, None, True),)))
+    rig.apply()
+    rig.scan()
+    (hint,) = rig.take(ScanTask).hints
+    assert hint == Hint(ROOT_PATH, frozenset((b"new",)), True)

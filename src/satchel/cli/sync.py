@@ -113,6 +113,9 @@ def _link_lines(link: LinkStatus) -> list[str]:
     for moving in link.transfers[:_SHOWN_MAX]:
         lines.append(f"  {moving.direction:4} {moving.path}  {_percent(moving.done, moving.total)}")
     lines += _what_waits(link)
+    if link.conflicts:
+        copies = "1 conflicted copy" if link.conflicts == 1 else f"{link.conflicts:,} conflicted copies"
+        lines.append(f"  {copies}: satchel conflicts")
     if link.excluded:
         lines.append(f"  {link.excluded} left out on this device: satchel exclude list")
     lines += [f"  {note}" for note in link.notes]

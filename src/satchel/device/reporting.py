@@ -13,6 +13,7 @@ from satchel.device.engine import Engine, excluding
 from satchel.device.engine.results import COMMITS
 from satchel.device.engine.state import ALLOWED_DELETION, HELD_DELETION, Job, Phase
 from satchel.device.engine.state import Stage as JobStage
+from satchel.device.index.copies import COPIES_COUNTED_MAX, conflicted_copies
 from satchel.device.index.damage import notice
 from satchel.device.index.left_out import Stage
 from satchel.device.index.xattr_notes import noted
@@ -80,6 +81,7 @@ def describe(engine: Engine, link: Link, transfers: dict[Nid, int], degraded: st
         last_sync_ms=state.progress.last_sync_ns // 1_000_000,
         excluded=len(excluding.paths_of(state)),
         notes=(*excluding.notes(state), *_xattr_notes(engine)),
+        conflicts=len(conflicted_copies(state.index.connection, COPIES_COUNTED_MAX)),
     )
 
 

@@ -49,7 +49,8 @@ class LinkStatus(msgspec.Struct, frozen=True):
     held_items: at most HELD_SHOWN_MAX of them, transfers at most TRANSFERS_SHOWN_MAX. message: one line for `halted`,
     `offline` and `attention`. degraded: what works less well (out of watches), "" when nothing. notice: what happened
     and is over, "" when nothing. last_sync_ms: when the three trees were last equal, 0 for never. excluded: how many
-    files and folders are left out here; notes: lines on what stands aside for them.
+    files and folders are left out here; notes: lines on what stands aside for them. conflicts: how many conflicted
+    copies are on this disk, counted up to COPIES_COUNTED_MAX.
     """
 
     local: str
@@ -71,6 +72,7 @@ class LinkStatus(msgspec.Struct, frozen=True):
     notice: str = ""
     excluded: int = 0
     notes: tuple[str, ...] = ()
+    conflicts: int = 0
 
 
 class Excluded(msgspec.Struct, frozen=True):

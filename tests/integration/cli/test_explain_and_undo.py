@@ -46,6 +46,7 @@ def test_a_conflict_is_found_explained_resolved_and_that_taken_back(both: tuple[
     (found,) = said(laptop.cli("conflicts", "--json"))
     assert found["conflict"]["copy"] == copy.name and found["conflict"]["is_mine"]
     assert not said(desktop.cli("conflicts", "list", "--json"))[0]["conflict"]["is_mine"]
+    assert "1 conflicted copy: satchel conflicts" in laptop.cli("status").out
 
     told = said(laptop.cli("explain", str(file), "--json"))
     decided = next(event for event in told["explained"]["events"] if event["what"] == "decided")
@@ -61,6 +62,7 @@ def test_a_conflict_is_found_explained_resolved_and_that_taken_back(both: tuple[
     assert (desktop.folder / "report.txt").read_text() == "from the laptop\n"
     assert sorted(each.name for each in desktop.folder.iterdir() if each.suffix) == ["report.txt"]
     assert said(laptop.cli("conflicts", "--json")) == []
+    assert "conflicted" not in laptop.cli("status").out
 
     assert laptop.cli("undo", "--yes").code == 0
     wait_until_equal((laptop, desktop))

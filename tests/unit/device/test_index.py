@@ -14,6 +14,7 @@ from satchel.core.ids import ROOT_NID, ContentHash, Nid, NodeId
 from satchel.core.trees import UNKNOWN, Item
 from satchel.core.xattrs import TOO_LARGE, UNHELD, pack_xattrs
 from satchel.device.index.bulk import standing_at
+from satchel.device.index.copies import conflicted_copies
 from satchel.device.index.late import LateRow, clamp_late, drop_late, due_late, next_late_ms, put_late, put_off
 from satchel.device.index.rows import Standing
 from satchel.device.index.schema import SCHEMA_VERSION
@@ -481,4 +482,18 @@ def test_i5_an_index_of_the_version_before_has_no_attributes(tmp_path: Path) -> 
     index = Index(path)
     assert xattrs_of(index, nid) == (b"", b"", b"")
     assert noted(index.connection) == []
+    index.close()
+
+
+def test_an_index_of_the_version_before_tells_its_conflicted_copies(tmp_path: Path) -> None:
+    path = str(tmp_path / "index.db")
+    made = Index(path)
+    nids = [made.add(node_id) for node_id in (NodeId(b"x" * 16), NodeId(b"y" * 16))]
+    names = ("a (Desk's conflicted copy 2026-11-29).txt", "what's conflicted copy 2.txt")
+    for inode, (nid, name) in enumerate(zip(nids, names, strict=True), 1):
+        made.set_local(nid, ROOT_NID, name, hash_of(b"one"), stat(inode, b"one"))
+    made.connection.execute("DROP INDEX nodes_copies; PRAGMA user_version = 6")
+    made.close()
+    index = Index(path)
+    assert conflicted_copies(index.connection, 10) == nids[:1]
     index.close()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from satchel.device.index import bulk, closure, reader, store
+from satchel.device.index import bulk, closure, copies, reader, store
 from satchel.device.index.store import Index
 
 STATEMENTS = [
@@ -34,3 +34,11 @@ def test_a_statement_searches_and_never_scans(statement: str) -> None:
     assert any(step.startswith("SEARCH") for step in steps)
     # The list that comes with the statement is gone through; no table is.
     assert not any(step.startswith("SCAN") and "VIRTUAL TABLE" not in step for step in steps)
+
+
+def test_conflicted_copies_are_found_by_an_index_of_their_own() -> None:
+    index = Index(":memory:")
+
+    steps = [row[3] for row in index.connection.execute(f"EXPLAIN QUERY PLAN {copies.NAMED}")]
+
+    assert steps == ["SCAN nodes USING INDEX nodes_copies"]

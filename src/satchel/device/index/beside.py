@@ -12,12 +12,12 @@ from pathlib import Path
 
 import apsw
 
-from satchel.core.conflicts import is_conflicted_copy
 from satchel.core.errors import IndexDamaged, NotFound, VersionUnsupported
 from satchel.core.ids import ROOT_NID, Nid
 from satchel.core.paths import name_key
 from satchel.core.trees import Row
 from satchel.device.index.activity import Activity
+from satchel.device.index.copies import conflicted_copies
 from satchel.device.index.reader import IndexReader
 from satchel.device.index.rows import row_of
 from satchel.device.index.schema import ROW_COLUMNS, SCHEMA_VERSION
@@ -102,14 +102,7 @@ class View:
 
     def conflicted_copies(self, limit: int) -> list[Nid]:
         """Return the rows of files on this disk that have the name of a conflicted copy, the oldest first."""
-        query = "SELECT nid, l_name FROM nodes WHERE l_state = 1 AND l_name LIKE '%''s conflicted copy 2%' ORDER BY nid"
-        found: list[Nid] = []
-        for nid, name in self._connection.execute(query):
-            if is_conflicted_copy(name):
-                found.append(Nid(nid))
-                if len(found) == limit:
-                    break
-        return found
+        return conflicted_copies(self._connection, limit)
 
     def remote_files_after(self, after: Nid, limit: int) -> list[RemoteFile]:
         """Return up to `limit` files of the remote tree with a greater nid, in order."""

@@ -6,14 +6,17 @@ The blocklist of a content of one block stands in the node's row (`r_blocks`, `l
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 ABSENT, PRESENT, UNKNOWN_STATE = 0, 1, 2
 EXCLUDED = -1
 """A local state: unknown, since a person keeps the node off this disk. Below zero it is no row to whoever looks at
 what stands on the disk."""
 
-SCHEMA = """
+NAMED_AS_COPY = "l_state = 1 AND instr(l_name, '''s conflicted copy 2') > 0"
+_COPIES = f"CREATE INDEX IF NOT EXISTS nodes_copies ON nodes (nid) WHERE {NAMED_AS_COPY}"
+
+SCHEMA = f"""
 CREATE TABLE nodes (
   nid INTEGER PRIMARY KEY AUTOINCREMENT,
   node_id BLOB NOT NULL,
@@ -35,6 +38,7 @@ CREATE INDEX nodes_local ON nodes (l_parent, l_key) WHERE l_state > 0;
 CREATE INDEX nodes_inode ON nodes (l_inode) WHERE l_state > 0;
 CREATE INDEX nodes_dirty ON nodes (nid) WHERE dirty = 1;
 CREATE INDEX nodes_held ON nodes (nid) WHERE held_code IS NOT NULL;
+{_COPIES};
 CREATE TABLE blocklists (content BLOB PRIMARY KEY, blocks BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE local_blocks (
   hash BLOB NOT NULL, content BLOB NOT NULL, place INTEGER NOT NULL, size INTEGER NOT NULL,
@@ -86,6 +90,7 @@ STEPS = {
     " ALTER TABLE nodes ADD COLUMN l_xattrs BLOB NOT NULL DEFAULT x'';"
     " ALTER TABLE nodes ADD COLUMN s_xattrs BLOB NOT NULL DEFAULT x'';"
     " CREATE TABLE IF NOT EXISTS xattr_notes (nid INTEGER PRIMARY KEY, seen BLOB NOT NULL)",
+    6: _COPIES,
 }
 """What makes an index of a version one of the next."""
 

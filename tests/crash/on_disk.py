@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from satchel.core.errors import Fault
+from satchel.core.xattrs import pack_xattrs
 from satchel.device.applier import Applier
 from satchel.device.disk import LocalDisk
 from satchel.device.disk_trash import _trashed_at
 from satchel.device.drive import drive
 from satchel.device.ports import DiskPath
-from satchel.device.tasks import Applied, ApplyTask, LateItem, LateSeen, LateTask, PurgeTask, TrashUnit
+from satchel.device.tasks import Applied, ApplyTask, LateItem, LateSeen, LateTask, PurgeTask, SetAttrs, TrashUnit
 from tests.crash.scenario import DONE, Scenario, Tell, Work
 from tests.support import disk_scenarios
 from tests.support.disk_scenarios import NEW, NID, OTHER, SYNCED, UNSYNCED, stat_of
@@ -292,10 +293,39 @@ def _placed(disk: LocalDisk, user: RealUser) -> object:
     return disk_scenarios.new_file(b"new/c")
 
 
+RED, BLUE = pack_xattrs({b"mark": b"red"}), pack_xattrs({b"mark": b"blue"})
+
+
+def _xattrs_begin(folder: Path) -> Work:
+    linked(folder)
+    disk = LocalDisk(os.fsencode(folder / "root"), free_bytes_min=0, has_xattrs=True)
+    RealUser(os.fsencode(folder / "root")).write_file(b"file", SYNCED)
+    drive(disk.set_xattrs(DiskPath(b"file"), RED, b""))
+    task = SetAttrs(NID, DiskPath(b"file"), True, stat_of(disk, b"file"), BLUE)
+
+    def work(tell: Tell) -> None:
+        (result,) = disk_scenarios.apply(disk, task)
+        if isinstance(result, Applied):
+            tell(DONE)
+
+    return work
+
+
+def _xattrs_check(folder: Path, told: Sequence[str]) -> list[str]:
+    wrong, tree = recovered(folder, {SYNCED})
+    seen = stat_of(LocalDisk(os.fsencode(folder / "root"), free_bytes_min=0, has_xattrs=True), b"file")
+    if tree != {b"file": SYNCED} or seen.xattrs not in (RED, BLUE):
+        wrong.append(f"neither before nor after: {tree}, {seen.xattrs!r}")
+    if DONE in told and (seen.xattrs, seen.is_executable) != (BLUE, True):
+        wrong.append(f"what was applied does not stand: {seen}")
+    return wrong
+
+
 SCENARIOS = (
     *(_of_applier(plan) for plan in disk_scenarios.SCENARIOS),
     _late(is_folder=False),
     _late(is_folder=True),
+    Scenario("device: set extended attributes", _xattrs_begin, _xattrs_check),
     Scenario("device: purge", _purge_begin, _purge_check),
     Scenario("device: recover at a start", _start_begin, _start_check),
     Scenario("device: recover a unit at a start", _unit_start_begin, _unit_start_check),

@@ -31,7 +31,7 @@ from satchel.core.messages import (
 from satchel.device.applier import Applier
 from satchel.device.disk import LocalDisk
 from satchel.device.drive import drive
-from satchel.device.engine import Engine, Now
+from satchel.device.engine import Engine, Now, excluding
 from satchel.device.engine.state import LinkIdentity
 from satchel.device.fetching import Fetcher
 from satchel.device.hands import Hands
@@ -148,6 +148,7 @@ class Device:
 
 Script = Callable[[Others], None]
 OwnChange = Callable[[RealUser], None]
+Word = Callable[[Device], None]
 
 
 def _nothing(_: object) -> None:
@@ -160,10 +161,15 @@ def _scenario(
     *,
     news: Script = _nothing,
     own: OwnChange = _nothing,
+    word: Word = _nothing,
+    here: Tree | None = None,
     is_joined: bool,
     is_away: bool = False,
 ) -> Scenario:
-    """news: what the others did meanwhile. own: what the user did. is_away: the service is, while it can be stopped."""
+    """news: what the others did meanwhile. own: what the user did. is_away: the service is, while it can be stopped.
+
+    word: what the user said before. here: what this disk holds at the end, where it is not all.
+    """
 
     def begin(folder: Path) -> Work:
         linked(folder)
@@ -171,6 +177,7 @@ def _scenario(
         if is_joined:
             device = Device(folder, others.ours, others.service.ns)
             assert device.sync()
+            word(device)
             device.index.close()
         news(others)
         own(RealUser(os.fsencode(folder / "root")))
@@ -189,7 +196,7 @@ def _scenario(
         device = Device(folder, others.ours, others.service.ns, start=3)
         wrong = [] if device.sync() else ["the next start does not come in sync"]
         tree = device.user.tree()
-        if tree != after:
+        if tree != (after if here is None else here):
             wrong.append(f"the disk holds {tree}")
         if (held := list(device.index.held(10))) or not device.engine.is_settled:
             wrong.append(f"something is held: {held}")
@@ -233,6 +240,16 @@ def _same_files(user: RealUser) -> None:
     user.make_folder(b"docs")
     user.write_file(b"docs/note", b"a note")
     user.write_file(b"list", b"a list")
+
+
+def _leave_out(device: Device) -> None:
+    excluding.exclude(device.engine.state, ["docs"])
+
+
+def _take_back(device: Device) -> None:
+    _leave_out(device)
+    assert device.sync() and device.user.tree() == {b"list": b"a list"}
+    excluding.include(device.engine.state, ["docs"])
 
 
 OWN: Tree = {b"mine": None, b"mine/edit": b"nowhere else", b"same": b"nowhere else either"}
@@ -286,6 +303,8 @@ SCENARIOS = (
     _scenario("a start of a link in sync", FIRST, is_joined=True),
     _scenario("a scan while the service is away", FIRST | OWN, own=_own_files, is_joined=True, is_away=True),
     _scenario("a first start while the service is away", FIRST | OWN, own=_own_files, is_joined=False, is_away=True),
+    _scenario("a folder is left out", FIRST, word=_leave_out, here={b"list": b"a list"}, is_joined=True),
+    _scenario("a folder is taken back", FIRST, word=_take_back, is_joined=True),
     _listed("link a folder", lambda store: store.add(TWO), [ONE, TWO]),
     _listed("unlink a folder", _remove, []),
 )  # fmt: skip

@@ -3,15 +3,18 @@ the fake one. Each test is a claim that the scanner, the transfer or the applier
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from satchel.core.entries import Kind
 from satchel.core.errors import Fault, FileChanging, FileUnreadable, NameInvalid, NameTaken, NotFound
 from satchel.core.ids import Nid
+from satchel.device.disk import LocalDisk
 from satchel.device.drive import drive
 from satchel.device.ports import ROOT_PATH, Brief, DiskPath, Stat
 from tests.support.disk_calls import MTIME_NS, path, staged, stat_of
-from tests.support.disk_worlds import World
+from tests.support.disk_worlds import World, make_world
 
 HOSTILE_PATHS = [
     b"../x",
@@ -417,6 +420,22 @@ def test_two_names_change_places(world: World) -> None:
     assert world.user.tree() == {b"b": None, b"b/a": b"2", b"folder": b"1"}
     with pytest.raises(NotFound):
         drive(world.disk.exchange(path("b"), path("gone")))
+
+
+def test_an_exchange_is_done_though_a_user_deletes_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = make_world("disk", lambda where: str(tmp_path).encode())
+    world.user.write_file(b"a", b"1")
+    world.user.write_file(b"b", b"2")
+    swap = LocalDisk._swap
+
+    def swap_and_lose(*args: object, **more: object) -> None:
+        swap(*args, **more)  # type: ignore[arg-type]
+        world.user.delete(b"a")
+
+    monkeypatch.setattr(LocalDisk, "_swap", swap_and_lose)
+    at_one, at_other = drive(world.disk.exchange(path("a"), path("b")))
+    assert at_one is None and at_other == stat_of(world, "b")
+    assert world.user.tree() == {b"b": b"1"}
 
 
 def test_folders_and_symlinks_are_made_at_free_names_only(world: World) -> None:

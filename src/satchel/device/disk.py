@@ -304,7 +304,7 @@ class LocalDisk(LocalTrash):
 
     async def exchange(
         self, one: DiskPath, other: DiskPath, expected: tuple[Stat, Stat] | None = None
-    ) -> tuple[Stat, Stat]:
+    ) -> tuple[Stat | None, Stat | None]:
         handles = self._open()
         with translating(one):
             folder, name = self._parent(handles, one)
@@ -316,7 +316,7 @@ class LocalDisk(LocalTrash):
                         self._require_as_planned(handles, first, expected[0], one)
                         self._require_as_planned(handles, second, expected[1], other)
                     self._swap(handles, first, second, other_path=other)
-                    return self._stat_at(handles, *first), self._stat_at(handles, *second)
+                    return self._placed(handles, *first), self._placed(handles, *second)
                 finally:
                     os.close(other_folder)
             finally:

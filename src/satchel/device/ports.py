@@ -284,10 +284,11 @@ class FileSystem(Protocol):
 
     async def exchange(
         self, one: DiskPath, other: DiskPath, expected: tuple[Stat, Stat] | None = None
-    ) -> tuple[Stat, Stat]:
+    ) -> tuple[Stat | None, Stat | None]:
         """Swap two names. expected: of both, as for `move`.
 
-        Result: the stats of what stands at `one` and at `other` now. Raises: NotFound, FileChanging.
+        Result: the stats of what stands at `one` and at `other` now, None where a user was quicker. Raises: NotFound,
+        FileChanging; nothing is swapped then.
         """
         ...
 

@@ -414,7 +414,7 @@ class FakeDisk:
 
     async def exchange(
         self, one: DiskPath, other: DiskPath, expected: tuple[Stat, Stat] | None = None
-    ) -> tuple[Stat, Stat]:
+    ) -> tuple[Stat | None, Stat | None]:
         await self.enter("exchange", one, other)
         if expected is not None:
             self._require_as_planned("exchange", one, expected[0])

@@ -171,6 +171,8 @@ async def _exchange(hands: Hands, one: DiskPath, move: MovePath, displaced: Move
     except FileChanging as error:
         raise _NotAsPlanned(one, "it was changed just before it moved") from error
     _did(hands, _Exchanged(one, other), done)
+    if at_one is None or at_other is None:
+        raise _NotAsPlanned(one, "what is to move is gone")
     if not (is_same_moved(at_other, move.expected) and is_same_moved(at_one, displaced.expected)):
         raise _NotAsPlanned(one, "something else moved than was planned on")
     done.seen[one], done.seen[other] = at_one, at_other

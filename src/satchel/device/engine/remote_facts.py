@@ -169,7 +169,9 @@ def _mark(state: State) -> int:
 
 def _ask_page(state: State, unit: NodeId, after: NodeId, seq: int) -> None:
     state.is_snapshotting = True
-    state.page_seq_min = state.position.seq if state.position is not None else 0
+    if seq < 0:
+        # Later pages are of the first one's place, however far the feed has come meanwhile.
+        state.page_seq_min = state.position.seq if state.position is not None else 0
     own = state.identity
     nid = state.index.reader.nid_of(unit)
     # What went out of sight is told to nobody who leaves anything out.

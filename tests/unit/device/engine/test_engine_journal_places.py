@@ -124,6 +124,18 @@ def test_an_answer_to_what_was_asked_before_the_page_says_nothing_of_its_place()
     assert rig.state.phase is Phase.LIVE and rig.state.places == {7: tag(7)}
 
 
+def test_later_pages_of_a_unit_are_of_the_place_of_the_first() -> None:
+    """The feed goes on meanwhile, past that place."""
+    rig, task = asked()
+    rig.step(SnapshotTaken(task, SnapshotPage(NS, 5, tag(5), (INSIDE,), True)))
+    rig.step(pushed(5, entry(6, NODE_C, "c.txt", b"3")))
+    second = rig.take(SnapshotTask)
+    rig.step(SnapshotTaken(second, SnapshotPage(NS, 5, tag(5), (UNIT,), True)))
+    rig.step(SnapshotTaken(rig.take(SnapshotTask), SnapshotPage(NS, 5, tag(5), (), False)))
+    assert rig.state.phase is Phase.LIVE and rig.state.position == Position(NS, 5, tag(5))
+    assert not rig.state.index.get("recovering")
+
+
 def test_a_unit_told_from_behind_is_folded_up_to_where_we_were() -> None:
     rig, task = asked()
     rig.step(pushed(5, entry(6, NODE_C, "c.txt", b"3"), entry(7, NODE_A, "x.txt", b"one", action=Action.MOVE)))

@@ -7,8 +7,6 @@ they do not, these tests fail.
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,24 +17,11 @@ from satchel.core.ids import Nid
 from satchel.core.limits import XATTR_VALUE_BYTES_MAX
 from satchel.core.xattrs import TOO_LARGE, pack_xattrs
 from satchel.device.drive import drive
-from satchel.device.ports import ROOT_PATH, Brief, DiskPath, Stat
-from tests.support.disk_worlds import WORLD_NAMES, World, make_world
+from satchel.device.ports import ROOT_PATH, Brief
+from tests.support.disk_calls import path, stat_of
+from tests.support.disk_worlds import WORLD_NAMES, World, world_at
 
 RED, BLUE = pack_xattrs({b"colour": b"red", b"note": b"x"}), pack_xattrs({b"colour": b"blue"})
-
-
-def world_at(name: str, folder: Path, *, has_xattrs: bool) -> Iterator[World]:
-    made: list[str] = []
-
-    def fresh(where: str) -> bytes:
-        if where == "disk":
-            return str(folder).encode()
-        made.append(tempfile.mkdtemp(prefix="satchel-", dir="/dev/shm"))
-        return made[-1].encode()
-
-    yield make_world(name, fresh, has_xattrs=has_xattrs)
-    for one in made:
-        shutil.rmtree(one)
 
 
 @pytest.fixture(params=WORLD_NAMES)
@@ -48,16 +33,6 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
 def plain(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     """A folder whose link does not sync extended attributes."""
     yield from world_at(request.param, tmp_path, has_xattrs=False)
-
-
-def path(text: str) -> DiskPath:
-    return DiskPath(text.encode())
-
-
-def stat_of(world: World, at: str) -> Stat:
-    found = drive(world.disk.stat(path(at)))
-    assert found is not None
-    return found
 
 
 def test_i5_a_stat_tells_the_attributes_of_files_and_folders(world: World) -> None:

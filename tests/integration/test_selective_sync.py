@@ -16,7 +16,7 @@ from satchel.device.engine import excluding
 from satchel.simulation.core_remote import CoreRemote
 from satchel.simulation.fake_user import FakeUser
 from tests.support.left_out_world import LEFT, TREE, deletions, exclude, filled, include, notes, only_left, states
-from tests.support.scripted_world import World, held
+from tests.support.scripted_world import SimDevice, World, held
 
 
 @pytest.fixture
@@ -213,14 +213,20 @@ def test_what_is_moved_in_elsewhere_leaves_this_disk_and_is_deleted_nowhere(worl
     assert deletions(world) == []
 
 
-def test_an_edit_here_of_what_is_moved_in_elsewhere_arrives_there(world: World) -> None:
-    laptop, desktop = world.devices
+def changed_while_away(world: World) -> list[SimDevice]:
+    """The laptop leaves big out, the service goes away, and kept is changed on the laptop."""
+    laptop = world.devices[0]
     exclude(laptop, "big")
     world.settle()
     world.is_down = True
     world.look(1.0)
     laptop.user.write_file(b"kept/c", b"edited here")
     laptop.user.write_file(b"kept/new", b"made here")
+    return world.devices
+
+
+def test_an_edit_here_of_what_is_moved_in_elsewhere_arrives_there(world: World) -> None:
+    laptop, desktop = changed_while_away(world)
     desktop.user.rename(b"kept", b"big/kept")
     world.look(5.0)
     world.is_down = False
@@ -235,13 +241,7 @@ def test_an_edit_here_of_what_is_moved_in_elsewhere_arrives_there(world: World) 
 @pytest.mark.parametrize("theirs", ["other", "folder", "edited", "deleted", "all deleted"])
 def test_what_is_moved_in_elsewhere_meets_what_came_there_meanwhile(world: World, theirs: str, place: bytes) -> None:
     """Seed 35058: the feed tells of nothing that stands in what is left out, so it is asked for."""
-    laptop, desktop = world.devices
-    exclude(laptop, "big")
-    world.settle()
-    world.is_down = True
-    world.look(1.0)
-    laptop.user.write_file(b"kept/c", b"edited here")
-    laptop.user.write_file(b"kept/new", b"made here")
+    laptop, desktop = changed_while_away(world)
     laptop.kill("crash")
     world.is_down = False
     if place.startswith(b"big/made"):

@@ -100,7 +100,7 @@ BUGS = (
          ("device.engine.late:next_looks", "if state.is_looking_late or", "if True or")),
     # -- the hands
     _bug("the swap is not looked at", "nothing is overwritten unseen",
-         (_PLACE + "_swap", "seen is None or not is_same_state(seen, expected)", "seen is None"),
+         (_PLACE + "_swap", "seen is None or not seen.is_as_planned(expected)", "seen is None"),
          (_PLACE + "_swap", "exchange_staged(own, path, expected)", "exchange_staged(own, path)"),
          (_PLACE + "_swap", "if not old.same_file(expected):", "if False:")),
     _bug("a unit goes unseen", "what a folder holds unexpectedly is put back",

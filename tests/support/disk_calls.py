@@ -1,4 +1,4 @@
-"""What the contract suites of the file system share: each kind of disk in turn, and short ways to its calls."""
+"""What the contract suites of the file system share: short ways to a disk's calls."""
 
 from __future__ import annotations
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from satchel.device.disk import LocalDisk
 from satchel.device.ports import FileSystem
@@ -36,3 +39,18 @@ def make_world(name: str, folder: Callable[[str], bytes], *, has_xattrs: bool = 
     LocalDisk.initialise(root)
     disk = LocalDisk(root, free_bytes_min=0, is_openat2_used=name != "names", has_xattrs=has_xattrs)
     return World(disk, RealUser(root), root)
+
+
+def world_at(name: str, folder: Path, *, has_xattrs: bool = False) -> Iterator[World]:
+    """Yield one of WORLD_NAMES for a fixture; its folder in memory goes afterwards. folder: a test's own, on disk."""
+    made: list[str] = []
+
+    def fresh(where: str) -> bytes:
+        if where == "disk":
+            return str(folder).encode()
+        made.append(tempfile.mkdtemp(prefix="satchel-", dir="/dev/shm"))
+        return made[-1].encode()
+
+    yield make_world(name, fresh, has_xattrs=has_xattrs)
+    for one in made:
+        shutil.rmtree(one)

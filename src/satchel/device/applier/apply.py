@@ -12,7 +12,7 @@ from satchel.core.errors import Fault, FileChanging, NameTaken, NotFound
 from satchel.core.ids import ContentHash
 from satchel.core.xattrs import is_packed
 from satchel.device.applier import late, recovery, unit
-from satchel.device.applier.hands import Hands, is_same_identity, is_same_state
+from satchel.device.applier.hands import Hands
 from satchel.device.applier.moving import move_paths
 from satchel.device.applier.recovery import IsKnown
 from satchel.device.applier.replacing import place_file, place_symlink
@@ -189,7 +189,7 @@ async def _place_folder(hands: Hands, task: PlaceFolder) -> DiskResult:
 
 async def _set_attrs(hands: Hands, task: SetAttrs) -> DiskResult:
     seen = await hands.fs.stat(task.path)
-    if seen is None or not is_same_state(seen, task.expected):
+    if seen is None or not seen.is_as_planned(task.expected):
         return Changed((task.path,), "the file is not as it was planned on")
     stat, known = seen, task.expected.xattrs
     is_wanted = task.xattrs is not None and is_packed(seen.xattrs) and seen.xattrs != task.xattrs
@@ -205,7 +205,7 @@ async def _set_attrs(hands: Hands, task: SetAttrs) -> DiskResult:
     except FileChanging:
         return Changed((task.path,), "it was changed just before its attributes were set")
     if task.expected.kind is Kind.FOLDER:
-        is_same = is_same_identity(stat, task.expected)
+        is_same = stat.same_thing(task.expected)
         return Applied((stat,)) if is_same else Changed((task.path,), "another folder took the name")
     if not stat.same_file(task.expected):
         # Another file took the name in the gap. Its bytes are untouched, and the scan sees its bit.

@@ -88,24 +88,11 @@ class Hands:
         raise NameTaken("No free name is left for a copy.", path=last)
 
 
-def is_same_state(seen: Stat, expected: Stat) -> bool:
-    """True when a file is as it was planned on, in everything that stat tells. A folder: when it is the same one.
-
-    An expected ctime of 0 says that the scanner was not sure of the content, so nothing equals it.
-    """
-    return seen.is_as_planned(expected)
-
-
 def is_same_moved(seen: Stat, expected: Stat) -> bool:
-    """As `is_same_state` after a rename, which changes the ctime."""
+    """As `Stat.is_as_planned` after a rename, which changes the ctime."""
     if expected.kind == Kind.FOLDER:
-        return is_same_identity(seen, expected)
+        return seen.same_thing(expected)
     return seen.same_file(expected) and seen.is_executable == expected.is_executable
-
-
-def is_same_identity(seen: Stat, expected: Stat) -> bool:
-    """True when both are the same thing, whatever happened to it: kind, inode and, where known, birth time."""
-    return seen.same_thing(expected)
 
 
 def settled(seen: Stat | None, known: Stat) -> tuple[Stat, bool]:

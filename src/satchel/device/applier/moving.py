@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from satchel.core.entries import Kind
 from satchel.core.errors import Fault, FileChanging, NameTaken, NotFound
-from satchel.device.applier.hands import Hands, is_same_identity, is_same_moved, is_same_state, settled
+from satchel.device.applier.hands import Hands, is_same_moved, settled
 from satchel.device.applier.names import precious_name
 from satchel.device.ports import DiskPath, Stat, split
 from satchel.device.tasks import Applied, Changed, DiskResult, MovePath, MovePaths
@@ -58,7 +58,7 @@ async def move_paths(hands: Hands, task: MovePaths) -> DiskResult:
     """Do all moves or, as far as the disk allows, none. Raises: the disk's faults; what was done is then taken back."""
     for move in task.moves:
         seen = await hands.fs.stat(move.source)
-        if seen is None or not is_same_state(seen, move.expected):
+        if seen is None or not seen.is_as_planned(move.expected):
             return Changed((move.source,), "what is to move is not as it was planned on")
     done = _Done()
     try:
@@ -130,7 +130,7 @@ async def _move_one(hands: Hands, source: DiskPath, move: MovePath, done: _Done)
 async def _move_to_twin(hands: Hands, source: DiskPath, move: MovePath, done: _Done) -> None:
     """Rename where the disk holds both names for one, as `a` to `A`: by way of staging. Otherwise the name is taken."""
     there = await hands.fs.stat(move.target)
-    if there is None or not is_same_identity(there, move.expected):
+    if there is None or not there.same_thing(move.expected):
         raise _NotAsPlanned(move.target, "the name is taken")
     await _move_by_staging(hands, (MovePath(move.nid, source, move.target, move.expected),), done)
 

@@ -14,7 +14,7 @@ import msgspec
 from satchel.core.entries import Kind
 from satchel.core.errors import Fault, FileChanging, NameTaken, NotFound
 from satchel.core.xattrs import UNHELD
-from satchel.device.applier.hands import Hands, is_same_state, settled
+from satchel.device.applier.hands import Hands, settled
 from satchel.device.applier.names import numbered_names, precious_name
 from satchel.device.ports import DiskPath, Stat, joined, split
 from satchel.device.tasks import Applied, Changed, DiskResult, Failed, PlaceFile, PlaceSymlink
@@ -92,7 +92,7 @@ async def _swap(
     await hands.fs.rename_staged(staged, own)
     try:
         seen = await hands.fs.stat(path)
-        if seen is None or not is_same_state(seen, expected):
+        if seen is None or not seen.is_as_planned(expected):
             await _give_back(hands, own, finished, staged)
             return Changed((path,), "the file is not as it was planned on")
         old, placed = await hands.fs.exchange_staged(own, path, expected)

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from satchel.core.entries import Kind
 from satchel.core.errors import Fault, FileChanging, NameTaken, NotFound
-from satchel.device.applier.hands import Hands, is_same_identity, is_same_moved, is_same_state
+from satchel.device.applier.hands import Hands, is_same_moved
 from satchel.device.applier.names import numbered_names, precious_name
 from satchel.device.ports import DiskPath, FileSystem, Listed, Stat, joined, split
 from satchel.device.tasks import Applied, Changed, DiskResult, TrashUnit
@@ -56,7 +56,7 @@ async def trash_unit(hands: Hands, task: TrashUnit) -> DiskResult:
     """Move the unit to the trash and put back what is in it unexpectedly. Raises: faults; nothing changed."""
     expected = task.members[b""]
     seen = await hands.fs.stat(task.path)
-    if seen is None or not is_same_state(seen, expected):
+    if seen is None or not seen.is_as_planned(expected):
         return Changed((task.path,), "what is to be deleted is not as it was planned on")
     staged = precious_name("t", hands.random(), split(task.path)[1])
     try:
@@ -145,7 +145,7 @@ async def _put_back(hands: Hands, taken: _Taken, task: TrashUnit, put_back: list
         for one in await taken.list(below):
             inside = joined(DiskPath(below), one.name)
             expected = task.members.get(inside)
-            if one.stat.kind == Kind.FOLDER and expected is not None and is_same_identity(one.stat, expected):
+            if one.stat.kind == Kind.FOLDER and expected is not None and one.stat.same_thing(expected):
                 folders.append(inside)
             elif not _is_expected(one, expected):
                 put_back.append(await _restore(hands, taken, inside, joined(task.path, inside)))
@@ -155,7 +155,7 @@ def _is_expected(one: Listed, expected: Stat | None) -> bool:
     if expected is None:
         return one.name in JUNK_NAMES and one.stat.kind == Kind.FILE
     # A rename of the folder leaves the ctime of what is in it alone, so an edit that set the mtime back shows here.
-    return one.stat.kind != Kind.FOLDER and is_same_state(one.stat, expected)
+    return one.stat.kind != Kind.FOLDER and one.stat.is_as_planned(expected)
 
 
 async def _restore(hands: Hands, taken: _Taken, inside: bytes, path: DiskPath) -> DiskPath:

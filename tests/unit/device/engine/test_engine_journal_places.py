@@ -168,12 +168,18 @@ def test_the_service_is_asked_about_a_place_whose_entry_it_does_not_tell_of() ->
 # -- a join -----------------------------------------------------------------------------------------------------------
 
 
-def half_joined() -> Rig:
-    """Return the rig of a start that follows one which was told the first page of the tree, as of 9."""
+def joining() -> Rig:
+    """Return a rig of which the service stands at 9, and that asks for the first page of the tree."""
     rig = Rig()
     rig.step()
     rig.take(ReachTask)
     rig.step(Reached(NamespacesReply(EPOCH, "ann", (NamespaceHead(NS, "root", True, 9, tag(9)),))))
+    return rig
+
+
+def half_joined() -> Rig:
+    """Return the rig of a start that follows one which was told the first page of the tree, as of 9."""
+    rig = joining()
     page = SnapshotPage(NS, 9, tag(9), (entry(8, NODE_A, "gone.txt", b"one"),), True)
     rig.step(SnapshotTaken(rig.take(SnapshotTask), page))
     again = rig.restarted()
@@ -202,10 +208,7 @@ def test_a_journal_that_went_on_since_is_followed_from_where_the_join_was_cut_sh
 
 
 def test_a_page_of_a_join_whose_line_was_lost_ends_nothing() -> None:
-    rig = Rig()
-    rig.step()
-    rig.take(ReachTask)
-    rig.step(Reached(NamespacesReply(EPOCH, "ann", (NamespaceHead(NS, "root", True, 9, tag(9)),))))
+    rig = joining()
     task = rig.take(SnapshotTask)
     rig.step(StreamEnded(Unavailable("lost", where="test")))
     rig.step(SnapshotTaken(task, SnapshotPage(NS, 9, tag(9), (entry(8, NODE_A, "a.txt", b"one"),), False)))
@@ -217,10 +220,7 @@ def test_a_page_of_a_join_whose_line_was_lost_ends_nothing() -> None:
 
 @pytest.mark.parametrize(("seq", "as_of"), [(4, tag(4)), (9, OTHER)])
 def test_a_second_page_of_another_place_begins_the_join_anew(seq: int, as_of: Tag) -> None:
-    rig = Rig()
-    rig.step()
-    rig.take(ReachTask)
-    rig.step(Reached(NamespacesReply(EPOCH, "ann", (NamespaceHead(NS, "root", True, 9, tag(9)),))))
+    rig = joining()
     page = SnapshotPage(NS, 9, tag(9), (entry(8, NODE_A, "gone.txt", b"one"),), True)
     rig.step(SnapshotTaken(rig.take(SnapshotTask), page))
     rig.step(SnapshotTaken(rig.take(SnapshotTask), SnapshotPage(NS, seq, as_of, (), False)))
@@ -230,10 +230,7 @@ def test_a_second_page_of_another_place_begins_the_join_anew(seq: int, as_of: Ta
 
 
 def test_a_long_join_may_end_after_its_place_was_pruned() -> None:
-    rig = Rig()
-    rig.step()
-    rig.take(ReachTask)
-    rig.step(Reached(NamespacesReply(EPOCH, "ann", (NamespaceHead(NS, "root", True, 9, tag(9)),))))
+    rig = joining()
     page = SnapshotPage(NS, 9, tag(9), (entry(8, NODE_A, "a.txt", b"one"),), True)
     rig.step(SnapshotTaken(rig.take(SnapshotTask), page))
     rig.step(SnapshotTaken(rig.take(SnapshotTask), SnapshotPage(NS, 9, Tag(b""), (), False)))

@@ -12,7 +12,17 @@ from satchel.core.entries import Kind
 from satchel.core.errors import Unauthenticated, Unavailable
 from satchel.core.hashing import block_hash
 from satchel.core.ids import ROOT_NODE, LinkId, NamespaceId, NodeId, OpId
-from satchel.core.messages import CommitRequest, Content, CreateOp, Hello, Position, Pushed, Stored, Welcome
+from satchel.core.messages import (
+    PROTOCOL_VERSION,
+    CommitRequest,
+    Content,
+    CreateOp,
+    Hello,
+    Position,
+    Pushed,
+    Stored,
+    Welcome,
+)
 from satchel.device.api import Api
 from satchel.device.remote import HttpRemote
 from satchel.device.wire_blocks import shut, wire
@@ -65,7 +75,7 @@ def test_a_small_file_costs_one_request_up_and_none_down(server: RunningServer) 
         welcome = await reader.next_frame(FRAME_TIMEOUT_S)
         assert welcome is not None
         assert isinstance(welcome[0], Welcome)
-        assert not welcome[0].recover
+        assert not welcome[0].recover and welcome[0].version == PROTOCOL_VERSION
         ns = (await writer.namespaces()).namespaces[0].ns
         before = device_requests(server, one)
         await commit_file(writer, ns, "news.txt", b"hello there")

@@ -95,6 +95,33 @@ def test_a_folder_that_is_left_out_gives_the_service_what_it_lost_and_leaves_aga
 
 
 @told
+@pytest.mark.parametrize("call", ["set_aside", "trash_staged", "sync_trash", "sync_folder"])
+def test_what_was_being_taken_when_the_device_stopped_is_found_in_the_trash(
+    world: World, call: str, is_told: bool
+) -> None:
+    """Seed 4237: the stop came before anybody was told under which name it lies there."""
+    laptop = world.devices[0]
+    fill(laptop.user, NEW)
+    look(world)
+
+    def stop(name: str, args: tuple[object, ...]) -> None:
+        if name == call and laptop.is_running:
+            world.kill(laptop.number, "crash")
+
+    leave_out(world, "films")
+    laptop.disk.before_call = stop
+    world.scheduler.run_for(20.0)
+    laptop.disk.before_call = None
+    assert not laptop.is_running
+    world.history.put_back("service", 0, is_told=is_told)
+    laptop.start()
+    look(world)
+    assert everything(world) == OLD | NEW
+    assert laptop.user.tree() == SMALL
+    assert states(laptop) == {"films": "out"}
+
+
+@told
 def test_what_the_service_lost_altogether_is_back_on_the_disk(world: World, is_told: bool) -> None:
     laptop = world.devices[0]
     fill(laptop.user, {b"music": None, b"music/song": b"song"})

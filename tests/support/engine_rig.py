@@ -249,7 +249,7 @@ class Rig:
         """Answer the pending scan; without one, as a hint about the whole folder gave one."""
         if not self.has(ScanTask):
             self.step(Hinted((Hint(ROOT_PATH, None, True),)))
-        return self.step(Scanned(self.take(ScanTask), facts, True, len(facts), is_full))
+        return self.step(Scanned(self.take(ScanTask), facts, True, len(facts), is_full, begun_s=self.now_s))
 
     def take_commit(self) -> tuple[Any, ...]:
         """Take the pending commit request; `answer` answers it. Result: its ops."""

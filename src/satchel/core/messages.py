@@ -378,11 +378,15 @@ class Hello(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Welcome(msgspec.Struct, array_like=True, frozen=True, tag="welcome"):
-    """Answer to Hello. recover: this device or this server went back in time; merge by snapshot, delete nothing."""
+    """Answer to Hello. recover: this device or this server went back in time; merge by snapshot, delete nothing.
+
+    version: the newest that the service speaks; it may have been replaced since the hello's was agreed on. 0: not told.
+    """
 
     epoch: bytes
     recover: bool
     device: DeviceId
+    version: int = 0
 
 
 class Behind(msgspec.Struct, array_like=True, frozen=True, tag="behind"):

@@ -47,17 +47,17 @@ class LocalTrash(LinkedRoot):
             pass
         return name
 
-    async def trash_staged(self, name: str) -> str:
+    async def trash_staged(self, name: str, trashed: str = "") -> str:
         handles = self._open()
-        staged, trashed = plain_name(name), _trash_name().encode()
+        staged, place = plain_name(name), plain_name(trashed or _trash_name())
         with translating(staged):
-            disk_calls.rename_to_free(handles.staging, staged, handles.trash, trashed)
+            disk_calls.rename_to_free(handles.staging, staged, handles.trash, place)
         try:
-            disk_calls.rename_to_free(handles.staging, NOTE_PREFIX + staged, handles.trash, NOTE_PREFIX + trashed)
+            disk_calls.rename_to_free(handles.staging, NOTE_PREFIX + staged, handles.trash, NOTE_PREFIX + place)
         except OSError:
             # A swapped-out file has no note.
             pass
-        return trashed.decode()
+        return os.fsdecode(place)
 
     def _trashed(self, handles: Handles, name: str, below: bytes, flags: int) -> int:
         path = plain_name(name) + (b"/" + below if below else b"")

@@ -316,8 +316,11 @@ class FileSystem(Protocol):
         """Move a file or a whole folder to the local trash. Result: its name there. Raises: NotFound."""
         ...
 
-    async def trash_staged(self, name: str) -> str:
-        """Move a swapped-out file or what was set aside to the trash. Result: its name there. Raises: NotFound."""
+    async def trash_staged(self, name: str, trashed: str = "") -> str:
+        """Move a swapped-out file or what was set aside to the trash, under this name or any other.
+
+        Result: its name there. Raises: NotFound.
+        """
         ...
 
     async def list_trashed(self, name: str, below: bytes = b"") -> list[Listed]:

@@ -325,12 +325,14 @@ class MovePaths:
 class TrashUnit:
     """Move a file or folder to the local trash. members: relative path below it (b"" itself) -> expected stat.
 
-    What is found inside that is not expected is put back at its place (with its folders).
+    What is found inside that is not expected is put back at its place (with its folders). trashed: the name that it
+    gets there, for whoever must find it again though the outcome was never told; empty: any.
     """
 
     nid: Nid
     path: DiskPath
     members: dict[bytes, Stat]
+    trashed: str = ""
 
 
 @dataclass(frozen=True, slots=True)

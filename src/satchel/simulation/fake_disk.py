@@ -480,9 +480,9 @@ class FakeDisk:
         self._rename(self._parent(path), (self.volume.trash, name.encode()))
         return name
 
-    async def trash_staged(self, name: str) -> str:
+    async def trash_staged(self, name: str, trashed: str = "") -> str:
         await self.enter("trash_staged", name)
-        trashed = self._trash_name()
+        trashed = trashed or self._trash_name()
         self._rename((self.volume.staging, self.raw(name)), (self.volume.trash, trashed.encode()))
         self.volume.notes.pop(name, None)
         return trashed

@@ -7,8 +7,9 @@ of what is there (`pick`), so that it means something whatever was dropped befor
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
+from satchel.device.bounds import Bounds
 from satchel.simulation.faults import IN_CALLS
 
 ACTIONS = (
@@ -37,6 +38,9 @@ BURSTS = (25, 60, 120)
 DISK_S = (0.0, 0.0, 0.000_2, 0.002, 0.02)
 """A look at a whole folder takes as long as a request, or longer, so that much else happens meanwhile."""
 RATES = (0.0, 0.0, 0.02, 0.1)
+BOUNDS = Bounds()
+SMALL = (0, 0, 0, 1, 2, 5, 20)
+"""Bounds; 0: as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +161,7 @@ class Script:
     """One whole case: who there is, what happens, how often faults strike, and which kinds may.
 
     disk_s: so long a call of a disk takes at most, in virtual time; 0: none takes any.
-    marking: on which machines extended attributes are synced, as a bit each.
+    marking: on which machines extended attributes are synced, as a bit each. bounds: how much a device does at once.
     """
 
     seed: int
@@ -168,6 +172,7 @@ class Script:
     steps: tuple[Step, ...]
     disk_s: float = 0.0
     marking: int = 0
+    bounds: Bounds = BOUNDS
 
     @property
     def is_gentle(self) -> bool:
@@ -228,7 +233,18 @@ def script(seed: int, *, operations: int = 40) -> Script:
             steps.append(Roll(versions.choice(("device", "service")), versions.random(), versions.random() < 0.6))
         steps += [Hints(times.getrandbits(15) | times.getrandbits(15)), Wait(times.choice(WAITS_S))]
     disk_s = random.Random(f"{seed}:disk").choice(DISK_S)
-    return Script(seed, machines, world.choice((1, 1, 1, 2, 3)), rate, kinds, tuple(steps), disk_s, marking)
+    return Script(
+        seed, machines, world.choice((1, 1, 1, 2, 3)), rate, kinds, tuple(steps), disk_s, marking, _bounds(seed)
+    )
+
+
+def _bounds(seed: int) -> Bounds:
+    """In half of the seeds some bounds are so small that few files are more than a page, a part or a batch."""
+    rng = random.Random(f"{seed}:bounds")
+    if rng.random() < 0.5:
+        return BOUNDS
+    drawn = {field.name: rng.choice(SMALL) for field in fields(Bounds)}
+    return replace(BOUNDS, **{name: bound for name, bound in drawn.items() if bound})
 
 
 def _act(rng: random.Random, number: int, kept: frozenset[str]) -> Act:

@@ -348,7 +348,7 @@ class _Run:
         self._name = f"D{device.who}"
         self._clock = device.clock
         identity = LinkIdentity(device.link, device_id, self._name, device.ns, has_xattrs=device.disk.has_xattrs)
-        self.engine = Engine(self.index, identity, device.clock)
+        self.engine = Engine(self.index, identity, device.clock, world.bounds)
         lanes, disk, short = SequentialLanes(), device.disk, ShortFiles()
         version = world.versions.get(device.number, PROTOCOL_VERSION)
         remote = SimRemote(world, device.core, device.may_die, version=version)
@@ -357,7 +357,7 @@ class _Run:
             remote=remote,
             clock=device.clock,
             lanes=lanes,
-            scanner=Scanner(disk, self.index.reader, device.clock, short=short),
+            scanner=Scanner(disk, self.index.reader, device.clock, short=short, bounds=world.bounds),
             applier=self._applier,
             sender=Sender(disk, remote, lanes, short=short),
             fetcher=Fetcher(disk, remote, lanes),
@@ -407,6 +407,7 @@ class World:
     def __init__(self, script: Script, lines: list[str] | None = None) -> None:
         seed = self.seed = script.seed
         self.disk_s = script.disk_s
+        self.bounds = script.bounds
         self.scheduler = Scheduler(random.Random(f"{seed}:order"))
         self.scheduler.on_death = self._on_death
         self.faults = Faults(seed, script.rate, script.kinds)

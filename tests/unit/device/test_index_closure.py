@@ -73,6 +73,23 @@ def test_whoever_holds_the_name_in_the_other_tree_comes_too(trees: Trees) -> Non
     assert set(rows) == {file, holder}, "names are compared by key, so twins of case meet"
 
 
+def test_a_dirty_holder_of_a_name_brings_whoever_has_the_names_that_it_takes(trees: Trees) -> None:
+    first, second, third = (trees.file(name) for name in ("a", "b", "c"))
+    trees.index.set_remote(third, ROOT_NID, entry(50, trees.index.node_id_of(third), "A", b"one"))
+    trees.index.clear_remote_unit(first, 51)
+    trees.index.set_local(first, ROOT_NID, "b", hash_of(b"one"), stat(1, b"one"))
+    trees.index.set_local(second, ROOT_NID, "a", hash_of(b"one"), stat(2, b"one"))
+    assert set(trees.closure(first).rows) == {first, second, third}, "or a plan moves the second onto the third"
+
+
+def test_a_busy_holder_of_a_name_brings_nobody(trees: Trees) -> None:
+    first, second, third = (trees.file(name) for name in ("a", "b", "c"))
+    trees.index.set_local(first, ROOT_NID, "b", hash_of(b"one"), stat(1, b"one"))
+    trees.index.set_local(second, ROOT_NID, "c", hash_of(b"one"), stat(2, b"one"))
+    assert set(trees.closure(first, busy=frozenset({second})).rows) == {first, second}
+    assert set(trees.closure(first).rows) == {first, second, third}
+
+
 def test_below_a_folder_that_one_side_deleted_all_that_the_other_holds_comes(trees: Trees) -> None:
     top = trees.folder("d")
     below = trees.folder("e", top)

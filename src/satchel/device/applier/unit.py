@@ -81,7 +81,7 @@ async def trash_unit(hands: Hands, task: TrashUnit) -> DiskResult:
         # What was put back must be safe there before the unit, in which it durably stood, is out of recovery's sight.
         await hands.touched.sync(hands.fs)
     try:
-        trashed = await hands.fs.trash_staged(staged)
+        trashed = await hands.fs.trash_staged(staged, task.trashed)
     except Fault:
         # Left in staging it would come back at the next start, when its absence had long been taken for the deletion.
         await hands.restore_staged(staged, _again(hands, task.path))

@@ -42,9 +42,9 @@ from satchel.device.index.left_out import (
     stands_at_excluded,
     take_off,
 )
-from satchel.device.index.left_trash import drop_trash, nest_trash, put_trash
+from satchel.device.index.left_trash import drop_trash, forget_trash, nest_trash, put_trash
 from satchel.device.ports import DiskPath, Hint, Stat, split
-from satchel.device.tasks import Applied, TrashUnit
+from satchel.device.tasks import Applied, DiskTask, TrashUnit
 
 LOOK_S = 1.0
 """How often a unit that leaves is looked at while there is other work, or after the disk was not as expected."""
@@ -296,9 +296,18 @@ def take_out(state: State, top: Nid) -> list[Nid]:
     else:
         set_stage(state, top, Stage.OUT)
     state.left_held.discard(top)
-    state.after_scan.difference_update(touched)
+    for nid in touched:
+        state.after_scan.pop(nid, None)
     state.touch(touched)
     return touched
+
+
+def name_trash(state: State, nid: Nid, path: DiskPath) -> str:
+    """Decide what the unit is called in the trash, and note it before it goes there: a stop may hide the outcome."""
+    name = f"{state.now.wall_ns}-{state.clock.random(4).hex()}"
+    if state.left[nid] is not Stage.HIDING:
+        put_trash(state.index, name, nid, path)
+    return name
 
 
 def has_left(state: State, job: Job, task: TrashUnit, result: Applied) -> None:
@@ -321,12 +330,14 @@ def has_left(state: State, job: Job, task: TrashUnit, result: Applied) -> None:
         put_trash(state.index, result.trashed, job.op.nid, task.path)
 
 
-def put_off(state: State, job: Job, *, is_sure: bool) -> None:
+def put_off(state: State, job: Job, task: DiskTask, *, is_sure: bool) -> None:
     """The unit is looked at again, a little later. is_sure: this job did not take it; else it may have."""
     if isinstance(job.op, TrashLocal) and (nid := job.op.nid) in state.left:
         state.left_wait[nid] = state.now.monotonic_s + LOOK_S
         if not is_sure:
             state.taken.add(nid)
+        elif isinstance(task, TrashUnit):
+            forget_trash(state.index, task.trashed)
         if state.left[nid] is Stage.RETURNING:
             untake(state, nid)
         put_left(state.index, nid, state.left[nid], taken=nid in state.taken)

@@ -7,7 +7,7 @@ and is looked at again. Unknown never becomes absent by itself. Source: docs/des
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import assert_never, cast
 
 from satchel.core.errors import RootMissing
@@ -15,7 +15,7 @@ from satchel.core.ids import Nid
 from satchel.device.engine.excluding import absence_is_leaving, is_another
 from satchel.device.engine.new_names import fold_new_names
 from satchel.device.engine.power_cuts import end_doubts, is_doubtful, keep_doubts, trust_disk, weigh_change
-from satchel.device.engine.seen import AGAIN_S, is_below, is_current, parent_of, see_again, takes_name
+from satchel.device.engine.seen import AGAIN_S, is_below, is_current, look_soon, parent_of, see_again, takes_name
 from satchel.device.engine.state import (
     DEGRADED_SCAN_EVERY_S,
     FULL_SCAN_EVERY_S,
@@ -36,7 +36,6 @@ from satchel.device.tasks import (
     SeenUnknown,
 )
 
-HINTS_PER_SCAN_MAX = 2_000
 CUT_S_MAX = 5.0
 """So long a look that was cut short again and again waits for the next try; the first one soon has its own."""
 
@@ -67,11 +66,12 @@ def next_scan(state: State) -> None:
         due = [hint for at_s, hint in state.later_hints if at_s <= now_s]
         state.later_hints = [(at_s, hint) for at_s, hint in state.later_hints if at_s > now_s]
         state.hints += due
+        state.seen_again.difference_update(path for hint in due for path in _named(hint))
     if state.scanned_once and not state.is_scanning and now_s >= state.next_full_scan_s:
         state.hints.append(EVERYTHING)
     if state.is_scanning or state.has_leftovers or not state.hints:
         return
-    if EVERYTHING in state.hints or len(state.hints) > HINTS_PER_SCAN_MAX:
+    if EVERYTHING in state.hints or len(state.hints) > state.bounds.scan_hints:
         hints: tuple[Hint, ...] = (EVERYTHING,)
         wait_s = DEGRADED_SCAN_EVERY_S if state.is_degraded else FULL_SCAN_EVERY_S
         state.next_full_scan_s = now_s + wait_s
@@ -99,6 +99,10 @@ def joins_first(state: State) -> bool:
     """
     is_coming = state.phase is not Phase.LIVE and state.reach_tries == 0
     return state.position is None and not state.scanned_once and is_coming
+
+
+def _named(hint: Hint) -> Iterable[DiskPath]:
+    return (hint.folder,) if hint.names is None else (joined(hint.folder, name) for name in hint.names)
 
 
 def _merged(hints: list[Hint]) -> tuple[Hint, ...]:
@@ -163,9 +167,10 @@ def _fold_part(state: State, fact: Scanned) -> None:
         state.fresh |= state.waiting | state.unseen
         state.waiting.clear()
         state.unseen.clear()
-    if state.after_scan:
-        nids, state.after_scan = state.after_scan, set()
-        state.touch([nid for nid in sorted(nids) if state.index.exists(nid)])
+    looked_at = sorted(nid for nid, at_s in state.after_scan.items() if at_s <= fact.begun_s)
+    for nid in looked_at:
+        del state.after_scan[nid]
+    state.touch([nid for nid in looked_at if state.index.exists(nid)])
 
 
 def _fold(state: State, fact: LocalFact, touched: list[Nid], gone: list[Nid]) -> None:
@@ -183,7 +188,7 @@ def _fold(state: State, fact: LocalFact, touched: list[Nid], gone: list[Nid]) ->
             parent = parent_of(state, fact.parent)
             if parent is not None and is_below(state, parent, fact.nid):
                 # Two folders changed places in one another, and only one of the two moves was seen: look at both.
-                state.look_later(AGAIN_S, ROOT_PATH)
+                look_soon(state, ROOT_PATH)
             elif parent is not None:
                 _fold_moved(state, fact, parent, touched)
         case SeenGone():

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from satchel.core.errors import StorageFailed, StorageFull
+from satchel.device.bounds import Bounds
 from satchel.device.engine import guard
 from satchel.device.engine.bringing_back import fold_brought_back, load_doubted, next_back
 from satchel.device.engine.excluding import (
@@ -60,17 +61,17 @@ from satchel.device.tasks import (
     VolumeSynced,
 )
 
+BOUNDS = Bounds()
 POLL_S = 30.0
 IDLE_S = 300.0
-HELD_PARTS_A_STEP_MAX = 16
 REST_S = 3.0
 
 
 class Engine:
     """One link's engine. Not thread-safe: one caller steps it."""
 
-    def __init__(self, index: Index, identity: LinkIdentity, clock: Clock) -> None:
-        self.state = State(index, identity, clock)
+    def __init__(self, index: Index, identity: LinkIdentity, clock: Clock, bounds: Bounds = BOUNDS) -> None:
+        self.state = State(index, identity, clock, bounds)
         with index.transaction():
             run = index.get("run")
             index.put("run", (run if isinstance(run, int) else 0) + 1)
@@ -143,7 +144,7 @@ class Engine:
 
     def _go_on(self) -> None:
         state = self.state
-        fold_held(state, HELD_PARTS_A_STEP_MAX)
+        fold_held(state, state.bounds.held_parts)
         if not state.is_paused:
             next_scan(state)
             next_leaving(state)

@@ -19,7 +19,7 @@ from satchel.core.xattrs import is_packed
 from satchel.device.engine.acting import note_move, note_placed, note_trashed, record_acts
 from satchel.device.engine.attributes import given, set_task, settled_attributes, write_set
 from satchel.device.engine.bringing_back import doubt_left
-from satchel.device.engine.excluding import has_left, put_off
+from satchel.device.engine.excluding import has_left, name_trash, put_off
 from satchel.device.engine.ground import Steps
 from satchel.device.engine.late import remember_trashed
 from satchel.device.engine.leftovers import note_failure
@@ -48,20 +48,16 @@ from satchel.device.tasks import (
     TrashUnit,
 )
 
-APPLY_BATCHES_MAX = 3
-APPLY_TASKS_MAX = 500
 APPLY_BYTES_MAX = 32 * MIB
-FETCHES_IN_FLIGHT_MAX = 3
-FETCH_ITEMS_MAX = 500
 FETCH_BYTES_MAX = 16 * MIB
 
 
 def next_placings(state: State) -> None:
     """Hand out applier batches; files whose bytes are not here yet go to the fetch lane first."""
     may_place = not (state.has_leftovers or state.halted)
-    while may_place and state.ready_disk and state.counts["disk"] < APPLY_BATCHES_MAX:
-        share = max(1, -(-len(state.ready_disk) // (APPLY_BATCHES_MAX - state.counts["disk"])))
-        if not _batch(state, min(APPLY_TASKS_MAX, max(share, 16))):
+    while may_place and state.ready_disk and state.counts["disk"] < state.bounds.apply_batches:
+        share = max(1, -(-len(state.ready_disk) // (state.bounds.apply_batches - state.counts["disk"])))
+        if not _batch(state, min(state.bounds.apply_tasks, max(share, 16))):
             break
     next_fetches(state)
     next_manifests(state)
@@ -219,7 +215,8 @@ def _trash(state: State, job: Job, op: TrashLocal) -> DiskTask | None:
             continue
         members[below] = row.stat
         pending += [(child.nid, below + b"/" + child.name if below else child.name) for child in reader.children(nid)]
-    return TrashUnit(op.nid, top, members)
+    trashed = name_trash(state, op.nid, top) if op.nid in state.left else ""
+    return TrashUnit(op.nid, top, members, trashed)
 
 
 def _place(state: State, job: Job, op: Place, planned: dict[Nid, DiskPath]) -> DiskTask | None:
@@ -261,11 +258,11 @@ def _place(state: State, job: Job, op: Place, planned: dict[Nid, DiskPath]) -> D
 
 def next_fetches(state: State) -> None:
     """Hand out files to build in staging: small ones together, a large one alone."""
-    while state.may_ask and state.ready_fetch and state.counts["fetch"] < FETCHES_IN_FLIGHT_MAX:
+    while state.may_ask and state.ready_fetch and state.counts["fetch"] < state.bounds.fetches_in_flight:
         jobs: list[Job] = []
         items: list[FetchItem] = []
         size = 0
-        while state.ready_fetch and len(items) < FETCH_ITEMS_MAX:
+        while state.ready_fetch and len(items) < state.bounds.fetch_items:
             job = state.ready_fetch[0]
             if items and size + job.size > FETCH_BYTES_MAX:
                 break
@@ -391,13 +388,13 @@ def _take(state: State, job: Job, task: DiskTask, result: DiskResult) -> None:
             state.look_again(*result.put_back)
             finish(state, job)
         case Changed(paths=paths):
-            put_off(state, job, is_sure=True)
+            put_off(state, job, task, is_sure=True)
             fail_until_scanned(state, job)
             for path in paths:
                 state.look_later(look_again_s(state, job.nids), path)
         case Failed(fault=fault):
             note_failure(state)
-            put_off(state, job, is_sure=False)
+            put_off(state, job, task, is_sure=False)
             fail_with(state, job, fault)
 
 

@@ -30,13 +30,10 @@ from satchel.device.engine.creating import create_new
 from satchel.device.engine.excluding import is_barred, is_out, note_beside, without_left_out
 from satchel.device.engine.guard import deletions_to_hold, due_deletions, hold_deletion
 from satchel.device.engine.results import due_retries, hold_rows, make_ready
-from satchel.device.engine.state import PLAN_ROWS_MAX, Job, Phase, Stage, State
+from satchel.device.engine.state import Job, Phase, Stage, State
 from satchel.device.index.closure import Closure
 
 CONTENT_COMMITS = (CommitCreate, CommitEdit, CommitCopy, CommitUndelete)
-
-BUSY_ROWS_MAX = 8_000
-"""No further plan while so many rows are in flight; keeps memory bounded."""
 
 
 def plan_fresh(state: State) -> None:
@@ -45,14 +42,14 @@ def plan_fresh(state: State) -> None:
     due_deletions(state)
     if state.phase is not Phase.LIVE or state.halted or state.is_paused or state.leaving_names:
         return
-    while state.fresh and len(state.busy) < BUSY_ROWS_MAX:
+    while state.fresh and len(state.busy) < state.bounds.busy_rows:
         if not _plan_some(state):
             return
 
 
 def _plan_some(state: State) -> bool:
-    """Plan up to PLAN_ROWS_MAX rows. Result: whether any were looked at."""
-    chosen = sorted(state.fresh - state.busy.keys() - state.snapshot_busy)[:PLAN_ROWS_MAX]
+    """Plan so many rows as are planned together. Result: whether any were looked at."""
+    chosen = sorted(state.fresh - state.busy.keys() - state.snapshot_busy)[: state.bounds.plan_rows]
     if not chosen:
         return False
     state.fresh.difference_update(chosen)
@@ -88,8 +85,13 @@ def plan_rows(state: State, chosen: Sequence[Nid]) -> None:
 
 def ask_planner(state: State, closure: Closure, dirty: list[Row]) -> Plan:
     """Grow the closure to what the planner must see of the dirty rows, and return its plan."""
-    copies = _copies(state, closure, dirty)
     closure.grow(dirty)
+    copies: dict[NodeId, Row] = {}
+    known = -1
+    while known != len(closure.rows):
+        known = len(closure.rows)
+        copies = _copies(state, closure)
+        closure.grow(())
     context = Context(
         device_name=state.identity.device_name,
         date=_date(state),
@@ -127,11 +129,11 @@ def _both_edited(row: Row) -> bool:
     return row.remote.kind is not Kind.FOLDER and row.remote.content != row.local.content
 
 
-def _copies(state: State, closure: Closure, dirty: list[Row]) -> dict[NodeId, Row]:
+def _copies(state: State, closure: Closure) -> dict[NodeId, Row]:
     """Rows of conflicted copies that an earlier plan of the same conflict already made."""
     found: dict[NodeId, Row] = {}
-    for row in dirty:
-        if _both_edited(row):
+    for row in list(closure.rows.values()):
+        if _both_edited(row) and not row.is_busy:
             # Up to the first id that nobody has: the planner takes that one, or one before it.
             for number in itertools.count():
                 wanted = copy_id(row, number)
@@ -224,7 +226,7 @@ def _size(op: Operation, sizes: dict[Nid, tuple[int, int]]) -> int:
 
 def _dropped(state: State, operations: tuple[Operation, ...], rows: dict[Nid, Row], chosen: set[Nid]) -> set[int]:
     """Indexes of operations that must not go now: held deletions, rows that wait, and all that need those."""
-    waiting = state.retry_at.keys() | state.after_scan | state.held_back
+    waiting = state.retry_at.keys() | state.after_scan.keys() | state.held_back
     needed = {need for op in operations for need in op.needs}
     dropped: set[int] = set()
     for op in operations:

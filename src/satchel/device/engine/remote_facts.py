@@ -13,6 +13,7 @@ from satchel.core.errors import Fault, Unauthenticated
 from satchel.core.hashing import content_hash
 from satchel.core.ids import ID_BYTES, ROOT_NID, ROOT_NODE, TAG_BYTES, BlockHash, LinkId, Nid, NodeId, Tag
 from satchel.core.messages import (
+    PROTOCOL_VERSION,
     Behind,
     Changes,
     ChangesRequest,
@@ -176,7 +177,9 @@ def _ask_page(state: State, unit: NodeId, after: NodeId, seq: int) -> None:
     nid = state.index.reader.nid_of(unit)
     # What went out of sight is told to nobody who leaves anything out.
     link = NO_LINK if nid is not None and is_hiding(state, nid) else own.link
-    state.page_asked = SnapshotRequest(own.ns, unit, after, seq, link=link, with_xattrs=own.has_xattrs)
+    state.page_asked = SnapshotRequest(
+        own.ns, unit, after, seq, state.bounds.page_entries, link=link, with_xattrs=own.has_xattrs
+    )
     state.tasks.append(SnapshotTask(state.page_asked))
 
 
@@ -211,6 +214,8 @@ def _welcomed(state: State, frame: Welcome) -> None:
     At the first hello of a start this index is that of an older image. Later it cannot have become one: then somebody
     else goes on with this link's past, on a copy of this machine.
     """
+    # It may have been replaced by a newer one since the hello's version was agreed on.
+    state.version = max(state.version, min(frame.version, PROTOCOL_VERSION))
     is_same_store = frame.epoch == state.index.get("epoch")
     if not frame.recover:
         state.is_welcomed = True
@@ -398,7 +403,8 @@ def pull(state: State) -> None:
         return
     state.is_pulling = state.is_place_asked = True
     own = state.identity
-    state.tasks.append(PullTask(ChangesRequest(state.position, own.link, with_xattrs=own.has_xattrs)))
+    asked = ChangesRequest(state.position, own.link, state.bounds.page_entries, with_xattrs=own.has_xattrs)
+    state.tasks.append(PullTask(asked))
 
 
 def fold_frame(state: State, fact: StreamFrameCame) -> None:

@@ -183,9 +183,10 @@ def fail_until_scanned(state: State, job: Job) -> None:
             continue
         state.fresh.discard(nid)
         state.deleting.discard(nid)
-        state.after_scan.add(nid)
         state.misses[nid] = state.misses.get(nid, 0) + 1
-        state.look_later(look_again_s(state, (nid,)), path)
+        wait_s = look_again_s(state, (nid,))
+        state.after_scan[nid] = state.now.monotonic_s + wait_s
+        state.look_later(wait_s, path)
 
 
 def look_again_s(state: State, nids: tuple[Nid, ...]) -> float:

@@ -6,10 +6,17 @@ from collections.abc import Collection
 
 from satchel.core.ids import ROOT_NID, Nid
 from satchel.device.engine.state import State
-from satchel.device.ports import ROOT_PATH, joined
+from satchel.device.ports import ROOT_PATH, DiskPath, joined
 from satchel.device.tasks import NewParent
 
 AGAIN_S = 0.3
+
+
+def look_soon(state: State, path: DiskPath) -> None:
+    """Queue another look at the path, once: each look that finds the same asks for the next, and they must not grow."""
+    if path not in state.seen_again:
+        state.seen_again.add(path)
+        state.look_later(AGAIN_S, path)
 
 
 def parent_of(state: State, parent: Nid | NewParent | None) -> Nid | None:
@@ -20,7 +27,7 @@ def parent_of(state: State, parent: Nid | NewParent | None) -> Nid | None:
             parent = state.adopted[parent]
     if parent is not None and parent != ROOT_NID and state.index.reader.local(parent) is None:
         # The folder went, or became another node, while the scan was under way: what is in it is looked at anew.
-        state.look_later(AGAIN_S, ROOT_PATH)
+        look_soon(state, ROOT_PATH)
         return None
     return parent
 
@@ -35,7 +42,7 @@ def is_current(state: State, nid: Nid, base: int) -> bool:
     if path is not None and nid in state.busy:
         state.look_when_free[nid] = path
     elif path is not None:
-        state.look_later(AGAIN_S, path)
+        look_soon(state, path)
     return False
 
 
@@ -69,4 +76,4 @@ def see_again(state: State, parent: Nid, name: bytes) -> None:
     """Queue another look at a name in a folder."""
     folder = state.index.reader.path_of(parent)
     if folder is not None:
-        state.look_later(AGAIN_S, joined(folder, name))
+        look_soon(state, joined(folder, name))

@@ -16,8 +16,6 @@ from satchel.core.hashing import Block, unpack_blocks
 from satchel.core.ids import HASH_BYTES, ROOT_NID, BlockHash, ContentHash, Nid, NodeId, OpId
 from satchel.core.limits import (
     BLOCKS_PER_COMMIT_MAX,
-    COMMIT_OPS_MAX,
-    COMMITS_IN_FLIGHT_MAX,
     INLINE_UP_BYTES_MAX,
     MIB,
 )
@@ -71,7 +69,6 @@ CONTENT_COMMITS = (CommitCreate, CommitUndelete, CommitCopy, CommitEdit)
 INLINE_BODY_BYTES_MAX = 8 * MIB - 512 * 1024
 OP_BYTES = 200
 """About what an operation takes beside its content."""
-UPLOADS_IN_FLIGHT_MAX = 3
 XATTRS_WAIT_S = 600.0
 """An older service may be replaced by one that keeps them."""
 REFUSAL_WAIT_S = {"quota_exceeded": 60.0, "name_invalid": 3600.0, "too_deep": 3600.0, "forbidden": 600.0}
@@ -93,15 +90,14 @@ class _Batch:
 
     @property
     def is_full(self) -> bool:
-        return len(self.ops) >= COMMIT_OPS_MAX or self.bytes >= INLINE_BODY_BYTES_MAX * 0.95
+        return len(self.ops) >= self._state.bounds.commit_ops or self.bytes >= INLINE_BODY_BYTES_MAX * 0.95
 
     def foresee(self, first: Job) -> None:
         """Read the rows of this job, and of those that come after it into this request, together."""
         nids: list[Nid] = []
         room = INLINE_BODY_BYTES_MAX - self.bytes
-        for job in itertools.chain(
-            (first,), itertools.islice(self._state.ready_commits, COMMIT_OPS_MAX - len(self.ops))
-        ):
+        others = max(0, self._state.bounds.commit_ops - len(self.ops))
+        for job in itertools.chain((first,), itertools.islice(self._state.ready_commits, others)):
             if isinstance(job.op, CONTENT_COMMITS) and job.op.nid not in self._rows:
                 nids.append(job.op.nid)
             room -= job.size + OP_BYTES
@@ -150,7 +146,7 @@ class _Batch:
 
 def next_commits(state: State) -> None:
     """Hand out commit requests as the batching rule allows."""
-    while state.may_ask and state.ready_commits and state.counts["commit"] < COMMITS_IN_FLIGHT_MAX:
+    while state.may_ask and state.ready_commits and state.counts["commit"] < state.bounds.commits_in_flight:
         if not _may_send(state):
             return
         batch = _fill(state)
@@ -160,7 +156,7 @@ def next_commits(state: State) -> None:
 
 
 def _may_send(state: State) -> bool:
-    if state.ready_commits[0].is_urgent or len(state.ready_commits) >= COMMIT_OPS_MAX:
+    if state.ready_commits[0].is_urgent or len(state.ready_commits) >= state.bounds.commit_ops:
         return True
     if sum(job.size for job in state.ready_commits) >= INLINE_BODY_BYTES_MAX:
         return True
@@ -488,7 +484,7 @@ def _need(state: State, job: Job, hashes: frozenset[bytes]) -> None:
 
 def next_uploads(state: State) -> None:
     """Hand out files whose blocks are to be sent."""
-    while state.may_ask and state.ready_uploads and state.counts["upload"] < UPLOADS_IN_FLIGHT_MAX:
+    while state.may_ask and state.ready_uploads and state.counts["upload"] < state.bounds.uploads_in_flight:
         job = state.ready_uploads.popleft()
         if job.stage is Stage.DONE or job.upload is None:
             continue

@@ -16,6 +16,7 @@ from satchel.core.ids import ROOT_NODE, DeviceId, LinkId, NamespaceId, Nid, Node
 from satchel.core.messages import PROTOCOL_VERSION_MIN, XATTRS_VERSION, Position, SnapshotRequest
 from satchel.core.operations import Operation
 from satchel.core.trees import Row
+from satchel.device.bounds import Bounds
 from satchel.device.engine.ground import Ground
 from satchel.device.engine.sent import Sent
 from satchel.device.index.activity import RunOfActs, last_run
@@ -27,7 +28,6 @@ from satchel.device.ports import Clock, DiskPath, Hint
 from satchel.device.tasks import Scanned, Task, UploadTask
 
 CONTENT_CACHE_BYTES_MAX = 48 * 1024 * 1024
-PLAN_ROWS_MAX = 4_000
 DELETE_QUIET_S = 2.0
 DELETE_WAIT_S_MAX = 30.0
 DELETE_FILES_FREE = 200
@@ -170,10 +170,11 @@ class ContentCache:
 class State:
     """Shared by the engine's parts; only `Engine.step` and what it calls touch it."""
 
-    def __init__(self, index: Index, identity: LinkIdentity, clock: Clock) -> None:
+    def __init__(self, index: Index, identity: LinkIdentity, clock: Clock, bounds: Bounds) -> None:
         self.index = index
         self.identity = identity
         self.clock = clock
+        self.bounds = bounds
         self.now = Now(0.0, 0)
         self.phase = Phase.OFFLINE
         self.halted: str = ""
@@ -213,7 +214,8 @@ class State:
         self.delete_window: deque[tuple[float, int]] = deque()
         self.delete_base: tuple[float, int] | None = None
         """When files were last counted to weigh deletions, and how many there were."""
-        self.after_scan: set[Nid] = set()
+        self.after_scan: dict[Nid, float] = {}
+        """Rows whose disk was not what was planned on, until a look that began no earlier has told."""
         self.held_back: set[Nid] = set()
         self.spent: set[NodeId] = set()
         """Ids of conflicted copies that were made and deleted: another id is taken for the next."""
@@ -257,6 +259,8 @@ class State:
         """What the first scan saw while the remote tree was still coming."""
         self.hints: list[Hint] = [Hint(DiskPath(b""), None, True)]
         self.later_hints: list[tuple[float, Hint]] = []
+        self.seen_again: set[DiskPath] = set()
+        """Paths that wait for another look, since what was seen there could not be folded."""
         self.look_when_free: dict[Nid, DiskPath] = {}
         """Where rows in flight were seen changed: that is looked at when they are in none any more."""
         self.scanned_once = False

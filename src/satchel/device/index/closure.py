@@ -1,6 +1,7 @@
 """Loads what a plan must see: the dirty rows, their ancestors, and whoever has their names.
 
-The cost grows with the change: one look-up a row and name, and one a folder above; those of many rows go together.
+Invariant: of every row that may get an operation it holds whoever has the names that the row takes. The cost grows
+with the change: one look-up a row and name, and one a folder above; those of many rows go together.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Collection, Iterable
 
 from satchel.core.ids import ROOT_NID, Nid, NodeId
 from satchel.core.paths import name_key
-from satchel.core.trees import Item, Row
+from satchel.core.trees import Item, Row, Side
 from satchel.device.index.reader import json_of
 from satchel.device.index.rows import row_of
 from satchel.device.index.schema import ROW_COLUMNS
@@ -37,7 +38,10 @@ class Closure:
         self.rows: dict[Nid, Row] = {}
         self._run = index.connection.execute
         self._busy = busy
+        self._new: list[Row] = []
+        """Those that nothing was looked up for yet."""
         self._looked_below: set[Nid] = set()
+        self._looked_at: set[tuple[Nid, str]] = set()
 
     def load(self, nids: Iterable[Nid]) -> list[Row]:
         """Add the named rows. Result: those that exist."""
@@ -46,27 +50,34 @@ class Closure:
         return [self.rows[nid] for nid in wanted if nid in self.rows]
 
     def grow(self, dirty: Iterable[Row], names: Iterable[tuple[Nid, str]] = ()) -> None:
-        """Add ancestors in all trees, holders of the dirty rows' names, and of `names` (parent, name)."""
-        sides = [side for row in dirty for side in (row.remote, row.local) if isinstance(side, Item)]
-        places = {(side.parent, name_key(side.name)): None for side in sides}
-        places |= {(parent, name_key(name)): None for parent, name in names}
-        wanted = json_of(places)
-        self._add(_AT_REMOTE, (wanted,))
-        self._add(_AT_LOCAL, (wanted,))
-        known = -1
-        while known != len(self.rows):
+        """Add ancestors in all trees, holders of the dirty rows' names, and of `names` (parent, name).
+
+        A dirty row that comes in so is planned too: the names that it takes are looked up as well, and so on.
+        """
+        sides = [side for row in dirty for side in (row.remote, row.local)]
+        self._add_holders({*_places(sides), *((parent, name_key(name)) for parent, name in names)})
+        while self._new:
             # A folder above may be dying too, and what is below it may lie elsewhere on the other side.
-            known = len(self.rows)
-            self._add_below_dying()
-            self._add_ancestors()
+            new, self._new = self._new, []
+            self._add_below_dying(new)
+            self._add_ancestors(new)
+            self._add_holders({place for row in new if row.is_dirty and not row.is_busy for place in _taken(row)})
 
     def by_node_id(self, node_id: NodeId) -> Row | None:
         """Return (and add) the row of this id."""
         return self._add(_BY_ID, (node_id,))
 
-    def _add_below_dying(self) -> None:
+    def _add_holders(self, places: set[tuple[Nid, str]]) -> None:
+        places -= self._looked_at
+        if places:
+            self._looked_at |= places
+            wanted = json_of(sorted(places))
+            self._add(_AT_REMOTE, (wanted,))
+            self._add(_AT_LOCAL, (wanted,))
+
+    def _add_below_dying(self, rows: Iterable[Row]) -> None:
         """A folder absent on one side may still hold children on the other: the planner must see them all."""
-        pending = [row for row in self.rows.values() if (row.remote is None) != (row.local is None)]
+        pending = [row for row in rows if (row.remote is None) != (row.local is None)]
         while pending:
             row = pending.pop()
             if row.nid in self._looked_below or row.synced is None:
@@ -77,8 +88,8 @@ class Closure:
                 child = self._keep(values)
                 pending.append(child)
 
-    def _add_ancestors(self) -> None:
-        pending = list(self.rows.values())
+    def _add_ancestors(self, rows: Iterable[Row]) -> None:
+        pending = list(rows)
         while pending:
             row = pending.pop()
             for side in (row.remote, row.local, row.synced):
@@ -98,4 +109,14 @@ class Closure:
         row = self.rows.get(nid)
         if row is None:
             row = self.rows[nid] = row_of(record, is_busy=nid in self._busy)
+            self._new.append(row)
         return row
+
+
+def _places(sides: Iterable[Side]) -> Iterable[tuple[Nid, str]]:
+    return ((side.parent, name_key(side.name)) for side in sides if isinstance(side, Item))
+
+
+def _taken(row: Row) -> set[tuple[Nid, str]]:
+    """Where the row stands in a tree and did not when the two were last equal."""
+    return set(_places((row.remote, row.local))).difference(_places((row.synced,)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from satchel.core.errors import RootMissing
+from satchel.device.bounds import Bounds
 from satchel.device.ignore import IgnoreRules
 from satchel.device.ports import ROOT_PATH, FileSystem, Times, Volume
 from satchel.device.scanner.hints import Hints
@@ -20,6 +21,8 @@ from satchel.device.tasks import Scanned, ScanTask
 from satchel.device.turns import Turns
 
 __all__ = ["KnownTree", "Scanner", "is_full"]
+
+BOUNDS = Bounds()
 
 
 class Scanner:
@@ -37,6 +40,7 @@ class Scanner:
         volume: Volume | None = None,
         short: TakesShort | None = None,
         turns: Turns | None = None,
+        bounds: Bounds = BOUNDS,
     ) -> None:
         self._fs = fs
         self._known = known
@@ -44,6 +48,7 @@ class Scanner:
         self.ignore = ignore or IgnoreRules()
         self.volume = volume
         self._reading = Reading(short or ShortFiles(), turns)
+        self._facts_max = bounds.facts_per_part
 
     async def scan(self, task: ScanTask, report: Callable[[Scanned], None]) -> None:
         """Report what differs below the task's hints, in parts of at most about 500 facts, 32 MiB hashed or 250 ms.
@@ -51,7 +56,7 @@ class Scanner:
         The last part says so. When the root is not what it was, the last part carries RootMissing and no fact.
         """
         is_whole = is_full(task)
-        parts = Parts(task, self._clock, report, is_full=is_whole)
+        parts = Parts(task, self._clock, report, is_full=is_whole, facts_max=self._facts_max)
         walk = Walk(self._fs, self._known, self._clock, self.ignore, Hints(task.hints), parts, self._reading)
         try:
             if is_whole:

@@ -14,7 +14,6 @@ from satchel.device.index.rows import LocalRow
 from satchel.device.ports import Times
 from satchel.device.tasks import LocalFact, Scanned, ScanTask, SeenMoved, SeenNew
 
-FACTS_PER_PART_MAX = 500
 HASHED_PER_PART_BYTES_MAX = 32 * MIB
 PART_S_MAX = 0.25
 
@@ -22,11 +21,14 @@ PART_S_MAX = 0.25
 class Parts:
     """The facts of one scan on their way out."""
 
-    def __init__(self, task: ScanTask, clock: Times, send: Callable[[Scanned], None], *, is_full: bool) -> None:
+    def __init__(
+        self, task: ScanTask, clock: Times, send: Callable[[Scanned], None], *, is_full: bool, facts_max: int
+    ) -> None:
         self._task = task
         self._clock = clock
         self._send = send
         self._is_full = is_full
+        self._facts_max = facts_max
         self._facts: list[LocalFact] = []
         self._hashed_bytes = 0
         self._files_seen = 0
@@ -60,7 +62,7 @@ class Parts:
     def send_due(self) -> None:
         """Send what waits when it is enough."""
         if self._facts and (
-            len(self._facts) >= FACTS_PER_PART_MAX
+            len(self._facts) >= self._facts_max
             or self._hashed_bytes >= HASHED_PER_PART_BYTES_MAX
             or self._clock.monotonic_s() - self._begun_s >= PART_S_MAX
         ):

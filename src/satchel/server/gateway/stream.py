@@ -137,7 +137,7 @@ async def _serve(
     presence = presence_key(principal.account_id)
     with services.waiters.joined(principal.account_id, heads) as waiter:
         recover = is_restored or hello.epoch not in (b"", known.epoch)
-        await _push(stream, Welcome(known.epoch, recover, principal.device_id))
+        await _push(stream, Welcome(known.epoch, recover, principal.device_id, known.version))
         await services.state.add_member(presence, principal.device_id.hex(), ttl_s=PRESENCE_TTL_S)
         try:
             await _until_gone(receive, _push_forever(stream, waiter, presence))

@@ -242,6 +242,38 @@ def test_a_file_that_changed_before_it_was_replaced_is_looked_at_before_anything
     assert isinstance(op, CreateOp) and "conflicted copy" in op.name
 
 
+def test_what_failed_on_disk_is_not_tried_again_after_a_look_that_had_begun_before() -> None:
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"))
+    batch = replaced_from_there(rig)
+    rig.step(Hinted((Hint(ROOT_PATH, None, True),)))
+    early, begun_s = rig.take(ScanTask), rig.now_s
+    rig.wait(0.5)
+    rig.step(ApplyResult(batch, (Changed((DiskPath(b"a.txt"),), "it is not as planned"),)))
+    rig.step(Scanned(early, (), True, 0, is_full=True, begun_s=begun_s))
+    assert not rig.has(ApplyTask), "it has seen nothing of what was in the way, and the two would turn in a circle"
+    rig.wait(0.5)
+    rig.scan()
+    assert rig.has(ApplyTask)
+
+
+def test_what_cannot_be_folded_asks_for_one_more_look_however_often_it_is_seen() -> None:
+    """Seed 3070: each look asked for the next ones, until the device did nothing else."""
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"))
+    rig.wait(10.0)
+    for _ in range(5):
+        rig.wait(0.02)
+        rig.scan(seen_changed(rig, b"two", base=-1))
+    looks = []
+    for _ in range(20):
+        rig.wait(0.02)
+        if rig.has(ScanTask):
+            looks.append(rig.take(ScanTask))
+            rig.step(Scanned(looks[-1], (), True, 0, begun_s=rig.now_s))
+    assert len(looks) == 1
+
+
 def test_what_changes_while_it_is_in_flight_is_looked_at_once_when_it_is_free() -> None:
     rig = Rig()
     rig.synced((NODE_A, "a.txt", b"one"))

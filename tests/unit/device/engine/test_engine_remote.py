@@ -379,6 +379,19 @@ def test_a_service_that_was_replaced_since_it_told_its_version_is_asked_again() 
     assert again.take(StreamTask).hello.version == 1 and not again.state.halted
 
 
+@pytest.mark.parametrize(("welcomed", "spoken"), [(0, 2), (2, 2), (3, 3), (7, 3)])
+def test_a_service_that_became_newer_before_the_hello_is_spoken_to_as_such(welcomed: int, spoken: int) -> None:
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"))
+    again = rig.restarted()
+    again.step()
+    again.take(ReachTask)
+    again.step(Reached(NamespacesReply(EPOCH, "ann", rig_heads(2), 2, 1)))  # type: ignore[arg-type]
+    again.take(StreamTask)
+    again.step(StreamFrameCame(Welcome(EPOCH, False, DEVICE, welcomed), {}))
+    assert again.state.version == spoken
+
+
 def test_a_service_without_a_version_in_common_halts_with_a_clear_line() -> None:
     rig = Rig()
     rig.synced((NODE_A, "a.txt", b"one"))

@@ -6,7 +6,6 @@ else is measured and no file is touched.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import random
 import shutil
@@ -15,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import msgspec
 from tests.support.engine_rig import DEVICE, LINK, NS, Rig, blocks_of, changes, entry, hash_of
 from tests.support.scanned_root import ScanClock
 
@@ -70,7 +70,7 @@ class _Played(Rig):
         """Let one file have other bytes, until that is agreed; return the processor seconds that the engine took."""
         row, parent = self.row_at(path)
         data = b"edited %d" % number
-        stat = dataclasses.replace(row.stat, size=len(data), mtime_ns=row.stat.mtime_ns + 1)
+        stat = msgspec.structs.replace(row.stat, size=len(data), mtime_ns=row.stat.mtime_ns + 1)
         fact = SeenChanged(row.nid, row.version, stat, hash_of(data), blocks_of(data))
         self.now_s += 1
         self.pending.clear()

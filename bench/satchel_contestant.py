@@ -97,4 +97,4 @@ class Satchel(Contestant):  # type: ignore[misc]  # the harness has no types
         }
 
 
-CONTESTANTS = {"satchel": (Satchel, {})}
+CONTESTANTS: dict[str, tuple[type[Satchel], dict[str, str]]] = {"satchel": (Satchel, {})}

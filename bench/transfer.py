@@ -64,7 +64,9 @@ async def measure(folder: Path, size_bytes: int, session: Session) -> None:
     for what in ("up", "up again"):
         with told(what, size_bytes):
             _require((await sender.upload(UploadTask(Nid(1), ns, source, blocks))).fault)
-    here = {name: (LocalSource(source.path, stat, at),) for name, _, at in blocks}
+    here: dict[BlockHash, tuple[LocalSource, ...]] = {
+        name: (LocalSource(source.path, stat, at),) for name, _, at in blocks
+    }
     for what, sources in (("down", {}), ("down, local blocks", here)):
         item = FetchItem(Nid(1), packed_content_hash(packed), size_bytes, packed, 1, False, sources)
         with told(what, size_bytes):

@@ -20,6 +20,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 from satchel.server.admin import run_admin
@@ -39,8 +40,9 @@ class Answer:
     headers: dict[str, str]
     body: bytes
 
-    def json(self) -> dict:  # type: ignore[type-arg]
-        return json.loads(self.body)
+    def json(self) -> dict[str, Any]:
+        told: dict[str, Any] = json.loads(self.body)
+        return told
 
 
 @dataclass(frozen=True, slots=True)

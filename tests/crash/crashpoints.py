@@ -160,7 +160,7 @@ def main() -> int:
     started_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="satchel-crash-", dir=memory) as work:
         is_over = run_all(chosen, ledger, Runner(Path(work)), until_s=started_s + 60 * asked.minutes, only=asked.point)
-    _say(ledger.total(len(chosen)) + f" in {time.monotonic() - started_s:.0f} s")
+    _say(ledger.total({each.name for each in chosen}) + f" in {time.monotonic() - started_s:.0f} s")
     if not is_over:
         _say("The time is over; the same command goes on from here.")
     return 1 if ledger.failed() or not is_over else 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import collections
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 
@@ -58,10 +58,8 @@ class Ledger:
         """True when no point of the scenario is left."""
         return scenario in self._complete
 
-    def _counts(self, scenario: str = "") -> collections.Counter[str]:
-        return collections.Counter(
-            how for point, (how, _) in self._points.items() if not scenario or point.split("|")[0] == scenario
-        )
+    def _counts(self, scenarios: Collection[str]) -> collections.Counter[str]:
+        return collections.Counter(how for point, (how, _) in self._points.items() if point.split("|")[0] in scenarios)
 
     def failed(self) -> list[str]:
         """Return the points that did not hold."""
@@ -69,12 +67,13 @@ class Ledger:
 
     def line_of(self, scenario: str, what: str = "calls") -> str:
         """Return one line about a scenario. what: of which it makes so many."""
-        counts = self._counts(scenario)
+        counts = self._counts((scenario,))
         return f"{scenario:44} {self._complete.get(scenario, 0):4} {what}, {_told(counts)}"
 
-    def total(self, of: int) -> str:
-        """Return the line that sums up. of: how many scenarios were asked for."""
-        return f"{len(self._complete)} of {of} scenarios complete: {_told(self._counts())}"
+    def total(self, asked: Collection[str]) -> str:
+        """Return the line that sums up the scenarios that were asked for."""
+        complete = sum(each in self._complete for each in asked)
+        return f"{complete} of {len(asked)} scenarios complete: {_told(self._counts(asked))}"
 
 
 def _told(counts: collections.Counter[str]) -> str:

@@ -231,7 +231,7 @@ def main() -> int:
             return 0 if leave_out_each(chosen, mount, asked.seeds) else 1
         ledger = Ledger(asked.ledger, is_fresh=asked.fresh)
         is_over = cut_all(chosen, ledger, mount, seeds=asked.seeds, until_s=started_s + 60 * asked.minutes)
-    _say(ledger.total(len(chosen)) + f" in {time.monotonic() - started_s:.0f} s")
+    _say(ledger.total({each.name for each in chosen}) + f" in {time.monotonic() - started_s:.0f} s")
     if not is_over:
         _say("The time is over; the same command goes on from here.")
     return 1 if ledger.failed() or not is_over else 0

@@ -181,7 +181,8 @@ class Script:
 
     @property
     def operations(self) -> int:
-        return sum(isinstance(step, Act) for step in self.steps)
+        """How much users do in it."""
+        return sum(isinstance(step, Act | Late | Cross | Choice | Mark) for step in self.steps)
 
 
 def script(seed: int, *, operations: int = 40) -> Script:

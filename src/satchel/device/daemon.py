@@ -23,7 +23,7 @@ from satchel.device.clock import MachineClock
 from satchel.device.control import SOCKET_NAME, Request
 from satchel.device.control_server import ControlServer
 from satchel.device.credentials import Credentials, load
-from satchel.device.index.damage import ready, suspecting
+from satchel.device.index.damage import closed, ready, suspecting
 from satchel.device.keeper import LinkKeeper, OpenRunner, Runner
 from satchel.device.links import Link, LinkStore, index_folder
 from satchel.device.logs import EventLog, configure_logs
@@ -271,6 +271,7 @@ async def _run(settings: Settings, known: Credentials) -> None:
                     transfers=transfers,
                     watcher=new_watcher(os.fsencode(link.local), clock),
                 )
+            await asyncio.to_thread(closed, folder, clock)
         finally:
             await remote.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,11 +13,15 @@ from satchel.core.errors import IndexDamaged, StorageFailed
 from satchel.core.ids import Nid, NodeId
 from satchel.device.index.beside import viewing
 from satchel.device.index.damage import (
+    CHECK_EVERY_MS,
+    CHECKED_NAME,
+    CLOSED_NAME,
     DAMAGED_NAME,
     FILE_NAME,
     NOTICE,
     NOTICE_MS,
     SUSPECT_NAME,
+    closed,
     notice,
     ready,
     suspecting,
@@ -93,6 +98,59 @@ def test_a_damaged_index_is_set_aside_and_a_new_one_takes_its_place(
     assert isinstance(run, int) and run > 1_000_000
     assert notice(index, clock.now_ns() // 1_000_000) == NOTICE
     assert notice(index, clock.now_ns() // 1_000_000 + NOTICE_MS) == ""
+    index.close()
+
+
+def looked_at(folder: Path, clock: StillClock) -> bool:
+    """Make the index ready. Result: whether all of it was read for that."""
+    before = clock.now_ns()
+    clock.wall_ns += 1_000_000
+    assert ready(folder, clock)
+    return (folder / CHECKED_NAME).stat().st_mtime_ns > before
+
+
+def test_what_was_closed_whole_is_read_again_after_a_week_a_change_or_a_new_start_of_the_machine(
+    tmp_path: Path,
+) -> None:
+    path, clock = filled(tmp_path), StillClock()
+    assert looked_at(tmp_path, clock), "the first time"
+    closed(tmp_path, clock)
+    assert not looked_at(tmp_path, clock)
+    assert looked_at(tmp_path, clock), "it was opened, and nobody said that it was closed"
+    closed(tmp_path, clock)
+    clock.boots += 1
+    assert looked_at(tmp_path, clock), "the machine was started anew"
+    closed(tmp_path, clock)
+    clock.wall_ns += CHECK_EVERY_MS * 1_000_000
+    assert looked_at(tmp_path, clock), "a week went by"
+    closed(tmp_path, clock)
+    raw = damage(path, middle)
+    assert not ready(tmp_path, clock), "it was changed"
+    assert (tmp_path / DAMAGED_NAME).read_bytes() == raw
+
+
+def test_a_copy_put_back_is_read_whatever_was_said_of_the_one_before(tmp_path: Path) -> None:
+    path, clock = filled(tmp_path), StillClock()
+    assert looked_at(tmp_path, clock)
+    closed(tmp_path, clock)
+    stat = path.stat()
+    raw = bytearray(path.read_bytes())
+    middle(raw)
+    path.unlink()
+    path.write_bytes(raw)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert not ready(tmp_path, clock)
+
+
+def test_an_index_with_a_log_was_not_closed(tmp_path: Path) -> None:
+    filled(tmp_path)
+    clock = StillClock()
+    index = Index(str(tmp_path / FILE_NAME))
+    with index.transaction():
+        index.add(NodeId(b"n" * 16))
+    assert looked_at(tmp_path, clock)
+    closed(tmp_path, clock)
+    assert not (tmp_path / CLOSED_NAME).exists()
     index.close()
 
 

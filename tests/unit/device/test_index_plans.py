@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from satchel.device.index import bulk, closure, copies, reader, store
+from satchel.device.index import bulk, closure, copies, reader, store, xattr_notes
 from satchel.device.index.store import Index
 
 STATEMENTS = [
@@ -42,3 +42,12 @@ def test_conflicted_copies_are_found_by_an_index_of_their_own() -> None:
     steps = [row[3] for row in index.connection.execute(f"EXPLAIN QUERY PLAN {copies.NAMED}")]
 
     assert steps == ["SCAN nodes USING INDEX nodes_copies"]
+
+
+def test_notes_lead_to_their_rows() -> None:
+    """The other way round each look at the status read the whole tree."""
+    index = Index(":memory:")
+
+    steps = [row[3] for row in index.connection.execute(f"EXPLAIN QUERY PLAN {xattr_notes._NOTED}", (20,))]
+
+    assert steps == ["SCAN x", "SEARCH n USING INTEGER PRIMARY KEY (rowid=?)"]

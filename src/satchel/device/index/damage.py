@@ -17,11 +17,16 @@ from satchel.core.errors import IndexDamaged, StorageFailed
 from satchel.device.durable import sync_folder
 from satchel.device.index.beside import FILE_NAME
 from satchel.device.index.store import Index
-from satchel.device.ports import Times
+from satchel.device.ports import Clock
 
 DAMAGED_NAME = "index.damaged.db"
 SUSPECT_NAME = "index.suspect"
 """A file of this name says that the index is not to be used."""
+CLOSED_NAME = "index.closed"
+"""Names the file that was closed here whole; it holds until the file is opened, changed, or the machine starts anew."""
+CHECKED_NAME = "index.checked"
+"""Its time is that of the last look at the whole file."""
+CHECK_EVERY_MS = 7 * 24 * 3600 * 1000
 SET_ASIDE = "set_aside_ms"
 NOTICE_MS = 7 * 24 * 3600 * 1000
 NOTICE = (
@@ -33,13 +38,17 @@ RUN_NS = 4 * 10**9
 _PARTS = ("", "-wal", "-shm")
 
 
-def ready(folder: Path, clock: Times) -> bool:
+def ready(folder: Path, clock: Clock) -> bool:
     """Look at the index in a link's state folder before it is opened. Result: False when it was set aside.
 
-    It reads the whole file, so it belongs off the loop. Raises: StorageFailed, StorageFull.
+    It reads the whole file, unless that was closed whole and was read within a week; so it belongs off the loop.
+    Raises: StorageFailed, StorageFull.
     """
     path = folder / FILE_NAME
-    if not (folder / SUSPECT_NAME).exists() and not (path.exists() and _is_damaged(path)):
+    is_closed = _is_as_closed(folder, clock)
+    with contextlib.suppress(OSError):
+        (folder / CLOSED_NAME).unlink()
+    if not (folder / SUSPECT_NAME).exists() and (is_closed or not path.exists() or _is_whole(path, clock)):
         return True
     try:
         # Until the new index is durable: whatever stops this, it is done again.
@@ -61,6 +70,48 @@ def ready(folder: Path, clock: Times) -> bool:
     except OSError as error:
         raise StorageFailed("The damaged index cannot be set aside.", where="index", reason=str(error)) from error
     return False
+
+
+def closed(folder: Path, clock: Clock) -> None:
+    """Note that the index was closed after an orderly stop: the next start need not read all of it."""
+    found = _sign(folder, clock)
+    if found is not None:
+        # Without it the next start reads the file: slower, and as safe.
+        with contextlib.suppress(OSError):
+            (folder / CLOSED_NAME).write_bytes(found)
+
+
+def _is_as_closed(folder: Path, clock: Clock) -> bool:
+    try:
+        known = (folder / CLOSED_NAME).read_bytes()
+        age_ms = (clock.now_ns() - (folder / CHECKED_NAME).stat().st_mtime_ns) // 1_000_000
+    except OSError:
+        return False
+    return 0 <= age_ms < CHECK_EVERY_MS and known == _sign(folder, clock)
+
+
+def _sign(folder: Path, clock: Clock) -> bytes | None:
+    """Return what tells this very file from any other, and from itself after a change or a power cut; None for none."""
+    path = folder / FILE_NAME
+    try:
+        if any(Path(f"{path}{part}").stat().st_size for part in _PARTS[1:] if Path(f"{path}{part}").exists()):
+            # What was not folded in yet.
+            return None
+        stat = path.stat()
+    except OSError:
+        return None
+    boot = clock.boot()
+    return b"%b %d %d %d %d" % (boot, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) if boot else None
+
+
+def _is_whole(path: Path, clock: Clock) -> bool:
+    if _is_damaged(path):
+        return False
+    checked = path.with_name(CHECKED_NAME)
+    with contextlib.suppress(OSError):
+        checked.touch()
+        os.utime(checked, ns=(clock.now_ns(), clock.now_ns()))
+    return True
 
 
 def notice(index: Index, now_ms: int) -> str:

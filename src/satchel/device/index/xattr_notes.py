@@ -18,7 +18,8 @@ from satchel.core.xattrs import TOO_LARGE, UNHELD
 NOTES_SHOWN_MAX = 20
 
 _NOTED = """
-SELECT x.nid, x.seen FROM xattr_notes AS x JOIN nodes AS n ON n.nid = x.nid AND n.l_state > 0 ORDER BY x.nid LIMIT ?
+SELECT x.nid, x.seen FROM xattr_notes AS x CROSS JOIN nodes AS n ON n.nid = x.nid AND n.l_state > 0
+ORDER BY x.nid LIMIT ?
 """
 
 

@@ -62,6 +62,7 @@ async def open_service() -> MemoryService:
         waiters=Waiters(bus),
         identity=Identity(db, clock),
         counters=Counters(blocks.counts),
+        server_id=clock.random(8).hex(),
         facts=await store_facts(db),
         room=Room(),
     )

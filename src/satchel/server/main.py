@@ -104,6 +104,7 @@ async def opened(settings: Settings) -> AsyncIterator[Services]:
                 waiters=Waiters(bus),
                 identity=Identity(db, clock),
                 counters=Counters(blocks.counts),
+                server_id=clock.random(8).hex(),
                 facts=facts,
                 room=Room(),
             )

@@ -91,11 +91,18 @@ class Bus(Protocol):
     """Positions, nothing more: 'namespace 7 is at 4711'. Losing one costs latency, never data."""
 
     async def publish(self, ns: NamespaceId, seq: int) -> None:
-        """Tell all listeners of all processes. Never raises for a bus that is down."""
+        """Tell all listeners of all processes, those of this one before it returns. Never raises, never waits long.
+
+        Of positions of one namespace that wait to be sent, the highest stands for all.
+        """
         ...
 
     def subscribe(self, listener: Callable[[NamespaceId, int], None]) -> Callable[[], None]:
-        """Call `listener` (which must not block) for each position; return what ends it."""
+        """Call `listener` (which must not block or raise) for each position; return what ends it."""
+        ...
+
+    def on_gap(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener` when positions may have been missed: look at everything. Return what ends it."""
         ...
 
     async def close(self) -> None:
@@ -104,18 +111,28 @@ class Bus(Protocol):
 
 
 class EphemeralState(Protocol):
-    """Facts that may be lost at any time: who is connected. Members of a key end `ttl_s` after they were last added."""
+    """Facts that may be lost at any time: who is connected, how much of a rate is used up.
 
-    async def add_member(self, key: str, member: str, *, ttl_s: float) -> None:
-        """Add or renew a member."""
+    No method raises because the store is down: then nobody is connected, and rates hold within this process.
+    """
+
+    async def add_member(self, key: str, member: str, value: bytes, *, ttl_s: float) -> None:
+        """Add a member with its value, or renew it with a new one; it ends after `ttl_s`. At most 1,000 a key stay."""
         ...
 
-    async def remove_member(self, key: str, member: str) -> None:
-        """Remove a member; one that is missing is no error."""
+    async def remove_member(self, key: str, member: str, *, value: bytes | None = None) -> None:
+        """Remove a member; one that is missing is no error. With `value`: only if it still holds that. Atomic."""
         ...
 
-    async def members(self, key: str) -> list[str]:
-        """Return the members that have not ended, in order."""
+    async def members(self, key: str) -> dict[str, bytes]:
+        """Return the members that have not ended, in order, with their values."""
+        ...
+
+    async def spend(self, key: str, *, burst: int, per_s: float) -> float:
+        """Take one from the key's bucket, which holds at most `burst` (>= 1) and gains `per_s` (> 0) a second.
+
+        Result: 0.0 when taken, else the seconds until there is one. Atomic over all processes.
+        """
         ...
 
     async def close(self) -> None:

@@ -17,7 +17,10 @@ from satchel.server.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The rooms and ports that the gateway calls. facts: what the store said of itself at start."""
+    """The rooms and ports that the gateway calls.
+
+    server_id: a random id of this process; facts: what the store said of itself at start.
+    """
 
     settings: Settings
     db: Database
@@ -28,5 +31,6 @@ class Services:
     waiters: Waiters
     identity: Identity
     counters: Counters
+    server_id: str
     facts: StoreFacts
     room: Room

@@ -41,7 +41,7 @@ from satchel.server.gateway.identity import bearer
 from satchel.server.gateway.raw import Disconnected, Receive, Scope, Send
 from satchel.server.gateway.services import Services
 from satchel.server.metadata.namespaces import namespaces
-from satchel.server.notify.presence import presence_key
+from satchel.server.notify.presence import Connected, pack_connected, presence_key
 from satchel.server.notify.waiters import Waiter
 
 PING_S = 25.0
@@ -75,6 +75,7 @@ class _Stream:
     """One connected device. positions: how far each namespace was looked at for it; told: how far it was told.
 
     The two differ by entries that its link leaves out: nothing is sent for those alone.
+    connected: its packed `Connected`.
     """
 
     services: Services
@@ -84,7 +85,9 @@ class _Stream:
     send: Send
     positions: dict[NamespaceId, Position]
     told: dict[NamespaceId, int]
+    connected: bytes
     checked_at: float = field(default_factory=lambda: asyncio.get_running_loop().time())
+    renewed_at: float = field(default_factory=lambda: asyncio.get_running_loop().time())
 
 
 async def serve_stream(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
@@ -133,16 +136,18 @@ async def _serve(
     told = {position.ns: position for position in hello.positions if position.ns in heads}
     positions = heads | told
     seqs = {ns: position.seq for ns, position in positions.items()}
-    stream = _Stream(services, principal, token, hello, send, positions, seqs)
+    connected = pack_connected(Connected(services.server_id, services.clock.now_ms()))
+    stream = _Stream(services, principal, token, hello, send, positions, seqs, connected)
     presence = presence_key(principal.account_id)
     with services.waiters.joined(principal.account_id, heads) as waiter:
         recover = is_restored or hello.epoch not in (b"", known.epoch)
         await _push(stream, Welcome(known.epoch, recover, principal.device_id, known.version))
-        await services.state.add_member(presence, principal.device_id.hex(), ttl_s=PRESENCE_TTL_S)
+        await services.state.add_member(presence, principal.device_id.hex(), connected, ttl_s=PRESENCE_TTL_S)
         try:
             await _until_gone(receive, _push_forever(stream, waiter, presence))
         finally:
-            await services.state.remove_member(presence, principal.device_id.hex())
+            # A newer connection of this device, here or at another process, is no longer ours to end.
+            await services.state.remove_member(presence, principal.device_id.hex(), value=connected)
 
 
 async def _push_forever(stream: _Stream, waiter: Waiter, presence: str) -> None:
@@ -167,8 +172,12 @@ async def _push_forever(stream: _Stream, waiter: Waiter, presence: str) -> None:
             if not await holds_link(services.db, stream.principal, stream.hello.link, stream.hello.run):
                 raise LinkTaken
             stream.checked_at = now
+        # By time and not by silence: a stream that always has news must not run out.
+        if now - stream.renewed_at >= PING_S:
+            stream.renewed_at = now
+            device = principal.device_id.hex()
+            await services.state.add_member(presence, device, stream.connected, ttl_s=PRESENCE_TTL_S)
         if not is_news:
-            await services.state.add_member(presence, principal.device_id.hex(), ttl_s=PRESENCE_TTL_S)
             await _push(stream, Ping())
 
 

@@ -1,3 +1,3 @@
 """Fixtures that many tests share."""
 
-pytest_plugins = ["tests.support.databases", "tests.support.kafka", "tests.support.valkey"]
+pytest_plugins = ["tests.support.databases", "tests.support.kafka", "tests.support.s3", "tests.support.valkey"]

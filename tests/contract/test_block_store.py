@@ -9,18 +9,26 @@ from pathlib import Path
 import pytest
 
 from satchel.server.adapters.blocks_local import LocalBlocks
+from satchel.server.adapters.blocks_object import ObjectBlocks
+from satchel.server.adapters.machine import MachineClock
 from satchel.server.ports import BlockStore, Span
 from satchel.simulation.stores import MemoryBlocks
+from tests.support.s3 import S3Server
 
 Opener = Callable[[], BlockStore]
 
 
-@pytest.fixture(params=["memory", "local", "local-small-logs"])
+@pytest.fixture(params=["memory", "local", "local-small-logs", "s3"])
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     """Opens the store under test; opening again sees what was stored before."""
     kept = MemoryBlocks()
     if request.param == "memory":
         return lambda: kept
+    if request.param == "s3":
+        request.getfixturevalue("s3_keys")
+        server: S3Server = request.getfixturevalue("s3_server")
+        url = server.url(server.fresh_prefix())
+        return lambda: ObjectBlocks(url, MachineClock())
     log_bytes_max = 1 if request.param == "local-small-logs" else 64 * 1024 * 1024
     return lambda: LocalBlocks(str(tmp_path / "blocks"), log_bytes_max=log_bytes_max)
 

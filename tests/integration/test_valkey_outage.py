@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from structlog.testing import capture_logs
 
 from satchel.core.ids import NamespaceId
-from satchel.server.adapters.bus_redis import RedisBus, opened_bus
+from satchel.server.adapters.bus_redis import RedisBus, opened_bus, opened_post
 from satchel.server.adapters.machine import MachineClock
 from satchel.server.adapters.state_redis import RedisState
 from tests.support.valkey import ValkeyServer
@@ -274,5 +274,21 @@ def test_a_listener_of_a_sender_whose_outbox_overflowed_is_told_of_a_gap(valkey_
             valkey_server.command("PUBLISH", "positions:4", b"\x01\x92\xc4\x01a\xc0")
             await device.until(lambda: device.gaps == 1)
             assert device.known == 7
+
+    run(work)
+
+
+def test_a_post_that_is_closed_while_it_ends_a_channel_comes_to_an_end(valkey_server: ValkeyServer) -> None:
+    """The library swallowed the end of a task that was just sending, and the service never stopped."""
+
+    async def work() -> None:
+        for number in range(20):
+            async with opened_post(valkey_server.url(), MachineClock()) as post:
+                is_listening = asyncio.Event()
+                post.on_gap(is_listening.set)
+                end = post.listen(f"server {number}", lambda ns, seq: None)
+                await is_listening.wait()
+                end()
+                await asyncio.sleep(0)
 
     run(work)

@@ -43,6 +43,10 @@ def serve(
     behind_proxy: Annotated[
         str | None, typer.Option("--behind-proxy", help="Addresses of the proxies in front, with commas.")
     ] = None,
+    roles: Annotated[
+        str | None,
+        typer.Option("--roles", help="Some of gateway, notifier, upkeep; all by default."),
+    ] = None,
     log_level: Annotated[str | None, typer.Option("--log-level", help="debug, info, warning or error.")] = None,
 ) -> None:
     """Run the server until Ctrl-C."""
@@ -54,6 +58,7 @@ def serve(
         "listen": listen,
         "public_url": public_url,
         "behind_proxy": behind_proxy,
+        "roles": roles,
         "log_level": log_level,
     }
     settings = server_settings(flags, config)

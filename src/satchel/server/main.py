@@ -15,7 +15,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -24,10 +24,7 @@ import uvicorn
 from satchel.core.cutting import require_fast_cutter
 from satchel.core.errors import SettingInvalid
 from satchel.core.limits import MIB
-from satchel.server.adapters.blocks_local import LocalBlocks
-from satchel.server.adapters.bus_memory import MemoryBus
 from satchel.server.adapters.machine import MachineClock, ThreadWorkers
-from satchel.server.adapters.state_memory import MemoryState
 from satchel.server.admin import Admin, answering
 from satchel.server.blocks.service import BlockService
 from satchel.server.db.opening import open_database
@@ -41,6 +38,7 @@ from satchel.server.gateway.raw import Room
 from satchel.server.gateway.services import Services
 from satchel.server.notify.waiters import Waiters
 from satchel.server.settings import Settings
+from satchel.server.stores import Work, opened_stores
 
 _log = structlog.get_logger("server")
 
@@ -73,57 +71,57 @@ async def serve(
     stopping = stop or asyncio.Event()
     with data_lock(settings.data):
         listener = _listener(settings)
-        async with opened(settings) as services:
+        async with opened(settings) as made:
             with _signals(stopping):
-                await _run(settings, services, listener, stopping, ready)
+                await _run(settings, made, listener, stopping, ready)
     _log.info("server.stopped")
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A service put together. work: what runs beside its requests."""
+
+    services: Services
+    work: tuple[Work, ...]
+
+
 @contextlib.asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Services]:
+async def opened(settings: Settings) -> AsyncIterator[Opened]:
     """Open every store and put the rooms together; close them in the end. The caller holds the data folder."""
     clock = MachineClock()
-    db = await open_database(settings.database_url, clock)
-    try:
+    async with contextlib.AsyncExitStack() as stack:
+        db = await open_database(settings.database_url, clock)
+        stack.push_async_callback(db.close)
         facts = await begin_run(db)
-        store, bus, state, workers = (
-            LocalBlocks(settings.blocks_folder),
-            MemoryBus(),
-            MemoryState(clock),
-            ThreadWorkers(),
+        server_id, workers = clock.random(8).hex(), ThreadWorkers()
+        stack.callback(workers.close)
+        stores = await stack.enter_async_context(opened_stores(settings, db, clock, server_id))
+        blocks = BlockService(stores.blocks, db, clock, workers)
+        services = Services(
+            settings=settings,
+            db=db,
+            clock=clock,
+            blocks=blocks,
+            bus=stores.bus,
+            state=stores.state,
+            waiters=Waiters(stores.bus),
+            identity=Identity(db, clock),
+            counters=Counters(blocks.counts),
+            server_id=server_id,
+            facts=facts,
+            room=Room(),
         )
-        try:
-            blocks = BlockService(store, db, clock, workers)
-            yield Services(
-                settings=settings,
-                db=db,
-                clock=clock,
-                blocks=blocks,
-                bus=bus,
-                state=state,
-                waiters=Waiters(bus),
-                identity=Identity(db, clock),
-                counters=Counters(blocks.counts),
-                server_id=clock.random(8).hex(),
-                facts=facts,
-                room=Room(),
-            )
-        finally:
-            await store.close()
-            await bus.close()
-            await state.close()
-            workers.close()
-    finally:
-        await db.close()
+        yield Opened(services, stores.work)
 
 
 async def _run(
     settings: Settings,
-    services: Services,
+    made: Opened,
     listener: socket.socket,
     stopping: asyncio.Event,
     ready: Callable[[Ready], None] | None,
 ) -> None:
+    services = made.services
     server = _server(settings, Gateway(services))
     try:
         server.config.load()
@@ -143,6 +141,7 @@ async def _run(
     async with answering(settings.admin_socket, admin), asyncio.TaskGroup() as group:
         ticking = group.create_task(server.main_loop())
         watching = group.create_task(watch(server.server_state.connections, settings.deadlines))
+        working = [group.create_task(work(stopping)) for work in made.work]
         told = _told(settings, listener)
         _log.info("server.ready", url=told.url, run=services.facts.run)
         if ready is not None:
@@ -154,6 +153,15 @@ async def _run(
         await ticking
         await server.shutdown([listener])
         watching.cancel()
+        await _ended(working, settings.deadlines.drain_s)
+
+
+async def _ended(working: Sequence[asyncio.Task[None]], seconds: float) -> None:
+    """Give what was told to stop so long, then end it."""
+    if working:
+        await asyncio.wait(working, timeout=seconds)
+    for task in working:
+        task.cancel()
 
 
 async def _listen(server: uvicorn.Server, listener: socket.socket, settings: Settings) -> None:

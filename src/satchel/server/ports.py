@@ -110,14 +110,34 @@ class Bus(Protocol):
         ...
 
 
+class Post(Protocol):
+    """Positions for one process of many. Losing one costs latency, never data."""
+
+    async def tell(self, server_id: str, positions: Sequence[tuple[NamespaceId, int]]) -> None:
+        """Tell the process, if there is one. Never raises because the post is down, never waits for it."""
+        ...
+
+    def listen(self, server_id: str, listener: Callable[[NamespaceId, int], None]) -> Callable[[], None]:
+        """Call `listener` (which must not block or raise) for what is told to `server_id`; return what ends it."""
+        ...
+
+    def on_gap(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener` when positions may have been missed: look at everything. Return what ends it."""
+        ...
+
+
 class EphemeralState(Protocol):
     """Facts that may be lost at any time: who is connected, how much of a rate is used up.
 
     No method raises because the store is down: then nobody is connected, and rates hold within this process.
     """
 
-    async def add_member(self, key: str, member: str, value: bytes, *, ttl_s: float) -> None:
-        """Add a member with its value, or renew it with a new one; it ends after `ttl_s`. At most 1,000 a key stay."""
+    async def add_member(self, key: str, member: str, value: bytes, *, ttl_s: float) -> bool:
+        """Add a member with its value, or renew it with a new one; it ends after `ttl_s`. At most 1,000 a key stay.
+
+        Result: False when it was not there (any more): whoever looked for it meanwhile did not find it. True as well
+        when the store is down.
+        """
         ...
 
     async def remove_member(self, key: str, member: str, *, value: bytes | None = None) -> None:

@@ -9,13 +9,17 @@ import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from satchel.core.errors import SettingInvalid
 from satchel.core.limits import BODY_BYTES_PER_S_MIN, BODY_GRACE_S, HEADER_DEADLINE_S
 
 PREFIX = "SATCHEL_"
 DATA_DEFAULT = "satchel-data"
+ROLES = ("gateway", "notifier", "upkeep")
+BLOCKS_SCHEMES = ("file:///", "s3://")
+STATE_SCHEMES = ("memory://", "redis://", "rediss://", "unix://")
+BUS_SCHEMES = (*STATE_SCHEMES, "kafka://")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
@@ -46,9 +50,16 @@ SETTINGS = (
         "public_url", "", "Address that people and devices use, when it is not the one listened on.", "--public-url"
     ),
     Setting("database_url", "", "`sqlite:///PATH` or `postgresql://…`; empty: `metadata.db` in the data folder."),
-    Setting("blocks_url", "", "`file:///PATH`; empty: `blocks` in the data folder."),
-    Setting("state_url", "memory://", "Where it is kept who is connected: `memory://`."),
-    Setting("bus_url", "memory://", "What carries wake-ups between processes: `memory://`."),
+    Setting("blocks_url", "", "`file:///PATH` or `s3://BUCKET/PREFIX?endpoint=…`; empty: `blocks` in the data folder."),
+    Setting("state_url", "memory://", "Where it is kept who is connected: `memory://` or `redis://…`."),
+    Setting(
+        "bus_url", "memory://", "What carries wake-ups between processes: `memory://`, `redis://…` or `kafka://…`."
+    ),
+    Setting("kafka_user", "", "User of the Kafka cluster, where its URL asks for one."),
+    Setting("kafka_password", "", "Password of that user; never in the URL."),
+    Setting(
+        "roles", ",".join(ROLES), "What the process does, with commas: `gateway`, `notifier`, `upkeep`.", "--roles"
+    ),
     Setting(
         "behind_proxy", "", "Addresses of the proxies whose forwarded headers count, with commas.", "--behind-proxy"
     ),
@@ -84,6 +95,9 @@ class Settings:
     blocks_url: str
     state_url: str
     bus_url: str
+    kafka_user: str
+    kafka_password: str = field(repr=False)
+    roles: frozenset[str]
     behind_proxy: tuple[str, ...]
     tls_certificate: str
     tls_key: str
@@ -142,16 +156,32 @@ def _settled(merged: Mapping[str, str]) -> Settings:
         blocks_url=merged["blocks_url"] or f"file://{os.path.join(data, 'blocks')}",
         state_url=merged["state_url"],
         bus_url=merged["bus_url"],
+        kafka_user=merged["kafka_user"],
+        kafka_password=merged["kafka_password"],
+        roles=_roles(merged["roles"]),
         behind_proxy=tuple(part.strip() for part in merged["behind_proxy"].split(",") if part.strip()),
         tls_certificate=merged["tls_certificate"],
         tls_key=merged["tls_key"],
         log_level=level,
         log_json=_flag("log_json", merged["log_json"]),
     )
-    _check_store(settings.blocks_url, "blocks_url", "file:///")
-    _check_store(settings.state_url, "state_url", "memory://")
-    _check_store(settings.bus_url, "bus_url", "memory://")
+    _check_store(settings.blocks_url, "blocks_url", *BLOCKS_SCHEMES)
+    _check_store(settings.state_url, "state_url", *STATE_SCHEMES)
+    _check_store(settings.bus_url, "bus_url", *BUS_SCHEMES)
+    if settings.bus_url.startswith("kafka://") and settings.state_url.startswith("memory://"):
+        raise SettingInvalid(
+            "The notifier asks the state store where a device is connected.",
+            setting="state_url",
+            reason="with bus_url = kafka://… it is redis://…",
+        )
     return settings
+
+
+def _roles(text: str) -> frozenset[str]:
+    roles = frozenset(part.strip() for part in text.split(",") if part.strip())
+    if not roles or roles.difference(ROLES):
+        raise SettingInvalid("An unknown role.", setting="roles", reason=f"some of {', '.join(ROLES)}, with commas")
+    return roles
 
 
 def _check_store(url: str, name: str, *schemes: str) -> None:

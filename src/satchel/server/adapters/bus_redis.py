@@ -147,6 +147,7 @@ class Line:
         self._unconfirmed: set[str] = set()
         self._channels_changed = asyncio.Event()
         self._is_tried = asyncio.Event()
+        self._is_closed = False
 
     def tell(self, channel: str, positions: Sequence[tuple[NamespaceId, int]]) -> None:
         """Tell those of this process at once, the others soon."""
@@ -187,6 +188,7 @@ class Line:
         """Wait a moment for what is to be sent, then let go of the server."""
         if not self._sending.is_on:
             await _happened(self._is_sent, timeout_s=SEND_TIMEOUT_S)
+        self._is_closed = True
         self._channels.clear()
         self._gap_listeners.clear()
 
@@ -194,6 +196,7 @@ class Line:
         """Send what waits, many at once, and again what could not be sent."""
         try:
             while True:
+                self._end_if_closed()
                 await self._has_waiting.wait()
                 self._has_waiting.clear()
                 while taken := self._outbox.take():
@@ -225,6 +228,12 @@ class Line:
             await self._clock.sleep_s(pause_s)
             self._hearing.may_ask()
 
+    def _end_if_closed(self) -> None:
+        """End the task after `close`: up to Python 3.11 `wait_for`, which the library uses, may swallow that it was
+        cancelled; and how often it was cancelled says nothing in a task that had a group."""
+        if self._is_closed:
+            raise asyncio.CancelledError
+
     async def _send(self, taken: dict[str, _Waiting]) -> None:
         async with asyncio.timeout(SEND_TIMEOUT_S), self._client.pipeline(transaction=False) as pipeline:
             for channel, waiting in taken.items():
@@ -246,6 +255,7 @@ class Line:
             async with asyncio.TaskGroup() as group:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
                     await connection.connect()  # type: ignore[no-untyped-call]  # the library's
+                self._end_if_closed()
                 group.create_task(self._subscribe_forever(connection))
                 group.create_task(self._read_forever(connection))
         finally:
@@ -268,6 +278,7 @@ class Line:
                 await connection.send_command("UNSUBSCRIBE", *gone)
             if not new and not gone:
                 await connection.send_command("PING")
+            self._end_if_closed()
             await _happened(self._channels_changed, timeout_s=PING_S)
 
     async def _read_forever(self, connection: AbstractConnection) -> None:

@@ -37,7 +37,7 @@ from satchel.server.ports import Clock
 
 _log = structlog.get_logger("events")
 
-SETTING = "events_url"
+SETTING = "bus_url"
 TOPIC = "file-changes"
 PARTITIONS, PARTITIONS_MAX = 12, 1_000
 REPLICATION, REPLICATION_MAX = 1, 32

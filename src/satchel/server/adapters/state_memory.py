@@ -59,18 +59,20 @@ class MemoryState:
         self._held: OrderedDict[str, dict[str, _Held]] = OrderedDict()
         self._buckets = Buckets(clock)
 
-    async def add_member(self, key: str, member: str, value: bytes, *, ttl_s: float) -> None:
+    async def add_member(self, key: str, member: str, value: bytes, *, ttl_s: float) -> bool:
         """See EphemeralState."""
-        held = self._held.get(key, {})
+        held, now_ms = self._held.get(key, {}), self._clock.now_ms()
         if member not in held and len(held) >= MEMBERS_MAX:
             held = self._living(key)
             if len(held) >= MEMBERS_MAX:
-                return
-        held[member] = _Held(value, self._clock.now_ms() + max(1, int(ttl_s * 1_000)))
+                return False
+        was_there = member in held and held[member].ends_ms > now_ms
+        held[member] = _Held(value, now_ms + max(1, int(ttl_s * 1_000)))
         self._held[key] = held
         self._held.move_to_end(key)
         if len(self._held) > KEYS_MAX:
             self._held.popitem(last=False)
+        return was_there
 
     async def remove_member(self, key: str, member: str, *, value: bytes | None = None) -> None:
         """See EphemeralState."""

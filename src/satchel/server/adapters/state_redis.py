@@ -46,12 +46,14 @@ _ADD = (
     _LIVING
     + """
 local member, value, ttl_ms, members_max = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-if redis.call('HEXISTS', KEYS[1], member) == 0 and redis.call('HLEN', KEYS[1]) >= members_max then
+local held = redis.call('HGET', KEYS[1], member)
+local ends_ms = held and tonumber(string.match(held, '^(%d+):'))
+if not held and redis.call('HLEN', KEYS[1]) >= members_max then
   if #living(KEYS[1]) >= members_max * 2 then return 0 end
 end
 redis.call('HSET', KEYS[1], member, string.format('%.0f:', now_ms + ttl_ms) .. value)
 if redis.call('PTTL', KEYS[1]) < ttl_ms then redis.call('PEXPIRE', KEYS[1], ttl_ms) end
-return 1
+return ends_ms and ends_ms > now_ms and 1 or 0
 """
 )
 _REMOVE = """
@@ -95,9 +97,9 @@ class RedisState:
             self._client.register_script, (_ADD, _REMOVE, _MEMBERS, _SPEND)
         )
 
-    async def add_member(self, key: str, member: str, value: bytes, *, ttl_s: float) -> None:
+    async def add_member(self, key: str, member: str, value: bytes, *, ttl_s: float) -> bool:
         """See EphemeralState."""
-        await self._ask(self._add, key, member, value, max(1, int(ttl_s * 1_000)), MEMBERS_MAX)
+        return await self._ask(self._add, key, member, value, max(1, int(ttl_s * 1_000)), MEMBERS_MAX) in (None, 1)
 
     async def remove_member(self, key: str, member: str, *, value: bytes | None = None) -> None:
         """See EphemeralState."""

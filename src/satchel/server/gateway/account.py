@@ -9,7 +9,7 @@ from satchel.core.ids import DeviceId
 from satchel.core.limits import KIB
 from satchel.server.accounts.service import account_of, list_devices, rename_device, revoke_device, sign_in, sign_out
 from satchel.server.gateway.rest import Asked, from_hex, principal_of, services_of
-from satchel.server.notify.presence import presence_key
+from satchel.server.notify.presence import device_in, presence_key
 
 LOGIN_BODY_BYTES_MAX = 16 * KIB
 
@@ -114,7 +114,7 @@ async def account(request: Asked) -> AccountShown:
 async def devices(request: Asked) -> list[DeviceShown]:
     """List the account's devices, the oldest first (at most 500)."""
     services, principal = services_of(request), await principal_of(request)
-    online = set(await services.state.members(presence_key(principal.account_id)))
+    online = {device_in(each) for each in await services.state.members(presence_key(principal.account_id))}
     return [
         DeviceShown(
             id=device.device_id.hex(),

@@ -7,6 +7,8 @@ Source: docs/design/050.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 from litestar import Litestar, get
@@ -38,14 +40,15 @@ class Gateway:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._device = DeviceApp(services)
-        self._rest = rest_app(services)
+        is_gateway = "gateway" in services.settings.roles
+        self._device = DeviceApp(services) if is_gateway else None
+        self._rest = rest_app(services, ROOMS if is_gateway else (health,))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, one stream, or the server's own lifespan."""
         if scope["type"] == "lifespan":
             await self._rest(scope, receive, send)  # type: ignore[arg-type]  # litestar's own names for these shapes
-        elif scope["path"].startswith(PREFIX):
+        elif self._device is not None and scope["path"].startswith(PREFIX):
             await self._device(scope, receive, send)
         elif scope["type"] == "http":
             await self._answer(scope, receive, send)
@@ -79,10 +82,10 @@ async def signed_in(connection: ASGIConnection[Any, Any, Any, Any], handler: Bas
         await connection.app.state.services.identity.of(connection.scope["headers"])
 
 
-def rest_app(services: Services) -> Litestar:
-    """Return the REST application."""
+def rest_app(services: Services, rooms: Sequence[ModuleType] = ROOMS) -> Litestar:
+    """Return the REST application of these rooms."""
     return Litestar(
-        route_handlers=[documentation, *(handler for room in ROOMS for handler in room.ROUTES)],
+        route_handlers=[documentation, *(handler for room in rooms for handler in room.ROUTES)],
         guards=[signed_in],
         exception_handlers={Exception: answer_fault},
         state=State({"services": services, "probe": health.Probe()}),

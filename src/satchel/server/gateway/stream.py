@@ -41,7 +41,7 @@ from satchel.server.gateway.identity import bearer
 from satchel.server.gateway.raw import Disconnected, Receive, Scope, Send
 from satchel.server.gateway.services import Services
 from satchel.server.metadata.namespaces import namespaces
-from satchel.server.notify.presence import Connected, pack_connected, presence_key
+from satchel.server.notify.presence import Connected, member_of, pack_connected, presence_key
 from satchel.server.notify.waiters import Waiter
 
 PING_S = 25.0
@@ -142,12 +142,13 @@ async def _serve(
     with services.waiters.joined(principal.account_id, heads) as waiter:
         recover = is_restored or hello.epoch not in (b"", known.epoch)
         await _push(stream, Welcome(known.epoch, recover, principal.device_id, known.version))
-        await services.state.add_member(presence, principal.device_id.hex(), connected, ttl_s=PRESENCE_TTL_S)
+        member = member_of(principal.device_id, hello.link)
+        await services.state.add_member(presence, member, connected, ttl_s=PRESENCE_TTL_S)
         try:
             await _until_gone(receive, _push_forever(stream, waiter, presence))
         finally:
             # A newer connection of this device, here or at another process, is no longer ours to end.
-            await services.state.remove_member(presence, principal.device_id.hex(), value=connected)
+            await services.state.remove_member(presence, member, value=connected)
 
 
 async def _push_forever(stream: _Stream, waiter: Waiter, presence: str) -> None:
@@ -175,8 +176,13 @@ async def _push_forever(stream: _Stream, waiter: Waiter, presence: str) -> None:
         # By time and not by silence: a stream that always has news must not run out.
         if now - stream.renewed_at >= PING_S:
             stream.renewed_at = now
-            device = principal.device_id.hex()
-            await services.state.add_member(presence, device, stream.connected, ttl_s=PRESENCE_TTL_S)
+            member = member_of(principal.device_id, stream.hello.link)
+            if not await services.state.add_member(presence, member, stream.connected, ttl_s=PRESENCE_TTL_S):
+                # It was forgotten where we are: what was told meanwhile was told to nobody.
+                waiter.is_gapped = True
+        if waiter.is_gapped:
+            waiter.is_gapped = False
+            late = set(stream.positions)
         if not is_news:
             await _push(stream, Ping())
 

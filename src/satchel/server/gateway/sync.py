@@ -17,6 +17,7 @@ from satchel.server.feed.seed import SeedEntry, SeedPage, sync
 from satchel.server.gateway.rest import Asked, principal_of, services_of
 from satchel.server.gateway.services import Services
 from satchel.server.metadata.namespaces import namespaces
+from satchel.server.notify.presence import Connected, pack_connected, presence_key, waiting_member
 from satchel.server.notify.waiters import WAITERS_MAX
 
 PAGE_DEFAULT = 1_000
@@ -54,6 +55,9 @@ async def longpoll(request: Asked, cursor: str, timeout: Timeout = WAIT_DEFAULT_
     services, principal = services_of(request), await principal_of(request)
     readable = [head.ns for head in (await namespaces(services.db, principal)).namespaces]
     with services.waiters.joined(principal.account_id, readable) as waiter:
+        where = pack_connected(Connected(services.server_id, services.clock.now_ms()))
+        waiting = waiting_member(services.server_id)
+        await services.state.add_member(presence_key(principal.account_id), waiting, where, ttl_s=LONGPOLL_S_MAX + 1.0)
         page = await sync(services.db, principal, cursor, limit)
         if not page.entries and not page.has_more and not page.is_reset:
             # Every position told since joining is news: what came before it was just read.

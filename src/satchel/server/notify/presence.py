@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from satchel.core.ids import AccountId
+from satchel.core.ids import AccountId, DeviceId, LinkId
 
 
 class Connected(msgspec.Struct, frozen=True):
@@ -17,9 +17,24 @@ class Connected(msgspec.Struct, frozen=True):
 def presence_key(account: AccountId) -> str:
     """Return the key of the account's connected devices in the short-lived state.
 
-    Its members are ids of devices in hex, their values packed `Connected`.
+    Its members are `member_of` of devices and programs, their values packed `Connected`.
     """
     return f"user:devices:{account.hex()}"
+
+
+def member_of(device: DeviceId, link: LinkId) -> str:
+    """Return the member of a device's connection. Each of its links has one, as each may be at another process."""
+    return f"{device.hex()}:{link.hex()}"
+
+
+def waiting_member(server_id: str) -> str:
+    """Return the member of the account's programs that wait at this process, by whatever device."""
+    return f":{server_id}"
+
+
+def device_in(member: str) -> str:
+    """Return the device's id in hex that a member is of; empty for waiting programs."""
+    return member.partition(":")[0]
 
 
 def pack_connected(connected: Connected) -> bytes:

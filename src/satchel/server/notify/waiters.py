@@ -23,23 +23,25 @@ RETRY_AFTER_S = 30.0
 class Waiter:
     """One stream or long-poll. heads: the newest position told of each of its namespaces, 0 for none yet.
 
-    is_doubted: its token or rights may be gone; whoever waits checks them and puts the doubt away.
+    is_doubted: its token or rights may be gone; is_gapped: positions may have been missed, so all its namespaces are to
+    be looked at. Whoever waits does that and puts the mark away.
     """
 
     def __init__(self, namespaces: Iterable[NamespaceId]) -> None:
         self.heads: dict[NamespaceId, int] = dict.fromkeys(namespaces, 0)
         self.is_stopped = False
         self.is_doubted = False
+        self.is_gapped = False
         self._news = asyncio.Event()
 
     async def wait(self, seen: Mapping[NamespaceId, int], *, timeout_s: float) -> bool:
-        """Return True once a namespace is beyond `seen`, the service stops, or a right may be gone.
+        """Return True once a namespace is beyond `seen`, the service stops, or a right or a position may be gone.
 
         False after `timeout_s`.
         """
         try:
             async with asyncio.timeout(timeout_s):
-                while not (self.is_stopped or self.is_doubted or self._is_ahead(seen)):
+                while not (self.is_stopped or self.is_doubted or self.is_gapped or self._is_ahead(seen)):
                     self._news.clear()
                     await self._news.wait()
         except TimeoutError:
@@ -61,7 +63,7 @@ class Waiters:
         self._of_ns: dict[NamespaceId, set[Waiter]] = defaultdict(set)
         self._of_account: dict[AccountId, set[Waiter]] = defaultdict(set)
         self._count = 0
-        self._end = bus.subscribe(self._told)
+        self._ends = (bus.subscribe(self._told), bus.on_gap(self._missed))
         self._is_stopped = False
 
     def __len__(self) -> int:
@@ -99,11 +101,18 @@ class Waiters:
 
     def stop(self) -> None:
         """Wake all for good; the service goes down."""
-        self._end()
+        for end in self._ends:
+            end()
         self._is_stopped = True
         for waiters in self._of_ns.values():
             for waiter in waiters:
                 waiter.is_stopped = True
+                waiter.wake()
+
+    def _missed(self) -> None:
+        for waiters in self._of_account.values():
+            for waiter in waiters:
+                waiter.is_gapped = True
                 waiter.wake()
 
     def _told(self, ns: NamespaceId, seq: int) -> None:

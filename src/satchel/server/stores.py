@@ -1,0 +1,100 @@
+"""Opens what the settings' URLs name: block store, short-lived state, bus, and the log behind it. Invariant: a client
+library is imported only where a URL asks for it, and what was opened is closed in the opposite order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from dataclasses import dataclass
+
+from satchel.core.errors import SettingInvalid
+from satchel.server.accounts.access import readers_of
+from satchel.server.adapters.blocks_local import LocalBlocks
+from satchel.server.adapters.bus_memory import MemoryBus
+from satchel.server.adapters.state_memory import MemoryState
+from satchel.server.db.engine import Database
+from satchel.server.notify.notifier import Notifier
+from satchel.server.notify.posted_bus import PostedBus
+from satchel.server.notify.relay import Relay
+from satchel.server.ports import BlockStore, Bus, Clock, EphemeralState
+from satchel.server.settings import Settings
+
+Work = Callable[[asyncio.Event], Coroutine[object, object, None]]
+"""What a process does beside its requests, until the event is set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The ports of one process, and what has to run beside its requests."""
+
+    blocks: BlockStore
+    state: EphemeralState
+    bus: Bus
+    work: tuple[Work, ...] = ()
+
+
+@contextlib.asynccontextmanager
+async def opened_stores(settings: Settings, db: Database, clock: Clock, server_id: str) -> AsyncIterator[Stores]:
+    """Open all of them. Raises: SettingInvalid, StorageFailed, Unavailable."""
+    async with contextlib.AsyncExitStack() as stack:
+        blocks = await _blocks(settings, clock)
+        stack.push_async_callback(blocks.close)
+        state = _state(settings, clock)
+        stack.push_async_callback(state.close)
+        bus, work = await _bus(stack, settings, db, clock, state, server_id)
+        stack.push_async_callback(bus.close)
+        yield Stores(blocks, state, bus, work)
+
+
+async def _blocks(settings: Settings, clock: Clock) -> BlockStore:
+    if settings.blocks_url.startswith("file://"):
+        return LocalBlocks(settings.blocks_folder)
+    with _extra("blocks_url"):
+        from satchel.server.adapters.blocks_object import open_object_blocks
+    return await open_object_blocks(settings.blocks_url, clock)
+
+
+def _state(settings: Settings, clock: Clock) -> EphemeralState:
+    if settings.state_url.startswith("memory://"):
+        return MemoryState(clock)
+    with _extra("state_url"):
+        from satchel.server.adapters.state_redis import RedisState
+    return RedisState(settings.state_url, clock)
+
+
+async def _bus(
+    stack: contextlib.AsyncExitStack,
+    settings: Settings,
+    db: Database,
+    clock: Clock,
+    state: EphemeralState,
+    server_id: str,
+) -> tuple[Bus, tuple[Work, ...]]:
+    if settings.bus_url.startswith("memory://"):
+        return MemoryBus(), ()
+    with _extra("bus_url"):
+        from satchel.server.adapters.bus_redis import opened_bus, opened_post
+    if not settings.bus_url.startswith("kafka://"):
+        return await stack.enter_async_context(opened_bus(settings.bus_url, clock)), ()
+    with _extra("bus_url"):
+        from satchel.server.adapters.log_kafka import KafkaLog, KafkaPlace
+    post = await stack.enter_async_context(opened_post(settings.state_url, clock, setting="state_url"))
+    place = KafkaPlace.from_url(settings.bus_url)
+    log = KafkaLog(place, clock, user=settings.kafka_user, password=settings.kafka_password)
+    stack.push_async_callback(log.close)
+    relay = Relay(db, log, clock)
+    work: list[Work] = [relay.run]
+    if "notifier" in settings.roles:
+        work.append(Notifier(log, state, post, lambda namespaces: readers_of(db, namespaces)).run)
+    return PostedBus(post, server_id, relay.wake), tuple(work)
+
+
+@contextlib.contextmanager
+def _extra(setting: str) -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        reason = "this store needs the extra 'cluster': pip install 'satchel[cluster]'"
+        raise SettingInvalid("A client library is missing.", setting=setting, reason=reason) from error

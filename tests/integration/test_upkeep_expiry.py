@@ -20,6 +20,7 @@ from satchel.server.upkeep import expiry
 from satchel.server.upkeep.expiry import DAY_MS, PAGE_LINKS, expire_link_runs, expire_op_results, expire_scopes
 from tests.support.clocks import SteppingClock
 from tests.support.databases import Run
+from tests.support.stores import stores_beside
 from tests.support.writers import Writer, create_folder, new_id
 
 AGE_MS = OP_RESULT_AGE_DAYS_MAX * DAY_MS
@@ -77,7 +78,7 @@ def test_an_answer_at_the_limit_of_its_age_is_still_given(run: Run) -> None:
     run(scenario)
 
 
-def test_operations_repeated_while_answers_expire_are_never_done_twice(run: Run) -> None:
+def test_operations_repeated_while_answers_expire_are_never_done_twice(run: Run, database_url: str) -> None:
     async def scenario(db: Database) -> None:
         ada = await Writer.new(db)
         await folders(ada, 40)
@@ -91,16 +92,16 @@ def test_operations_repeated_while_answers_expire_are_never_done_twice(run: Run)
                 assert await ada.commit(op) == first and not isinstance(first[0], Refused)
             is_over.set()
 
-        async def expire() -> int:
+        async def expire(store: Database) -> int:
             removed = 0
             while not is_over.is_set():
-                counts = await expire_op_results(db, SteppingClock(now), page_results=3)
+                counts = await expire_op_results(store, SteppingClock(now), page_results=3)
                 removed += counts.done["results"]
             return removed
 
-        async with asyncio.TaskGroup() as group:
+        async with stores_beside(db, database_url, 2) as stores, asyncio.TaskGroup() as group:
             group.create_task(commit_twice())
-            removals = [group.create_task(expire()) for _ in range(2)]
+            removals = [group.create_task(expire(store)) for store in stores]
         # A row that two found is removed, and counted, once.
         assert sum(removal.result() for removal in removals) == 40
         assert len(await kept_results(db)) == 30

@@ -19,6 +19,7 @@ from satchel.server.upkeep.expiry import DAY_MS
 from satchel.server.upkeep.pruning import prune_journals
 from tests.support.clocks import SteppingClock
 from tests.support.databases import Run
+from tests.support.stores import stores_beside
 from tests.support.writers import Writer, create_folder, new_id, op_id
 
 LATER = SteppingClock().now + 1_000 * DAY_MS
@@ -134,7 +135,7 @@ async def _follow(ada: Writer, is_over: asyncio.Event) -> list[int]:
             return sorted(int(one, 16) for one in told)
 
 
-def test_readers_miss_nothing_while_entries_are_pruned_beside_commits(run: Run) -> None:
+def test_readers_miss_nothing_while_entries_are_pruned_beside_commits(run: Run, database_url: str) -> None:
     async def scenario(db: Database) -> None:
         ada = await Writer.new(db)
         is_over = asyncio.Event()
@@ -145,15 +146,15 @@ def test_readers_miss_nothing_while_entries_are_pruned_beside_commits(run: Run) 
                 made.extend(await folders(ada, 1 + number % 5))
             is_over.set()
 
-        async def prune_on() -> int:
+        async def prune_on(store: Database) -> int:
             pruned = 0
             while not is_over.is_set():
-                pruned += await prune(db, entries_min=12, page=3)
+                pruned += await prune(store, entries_min=12, page=3)
             return pruned
 
-        async with asyncio.TaskGroup() as group:
+        async with stores_beside(db, database_url, 2) as stores, asyncio.TaskGroup() as group:
             group.create_task(write())
-            pruning = [group.create_task(prune_on()) for _ in range(2)]
+            pruning = [group.create_task(prune_on(store)) for store in stores]
             reading = [group.create_task(_read(ada, seed, is_over)) for seed in range(4)]
             following = group.create_task(_follow(ada, is_over))
         low, head, seqs = await ends_of(ada)

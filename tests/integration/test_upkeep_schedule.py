@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 
 from satchel.core.errors import Unavailable
 from satchel.server.db.engine import Database
-from satchel.server.db.opening import open_database
 from satchel.server.upkeep.schedule import (
     BACKOFF_S_MAX,
     BACKOFF_S_MIN,
@@ -24,6 +23,7 @@ from satchel.server.upkeep.schedule import (
 )
 from tests.support.clocks import SteppingClock
 from tests.support.databases import Run
+from tests.support.stores import stores_beside
 
 HOUR_S = 3_600
 
@@ -131,19 +131,14 @@ def test_a_task_is_run_by_one_process_at_a_time_and_once_a_turn(run: Run, databa
     async def scenario(db: Database) -> None:
         clock = HeldClock()
         runs = Runs(clock)
-        stores = [db] * 4
-        if db.dialect == "postgres":
-            # A store of its own for each process: their claims meet in the database alone.
-            stores = [await open_database(database_url, SteppingClock()) for _ in range(4)]
-        schedulers = [Scheduler([Task("tidy", HOUR_S, runs)], clock, store) for store in stores]
-        async with running(*schedulers):
-            await clock.passes(5 * HOUR_S, asleep=len(schedulers))
+        async with (
+            stores_beside(db, database_url, 4) as stores,
+            running(*(Scheduler([Task("tidy", HOUR_S, runs)], clock, store) for store in stores)),
+        ):
+            await clock.passes(5 * HOUR_S, asleep=len(stores))
         assert runs.at_once_max == 1
         pauses = [(later - earlier) / 1_000 for earlier, later in zip(runs.times, runs.times[1:], strict=False)]
         assert 4 <= len(runs.times) <= 6 and min(pauses) >= 0.9 * HOUR_S
-        for store in stores:
-            if store is not db:
-                await store.close()
 
     run(scenario)
 

@@ -11,12 +11,17 @@ from msgspec.structs import replace
 
 from satchel.core.hashing import unpack_blocks
 from satchel.core.ids import NodeId
-from satchel.core.messages import DeleteOp, EditOp, Refused, Stored
+from satchel.core.messages import CommitRequest, DeleteOp, EditOp, Refused, Stored
+from satchel.server.blocks.refs import register_txn
 from satchel.server.db.engine import Connection, Database, Work
+from satchel.server.metadata.commit import commit_txn
+from satchel.server.metadata.decide import Author
+from satchel.server.metadata.prepare import prepare
 from satchel.server.upkeep.usage import LOCKED_BLOCKS_MAX, LOOKS_MAX, recount_usage
 from tests.support.clocks import SteppingClock
 from tests.support.databases import Run
-from tests.support.writers import Writer, content_of, create_file, new_id, op_id
+from tests.support.stores import stores_beside
+from tests.support.writers import Writer, content_of, create_file, new_id, op_id, placed
 
 T = TypeVar("T")
 
@@ -89,7 +94,7 @@ def test_a_wrong_number_is_repaired_and_the_others_are_left(run: Run, wrong: str
 
 
 @FEW_OR_MANY
-def test_commits_beside_repairs_are_all_counted(run: Run, locked_blocks_max: int) -> None:
+def test_commits_beside_repairs_are_all_counted(run: Run, database_url: str, locked_blocks_max: int) -> None:
     async def scenario(db: Database) -> None:
         ada = await Writer.new(db)
         await record(ada, "777")
@@ -102,21 +107,63 @@ def test_commits_beside_repairs_are_all_counted(run: Run, locked_blocks_max: int
                     await record(ada, "bytes_used + 1000")
             is_over.set()
 
-        async def repair() -> int:
+        async def repair(store: Database) -> int:
             repaired = 0
             while not is_over.is_set():
-                repaired += (await recount(db, locked_blocks_max)).get("repaired", 0)
+                repaired += (await recount(store, locked_blocks_max)).get("repaired", 0)
             return repaired
 
-        async with asyncio.TaskGroup() as group:
+        async with stores_beside(db, database_url, 2) as stores, asyncio.TaskGroup() as group:
             group.create_task(write())
-            repairs = [group.create_task(repair()) for _ in range(2)]
+            repairs = [group.create_task(repair(store)) for store in stores]
         last = await recount(db, locked_blocks_max)
         assert await recorded(ada) == await truth(ada) == 60 * 4
         assert sum(task.result() for task in repairs) + last.get("repaired", 0) > 0
         assert await recount(db, locked_blocks_max) == {"namespaces": 1}
 
     run(scenario)
+
+
+@FEW_OR_MANY
+def test_a_repair_waits_for_a_commit_that_holds_the_namespace(
+    run: Run, database_url: str, locked_blocks_max: int
+) -> None:
+    async def scenario(db: Database) -> None:
+        ada = await Writer.new(db)
+        await varied(ada)
+        await record(ada, "bytes_used + 1")
+        who, data = ada.principal, b"d" * 1_000
+        request = CommitRequest(who.root_ns, ada.link, (create_file(NodeId(new_id()), "held", data),))
+        author = Author(who.account_id, who.device_id, ada.link)
+        is_held, release = asyncio.Event(), asyncio.Event()
+
+        async def hold_txn(conn: Connection) -> None:
+            times = {"lease_until_ms": 2**50, "now_ms": 1}
+            await register_txn(conn, who.root_ns, placed(data), **times)
+            await commit_txn(conn, ada.clock, who.root_ns, author, prepare(request))
+            if conn.dialect == "postgres":
+                # The one writer of SQLite waits for nothing, and nobody can come between.
+                is_held.set()
+                await release.wait()
+
+        async with stores_beside(db, database_url, 1) as (other,), asyncio.TaskGroup() as group:
+            group.create_task(other.write(who.root_ns, hold_txn))
+            if db.dialect == "postgres":
+                await is_held.wait()
+            recounting = group.create_task(recount(db, locked_blocks_max))
+            if db.dialect == "postgres":
+                await _until_one_waits_for_a_lock(db)
+            release.set()
+        assert recounting.result() == {"namespaces": 1, "repaired": 1}
+        assert await recorded(ada) == await truth(ada) == 1_606
+
+    run(scenario)
+
+
+async def _until_one_waits_for_a_lock(db: Database) -> None:
+    waiting = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    while not await db.read(lambda conn: conn.fetch(waiting)):
+        continue
 
 
 class Meddling:

@@ -11,6 +11,7 @@ from satchel.core.entries import Entry
 from satchel.core.ids import NodeId
 from satchel.core.limits import JOURNAL_AGE_DAYS_MIN, JOURNAL_ENTRIES_MIN
 from satchel.core.messages import DeleteOp, Refused, Stored
+from satchel.device.engine.remote_facts import JOURNAL_ENTRIES_KEPT
 from satchel.server.db.engine import Database
 from satchel.server.feed.seed import sync
 from satchel.server.metadata.journal import head_txn
@@ -184,6 +185,8 @@ def test_a_pruned_namespace_takes_commits_deletions_and_snapshots_as_ever(run: R
     run(scenario)
 
 
-def test_a_deletion_older_than_what_is_kept_is_refused_by_its_age_alone() -> None:
+def test_what_relies_on_the_newest_entries_looks_no_further_back_than_they_are_kept() -> None:
     # Whether others changed a unit since is read in the journal; further back than this, a deletion is refused.
     assert FOREIGN_SEQS_MAX <= JOURNAL_ENTRIES_MIN
+    # A reset within so many entries says to a device that the service went back in time.
+    assert JOURNAL_ENTRIES_KEPT <= JOURNAL_ENTRIES_MIN

@@ -36,7 +36,11 @@ async def prune_journals(
     entries_min: int = JOURNAL_ENTRIES_MIN,
     page_entries: int = PAGE_ENTRIES,
 ) -> Counts:
-    """Delete entries older than `age_days` that are not among a namespace's newest `entries_min` (at least one)."""
+    """Delete entries older than `age_days` that are not among a namespace's newest `entries_min` (at least one).
+
+    In service it is never less than JOURNAL_ENTRIES_MIN: a device takes a reset within so many entries for a service
+    that went back in time, and a deletion that has not seen so many is refused for that alone.
+    """
     assert entries_min >= 1
     before_ms = clock.now_ms() - round(age_days * DAY_S * 1_000)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
+from satchel.server.adapters.machine import MachineClock
+from satchel.server.db.opening import open_database
+from satchel.server.upkeep.schedule import TaskState, task_states
 from tests.support.cluster import Cluster, Stores, running_cluster
 from tests.support.devices import Device, device, wait_for, wait_until_equal
 from tests.support.kafka import KafkaBroker
@@ -26,6 +29,7 @@ class Pair:
     """Two devices of one account, each at a gateway of its own."""
 
     cluster: Cluster
+    database_url: str
     laptop: Device
     desk: Device
 
@@ -40,11 +44,12 @@ def pair(
 ) -> Iterator[Pair]:
     folder = tmp_path_factory.mktemp("cluster")
     stores = Stores(postgres_server, s3_server, valkey_running, kafka_broker)
-    with running_cluster(folder, stores.environment()) as cluster:
+    environment = stores.environment()
+    with running_cluster(folder, environment) as cluster:
         user = cluster.one.add_user("ann")
         elsewhere = User(cluster.other.url, user.name, user.password)
         with device(folder, "laptop", user) as laptop, device(folder, "desk", elsewhere) as desk:
-            yield Pair(cluster, laptop, desk)
+            yield Pair(cluster, environment["SATCHEL_DATABASE_URL"], laptop, desk)
 
 
 def test_a_change_at_one_gateway_reaches_a_device_at_the_other(pair: Pair) -> None:
@@ -86,7 +91,16 @@ def test_processes_without_a_gateway_answer_health_and_nothing_else(pair: Pair) 
         assert ask(process.url, "POST", "/sync/v1/commit", b"").status == 404
 
 
-def test_the_outbox_is_drained(pair: Pair, tmp_path: Path) -> None:
+def test_the_outbox_is_drained_and_upkeep_has_its_tasks(pair: Pair) -> None:
+    async def looked_up() -> tuple[int, list[TaskState]]:
+        db = await open_database(pair.database_url, MachineClock())
+        try:
+            rows = await db.read(lambda conn: conn.fetch("SELECT COUNT(*) FROM outbox"))
+            return rows[0][0], await task_states(db)
+        finally:
+            await db.close()
+
     (pair.laptop.folder / "last.txt").write_text("last")
-    wait_for((pair.desk.folder / "last.txt").exists, "a change does not cross", SOON_S)
     wait_until_equal([pair.laptop, pair.desk])
+    wait_for(lambda: asyncio.run(looked_up())[0] == 0, "a position stays in the outbox", SOON_S)
+    assert {state.name for state in asyncio.run(looked_up())[1]} >= {"journal", "op-results", "usage"}

@@ -27,6 +27,7 @@ from satchel.core.limits import MIB
 from satchel.server.adapters.machine import MachineClock, ThreadWorkers
 from satchel.server.admin import Admin, answering
 from satchel.server.blocks.service import BlockService
+from satchel.server.db.engine import Database
 from satchel.server.db.opening import open_database
 from satchel.server.db.schema import begin_run
 from satchel.server.folder import data_lock
@@ -37,12 +38,17 @@ from satchel.server.gateway.identity import Identity
 from satchel.server.gateway.raw import Room
 from satchel.server.gateway.services import Services
 from satchel.server.notify.waiters import Waiters
+from satchel.server.ports import Clock
 from satchel.server.settings import Settings
 from satchel.server.stores import Work, opened_stores
+from satchel.server.upkeep import expiry, pruning, usage
+from satchel.server.upkeep.schedule import Scheduler
 
 _log = structlog.get_logger("server")
 
 KEEP_ALIVE_S = 75
+WORK_DRAIN_S = 25.0
+"""Longer than what upkeep gives a task that runs when it is told to stop."""
 BACKLOG = 2_048
 GARBAGE_OBJECTS = 20_000
 CONNECTIONS_MAX = 20_000
@@ -111,7 +117,13 @@ async def opened(settings: Settings) -> AsyncIterator[Opened]:
             facts=facts,
             room=Room(),
         )
-        yield Opened(services, stores.work)
+        yield Opened(services, (*stores.work, *_upkeep(settings, db, clock)))
+
+
+def _upkeep(settings: Settings, db: Database, clock: Clock) -> Iterator[Work]:
+    if "upkeep" in settings.roles:
+        tasks = [*expiry.tasks(db, clock), *pruning.tasks(db, clock), *usage.tasks(db, clock)]
+        yield Scheduler(tasks, clock, db).run
 
 
 async def _run(
@@ -153,7 +165,7 @@ async def _run(
         await ticking
         await server.shutdown([listener])
         watching.cancel()
-        await _ended(working, settings.deadlines.drain_s)
+        await _ended(working, max(settings.deadlines.drain_s, WORK_DRAIN_S))
 
 
 async def _ended(working: Sequence[asyncio.Task[None]], seconds: float) -> None:

@@ -62,7 +62,7 @@ FRAMES: dict[str, tuple[msgspec.Struct, object, list[bytes]]] = {
         m.NamespacesReply(b"e" * 16, "ada", (m.NamespaceHead(NS, "root", True, 7, TAG),), 2, 1), m.NamespacesReply, [],
     ),
     "hello": (m.Hello(m.PROTOCOL_VERSION, b"e" * 16, LINK, 3, (POSITION,)), m.Hello, []),
-    "welcome": (m.Welcome(b"e" * 16, False, DEVICE), m.StreamFrame, []),
+    "welcome": (m.Welcome(b"e" * 16, False, DEVICE, 3), m.StreamFrame, []),
     "behind": (m.Behind(POSITION), m.StreamFrame, []),
     "pushed": (m.Pushed(CHANGES), m.StreamFrame, [b"hello"]),
     "ping": (m.Ping(), m.StreamFrame, []),
@@ -120,6 +120,25 @@ def test_a_service_of_version_1_is_understood_and_known_for_one() -> None:
 def test_a_device_of_version_1_understands_what_we_say() -> None:
     reply, _ = m.decode_frame(framed("namespaces_reply"), NamespacesReply1)
     assert reply == NamespacesReply1(b"e" * 16, "ada", (m.NamespaceHead(NS, "root", True, 7, TAG),))
+
+
+WELCOME_BEFORE = (
+    "000000309294a777656c636f6d65c41065656565656565656565656565656565c2c4106464646464646464646464646464646490"
+)
+"""As it was before it told the service's version."""
+
+
+class WelcomeBefore(msgspec.Struct, array_like=True, frozen=True, tag="welcome"):
+    """As it was read before."""
+
+    epoch: bytes
+    recover: bool
+    device: DeviceId
+
+
+def test_a_welcome_without_a_version_is_understood_and_one_with_a_version_always_was() -> None:
+    assert m.decode_frame(bytes.fromhex(WELCOME_BEFORE), m.StreamFrame)[0] == m.Welcome(b"e" * 16, False, DEVICE, 0)
+    assert m.decode_frame(framed("welcome"), WelcomeBefore)[0] == WelcomeBefore(b"e" * 16, False, DEVICE)
 
 
 @pytest.mark.parametrize(

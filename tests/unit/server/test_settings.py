@@ -73,7 +73,10 @@ def test_listening_beyond_this_machine_needs_tls_or_a_proxy(listen: str) -> None
         ("log_level", "loud"),
         ("log_json", "maybe"),
         ("blocks_url", "ftp://x"),
-        ("bus_url", "kafka://x"),
+        ("state_url", "kafka://x"),
+        ("bus_url", "nats://x"),
+        ("roles", "gateway,cook"),
+        ("roles", ","),
         ("tls_key", "alone"),
     ],
 )
@@ -81,6 +84,13 @@ def test_a_wrong_value_is_refused_by_name(name: str, value: str) -> None:
     with pytest.raises(SettingInvalid) as refused:
         load_settings({name: value})
     assert refused.value.fields["setting"] == name
+
+
+def test_a_log_needs_a_state_store_that_all_processes_share() -> None:
+    with pytest.raises(SettingInvalid) as refused:
+        load_settings({"bus_url": "kafka://x"})
+    assert refused.value.fields["setting"] == "state_url"
+    assert load_settings({"bus_url": "kafka://x", "state_url": "redis://y"}).roles == {"gateway", "notifier", "upkeep"}
 
 
 def test_loopback_of_both_families_needs_nothing() -> None:

@@ -45,3 +45,7 @@ class Bounds:
 
     held_parts: int = 16
     """Parts of the first scan that are folded in a step, once the remote tree is here."""
+
+
+BOUNDS = Bounds()
+"""Those of every device outside of the simulation."""

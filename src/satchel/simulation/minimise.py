@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from satchel.device.bounds import Bounds
+from satchel.device.bounds import BOUNDS
 from satchel.simulation.broken import Broken
 from satchel.simulation.run import Outcome, outcome, play
 from satchel.simulation.script import Script, Step
@@ -79,7 +79,7 @@ def minimise(case: Script, claim: str, *, budget_s: float = BUDGET_S) -> Script:
     for smaller in (
         replace(case, rate=0.0),
         replace(case, disk_s=0.0),
-        replace(case, bounds=Bounds()),
+        replace(case, bounds=BOUNDS),
         replace(case, namespaces=1),
         replace(case, machines=2),
     ):

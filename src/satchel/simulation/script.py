@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, fields, replace
 
-from satchel.device.bounds import Bounds
+from satchel.device.bounds import BOUNDS, Bounds
 from satchel.simulation.faults import IN_CALLS
 
 ACTIONS = (
@@ -38,7 +38,6 @@ BURSTS = (25, 60, 120)
 DISK_S = (0.0, 0.0, 0.000_2, 0.002, 0.02)
 """A look at a whole folder takes as long as a request, or longer, so that much else happens meanwhile."""
 RATES = (0.0, 0.0, 0.02, 0.1)
-BOUNDS = Bounds()
 SMALL = (0, 0, 0, 1, 2, 5, 20)
 """Bounds; 0: as it is."""
 

@@ -82,6 +82,18 @@ def test_a_dirty_holder_of_a_name_brings_whoever_has_the_names_that_it_takes(tre
     assert set(trees.closure(first).rows) == {first, second, third}, "or a plan moves the second onto the third"
 
 
+def test_a_row_that_was_dropped_does_not_come_back_by_its_own_name(trees: Trees) -> None:
+    top, other = trees.folder("d"), trees.file("b")
+    waiting = trees.index.add(trees.node())
+    trees.index.set_local(waiting, top, "new", hash_of(b"one"), stat(71, b"one"))
+    trees.index.set_local(other, ROOT_NID, "c", hash_of(b"one"), stat(72, b"one"))
+    closure = Closure(trees.index, {top})
+    dirty = closure.load([waiting, other])
+    closure.drop(waiting)
+    closure.grow([row for row in dirty if row.nid == other])
+    assert set(closure.rows) == {other}, "or what waits behind its folder is planned all the same"
+
+
 def test_a_busy_holder_of_a_name_brings_nobody(trees: Trees) -> None:
     first, second, third = (trees.file(name) for name in ("a", "b", "c"))
     trees.index.set_local(first, ROOT_NID, "b", hash_of(b"one"), stat(1, b"one"))

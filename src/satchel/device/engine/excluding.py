@@ -398,10 +398,10 @@ def without_left_out(state: State, closure: Closure, dirty: list[Row]) -> list[R
         if row.local is None and isinstance(row.remote, Item) and _is_below_going(state, row.nid):
             # A folder around it may still come out of what leaves: then it is planned after all.
             state.quiet.add(row.nid)
-            del closure.rows[row.nid]
+            closure.drop(row.nid)
         elif _is_quiet(state, row):
             state.quiet.add(row.nid)
-            del closure.rows[row.nid]
+            closure.drop(row.nid)
         else:
             kept.append(row)
     return kept

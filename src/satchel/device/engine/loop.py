@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from satchel.core.errors import StorageFailed, StorageFull
-from satchel.device.bounds import Bounds
+from satchel.device.bounds import BOUNDS, Bounds
 from satchel.device.engine import guard
 from satchel.device.engine.bringing_back import fold_brought_back, load_doubted, next_back
 from satchel.device.engine.excluding import (
@@ -61,7 +61,6 @@ from satchel.device.tasks import (
     VolumeSynced,
 )
 
-BOUNDS = Bounds()
 POLL_S = 30.0
 IDLE_S = 300.0
 REST_S = 3.0

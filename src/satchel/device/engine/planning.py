@@ -115,7 +115,7 @@ def _without_blocked(state: State, closure: Closure, dirty: list[Row]) -> list[R
             free.append(row)
         else:
             state.wait_behind(above, row.nid)
-            del closure.rows[row.nid]
+            closure.drop(row.nid)
     return free
 
 

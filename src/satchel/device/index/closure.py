@@ -49,6 +49,10 @@ class Closure:
         self._add(_BY_NIDS, (json_of(nid for nid in wanted if nid not in self.rows),))
         return [self.rows[nid] for nid in wanted if nid in self.rows]
 
+    def drop(self, nid: Nid) -> None:
+        """Leave a row out that is not to be planned now. It comes back where another one needs its name."""
+        self.rows.pop(nid, None)
+
     def grow(self, dirty: Iterable[Row], names: Iterable[tuple[Nid, str]] = ()) -> None:
         """Add ancestors in all trees, holders of the dirty rows' names, and of `names` (parent, name).
 
@@ -58,7 +62,7 @@ class Closure:
         self._add_holders({*_places(sides), *((parent, name_key(name)) for parent, name in names)})
         while self._new:
             # A folder above may be dying too, and what is below it may lie elsewhere on the other side.
-            new, self._new = self._new, []
+            new, self._new = [row for row in self._new if row.nid in self.rows], []
             self._add_below_dying(new)
             self._add_ancestors(new)
             self._add_holders({place for row in new if row.is_dirty and not row.is_busy for place in _taken(row)})

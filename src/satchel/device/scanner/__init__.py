@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from satchel.core.errors import RootMissing
-from satchel.device.bounds import Bounds
+from satchel.device.bounds import BOUNDS, Bounds
 from satchel.device.ignore import IgnoreRules
 from satchel.device.ports import ROOT_PATH, FileSystem, Times, Volume
 from satchel.device.scanner.hints import Hints
@@ -21,8 +21,6 @@ from satchel.device.tasks import Scanned, ScanTask
 from satchel.device.turns import Turns
 
 __all__ = ["KnownTree", "Scanner", "is_full"]
-
-BOUNDS = Bounds()
 
 
 class Scanner:

@@ -354,24 +354,25 @@ def test_a_welcome_that_asks_for_recovery_is_a_union_merge_without_deletions() -
     assert_union_merge(rig, [entry(1, NODE_C, "c.txt"), entry(2, NODE_B, "b.txt", b"two")], 9)
 
 
-@pytest.mark.parametrize(("told", "said"), [((), 1), ((2, 1), 2), ((7, 2), 3)])
-def test_a_hello_speaks_the_newest_version_that_the_service_knows_too(told: tuple[int, ...], said: int) -> None:
+def reached_anew(*told: int) -> Rig:
+    """Return a device that was in sync, after a restart. told: the versions that the service spoke of."""
     rig = Rig()
     rig.synced((NODE_A, "a.txt", b"one"))
     again = rig.restarted()
     again.step()
     again.take(ReachTask)
     again.step(Reached(NamespacesReply(EPOCH, "ann", rig_heads(2), *told)))  # type: ignore[arg-type]
+    return again
+
+
+@pytest.mark.parametrize(("told", "said"), [((), 1), ((2, 1), 2), ((7, 2), 3)])
+def test_a_hello_speaks_the_newest_version_that_the_service_knows_too(told: tuple[int, ...], said: int) -> None:
+    again = reached_anew(*told)
     assert again.take(StreamTask).hello.version == said
 
 
 def test_a_service_that_was_replaced_since_it_told_its_version_is_asked_again() -> None:
-    rig = Rig()
-    rig.synced((NODE_A, "a.txt", b"one"))
-    again = rig.restarted()
-    again.step()
-    again.take(ReachTask)
-    again.step(Reached(NamespacesReply(EPOCH, "ann", rig_heads(2), 2, 1)))  # type: ignore[arg-type]
+    again = reached_anew(2, 1)
     again.take(StreamTask)
     again.step(StreamEnded(VersionUnsupported("refused", what="protocol", found="?", known=2)))
     again.take(ReachTask)
@@ -381,12 +382,7 @@ def test_a_service_that_was_replaced_since_it_told_its_version_is_asked_again() 
 
 @pytest.mark.parametrize(("welcomed", "spoken"), [(0, 2), (2, 2), (3, 3), (7, 3)])
 def test_a_service_that_became_newer_before_the_hello_is_spoken_to_as_such(welcomed: int, spoken: int) -> None:
-    rig = Rig()
-    rig.synced((NODE_A, "a.txt", b"one"))
-    again = rig.restarted()
-    again.step()
-    again.take(ReachTask)
-    again.step(Reached(NamespacesReply(EPOCH, "ann", rig_heads(2), 2, 1)))  # type: ignore[arg-type]
+    again = reached_anew(2, 1)
     again.take(StreamTask)
     again.step(StreamFrameCame(Welcome(EPOCH, False, DEVICE, welcomed), {}))
     assert again.state.version == spoken

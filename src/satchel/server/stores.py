@@ -13,10 +13,10 @@ from satchel.core.errors import SettingInvalid
 from satchel.server.accounts.access import readers_of
 from satchel.server.adapters.blocks_local import LocalBlocks
 from satchel.server.adapters.bus_memory import MemoryBus
+from satchel.server.adapters.bus_posted import PostedBus
 from satchel.server.adapters.state_memory import MemoryState
 from satchel.server.db.engine import Database
 from satchel.server.notify.notifier import Notifier
-from satchel.server.notify.posted_bus import PostedBus
 from satchel.server.notify.relay import Relay
 from satchel.server.ports import BlockStore, Bus, Clock, EphemeralState
 from satchel.server.settings import Settings

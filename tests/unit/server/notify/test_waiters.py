@@ -92,3 +92,27 @@ def test_a_doubt_wakes_those_of_the_account_alone() -> None:
             assert ben.is_doubted
 
     asyncio.run(main())
+
+
+def test_a_gap_wakes_all_until_each_has_put_its_mark_away() -> None:
+    async def main() -> None:
+        bus = GappingBus()
+        waiters = Waiters(bus)
+        with waiters.joined(ANN, [NS]) as one, waiters.joined(ANN, [OTHER]) as other:
+            bus.tell_gap()
+            for waiter in (one, other):
+                assert await waiter.wait({NS: 9, OTHER: 9}, timeout_s=60)
+                waiter.is_gapped = False
+                assert not await waiter.wait({NS: 9, OTHER: 9}, timeout_s=0)
+            waiters.stop()
+            bus.tell_gap()
+            assert not one.is_gapped
+
+    asyncio.run(main())
+
+
+class GappingBus(MemoryBus):
+    """A bus that lost its line."""
+
+    def tell_gap(self) -> None:
+        self._gap_listeners.tell()

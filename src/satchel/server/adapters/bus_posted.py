@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from satchel.core.ids import NamespaceId
+from satchel.server.adapters.bus_memory import Listeners
 from satchel.server.ports import Post
 
 
@@ -17,25 +18,17 @@ class PostedBus:
     def __init__(self, post: Post, server_id: str, wake: Callable[[], None]) -> None:
         self._wake = wake
         self._post = post
-        self._listeners: dict[int, Callable[[NamespaceId, int], None]] = {}
-        self._next = 0
-        self._end = post.listen(server_id, self._tell)
+        self._listeners: Listeners[NamespaceId, int] = Listeners()
+        self._end = post.listen(server_id, self._listeners.tell)
 
     async def publish(self, ns: NamespaceId, seq: int) -> None:
         """See Bus."""
-        self._tell(ns, seq)
+        self._listeners.tell(ns, seq)
         self._wake()
 
     def subscribe(self, listener: Callable[[NamespaceId, int], None]) -> Callable[[], None]:
         """See Bus."""
-        number = self._next
-        self._next += 1
-        self._listeners[number] = listener
-
-        def end() -> None:
-            self._listeners.pop(number, None)
-
-        return end
+        return self._listeners.add(listener)
 
     def on_gap(self, listener: Callable[[], None]) -> Callable[[], None]:
         """See Bus."""
@@ -45,7 +38,3 @@ class PostedBus:
         """See Bus. The post is closed by whoever opened it."""
         self._end()
         self._listeners.clear()
-
-    def _tell(self, ns: NamespaceId, seq: int) -> None:
-        for listener in list(self._listeners.values()):
-            listener(ns, seq)

@@ -70,6 +70,18 @@ def test_members_are_returned_with_their_values_in_order(opener: Opener) -> None
     run(opener, work)
 
 
+def test_adding_tells_whether_the_member_was_still_there(opener: Opener) -> None:
+    async def work(state: EphemeralState) -> None:
+        assert not await state.add_member("key", "member", b"1", ttl_s=LONG_S)
+        assert await state.add_member("key", "member", b"2", ttl_s=SHORT_S)
+        await all_short_ones_ended(state)
+        assert not await state.add_member("key", "member", b"3", ttl_s=LONG_S), "nobody found it meanwhile"
+        await state.remove_member("key", "member")
+        assert not await state.add_member("key", "member", b"4", ttl_s=LONG_S)
+
+    run(opener, work)
+
+
 def test_adding_again_replaces_the_value_and_prolongs(opener: Opener) -> None:
     async def work(state: EphemeralState) -> None:
         await state.add_member("key", "member", b"old", ttl_s=SHORT_S)

@@ -78,6 +78,13 @@ class BlockStore(Protocol):
         """Return the names that start with `prefix`, in order."""
         ...
 
+    async def open_names(self) -> frozenset[str]:
+        """Return the names of objects that a later put may still append to: nobody may delete or replace them.
+
+        An object that is not open never opens again.
+        """
+        ...
+
     async def probe(self) -> None:
         """Return when a write would work now. Raises: StorageFull, StorageFailed, Unavailable."""
         ...

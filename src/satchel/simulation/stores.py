@@ -29,6 +29,9 @@ class MemoryBlocks:
     async def names(self, prefix: str) -> list[str]:
         return sorted(name for name in self.objects if name.startswith(prefix))
 
+    async def open_names(self) -> frozenset[str]:
+        return frozenset()
+
     async def probe(self) -> None:
         return None
 

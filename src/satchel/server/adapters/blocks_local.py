@@ -134,6 +134,11 @@ class LocalBlocks:
         """See BlockStore."""
         return await self._in_reader(lambda: self._names(prefix))
 
+    async def open_names(self) -> frozenset[str]:
+        """See BlockStore: the log that is appended to."""
+        log = self._log
+        return frozenset() if log is None else frozenset((log.name,))
+
     async def probe(self) -> None:
         """See BlockStore: writes and syncs a small file, then removes it."""
         await self._in_reader(self._probe)
@@ -202,7 +207,8 @@ class LocalBlocks:
         return sorted(names)
 
     def _probe(self) -> None:
-        path = self._path(f".probe-{os.getpid()}")
+        # Readers are threads, and two of them may probe at once.
+        path = self._path(f".probe-{os.getpid()}-{threading.get_ident()}")
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             self._write(fd, [b"satchel"], 0)

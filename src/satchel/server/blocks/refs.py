@@ -11,15 +11,28 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from satchel.core.errors import Unavailable
 from satchel.core.ids import BlockHash, NamespaceId, PackId
-from satchel.server.db.engine import Connection, fetch_in
+from satchel.server.db.engine import Connection, fetch_in, row_lock
 
 BLOCK_LIVE = 0
 BLOCK_CONDEMNED = 1
+BLOCK_DAMAGED = 2
+"""Its stored bytes are wrong or missing. Whoever brings the block again has it stored anew, at another place."""
 
 PACK_WRITING = 0
 PACK_LIVE = 1
 PACK_OLD = 2
+"""No block stands in it and none is placed there any more; its object still waits for late readers."""
+PACK_LEAVING = 3
+"""Its object may be gone from the store at any moment."""
+PACK_GONE = 4
+"""Its object is gone. The row stays for a while, so that no late writer makes it anew."""
+
+_IS_ROTTEN = (
+    f"blocks.state = {BLOCK_DAMAGED} AND blocks.pack_id = excluded.pack_id"
+    " AND blocks.pack_offset = excluded.pack_offset"
+)
 
 
 class PlacedBlock(NamedTuple):
@@ -42,7 +55,7 @@ async def register_txn(
     """
     await place_txn(conn, ns, placed, lease_until_ms=lease_until_ms, now_ms=now_ms)
     hashes = sorted({block.hash for block in placed})
-    await grant_txn(conn, ns, [(hash_, 0) for hash_ in hashes], lease_until_ms=lease_until_ms)
+    await _grant_txn(conn, ns, [(hash_, 0) for hash_ in hashes], lease_until_ms=lease_until_ms)
 
 
 async def place_txn(
@@ -50,20 +63,23 @@ async def place_txn(
 ) -> None:
     """Write where the placed blocks are and that `ns` holds them; the right to them follows with `grant_txn`.
 
-    Otherwise as `register_txn`.
+    A live block stays where it is. A condemned one is revived and a damaged one healed, at the place given here: their
+    bytes came anew. Locks: blocks, then their holders, then packs. Otherwise as `register_txn`. Raises: Unavailable
+    (retry) when a pack was given up since the bytes were put.
     """
     rows = sorted({block.hash: block for block in placed}.values())
     if not rows:
         return
-    await conn.execute_many(
-        "INSERT INTO packs (pack_id, state, bytes, live_bytes, created_at, verified_at) VALUES ($1, $2, 0, 0, $3, 0)"
-        " ON CONFLICT (pack_id) DO NOTHING",
-        [(pack_id, PACK_LIVE, now_ms) for pack_id in sorted({block.pack_id for block in rows})],
-    )
+    await add_packs_txn(conn, {block.pack_id for block in rows}, now_ms=now_ms)
     await conn.execute_many(
         "INSERT INTO blocks (block_hash, size, stored_size, codec, pack_id, pack_offset, state, touched_at, created_at)"
         f" VALUES ($1, $2, $3, $4, $5, $6, {BLOCK_LIVE}, $7, $7)"
-        f" ON CONFLICT (block_hash) DO UPDATE SET state = {BLOCK_LIVE}, touched_at = excluded.touched_at",
+        f" ON CONFLICT (block_hash) DO UPDATE SET state = CASE WHEN {_IS_ROTTEN} THEN blocks.state"
+        f" ELSE {BLOCK_LIVE} END, touched_at = excluded.touched_at, gone_at = NULL, condemned_at = NULL, "
+        + ", ".join(
+            f"{column} = CASE WHEN blocks.state = {BLOCK_LIVE} THEN blocks.{column} ELSE excluded.{column} END"
+            for column in ("stored_size", "codec", "pack_id", "pack_offset")
+        ),
         [(*block, now_ms) for block in rows],
     )
     await conn.execute_many(
@@ -72,15 +88,95 @@ async def place_txn(
         " WHERE block_refs.lease_until < excluded.lease_until",
         [(block.hash, ns, lease_until_ms) for block in rows],
     )
+    await _require_packs_txn(conn, rows)
+
+
+async def _require_packs_txn(conn: Connection, rows: Sequence[PlacedBlock]) -> None:
+    """Hold the packs until the transaction ends, so that none is given up meanwhile. Raises: Unavailable."""
+    lock = " FOR SHARE" if conn.dialect == "postgres" else ""
+    text = f"SELECT pack_id, state FROM packs WHERE pack_id IN {{keys}}{lock}"
+    states = await fetch_in(conn, text, sorted({block.pack_id for block in rows}))
+    closed = {pack_id for pack_id, state in states if state not in (PACK_LIVE, PACK_WRITING)}
+    if not closed:
+        return
+    late = [block.hash for block in rows if block.pack_id in closed]
+    stand = await fetch_in(conn, "SELECT pack_id FROM blocks WHERE block_hash IN {keys}", late)
+    if any(row[0] in closed for row in stand):
+        raise Unavailable("A block's pack was given up meanwhile; send the block again.", where="packs", reason="old")
+
+
+async def move_txn(
+    conn: Connection, moves: Sequence[tuple[PlacedBlock, PackId, int]], *, now_ms: int
+) -> set[BlockHash]:
+    """Let blocks stand at new places where the same stored bytes are durable; return those that were moved.
+
+    moves: block as it was read, its new pack and offset. One that stands elsewhere by now stays there.
+    Raises: Unavailable when a new pack was given up since the bytes were put.
+    """
+    ordered = sorted(moves, key=lambda move: move[0].hash)
+    columns = "block_hash, pack_id, pack_offset, stored_size, codec"
+    text = f"SELECT {columns} FROM blocks WHERE block_hash IN {{keys}}{row_lock(conn)}"
+    found = {row[0]: tuple(row[1:]) for row in await fetch_in(conn, text, [move[0].hash for move in ordered])}
+    moved = [
+        (block, pack_id, offset)
+        for block, pack_id, offset in ordered
+        if found.get(block.hash) == (block.pack_id, block.offset, block.stored_size, block.codec)
+    ]
+    if not moved:
+        return set()
+    await add_packs_txn(conn, {pack_id for _, pack_id, _ in moved}, now_ms=now_ms)
+    await conn.execute_many(
+        "UPDATE blocks SET pack_id = $2, pack_offset = $3 WHERE block_hash = $1 AND pack_id = $4 AND pack_offset = $5",
+        [(block.hash, pack_id, offset, block.pack_id, block.offset) for block, pack_id, offset in moved],
+    )
+    await _require_packs_txn(conn, [block._replace(pack_id=pack_id, offset=at) for block, pack_id, at in moved])
+    return {block.hash for block, _, _ in moved}
+
+
+async def add_packs_txn(conn: Connection, packs: Iterable[PackId], *, now_ms: int) -> None:
+    """Write rows of packs that hold durable bytes; those that have one keep it."""
+    await conn.execute_many(
+        "INSERT INTO packs (pack_id, state, bytes, live_bytes, created_at, verified_at) VALUES ($1, $2, 0, 0, $3, 0)"
+        " ON CONFLICT (pack_id) DO NOTHING",
+        [(pack_id, PACK_LIVE, now_ms) for pack_id in sorted(set(packs))],
+    )
+
+
+async def give_up_pack_txn(conn: Connection, pack_id: PackId, *, now_ms: int) -> bool:
+    """Let a live pack in which no block stands be old; tell whether it is. Nothing is placed in it from then on."""
+    lock = row_lock(conn)
+    await conn.fetch(f"SELECT pack_id FROM packs WHERE pack_id = $1{lock}", pack_id)
+    # Only in a second statement: who held the row until now may have placed a block.
+    count = await conn.execute(
+        f"UPDATE packs SET state = {PACK_OLD}, state_at = $2, live_bytes = 0 WHERE pack_id = $1 AND state = {PACK_LIVE}"
+        " AND NOT EXISTS (SELECT 1 FROM blocks WHERE blocks.pack_id = packs.pack_id)",
+        pack_id,
+        now_ms,
+    )
+    return count == 1
 
 
 async def grant_txn(
     conn: Connection, ns: NamespaceId, uses: Sequence[tuple[BlockHash, int]], *, lease_until_ms: int
 ) -> None:
-    """Give `ns` the right to blocks, and count so many more uses of each. A lease only ever grows.
+    """Give `ns` the right to blocks that it holds, and count so many more uses of each. A lease only ever grows.
 
-    uses: each hash once, in order.
+    uses: each hash once, in order. The caller holds the namespace row. Raises: Unavailable (retry) when a block was
+    placed in an earlier transaction and nobody holds it any more.
     """
+    if uses and conn.dialect != "sqlite":
+        # Embedded, the blocks were placed in this very transaction.
+        text = "SELECT block_hash FROM block_refs WHERE block_hash IN {keys} AND ns = $1"
+        held = await fetch_in(conn, text, [hash_ for hash_, _ in uses], ns)
+        if len(held) < len(uses):
+            reason = "the lease of a block is over"
+            raise Unavailable("A block went away meanwhile; send it again.", where="blocks", reason=reason)
+    await _grant_txn(conn, ns, uses, lease_until_ms=lease_until_ms)
+
+
+async def _grant_txn(
+    conn: Connection, ns: NamespaceId, uses: Sequence[tuple[BlockHash, int]], *, lease_until_ms: int
+) -> None:
     await conn.execute_many(
         "INSERT INTO namespace_blocks (ns, block_hash, refs, lease_until) VALUES ($1, $2, $3, $4)"
         " ON CONFLICT (ns, block_hash) DO UPDATE SET refs = namespace_blocks.refs + excluded.refs, lease_until ="

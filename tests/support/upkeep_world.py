@@ -41,6 +41,7 @@ class File:
     node_id: NodeId
     rev: int = 0
     versions: dict[int, tuple[bytes, ...]] = field(default_factory=dict)
+    is_deleted: bool = False
 
 
 @dataclass
@@ -110,7 +111,9 @@ class World:
 
     async def delete(self, owner: Owner, file: File) -> None:
         """Put a file in the trash: all of its versions stay."""
-        await self.commit(owner, DeleteOp(op_id(), file.node_id, 1 << 40))
+        outcome = await self.commit(owner, DeleteOp(op_id(), file.node_id, 1 << 40))
+        assert isinstance(outcome, Stored), outcome
+        file.is_deleted = True
 
     async def purge(self, owner: Owner, file: File) -> None:
         """Take a file out of the trash for good, as expiry does: versions, uses of manifests, uses of blocks."""
@@ -131,16 +134,18 @@ class World:
     async def check(self) -> None:
         """Read every block of every version that the model knows."""
         for owner in self.owners:
-            for file in owner.files.values():
-                for rev, blocks in file.versions.items():
-                    rows = await self.rows(
-                        "SELECT m.blocks FROM file_versions v JOIN manifests m ON m.ns = v.ns AND m.manifest_id ="
-                        " v.content WHERE v.ns = $1 AND v.node_id = $2 AND v.rev = $3",
-                        *(owner.ns, file.node_id, rev),
-                    )
-                    assert rows, "a version is gone"
-                    read = await self.service.read_bytes(owner.ns, list(packed_hashes(rows[0][0])))  # type: ignore[arg-type]
-                    assert tuple(bytes(part) for part in read) == blocks
+            known = {(f.node_id, rev): blocks for f in owner.files.values() for rev, blocks in f.versions.items()}
+            stored = await self.rows(
+                "SELECT v.node_id, v.rev, m.blocks FROM file_versions v JOIN manifests m ON m.ns = v.ns"
+                " AND m.manifest_id = v.content WHERE v.ns = $1",
+                owner.ns,
+            )
+            named = {(node_id, rev): tuple(packed_hashes(packed)) for node_id, rev, packed in stored}
+            assert named.keys() == known.keys(), "versions are gone"
+            assert named == {version: tuple(map(block_hash, blocks)) for version, blocks in known.items()}
+            expected = {block_hash(block): block for blocks in known.values() for block in blocks}
+            read = await self.service.read_bytes(owner.ns, list(expected))  # type: ignore[arg-type]
+            assert [bytes(part) for part in read] == list(expected.values())
 
     async def rows(self, sql: str, *args: bytes | int | str) -> list[Row]:
         return await self.db.read(lambda conn: conn.fetch(sql, *args))

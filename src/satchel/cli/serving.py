@@ -9,21 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from satchel.cli import output
+from satchel.cli import output, store
+from satchel.cli.administering import Config, Data, administer, server_settings
 from satchel.core.errors import Fault, LimitExceeded
 from satchel.core.limits import PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN
 
 if TYPE_CHECKING:
     import asyncio
 
-    from satchel.server.settings import Settings
 
 admin = typer.Typer(help="Administer a server, on the machine that it runs on.", no_args_is_help=True)
 users = typer.Typer(help="Add, list and change accounts.", no_args_is_help=True)
 admin.add_typer(users, name="user")
 
-Data = Annotated[str | None, typer.Option("--data", help="The server's data folder.")]
-Config = Annotated[str | None, typer.Option("--config", help="The server's settings file.")]
 PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from stdin.")]
 
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
@@ -32,6 +30,7 @@ _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
     app.command()(serve)
+    store.register(admin)
     app.add_typer(admin, name="admin")
 
 
@@ -80,22 +79,6 @@ def fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     except ImportError:
         return None
     return uvloop.new_event_loop
-
-
-def server_settings(flags: dict[str, object], config: str | None = None) -> Settings:
-    """Return the server's settings. Raises: SettingInvalid."""
-    from satchel.server.settings import load_settings
-
-    return load_settings({name: value for name, value in flags.items() if value is not None}, config=config)
-
-
-def administer(settings: Settings, command: str, arguments: dict[str, object]) -> object:
-    """Run one command of the server's administration, beside it or without it. Raises: Fault."""
-    import asyncio
-
-    from satchel.server.admin import run_admin
-
-    return asyncio.run(run_admin(settings, command, arguments))
 
 
 @users.command()

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from satchel.cli import account, children, links, output, serving, session
+from satchel.cli import account, children, links, output, session
+from satchel.cli.administering import administer, server_settings
 from satchel.core.errors import AlreadyExists, NotSignedIn, Unauthenticated
 from satchel.device.control import Request
 from satchel.device.durable import read_json, write_json
@@ -50,7 +51,7 @@ def up(
 
     The first run makes the data folder, an account named like you, and the linked folder; later runs go on with them.
     """
-    settings = serving.server_settings({"data": data or default_data(), "listen": listen})
+    settings = server_settings({"data": data or default_data(), "listen": listen})
     real = links.real_folder(folder)
     links.refuse_nested(real, settings.data, "the server's data folder")
     with children.ending(), contextlib.ExitStack() as running:
@@ -113,7 +114,7 @@ def _first_account(settings: Settings) -> FirstAccount:
         write_json(kept, first)
     try:
         fields: dict[str, object] = {"name": first.name, "password": first.password, "is_admin": True}
-        serving.administer(settings, "user.add", fields)
+        administer(settings, "user.add", fields)
     except AlreadyExists:
         pass  # An earlier run made it; the password is the kept one unless a person changed it.
     return first

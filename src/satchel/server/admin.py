@@ -1,15 +1,18 @@
-"""Administration of accounts, beside a running service or alone. Invariant: only who owns the data folder gets in.
+"""Administration of accounts and of what is stored, beside a running service or alone.
 
-A running service listens on `admin.sock` in its data folder (0700): one JSON line asks, one answers. Without a service
-the store is opened directly, under the same lock. Source: docs/design/010 (the command line).
+Invariant: only who owns the data folder gets in. A running service listens on `admin.sock` in its data folder (0700):
+one JSON line asks, one answers; before it come lines that tell how far a long command is. Without a service the store
+is opened directly, under the same lock. Source: docs/design/010 (the command line).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
 
 import msgspec
 import structlog
@@ -17,19 +20,34 @@ import structlog
 from satchel.core.errors import Fault, MessageInvalid, Unavailable, every_fault
 from satchel.core.limits import KIB
 from satchel.server.accounts.service import Account, add_user, disable_user, list_users, set_password, set_quota
-from satchel.server.adapters.machine import MachineClock
+from satchel.server.adapters.blocks_local import LocalBlocks
+from satchel.server.adapters.machine import MachineClock, ThreadWorkers
 from satchel.server.db.engine import Database
 from satchel.server.db.opening import open_database
 from satchel.server.folder import data_lock, socket_path
-from satchel.server.ports import Clock
+from satchel.server.ports import BlockStore, Clock, Workers
 from satchel.server.settings import Settings
+from satchel.server.upkeep import garbage, recount
+from satchel.server.upkeep.figures import figures
+from satchel.server.upkeep.marking import read_brake
 
 _log = structlog.get_logger("admin")
 
 LINE_BYTES_MAX = 64 * KIB
 ASK_TIMEOUT_S = 60.0
+TELL_EVERY_S = 2.0
+WORK_TIMEOUT_S = 7 * 24 * 3_600.0
+"""A deep fsck reads everything that is stored."""
+
+LONG = frozenset({"gc", "fsck"})
+"""Commands that need the blocks and may take long."""
 
 Args = Mapping[str, object]
+Progress = Callable[[str, int], None]
+
+
+def _silent(what: str, done: int) -> None:
+    """Tell nobody."""
 
 
 class UserAdd(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -67,6 +85,24 @@ class UserList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All accounts."""
 
 
+class Gc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Collect garbage now. go_on: condemn as much as is found, past the brake."""
+
+    dry_run: bool = False
+    go_on: bool = False
+
+
+class Fsck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Count everything again. deep: read every block; repair: put counters right."""
+
+    deep: bool = False
+    repair: bool = False
+
+
+class Stats(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the store holds."""
+
+
 class Asked(msgspec.Struct, frozen=True):
     """One line to the socket."""
 
@@ -75,22 +111,40 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class Admin:
-    """The commands, over one database. changed: called after one that takes a right away."""
+    """The commands, over one database. changed: called after one that takes a right away.
 
-    def __init__(self, db: Database, clock: Clock, changed: Callable[[], None]) -> None:
+    store, workers: for the commands about what is stored; without them those are Unavailable.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        clock: Clock,
+        changed: Callable[[], None],
+        store: BlockStore | None = None,
+        workers: Workers | None = None,
+    ) -> None:
         self._db = db
         self._clock = clock
         self._changed = changed
+        self._store = store
+        self._workers = workers
         self._commands: dict[str, tuple[type[msgspec.Struct], Callable[..., Awaitable[object]]]] = {
             "user.add": (UserAdd, self._add),
             "user.list": (UserList, self._list),
             "user.disable": (UserDisable, self._disable),
             "user.passwd": (UserPasswd, self._passwd),
             "user.quota": (UserQuota, self._quota),
+            "gc": (Gc, self._gc),
+            "fsck": (Fsck, self._fsck),
+            "stats": (Stats, self._stats),
         }
 
-    async def run(self, command: str, args: Args) -> object:
-        """Do one command; return its result as plain data. Raises: MessageInvalid and what the command raises."""
+    async def run(self, command: str, args: Args, progress: Progress | None = None) -> object:
+        """Do one command; return its result as plain data. progress: told what a long one does, and how far it is.
+
+        Raises: MessageInvalid and what the command raises.
+        """
         known = self._commands.get(command)
         if known is None:
             raise MessageInvalid("There is no such command.", reason=command)
@@ -99,7 +153,7 @@ class Admin:
             asked = msgspec.convert(dict(args), shape)
         except msgspec.ValidationError as error:
             raise MessageInvalid("The command's arguments are wrong.", reason=str(error)) from error
-        result = await work(asked)
+        result = await (work(asked, progress or _silent) if command in LONG else work(asked))
         _log.info("admin.done", command=command)
         return result
 
@@ -132,24 +186,63 @@ class Admin:
         await set_quota(self._db, asked.name, asked.quota_bytes)
         return {}
 
+    async def _gc(self, asked: Gc, progress: Progress) -> object:
+        progress("collecting", 0)
+        store, _ = self._stored()
+        counts = await garbage.run(self._db, store, self._clock, dry_run=asked.dry_run, allow_large=asked.go_on)
+        return {**dataclasses.asdict(counts), "brake": msgspec.to_builtins(await read_brake(self._db))}
 
-async def run_admin(settings: Settings, command: str, args: Args) -> object:
+    async def _fsck(self, asked: Fsck, progress: Progress) -> object:
+        store, workers = self._stored()
+        counts = await recount.run(
+            self._db, store, self._clock, workers, repair=asked.repair, deep=asked.deep, progress=progress
+        )
+        told = {name: value for name, value in dataclasses.asdict(counts).items() if name not in ("found", "repaired")}
+        found, repaired = dict(counts.found), dict(counts.repaired)
+        return {**told, "found": found, "repaired": repaired, "is_clean": counts.is_clean, "kinds": recount.KINDS}
+
+    async def _stats(self, asked: Stats) -> object:
+        return await figures(self._db)
+
+    def _stored(self) -> tuple[BlockStore, Workers]:
+        if self._store is None or self._workers is None:
+            raise Unavailable("The block store is not open here.", where="blocks", reason="closed")
+        return self._store, self._workers
+
+
+async def run_admin(settings: Settings, command: str, args: Args, progress: Progress | None = None) -> object:
     """Do one command through the running service, or on the store itself when none runs; return plain data.
 
-    command: `user.add|list|disable|passwd|quota`; args: the fields of its struct above.
+    command: `user.add|list|disable|passwd|quota`, `gc`, `fsck`, `stats`; args: the fields of its struct above.
+    progress: as `Admin.run`.
     Raises: the command's faults, AlreadyRunning (a service that starts or stops just now), Unavailable.
     """
     with socket_path(settings.admin_socket) as path, contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
         async with asyncio.timeout(ASK_TIMEOUT_S):
             reader, writer = await asyncio.open_unix_connection(path, limit=LINE_BYTES_MAX)
-            return await _ask(reader, writer, command, args)
+        return await _ask(reader, writer, command, args, progress or _silent)
     with data_lock(settings.data):
         clock = MachineClock()
         db = await open_database(settings.database_url, clock)
         try:
-            return await Admin(db, clock, lambda: None).run(command, args)
+            async with _opened_store(settings, command) as (store, workers):
+                return await Admin(db, clock, lambda: None, store, workers).run(command, args, progress)
         finally:
             await db.close()
+
+
+@contextlib.asynccontextmanager
+async def _opened_store(settings: Settings, command: str) -> AsyncIterator[tuple[BlockStore | None, Workers | None]]:
+    """Open the blocks for a command that needs them."""
+    if command not in LONG or not settings.blocks_url.startswith("file://"):
+        yield None, None
+        return
+    store, workers = LocalBlocks(settings.blocks_folder), ThreadWorkers()
+    try:
+        yield store, workers
+    finally:
+        await store.close()
+        workers.close()
 
 
 @contextlib.asynccontextmanager
@@ -159,7 +252,9 @@ async def answering(socket: str, admin: Admin) -> AsyncIterator[None]:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(ASK_TIMEOUT_S):
-                writer.write(await _answer(admin, await reader.readline()))
+                line = await reader.readline()
+            async with asyncio.timeout(WORK_TIMEOUT_S if _is_long(line) else ASK_TIMEOUT_S):
+                writer.write(await _answer(admin, line, writer))
                 await writer.drain()
         except (TimeoutError, ConnectionError, ValueError):
             _log.warning("admin.dropped")
@@ -186,21 +281,66 @@ def _decoded(line: bytes) -> Asked:
         raise MessageInvalid("This is no command.", reason=str(error)) from error
 
 
-async def _answer(admin: Admin, line: bytes) -> bytes:
+def _is_long(line: bytes) -> bool:
+    with contextlib.suppress(MessageInvalid):
+        return _decoded(line).command in LONG
+    return False
+
+
+async def _answer(admin: Admin, line: bytes, writer: asyncio.StreamWriter) -> bytes:
     try:
         asked = _decoded(line)
-        told: dict[str, object] = {"result": await admin.run(asked.command, asked.args)}
+        work = _telling if asked.command in LONG else _running
+        told: dict[str, object] = {"result": await work(admin, asked, writer)}
     except Fault as fault:
         fields = {name: str(value) for name, value in fault.fields.items()}
         told = {"error": {"code": fault.code, "message": fault.message, "fields": fields}}
     return msgspec.json.encode(told) + b"\n"
 
 
-async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, command: str, args: Args) -> object:
+async def _running(admin: Admin, asked: Asked, writer: asyncio.StreamWriter) -> object:
+    return await admin.run(asked.command, asked.args)
+
+
+async def _telling(admin: Admin, asked: Asked, writer: asyncio.StreamWriter) -> object:
+    """Do a long command, telling every two seconds how far it is. It stops when nobody listens any more."""
+    reached: tuple[str, int] = ("", 0)
+
+    def note(what: str, done: int) -> None:
+        nonlocal reached
+        reached = (what, done)
+
+    async def tell() -> None:
+        while True:
+            await asyncio.sleep(TELL_EVERY_S)
+            writer.write(msgspec.json.encode({"progress": reached}) + b"\n")
+            await writer.drain()
+
+    faults: list[Fault] = []
+    result: object = None
+    async with asyncio.TaskGroup() as group:
+        telling = group.create_task(tell())
+        try:
+            result = await admin.run(asked.command, asked.args, note)
+        except Fault as fault:
+            faults.append(fault)
+        telling.cancel()
+    if faults:
+        raise faults[0]
+    return result
+
+
+async def _ask(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, command: str, args: Args, progress: Progress
+) -> object:
     try:
         writer.write(msgspec.json.encode(Asked(command, dict(args))) + b"\n")
-        await writer.drain()
-        told = msgspec.json.decode(await reader.readline() or b"{}")
+        told: dict[str, Any] = {"progress": ("", 0)}
+        while "progress" in told:
+            progress(*told["progress"])
+            async with asyncio.timeout(ASK_TIMEOUT_S):
+                await writer.drain()
+                told = msgspec.json.decode(await reader.readline() or b"{}")
     finally:
         writer.close()
     error = told.get("error")

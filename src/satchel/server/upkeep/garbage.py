@@ -170,9 +170,10 @@ class _Collection:
             if not unused:
                 continue
             used = await used_blocks(self._db, ns, frozenset(unused))
-            if used:
-                self._unsure("count_too_low", ns=ns.hex(), blocks=len(used))
+            if used and (wrong := await self._still_unused(ns, used)):
+                self._unsure("count_too_low", ns=ns.hex(), blocks=len(wrong))
                 continue
+            unused = [name for name in unused if name not in used]
             for page in _pages(unused, self._bounds.page):
                 if self._dry_run:
                     self.counts.rights_dropped += len(page)
@@ -201,6 +202,12 @@ class _Collection:
                 break
             last = rows[-1][0]
         return unused
+
+    async def _still_unused(self, ns: NamespaceId, used: set[BlockHash]) -> set[BlockHash]:
+        """Return those that are counted as unused and yet named: not those that a commit began to use meanwhile."""
+        text = "SELECT block_hash FROM namespace_blocks WHERE ns = $1 AND block_hash IN {keys} AND refs <= 0"
+        rows = await self._db.read(lambda conn: fetch_in(conn, text, sorted(used), ns))
+        return await used_blocks(self._db, ns, frozenset(row[0] for row in rows)) if rows else set()
 
     async def _drop_rights_txn(self, conn: Connection, ns: NamespaceId, hashes: Sequence[BlockHash]) -> int:
         lock, now = row_lock(conn), self._now_ms
@@ -314,8 +321,8 @@ class _Collection:
         """Tell whether blocks may be condemned and removed; an alarm is kept until a run finds nothing wrong."""
         wanted = frozenset((*marked.ripe, *marked.over))
         used = await blocks_in_use(self._db, wanted) if wanted else set()
-        if used:
-            self._unsure("block_without_holder_is_used", blocks=len(used))
+        if used and (wrong := await self._still_unheld(used)):
+            self._unsure("block_without_holder_is_used", blocks=len(wrong))
         if self.counts.errors:
             await self.alarm(f"{self.counts.errors} counts do not fit the blocklists; run fsck", marked)
             return False
@@ -334,6 +341,12 @@ class _Collection:
             self._brake = replace(self._brake, alarm="", raised_at_ms=0, would_bytes=0, total_bytes=0)
             await write_brake(self._db, self._brake, now_ms=self._now_ms)
         return True
+
+    async def _still_unheld(self, used: set[BlockHash]) -> set[BlockHash]:
+        """Return those that nobody holds and yet somebody uses: not those that were placed anew meanwhile."""
+        text = "SELECT block_hash FROM block_refs WHERE block_hash IN {keys}"
+        held = {row[0] for row in await self._db.read(lambda conn: fetch_in(conn, text, sorted(used)))}
+        return await blocks_in_use(self._db, frozenset(used - held)) if used - held else set()
 
     async def alarm(self, reason: str, marked: _Marked | None = None) -> None:
         """Say it, and keep it where an administrator finds it."""

@@ -9,7 +9,8 @@ import pytest
 from satchel.core.errors import StorageFailed
 from satchel.core.hashing import block_hash
 from satchel.core.messages import GetRequest
-from satchel.server.blocks.refs import BLOCK_DAMAGED, BLOCK_LIVE
+from satchel.server.blocks.codec import shut_block
+from satchel.server.blocks.refs import BLOCK_DAMAGED, BLOCK_LIVE, move_txn
 from satchel.server.upkeep import compaction
 from satchel.server.upkeep.compaction import CompactionBounds, CompactionCounts
 from satchel.simulation.stores import MemoryBlocks
@@ -180,6 +181,19 @@ def test_a_stop_at_any_point_loses_nothing_and_the_next_run_ends_the_work(play: 
         await run(world, CompactionBounds(merge_min=1))
         await world.collect(10)
         assert len(await world.store.names("packs/")) <= 3
+
+    play(scene)
+
+
+def test_a_block_that_stands_elsewhere_by_now_is_not_moved(play: Play) -> None:
+    async def scene(world: World) -> None:
+        ada = await world.owner()
+        (old,) = await world.service.store(ada.ns, [shut_block(data_of(1))])  # type: ignore[arg-type]
+        await world.save(ada, None, data_of(1))
+        await small_packs(world, 8)
+        stale = old._replace(offset=old.offset + 1)
+        moves = [(stale, old.pack_id, 1)]
+        assert await world.db.write(b"x", lambda conn: move_txn(conn, moves, now_ms=1)) == set()
 
     play(scene)
 

@@ -12,8 +12,8 @@ from satchel.server.db.engine import Database
 from satchel.server.upkeep.schedule import (
     BACKOFF_S_MAX,
     BACKOFF_S_MIN,
-    CLAIM_S,
     FIRST_S_MAX,
+    RUN_S_MAX,
     SOON_S,
     Counts,
     Scheduler,
@@ -160,7 +160,7 @@ def test_a_task_that_is_running_elsewhere_is_left_alone(run: Run) -> None:
             await begun.wait()
             clock_passing.cancel()
             async with running(Scheduler([Task("tidy", 1, there)], clock, db)):
-                await clock.passes(CLAIM_S - 10)
+                await clock.passes(2 * RUN_S_MAX - 10)
                 assert there.times == []
             release.set()
         assert len(here.times) == 1 and (await state_of(db)).claimed_until == 0
@@ -186,10 +186,10 @@ def test_the_claim_of_a_process_that_died_ends_by_itself(run: Run) -> None:
         dying.cancel()
         await asyncio.wait({dying})
         died_at, runs = clock.now, Runs(clock)
-        assert (await state_of(db)).claimed_until == died_at + CLAIM_S * 1_000
+        assert (await state_of(db)).claimed_until == died_at + 2_000 * RUN_S_MAX
         async with running(Scheduler([Task("tidy", HOUR_S, runs)], clock, db)):
-            await clock.passes(CLAIM_S + 60)
-        assert runs.times == [died_at + CLAIM_S * 1_000]
+            await clock.passes(2 * RUN_S_MAX + 60)
+        assert runs.times == [died_at + 2_000 * RUN_S_MAX]
 
     run(scenario)
 
@@ -233,7 +233,7 @@ def test_a_task_that_hangs_is_cut_off_and_counts_as_failed(run: Run) -> None:
             return Counts({})
 
         runs = Runs(clock, hangs)
-        async with running(Scheduler([Task("tidy", 1, runs)], clock, db, run_s_max=0.01)):
+        async with running(Scheduler([Task("tidy", 1, runs, limit_s=0.01)], clock, db)):
             await clock.passes(2)
         state = await state_of(db)
         assert (state.failures, state.claimed_until, "TimeoutError" in state.last_fault) == (1, 0, True)

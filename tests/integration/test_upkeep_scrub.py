@@ -9,6 +9,7 @@ import pytest
 
 from satchel.core.errors import BlockDamaged, StorageFailed
 from satchel.core.hashing import block_hash
+from satchel.core.messages import EditOp, NeedBlocks, Stored
 from satchel.server.adapters.blocks_local import LocalBlocks
 from satchel.server.blocks.refs import BLOCK_DAMAGED, BLOCK_LIVE
 from satchel.server.ports import Span
@@ -18,6 +19,7 @@ from satchel.server.upkeep.scrub import ScrubBounds, ScrubCounts
 from satchel.simulation.stores import MemoryBlocks
 from tests.support.upkeep_stores import Play, play
 from tests.support.upkeep_world import World, data_of
+from tests.support.writers import content_of, op_id
 
 __all__ = ["play"]
 
@@ -178,5 +180,26 @@ def test_late_packs_are_told(play: Play) -> None:
         world.later(24 * 31)
         assert (await run(world)).late == 1
         assert (await run(world)).late == 0
+
+    play(scene)
+
+
+def test_a_commit_that_names_a_damaged_block_asks_for_it_and_so_heals_it(play: Play) -> None:
+    async def scene(world: World) -> None:
+        ada = await world.owner()
+        file = await world.save(ada, None, data_of(1), data_of(2))
+        overwrite(world.store, await world.span(data_of(1)), b"?")
+        world.later(1)
+        assert (await run(world)).found_damaged == 1
+        blocks = (data_of(1), data_of(3))
+        await world.put(ada, data_of(3))
+        edit = EditOp(op_id(), file.node_id, file.rev, content_of(*blocks))
+        assert await world.commit(ada, edit) == NeedBlocks((block_hash(data_of(1)),))
+        await world.put(ada, data_of(1))
+        outcome = await world.commit(ada, edit)
+        assert isinstance(outcome, Stored)
+        world.saved(ada, file, outcome.seq, blocks)
+        assert await world.state(data_of(1)) == BLOCK_LIVE
+        assert (await run(world, everything=True)).damaged == 0
 
     play(scene)

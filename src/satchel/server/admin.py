@@ -20,13 +20,13 @@ import structlog
 from satchel.core.errors import Fault, MessageInvalid, Unavailable, every_fault
 from satchel.core.limits import KIB
 from satchel.server.accounts.service import Account, add_user, disable_user, list_users, set_password, set_quota
-from satchel.server.adapters.blocks_local import LocalBlocks
 from satchel.server.adapters.machine import MachineClock, ThreadWorkers
 from satchel.server.db.engine import Database
 from satchel.server.db.opening import open_database
 from satchel.server.folder import data_lock, socket_path
 from satchel.server.ports import BlockStore, Clock, Workers
 from satchel.server.settings import Settings
+from satchel.server.stores import opened_blocks
 from satchel.server.upkeep import garbage, recount
 from satchel.server.upkeep.figures import figures
 from satchel.server.upkeep.marking import read_brake
@@ -225,31 +225,37 @@ async def run_admin(settings: Settings, command: str, args: Args, progress: Prog
         clock = MachineClock()
         db = await open_database(settings.database_url, clock)
         try:
-            async with _opened_store(settings, command) as (store, workers):
+            async with _opened_store(settings, clock, command) as (store, workers):
                 return await Admin(db, clock, lambda: None, store, workers).run(command, args, progress)
         finally:
             await db.close()
 
 
 @contextlib.asynccontextmanager
-async def _opened_store(settings: Settings, command: str) -> AsyncIterator[tuple[BlockStore | None, Workers | None]]:
+async def _opened_store(
+    settings: Settings, clock: Clock, command: str
+) -> AsyncIterator[tuple[BlockStore | None, Workers | None]]:
     """Open the blocks for a command that needs them."""
-    if command not in LONG or not settings.blocks_url.startswith("file://"):
+    if command not in LONG:
         yield None, None
         return
-    store, workers = LocalBlocks(settings.blocks_folder), ThreadWorkers()
+    workers = ThreadWorkers()
     try:
-        yield store, workers
+        async with opened_blocks(settings, clock) as store:
+            yield store, workers
     finally:
-        await store.close()
         workers.close()
 
 
 @contextlib.asynccontextmanager
 async def answering(socket: str, admin: Admin) -> AsyncIterator[None]:
-    """Answer on the socket while the block runs."""
+    """Answer on the socket while the block runs; a long command that is not done then is cancelled."""
+    working: set[asyncio.Task[object]] = set()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if (task := asyncio.current_task()) is not None:
+            working.add(task)
+            task.add_done_callback(working.discard)
         try:
             async with asyncio.timeout(ASK_TIMEOUT_S):
                 line = await reader.readline()
@@ -270,6 +276,10 @@ async def answering(socket: str, admin: Admin) -> AsyncIterator[None]:
         yield
     finally:
         server.close()
+        for task in working:
+            task.cancel()
+        if working:
+            await asyncio.wait(working)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(socket)
 
@@ -310,24 +320,15 @@ async def _telling(admin: Admin, asked: Asked, writer: asyncio.StreamWriter) -> 
         nonlocal reached
         reached = (what, done)
 
-    async def tell() -> None:
-        while True:
-            await asyncio.sleep(TELL_EVERY_S)
+    work = asyncio.ensure_future(admin.run(asked.command, asked.args, note))
+    try:
+        while not (await asyncio.wait({work}, timeout=TELL_EVERY_S))[0]:
             writer.write(msgspec.json.encode({"progress": reached}) + b"\n")
             await writer.drain()
-
-    faults: list[Fault] = []
-    result: object = None
-    async with asyncio.TaskGroup() as group:
-        telling = group.create_task(tell())
-        try:
-            result = await admin.run(asked.command, asked.args, note)
-        except Fault as fault:
-            faults.append(fault)
-        telling.cancel()
-    if faults:
-        raise faults[0]
-    return result
+        return await work
+    finally:
+        work.cancel()
+        await asyncio.wait({work})
 
 
 async def _ask(

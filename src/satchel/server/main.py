@@ -27,7 +27,6 @@ from satchel.core.limits import MIB
 from satchel.server.adapters.machine import MachineClock, ThreadWorkers
 from satchel.server.admin import Admin, answering
 from satchel.server.blocks.service import BlockService
-from satchel.server.db.engine import Database
 from satchel.server.db.opening import open_database
 from satchel.server.db.schema import begin_run
 from satchel.server.folder import data_lock
@@ -38,10 +37,10 @@ from satchel.server.gateway.identity import Identity
 from satchel.server.gateway.raw import Room
 from satchel.server.gateway.services import Services
 from satchel.server.notify.waiters import Waiters
-from satchel.server.ports import Clock
+from satchel.server.ports import Workers
 from satchel.server.settings import Settings
 from satchel.server.stores import Work, opened_stores
-from satchel.server.upkeep import expiry, pruning, usage
+from satchel.server.upkeep import expiry, pruning, stored, usage
 from satchel.server.upkeep.schedule import Scheduler
 
 _log = structlog.get_logger("server")
@@ -85,10 +84,11 @@ async def serve(
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A service put together. work: what runs beside its requests."""
+    """A service put together. work: what runs beside its requests; workers: where its heavy computing runs."""
 
     services: Services
     work: tuple[Work, ...]
+    workers: Workers
 
 
 @contextlib.asynccontextmanager
@@ -117,13 +117,16 @@ async def opened(settings: Settings) -> AsyncIterator[Opened]:
             facts=facts,
             room=Room(),
         )
-        yield Opened(services, (*stores.work, *_upkeep(settings, db, clock)))
+        yield Opened(services, (*stores.work, *_upkeep(services, workers)), workers)
 
 
-def _upkeep(settings: Settings, db: Database, clock: Clock) -> Iterator[Work]:
-    if "upkeep" in settings.roles:
-        tasks = [*expiry.tasks(db, clock), *pruning.tasks(db, clock), *usage.tasks(db, clock)]
-        yield Scheduler(tasks, clock, db).run
+def _upkeep(services: Services, workers: Workers) -> Iterator[Work]:
+    """Yield what upkeep runs, where its role is: short tasks do not wait for those that read all that is stored."""
+    if "upkeep" in services.settings.roles:
+        db, clock = services.db, services.clock
+        short = [*expiry.tasks(db, clock), *pruning.tasks(db, clock), *usage.tasks(db, clock)]
+        yield Scheduler(short, clock, db).run
+        yield Scheduler(stored.tasks(db, services.blocks.store_port, clock, workers), clock, db).run
 
 
 async def _run(
@@ -149,7 +152,7 @@ async def _run(
         services.identity.forget_all()
         services.waiters.doubt()
 
-    admin = Admin(services.db, services.clock, doubt_all)
+    admin = Admin(services.db, services.clock, doubt_all, services.blocks.store_port, made.workers)
     async with answering(settings.admin_socket, admin), asyncio.TaskGroup() as group:
         ticking = group.create_task(server.main_loop())
         watching = group.create_task(watch(server.server_state.connections, settings.deadlines))

@@ -39,13 +39,22 @@ class Stores:
 async def opened_stores(settings: Settings, db: Database, clock: Clock, server_id: str) -> AsyncIterator[Stores]:
     """Open all of them. Raises: SettingInvalid, StorageFailed, Unavailable."""
     async with contextlib.AsyncExitStack() as stack:
-        blocks = await _blocks(settings, clock)
-        stack.push_async_callback(blocks.close)
+        blocks = await stack.enter_async_context(opened_blocks(settings, clock))
         state = _state(settings, clock)
         stack.push_async_callback(state.close)
         bus, work = await _bus(stack, settings, db, clock, state, server_id)
         stack.push_async_callback(bus.close)
         yield Stores(blocks, state, bus, work)
+
+
+@contextlib.asynccontextmanager
+async def opened_blocks(settings: Settings, clock: Clock) -> AsyncIterator[BlockStore]:
+    """Open the block store alone. Raises: SettingInvalid, StorageFailed, Unavailable."""
+    blocks = await _blocks(settings, clock)
+    try:
+        yield blocks
+    finally:
+        await blocks.close()
 
 
 async def _blocks(settings: Settings, clock: Clock) -> BlockStore:

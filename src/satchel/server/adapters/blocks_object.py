@@ -247,6 +247,10 @@ class ObjectBlocks:
                     raise StorageFailed("The bucket holds too many objects.", where=self._where, reason="names")
         return sorted(name for name in listing.names if name.startswith(prefix))
 
+    async def open_names(self) -> frozenset[str]:
+        """See BlockStore: an object is never appended to."""
+        return frozenset()
+
     async def probe(self) -> None:
         """See BlockStore: puts a small object of its own and deletes it."""
         name = f"probe-{self._clock.random(8).hex()}"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from satchel.core.ids import BlockHash, ContentHash, NamespaceId
 from satchel.core.messages import Content, NeedBlocks, Refused
-from satchel.server.blocks.refs import PlacedBlock, add_refs_txn, grant_txn
+from satchel.server.blocks.refs import BLOCK_DAMAGED, PlacedBlock, add_refs_txn, grant_txn
 from satchel.server.db.engine import Connection, fetch_in
 from satchel.server.metadata.prepare import Prepared
 
@@ -39,7 +39,7 @@ class Contents:
         self.bytes_used = bytes_used
 
     async def load_txn(self, conn: Connection, prepared: Sequence[Prepared]) -> None:
-        """Load the manifests in use and, for the others, the blocks with a right."""
+        """Load the manifests in use and, for the others, the blocks with a right. A damaged one is asked for again."""
         used = "SELECT block_hash, refs FROM namespace_blocks WHERE ns = $1 AND refs > 0 AND block_hash IN {keys}"
         self._refs.update(await fetch_in(conn, used, self._placed, self._ns))
         brought = {
@@ -54,7 +54,7 @@ class Contents:
         rows = await fetch_in(
             conn,
             "SELECT n.block_hash, b.size, n.refs FROM namespace_blocks n JOIN blocks b ON b.block_hash = n.block_hash"
-            " WHERE n.ns = $1 AND n.block_hash IN {keys}",
+            f" WHERE n.ns = $1 AND b.state <> {BLOCK_DAMAGED} AND n.block_hash IN {{keys}}",
             sorted(wanted.difference(self._held)),
             self._ns,
         )

@@ -119,11 +119,13 @@ async def run(
     *,
     dry_run: bool = False,
     allow_large: bool = False,
+    is_listing: bool = True,
 ) -> GarbageCounts:
     """Collect what is ripe. Safe to stop anywhere, to repeat, and beside itself and all writers.
 
     dry_run: count, change nothing. allow_large: an administrator says that as much as is found now may be condemned;
-    what does not fit together stops it all the same. Raises: Unavailable, StorageFailed, StorageFull.
+    what does not fit together stops it all the same. is_listing: list the store too, for packs that no row names.
+    Raises: Unavailable, StorageFailed, StorageFull.
     """
     work = _Collection(db, store, bounds or GarbageBounds(), clock.now_ms(), dry_run=dry_run)
     try:
@@ -134,7 +136,8 @@ async def run(
             await work.remove(marked)
             await work.give_up_packs()
             await work.delete_packs()
-        await work.adopt_packs()
+        if is_listing:
+            await work.adopt_packs()
     except Fault as fault:
         with contextlib.suppress(Fault):
             await work.alarm(f"the run failed: {fault.code}")

@@ -35,7 +35,6 @@ SOON_S = 5.0
 FIRST_S_MAX = 300.0
 """A task that never ran is due within this time, so that a start is not slowed."""
 RUN_S_MAX = 300.0
-CLAIM_S = 2 * RUN_S_MAX
 DRAIN_S = 20.0
 BACKOFF_S_MIN = 30.0
 BACKOFF_S_MAX = 3_600.0
@@ -54,12 +53,18 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Something that is done about every `every_s`. run: bounded in time and work; safe to cancel, to repeat, and to
-    run beside itself."""
+    """Something that is done about every `every_s`. run: bounded in work; safe to cancel, to repeat, and to run beside
+    itself; cancelled after limit_s."""
 
     name: str
     every_s: float
     run: Callable[[], Awaitable[Counts]]
+    limit_s: float = RUN_S_MAX
+
+    @property
+    def claim_s(self) -> float:
+        """How long a claim holds: longer than any run."""
+        return 2 * self.limit_s
 
 
 class TaskState(NamedTuple):
@@ -94,19 +99,11 @@ async def task_states(db: Database) -> list[TaskState]:
 class Scheduler:
     """Runs tasks until it is stopped."""
 
-    def __init__(
-        self,
-        tasks: Sequence[Task],
-        clock: Clock,
-        db: Database,
-        *,
-        run_s_max: float = RUN_S_MAX,
-        drain_s: float = DRAIN_S,
-    ) -> None:
+    def __init__(self, tasks: Sequence[Task], clock: Clock, db: Database, *, drain_s: float = DRAIN_S) -> None:
         self._tasks = {task.name: task for task in tasks}
         assert len(self._tasks) == len(tasks)
         self._clock, self._db = clock, db
-        self._run_s_max, self._drain_s = min(run_s_max, RUN_S_MAX), drain_s
+        self._drain_s = drain_s
         self._runs: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()
         self._done: Counter[str] = Counter()
@@ -160,8 +157,8 @@ class Scheduler:
             taken = await conn.execute(
                 "UPDATE upkeep_tasks SET claimed_by = $2, claimed_until = $3 WHERE name = $1"
                 " AND (next_at <= $4 OR next_at > $5) AND (claimed_until <= $4 OR claimed_until > $6)",
-                *(task.name, token, now_ms + _ms(CLAIM_S), now_ms, now_ms + _pause_ms_max(task)),
-                now_ms + 2 * _ms(CLAIM_S),
+                *(task.name, token, now_ms + _ms(task.claim_s), now_ms, now_ms + _pause_ms_max(task)),
+                now_ms + 2 * _ms(task.claim_s),
             )
             if not taken:
                 return None
@@ -213,7 +210,7 @@ class Scheduler:
 
     async def _outcome(self, task: Task) -> Counts | Exception:
         try:
-            async with asyncio.timeout(self._run_s_max):
+            async with asyncio.timeout(task.limit_s):
                 return await task.run()
         except Exception as error:  # the main loop of all tasks: logged with the task, tried again, the others go on
             return error
@@ -267,5 +264,5 @@ def _pause_ms_max(task: Task) -> int:
 def _due_ms(state: TaskState, task: Task, now_ms: int) -> int:
     """Return when the task can be run next, by the rule that the claim goes by."""
     next_at = state.next_at if state.next_at <= now_ms + _pause_ms_max(task) else 0
-    claimed_until = state.claimed_until if state.claimed_until <= now_ms + 2 * _ms(CLAIM_S) else 0
+    claimed_until = state.claimed_until if state.claimed_until <= now_ms + 2 * _ms(task.claim_s) else 0
     return max(next_at, claimed_until)

@@ -49,7 +49,7 @@ walls: $(VENV)/.dev-stamp ## Check that no room imports what it must not
 	@$(BIN)/lint-imports
 
 unit: $(VENV)/.dev-stamp ## Run all tests (JOBS=4 at a time: many of them wait for something)
-	@$(BIN)/python -m pytest -n $(JOBS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 sim: $(VENV)/.dev-stamp ## Run the simulation, a million operations; SEED=4711 repeats one run and shrinks it
 	@$(if $(SEED),$(BIN)/satchel sim replay $(SEED) --minimise,$(BIN)/python -m tests.simulation.planner_run --cases 200000)

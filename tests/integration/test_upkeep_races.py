@@ -48,7 +48,8 @@ def race(postgres_server: PostgresServer) -> PlayRace:
 
     def play_one(scene: Scene) -> None:
         async def main() -> None:
-            url = await asyncio.to_thread(postgres_server.create, f"race_{os.getpid()}_{next(_numbers)}")
+            name = f"race_{os.getpid()}_{next(_numbers)}"
+            url = await asyncio.to_thread(postgres_server.create, name)
             async with asyncio.timeout(60):
                 # Two pools, as two processes have: one pool would let writers of a namespace wait in a line of its own.
                 db, other = await open_database(url, _WaitingClock()), await open_database(url, _WaitingClock())
@@ -60,6 +61,7 @@ def race(postgres_server: PostgresServer) -> PlayRace:
                 finally:
                     await db.close()
                     await other.close()
+                    await asyncio.to_thread(postgres_server.drop, name)
 
         asyncio.run(main())
 

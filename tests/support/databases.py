@@ -42,12 +42,15 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of an empty store, once on each database."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/satchel.db"
+        yield f"sqlite:///{tmp_path}/satchel.db"
+        return
     server: PostgresServer = request.getfixturevalue("postgres_server")
-    return server.create(f"test_{os.getpid()}_{next(_numbers)}")
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    yield server.create(name)
+    server.drop(name)
 
 
 @pytest.fixture

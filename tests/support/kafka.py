@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
-import os
 import random
 import shutil
 import socket
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from satchel.server.adapters.machine import MachineClock
+from tests.support.memory_disk import memory_disk
 
 if TYPE_CHECKING:
     from satchel.server.adapters.log_kafka import KafkaLog
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0
 PORTS = range(20_000, 32_000)
-MEMORY_FOLDER = "/dev/shm"
 
 
 class KafkaBroker:
@@ -103,7 +102,7 @@ class KafkaBroker:
 @contextlib.contextmanager
 def running_kafka() -> Iterator[KafkaBroker]:
     """Start a broker and stop it at the end."""
-    folder = tempfile.mkdtemp(prefix="satchel-kafka-", dir=MEMORY_FOLDER if os.path.isdir(MEMORY_FOLDER) else None)
+    folder = tempfile.mkdtemp(prefix="satchel-kafka-", dir=memory_disk())
     broker = KafkaBroker(folder)
     try:
         broker.start()

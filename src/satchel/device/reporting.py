@@ -10,6 +10,7 @@ from satchel.core.operations import Place
 from satchel.core.trees import Item
 from satchel.core.xattrs import TOO_LARGE
 from satchel.device.engine import Engine, excluding
+from satchel.device.engine.bringing_back import refused_back
 from satchel.device.engine.results import COMMITS
 from satchel.device.engine.state import ALLOWED_DELETION, HELD_DELETION, Job, Phase
 from satchel.device.engine.state import Stage as JobStage
@@ -47,6 +48,11 @@ def held_items(engine: Engine) -> list[HeldItem]:
     items += [
         HeldItem(path.decode(errors="backslashreplace"), code, reason, next_try or 0)
         for path, code, reason, next_try in index.unread(HELD_SHOWN_MAX)
+    ]
+    next_try_ms = state.now.wall_ns // 1_000_000 + max(0, round(1_000 * (state.next_back_s - state.now.monotonic_s)))
+    items += [
+        HeldItem(one.path.decode(errors="backslashreplace"), fault.code, f"It stays in the trash: {fault}", next_try_ms)
+        for one, fault in refused_back(state)
     ]
     return items[:HELD_SHOWN_MAX]
 

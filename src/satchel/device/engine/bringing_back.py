@@ -8,6 +8,7 @@ docs/design/040, rule 1.
 
 from __future__ import annotations
 
+from satchel.core.errors import Fault
 from satchel.core.ids import ROOT_NID
 from satchel.core.trees import Item
 from satchel.device.engine.excluding import set_stage
@@ -65,14 +66,21 @@ def _place_of(state: State, one: LeftTrash) -> DiskPath:
     return joined(top, one.inside) if one.inside else top
 
 
+def refused_back(state: State) -> list[tuple[LeftTrash, Fault]]:
+    """Return what the disk refused to take back, and why; it is tried again every minute."""
+    return [(one, state.back_faults[one.trashed]) for one in state.doubted if one.trashed in state.back_faults]
+
+
 def fold_brought_back(state: State, fact: BroughtBack) -> None:
     """It is back and is looked at; or it is not in the trash any more, or the disk refused."""
     state.is_bringing_back = False
     if fact.fault is not None:
         state.next_back_s = state.now.monotonic_s + RETRY_S
+        state.back_faults[fact.task.trashed] = fact.fault
         # What the disk refuses for good keeps no other waiting.
         state.doubted.append(state.doubted.pop(0))
         return
+    state.back_faults.pop(fact.task.trashed, None)
     forget_trash(state.index, fact.task.trashed)
     load_doubted(state)
     for path in fact.paths:

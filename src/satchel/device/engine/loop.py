@@ -12,7 +12,7 @@ from typing import assert_never
 from satchel.core.errors import StorageFailed, StorageFull
 from satchel.device.bounds import BOUNDS, Bounds
 from satchel.device.engine import guard
-from satchel.device.engine.bringing_back import fold_brought_back, load_doubted, next_back
+from satchel.device.engine.bringing_back import fold_brought_back, load_doubted, next_back, refused_back
 from satchel.device.engine.excluding import (
     GOING,
     LOOK_S,
@@ -186,7 +186,9 @@ class Engine:
     def is_settled(self) -> bool:
         """True when the three trees are equal as far as is known, and nothing is being looked at."""
         state = self.state
-        return self.is_idle and not (state.retry_at or state.held_back or state.later_hints or state.waiting)
+        return self.is_idle and not (
+            state.retry_at or state.held_back or state.later_hints or state.waiting or state.doubted
+        )
 
     @property
     def is_idle(self) -> bool:
@@ -197,7 +199,8 @@ class Engine:
             and state.scanned_once
             and not (state.busy or state.fresh or state.deleting or state.after_scan or state.wants_pull)
             and not (state.hints or state.is_scanning or state.is_pulling or state.snapshot_units)
-            and not (is_going(state) or state.doubted or state.has_leftovers)
+            and not (is_going(state) or state.is_bringing_back or state.has_leftovers)
+            and len(state.doubted) == len(refused_back(state))
             and (state.position is None or state.position.seq >= state.head_seq)
         )
 

@@ -344,6 +344,7 @@ class State:
         """The mark of what the service was told to leave out last; None when it leaves out something else."""
         self.is_telling = False
         self.doubted: list[LeftTrash] = []
+        self.back_faults: dict[str, Fault] = {}
         """What left this disk and is to come back to it, since the service may have lost it."""
         self.is_bringing_back = False
         self.next_back_s = 0.0

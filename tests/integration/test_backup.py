@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import random
 import threading
@@ -21,9 +22,10 @@ from satchel.core.errors import (
 from satchel.server.db.engine import Database, Row
 from satchel.server.db.schema import store_facts
 from satchel.server.upkeep import compaction, recount
-from satchel.server.upkeep.backup import taking
+from satchel.server.upkeep.backup import pages, taking
+from satchel.server.upkeep.backup.bundles import block_files
 from satchel.server.upkeep.backup.marks import MARKS, RESTORE, marks, require_in_service
-from satchel.server.upkeep.backup.repository import Secret, locked
+from satchel.server.upkeep.backup.repository import Secret, locked, open_repository
 from satchel.server.upkeep.backup.tables import COPIED, LEFT_OUT
 from satchel.server.upkeep.compaction import CompactionBounds
 from satchel.simulation.stores import MemoryBlocks
@@ -151,6 +153,20 @@ def test_a_second_backup_copies_only_what_is_new_and_both_can_be_restored(tmp_pa
                 told = await restore(earlier, tmp_path / "backup", at_ms=first.created_ms)
                 assert told.backup_id == first.backup_id
                 assert await rows_of(earlier.db) == before
+
+    play(scene())
+
+
+def test_no_row_is_lost_where_a_page_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "COPIED", [dataclasses.replace(table, page=2) for table in COPIED])
+
+    async def scene() -> None:
+        async with opened_world(tmp_path / "old") as old, opened_world(tmp_path / "new") as new:
+            await fill(old, 3)
+            await take(old, tmp_path / "backup")
+            await restore(new, tmp_path / "backup")
+            assert await rows_of(new.db) == await rows_of(old.db)
+            await check_restored(old, new)
 
     play(scene())
 
@@ -347,7 +363,9 @@ def test_a_backup_that_is_cut_leaves_the_earlier_ones_whole_and_goes_on(tmp_path
                         continue
                 looked = await check(old, tmp_path / "backup")
                 assert looked.is_clean and looked.backups[0].backup.backup_id == first.backup_id
+                # Rows that no backup names are gone with the next run.
                 if not cut.has_stopped:
+                    assert len(files_of(tmp_path / "backup" / "metadata")) == len(looked.backups)
                     break
                 steps += 1
             assert steps >= 3
@@ -483,6 +501,26 @@ def test_every_flipped_cut_or_added_byte_is_found(tmp_path: Path, secret: Secret
                     assert not (await check(old, tmp_path / "backup", secret=secret)).is_clean, (path, len(changed))
                 path.write_bytes(data)
             assert (await check(old, tmp_path / "backup", secret=secret)).is_clean
+
+    play(scene())
+
+
+def test_a_block_that_is_not_what_it_is_called_is_found_and_not_restored(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with opened_world(tmp_path / "old") as old, opened_world(tmp_path / "new") as new:
+            await fill(old, 1)
+            await take(old, tmp_path / "backup")
+            # Sealed as it should be, by a machine whose memory was wrong.
+            repository = open_repository(str(tmp_path / "backup"), SECRET, old.clock)
+            (name,) = block_files(repository)
+            parts = [part for part in repository.parts(name) if part is not None]
+            with repository.writing(name) as sealer:
+                for part in [parts[0][:-1] + bytes([parts[0][-1] ^ 1]), *parts[1:]]:
+                    sealer.write(part)
+            looked = await check(old, tmp_path / "backup")
+            assert [one.missing for one in looked.backups] == [1]
+            with pytest.raises(BlockDamaged, match="lacks 1 blocks"):
+                await restore(new, tmp_path / "backup")
 
     play(scene())
 

@@ -89,6 +89,12 @@ def test_parts_that_are_dropped_swapped_repeated_or_cut_off_are_found(keys: Keys
         assert None in opened(keys, head + b"".join(changed))
 
 
+def test_a_part_that_is_made_to_look_like_the_last_one_does_not_open(keys: Keys) -> None:
+    data = sealed(keys, PARTS)
+    one, two, three, _ = frames(data)
+    assert opened(keys, data[:HEAD] + one + two + three[:4] + b"\1" + three[5:]) == [*PARTS[:2], None]
+
+
 def test_a_part_does_not_open_in_another_file_or_under_another_name(keys: Keys) -> None:
     ours, theirs = sealed(keys, PARTS), sealed(keys, PARTS, salt=b"t" * SALT_BYTES)
     assert set(opened(keys, theirs[:HEAD] + b"".join(frames(ours)))) == {None}

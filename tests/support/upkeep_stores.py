@@ -10,7 +10,7 @@ from typing import TypeVar
 import pytest
 
 from satchel.server.adapters.blocks_local import LocalBlocks
-from satchel.server.db.engine import Database, Work
+from satchel.server.db.engine import READ_WAIT_S, Database, Work
 from satchel.server.ports import BlockStore, Place, Span
 from satchel.simulation.stores import MemoryBlocks
 from tests.support.databases import Run
@@ -63,9 +63,9 @@ class StoppingDatabase:
     def has_stopped(self) -> bool:
         return self._left <= 0
 
-    async def read(self, work: Work[T]) -> T:
+    async def read(self, work: Work[T], *, wait_s: float = READ_WAIT_S) -> T:
         self._count("read", is_after=False)
-        result = await self._db.read(work)
+        result = await self._db.read(work, wait_s=wait_s)
         self._raise("read", is_after=True)
         return result
 

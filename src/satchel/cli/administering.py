@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -34,4 +37,26 @@ def administer(settings: Settings, command: str, arguments: dict[str, object]) -
             if what and output.is_terminal():
                 show(what.capitalize(), None, output.size_text(done) if what == "bytes" else f"{done:,}")
 
-        return asyncio.run(run_admin(settings, command, arguments, progress))
+        with _logs_apart():
+            return asyncio.run(run_admin(settings, command, arguments, progress))
+
+
+@contextlib.contextmanager
+def _logs_apart() -> Iterator[None]:
+    """Keep the store's logs off the results: warnings go to standard error, the rest nowhere."""
+    import structlog
+
+    def serious(logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        if method in ("debug", "info"):
+            raise structlog.DropEvent
+        return event
+
+    before = structlog.get_config()
+    structlog.configure(
+        processors=[serious, structlog.processors.add_log_level, structlog.dev.ConsoleRenderer(colors=False)],
+        logger_factory=lambda *_names: structlog.PrintLogger(sys.stderr),
+    )
+    try:
+        yield
+    finally:
+        structlog.configure(**before)

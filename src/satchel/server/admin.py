@@ -11,13 +11,13 @@ import asyncio
 import contextlib
 import dataclasses
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import structlog
 
-from satchel.core.errors import Fault, MessageInvalid, Unavailable, every_fault
+from satchel.core.errors import Fault, MessageInvalid, SettingInvalid, Unavailable, every_fault
 from satchel.core.limits import KIB
 from satchel.server.accounts.service import Account, add_user, disable_user, list_users, set_password, set_quota
 from satchel.server.adapters.machine import MachineClock, ThreadWorkers
@@ -26,8 +26,13 @@ from satchel.server.db.opening import open_database
 from satchel.server.folder import data_lock, socket_path
 from satchel.server.ports import BlockStore, Clock, Workers
 from satchel.server.settings import Settings
+from satchel.server.stopped import COMMANDS as STOPPED
+from satchel.server.stopped import run_stopped
 from satchel.server.stores import opened_blocks
 from satchel.server.upkeep import garbage, recount
+from satchel.server.upkeep.backup import taking
+from satchel.server.upkeep.backup.marks import require_in_service
+from satchel.server.upkeep.backup.repository import Secret
 from satchel.server.upkeep.figures import figures
 from satchel.server.upkeep.marking import read_brake
 
@@ -39,8 +44,10 @@ TELL_EVERY_S = 2.0
 WORK_TIMEOUT_S = 7 * 24 * 3_600.0
 """A deep fsck reads everything that is stored."""
 
-LONG = frozenset({"gc", "fsck"})
+LONG = frozenset({"gc", "fsck", "backup"})
 """Commands that need the blocks and may take long."""
+LOOKING = frozenset({"fsck", "stats"})
+"""Commands that may look into a store that is out of service."""
 
 Args = Mapping[str, object]
 Progress = Callable[[str, int], None]
@@ -99,6 +106,17 @@ class Fsck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     repair: bool = False
 
 
+class TakeBackup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Take a backup into a folder of this machine, named from its root. no_encryption: without a passphrase."""
+
+    folder: str
+    passphrase: str | None = None
+    no_encryption: bool = False
+
+    def __repr__(self) -> str:
+        return f"TakeBackup({self.folder!r})"
+
+
 class Stats(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the store holds."""
 
@@ -113,7 +131,8 @@ class Asked(msgspec.Struct, frozen=True):
 class Admin:
     """The commands, over one database. changed: called after one that takes a right away.
 
-    store, workers: for the commands about what is stored; without them those are Unavailable.
+    store, workers: for the commands about what is stored; without them those are Unavailable. folders: of the store
+    itself, where no backup may be put.
     """
 
     def __init__(
@@ -123,12 +142,14 @@ class Admin:
         changed: Callable[[], None],
         store: BlockStore | None = None,
         workers: Workers | None = None,
+        folders: Sequence[str] = (),
     ) -> None:
         self._db = db
         self._clock = clock
         self._changed = changed
         self._store = store
         self._workers = workers
+        self._folders = folders
         self._commands: dict[str, tuple[type[msgspec.Struct], Callable[..., Awaitable[object]]]] = {
             "user.add": (UserAdd, self._add),
             "user.list": (UserList, self._list),
@@ -138,6 +159,7 @@ class Admin:
             "gc": (Gc, self._gc),
             "fsck": (Fsck, self._fsck),
             "stats": (Stats, self._stats),
+            "backup": (TakeBackup, self._backup),
         }
 
     async def run(self, command: str, args: Args, progress: Progress | None = None) -> object:
@@ -201,6 +223,19 @@ class Admin:
         found, repaired = dict(counts.found), dict(counts.repaired)
         return {**told, "found": found, "repaired": repaired, "is_clean": counts.is_clean, "kinds": recount.KINDS}
 
+    async def _backup(self, asked: TakeBackup, progress: Progress) -> object:
+        store, workers = self._stored()
+        if not os.path.isabs(asked.folder):
+            raise SettingInvalid("The folder is named from the root.", setting="DEST", reason=asked.folder)
+        await workers.run(lambda: _refuse_own(asked.folder, self._folders))
+        if (asked.passphrase is None) != asked.no_encryption:
+            raise SettingInvalid(
+                "A backup is encrypted, or --no-encryption is said.", setting="passphrase", reason="say one of both"
+            )
+        secret = Secret(asked.passphrase)
+        counts = await taking.run(self._db, store, self._clock, workers, asked.folder, secret, progress=progress)
+        return dataclasses.asdict(counts)
+
     async def _stats(self, asked: Stats) -> object:
         return await figures(self._db)
 
@@ -213,10 +248,13 @@ class Admin:
 async def run_admin(settings: Settings, command: str, args: Args, progress: Progress | None = None) -> object:
     """Do one command through the running service, or on the store itself when none runs; return plain data.
 
-    command: `user.add|list|disable|passwd|quota`, `gc`, `fsck`, `stats`; args: the fields of its struct above.
-    progress: as `Admin.run`.
-    Raises: the command's faults, AlreadyRunning (a service that starts or stops just now), Unavailable.
+    command: `user.add|list|disable|passwd|quota`, `gc`, `fsck`, `stats`, `backup`, or one of `stopped`; args: the
+    fields of its struct. progress: as `Admin.run`.
+    Raises: the command's faults, AlreadyRunning (a service that starts or stops just now), Unavailable, SettingInvalid
+    (a store that is out of service).
     """
+    if command in STOPPED:
+        return await run_stopped(settings, command, args, progress or _silent)
     with socket_path(settings.admin_socket) as path, contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
         async with asyncio.timeout(ASK_TIMEOUT_S):
             reader, writer = await asyncio.open_unix_connection(path, limit=LINE_BYTES_MAX)
@@ -225,10 +263,29 @@ async def run_admin(settings: Settings, command: str, args: Args, progress: Prog
         clock = MachineClock()
         db = await open_database(settings.database_url, clock)
         try:
+            if command not in LOOKING:
+                await require_in_service(db)
             async with _opened_store(settings, clock, command) as (store, workers):
-                return await Admin(db, clock, lambda: None, store, workers).run(command, args, progress)
+                admin = Admin(db, clock, lambda: None, store, workers, own_folders(settings))
+                return await admin.run(command, args, progress)
         finally:
             await db.close()
+
+
+def _refuse_own(folder: str, own: Sequence[str]) -> None:
+    for one in own:
+        if f"{os.path.realpath(folder)}/".startswith(f"{os.path.realpath(one)}/"):
+            raise SettingInvalid(
+                "A backup beside what it backs up is lost with it.",
+                setting="DEST",
+                reason=f"it is inside {one}; name a folder elsewhere, best on another disk",
+            )
+
+
+def own_folders(settings: Settings) -> tuple[str, ...]:
+    """Return the folders that hold the store, as far as it is on this machine's disks."""
+    is_local = settings.blocks_url.startswith("file://")
+    return (settings.data, settings.blocks_folder) if is_local else (settings.data,)
 
 
 @contextlib.asynccontextmanager

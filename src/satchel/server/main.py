@@ -25,7 +25,7 @@ from satchel.core.cutting import require_fast_cutter
 from satchel.core.errors import SettingInvalid
 from satchel.core.limits import MIB
 from satchel.server.adapters.machine import MachineClock, ThreadWorkers
-from satchel.server.admin import Admin, answering
+from satchel.server.admin import Admin, answering, own_folders
 from satchel.server.blocks.service import BlockService
 from satchel.server.db.opening import open_database
 from satchel.server.db.schema import begin_run
@@ -41,6 +41,7 @@ from satchel.server.ports import Workers
 from satchel.server.settings import Settings
 from satchel.server.stores import Work, opened_stores
 from satchel.server.upkeep import expiry, pruning, stored, usage
+from satchel.server.upkeep.backup.marks import require_in_service
 from satchel.server.upkeep.schedule import Scheduler
 
 _log = structlog.get_logger("server")
@@ -98,6 +99,7 @@ async def opened(settings: Settings) -> AsyncIterator[Opened]:
     async with contextlib.AsyncExitStack() as stack:
         db = await open_database(settings.database_url, clock)
         stack.push_async_callback(db.close)
+        await require_in_service(db)
         facts = await begin_run(db)
         server_id, workers = clock.random(8).hex(), ThreadWorkers()
         stack.callback(workers.close)
@@ -152,7 +154,8 @@ async def _run(
         services.identity.forget_all()
         services.waiters.doubt()
 
-    admin = Admin(services.db, services.clock, doubt_all, services.blocks.store_port, made.workers)
+    store, folders = services.blocks.store_port, own_folders(settings)
+    admin = Admin(services.db, services.clock, doubt_all, store, made.workers, folders)
     async with answering(settings.admin_socket, admin), asyncio.TaskGroup() as group:
         ticking = group.create_task(server.main_loop())
         watching = group.create_task(watch(server.server_state.connections, settings.deadlines))

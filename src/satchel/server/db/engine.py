@@ -21,6 +21,7 @@ Value = bytes | int | str | None
 Row = tuple[Any, ...]
 
 IN_LIST_MAX = 1_024
+READ_WAIT_S = 120.0
 PAIR_LIST_MAX = 256
 
 
@@ -65,8 +66,12 @@ class Database(Protocol):
         """
         ...
 
-    async def read(self, work: Work[T]) -> T:
-        """Run `work` on one moment's view of the database and return its result. Raises: as `write`."""
+    async def read(self, work: Work[T], *, wait_s: float = READ_WAIT_S) -> T:
+        """Run `work` on one moment's view of the database and return its result. Raises: as `write`.
+
+        wait_s: how long the caller waits. When it waits no longer, `work` may go on all the same (SQLite's readers are
+        threads): one that takes long looks whether anybody still wants it.
+        """
         ...
 
     async def close(self) -> None:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar, cast
 import asyncpg
 
 from satchel.core.errors import Fault, SettingInvalid, StorageFailed, StorageFull, Unavailable
-from satchel.server.db.engine import Dialect, Row, Value, Work
+from satchel.server.db.engine import READ_WAIT_S, Dialect, Row, Value, Work
 from satchel.server.ports import Clock
 
 T = TypeVar("T")
@@ -104,8 +104,8 @@ class PostgresDatabase:
             await self._lead(key, line, turn)
         return cast("T", turn.outcome())
 
-    async def read(self, work: Work[T]) -> T:
-        """See `Database.read`."""
+    async def read(self, work: Work[T], *, wait_s: float = READ_WAIT_S) -> T:
+        """See `Database.read`. Each statement has its own bound; the whole is as long as the caller waits."""
         with_view = {"isolation": "repeatable_read", "readonly": True}
         async with _translating(), self._pool.acquire(timeout=ACQUIRE_S) as raw, raw.transaction(**with_view):
             return await work(PostgresConnection(raw))

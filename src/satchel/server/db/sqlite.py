@@ -23,7 +23,7 @@ from typing import Any, TypeVar, cast
 import apsw
 
 from satchel.core.errors import Fault, StorageFailed, StorageFull, Unavailable
-from satchel.server.db.engine import Connection, Dialect, Row, Value, Work, drive, numbered
+from satchel.server.db.engine import READ_WAIT_S, Connection, Dialect, Row, Value, Work, drive, numbered
 from satchel.server.ports import Clock
 
 T = TypeVar("T")
@@ -121,11 +121,11 @@ class SqliteDatabase:
 
     async def write(self, key: bytes, work: Work[T]) -> T:
         """See `Database.write`. All keys share one transaction here."""
-        return await self._submit(self._writes, work)
+        return await self._submit(self._writes, work, WAIT_S)
 
-    async def read(self, work: Work[T]) -> T:
+    async def read(self, work: Work[T], *, wait_s: float = READ_WAIT_S) -> T:
         """See `Database.read`."""
-        return await self._submit(self._reads, work)
+        return await self._submit(self._reads, work, wait_s)
 
     async def close(self) -> None:
         """See `Database.close`."""
@@ -134,7 +134,7 @@ class SqliteDatabase:
         self._closed = True
         await asyncio.to_thread(self._stop)
 
-    async def _submit(self, waiting: queue.Queue[_Job | None], work: Work[T]) -> T:
+    async def _submit(self, waiting: queue.Queue[_Job | None], work: Work[T], wait_s: float) -> T:
         if self._closed:
             raise Unavailable("The store is closed.", where="database", reason="closed")
         loop = asyncio.get_running_loop()
@@ -144,7 +144,7 @@ class SqliteDatabase:
         except queue.Full as error:
             raise Unavailable("Too many callers wait for the store.", where="database", reason="overload") from error
         try:
-            async with asyncio.timeout(WAIT_S):
+            async with asyncio.timeout(wait_s):
                 return cast("T", await job.future)
         except TimeoutError as error:
             # It may still be done: callers repeat by op id.
@@ -252,7 +252,7 @@ class InlineSqliteDatabase:
         """See `Database.write`."""
         return await self._run("BEGIN IMMEDIATE", work)
 
-    async def read(self, work: Work[T]) -> T:
+    async def read(self, work: Work[T], *, wait_s: float = READ_WAIT_S) -> T:
         """See `Database.read`."""
         return await self._run("BEGIN", work)
 

@@ -377,15 +377,29 @@ async def _telling(admin: Admin, asked: Asked, writer: asyncio.StreamWriter) -> 
         nonlocal reached
         reached = (what, done)
 
-    work = asyncio.ensure_future(admin.run(asked.command, asked.args, note))
-    try:
+    async def outcome() -> object:
+        try:
+            return await admin.run(asked.command, asked.args, note)
+        except Fault as fault:
+            return fault
+
+    gone: ConnectionError | None = None
+    async with asyncio.TaskGroup() as group:
+        work = group.create_task(outcome())
         while not (await asyncio.wait({work}, timeout=TELL_EVERY_S))[0]:
-            writer.write(msgspec.json.encode({"progress": reached}) + b"\n")
-            await writer.drain()
-        return await work
-    finally:
-        work.cancel()
-        await asyncio.wait({work})
+            try:
+                writer.write(msgspec.json.encode({"progress": reached}) + b"\n")
+                await writer.drain()
+            except ConnectionError as error:
+                gone = error
+                work.cancel()
+                break
+    if gone is not None:
+        raise gone
+    result = work.result()
+    if isinstance(result, Fault):
+        raise result
+    return result
 
 
 async def _ask(

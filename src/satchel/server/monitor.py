@@ -86,7 +86,7 @@ METRICS = (
 
 LAG_LOOK_S = 0.5
 ASK_TIMEOUT_S = 3.0
-HEAD_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S = 15.0
 HEAD_BYTES_MAX = 16 * KIB
 CONNECTIONS_MAX = 16
 ALARMS = ("garbage", "scrub")
@@ -122,6 +122,7 @@ class Monitor:
 
     async def text(self) -> bytes:
         """Return all metrics as text. What a store would have to be asked for is left out while it does not answer."""
+        await self._from.services.readiness.look()
         found: dict[str, Series] = {}
         found |= self._service() | self._requests() | self._blocks_and_database() | self._waiting() | _process()
         found |= self._carrying() | self._runs()
@@ -154,7 +155,7 @@ class Monitor:
         self._open += 1
         try:
             if self._open <= CONNECTIONS_MAX:
-                async with asyncio.timeout(HEAD_TIMEOUT_S + ASK_TIMEOUT_S):
+                async with asyncio.timeout(ANSWER_TIMEOUT_S):
                     writer.write(await self._answer(await reader.readuntil(b"\r\n\r\n")))
                     await writer.drain()
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):

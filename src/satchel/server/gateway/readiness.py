@@ -80,14 +80,15 @@ class Readiness:
         return self.last
 
     async def _look(self, now: float) -> Ready:
-        if self._state is not None and self._away:
-            # Whoever asks finds out; it never raises, and what it returns does not matter.
-            await self._holds(self._state.members("ready"))
-        facts_missing = await self._database_lacks()
-        if now >= self._blocks_until or not self._blocks_are_well:
-            self._blocks_are_well = await self._holds(self._blocks.probe())
-            self._blocks_until = now + BLOCKS_KEPT_S
-        not_ready = (*facts_missing, *(() if self._blocks_are_well else ("blocks",)))
+        async with asyncio.TaskGroup() as group:
+            lacking = group.create_task(self._database_lacks())
+            if self._state is not None and self._away:
+                # Whoever asks finds out; it never raises, and what it returns does not matter.
+                group.create_task(self._holds(self._state.members("ready")))
+            if now >= self._blocks_until or not self._blocks_are_well:
+                self._blocks_are_well = await self._holds(self._blocks.probe())
+                self._blocks_until = now + BLOCKS_KEPT_S
+        not_ready = (*lacking.result(), *(() if self._blocks_are_well else ("blocks",)))
         return Ready(not_ready, tuple(name for name, is_gone in self.away().items() if is_gone))
 
     async def _database_lacks(self) -> tuple[str, ...]:

@@ -44,7 +44,7 @@ from satchel.server.monitor import Monitor, Sources
 from satchel.server.notify.waiters import Waiters
 from satchel.server.ports import Workers
 from satchel.server.settings import Settings
-from satchel.server.stores import Work, opened_stores
+from satchel.server.stores import Work, opened_stores, opened_traces
 from satchel.server.upkeep import expiry, pruning, stored, usage
 from satchel.server.upkeep.schedule import Scheduler
 
@@ -116,6 +116,7 @@ async def opened(settings: Settings) -> AsyncIterator[Opened]:
         facts = await begin_run(db)
         server_id, workers = clock.random(8).hex(), ThreadWorkers()
         stack.callback(workers.close)
+        await stack.enter_async_context(opened_traces(settings, server_id))
         stores = await stack.enter_async_context(opened_stores(settings, db, clock, server_id))
         store = MeasuredBlocks(stores.blocks)
         blocks = BlockService(store, db, clock, workers)

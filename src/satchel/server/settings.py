@@ -80,6 +80,11 @@ SETTINGS = (
         "",
         "Address that metrics are served on, never the public's: `127.0.0.1:9464`, or a port alone; empty: nowhere.",
     ),
+    Setting(
+        "trace_endpoint",
+        "",
+        "Where traces go by OTLP over HTTP, `http://HOST:4318/v1/traces`; empty: nowhere. Needs the extra `trace`.",
+    ),
     Setting("log_level", "info", "`debug`, `info`, `warning` or `error`.", "--log-level", "level"),
     Setting("log_json", "false", "Write logs as JSON, one object a line.", "--log-json", "flag"),
 )
@@ -120,6 +125,7 @@ class Settings:
     log_json: bool
     drain_wait_s: float = 0.0
     metrics_listen: tuple[str, int] | None = None
+    trace_endpoint: str = field(default="", repr=False)
     deadlines: Deadlines = Deadlines()
 
     def __post_init__(self) -> None:
@@ -135,7 +141,7 @@ class Settings:
     def secrets(self) -> list[str]:
         """Return what must never be written anywhere: passwords of the stores' URLs, in each form, and keys."""
         found = [self.kafka_password]
-        for url in (self.database_url, self.state_url, self.bus_url, self.blocks_url):
+        for url in (self.database_url, self.state_url, self.bus_url, self.blocks_url, self.trace_endpoint):
             password = _password_of(url)
             found += [password, unquote(password)]
         found += [os.environ.get(name, "") for name in SECRET_VARIABLES]
@@ -192,7 +198,10 @@ def _settled(merged: Mapping[str, str]) -> Settings:
         log_json=_flag("log_json", merged["log_json"]),
         drain_wait_s=_drain_wait_s(merged["drain_wait_s"], merged["database_url"]),
         metrics_listen=_metrics_address(merged["metrics_listen"]),
+        trace_endpoint=merged["trace_endpoint"],
     )
+    if settings.trace_endpoint:
+        _check_store(settings.trace_endpoint, "trace_endpoint", "http://", "https://")
     _check_store(settings.blocks_url, "blocks_url", *BLOCKS_SCHEMES)
     _check_store(settings.state_url, "state_url", *STATE_SCHEMES)
     _check_store(settings.bus_url, "bus_url", *BUS_SCHEMES)

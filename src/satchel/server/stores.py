@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from satchel import __version__
 from satchel.core.errors import SettingInvalid
 from satchel.server.accounts.access import readers_of
 from satchel.server.adapters.blocks_local import LocalBlocks
@@ -127,10 +128,22 @@ async def _posted(
     return PostedBus(post, server_id, relay.wake), relay, notifier
 
 
+@contextlib.asynccontextmanager
+async def opened_traces(settings: Settings, server_id: str) -> AsyncIterator[None]:
+    """Send traces while the block runs, where the settings say so. Raises: SettingInvalid."""
+    if not settings.trace_endpoint:
+        yield
+        return
+    with _extra("trace_endpoint", "trace"):
+        from satchel.server.adapters.traces_otel import traced
+    async with traced(settings.trace_endpoint, version=__version__, server_id=server_id):
+        yield
+
+
 @contextlib.contextmanager
-def _extra(setting: str) -> Iterator[None]:
+def _extra(setting: str, extra: str = "cluster") -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        reason = "this store needs the extra 'cluster': pip install 'satchel[cluster]'"
+        reason = f"it needs the extra '{extra}': pip install 'satchel[{extra}]'"
         raise SettingInvalid("A client library is missing.", setting=setting, reason=reason) from error

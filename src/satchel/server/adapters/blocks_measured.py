@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from satchel.core.errors import Fault
 from satchel.server.metrics import Histogram
 from satchel.server.ports import BlockStore, Place, Span
+from satchel.server.spans import span
 
 
 class MeasuredBlocks:
@@ -64,7 +65,8 @@ class MeasuredBlocks:
         now = asyncio.get_running_loop().time
         began = now()
         try:
-            yield
+            with span(f"block store {call}"):
+                yield
         except Fault as fault:
             self.faults[call, fault.code] += 1
             raise

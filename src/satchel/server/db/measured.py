@@ -12,6 +12,7 @@ from typing import TypeVar
 from satchel.core.errors import Fault
 from satchel.server.db.engine import Database, Dialect, Work
 from satchel.server.metrics import Histogram
+from satchel.server.spans import span
 
 T = TypeVar("T")
 
@@ -32,7 +33,8 @@ class MeasuredDatabase:
         began = now()
         self.waiting += 1
         try:
-            return await self._inner.write(key, work)
+            with span("database write"):
+                return await self._inner.write(key, work)
         except Fault as fault:
             self._failed("write", fault)
             raise

@@ -46,8 +46,9 @@ class Counters:
     def answered(
         self, method: str, route: str, status: int, *, code: str, sent_bytes: int, seconds: float | None = None
     ) -> None:
-        """Count one request that is over. route: a template, never a path with people's words in it."""
-        self.answers[Answered(method if method in METHODS else OTHER, route, status or GONE, code)] += 1
+        """Count one request that is over. route: a template, never a path with people's words in it; method: one
+        of METHODS, or OTHER."""
+        self.answers[Answered(method, route, status, code)] += 1
         if seconds is not None:
             self.seconds[route].observe(seconds)
         self.sent_bytes += sent_bytes

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 
-from satchel.server.gateway.counters import OTHER, Counters
+from satchel.server.gateway.counters import GONE, METHODS, OTHER, Counters
 from satchel.server.gateway.raw import App, Message, Receive, Scope, Send
 from satchel.server.logs import begin_request
+from satchel.server.spans import span
 
 CODE = "satchel.code"
 ROUTE = "satchel.route"
@@ -54,15 +55,21 @@ async def tallied(
     now = asyncio.get_running_loop().time
     began = now()
     counters.in_progress += 1
-    try:
-        await app(scope, receive, tally.send)
-    finally:
-        counters.in_progress -= 1
-        counters.answered(
-            scope["method"],
-            scope.get(ROUTE) or scope.get("path_template") or OTHER,
-            tally.status,
-            code=scope.get(CODE, ""),
-            seconds=now() - began,
-            sent_bytes=tally.sent_bytes,
-        )
+    with span("request", scope["headers"]) as step:
+        try:
+            await app(scope, receive, tally.send)
+        finally:
+            counters.in_progress -= 1
+            method, status, code = scope["method"], tally.status or GONE, scope.get(CODE, "")
+            method = method if method in METHODS else OTHER
+            route = scope.get(ROUTE) or scope.get("path_template") or OTHER
+            counters.answered(method, route, status, code=code, seconds=now() - began, sent_bytes=tally.sent_bytes)
+            step.note(
+                f"{method} {route}",
+                failed=status >= 500,
+                http__request__method=method,
+                http__route=route,
+                http__response__status_code=status,
+                satchel__code=code,
+                satchel__request=number,
+            )

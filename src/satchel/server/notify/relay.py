@@ -22,6 +22,7 @@ from satchel.core.ids import NamespaceId, Tag
 from satchel.server.db.engine import Connection, Database
 from satchel.server.event_log import ChangeEvent, EventLog, pause
 from satchel.server.ports import Clock
+from satchel.server.spans import span
 
 _log = structlog.get_logger("relay")
 
@@ -59,8 +60,10 @@ async def _relay_page(
     rows = await db.read(lambda conn: rows_txn(conn, after=after, limit=limit))
     if rows:
         now = clock.now_ms()
-        await log.append([ChangeEvent(row.ns, row.seq, now) for row in rows])
-        await db.write(_KEY, lambda conn: delete_txn(conn, rows))
+        with span("relay") as step:
+            step.note(rows=len(rows))
+            await log.append([ChangeEvent(row.ns, row.seq, now) for row in rows])
+            await db.write(_KEY, lambda conn: delete_txn(conn, rows))
     return rows
 
 

@@ -49,6 +49,11 @@ def span(name: str, headers: Headers | None = None) -> AbstractContextManager[Sp
     return _NOTHING if _begin is None else _begin(name, headers)
 
 
+def is_looked_at() -> bool:
+    """Return whether anybody looks at steps: else nothing need be said of them."""
+    return _begin is not None
+
+
 def use(begin: Begin | None) -> None:
     """Have steps made by `begin` from now on; None for nobody looking."""
     global _begin

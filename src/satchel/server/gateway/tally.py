@@ -11,7 +11,7 @@ import asyncio
 from satchel.server.gateway.counters import GONE, METHODS, OTHER, Counters
 from satchel.server.gateway.raw import App, Message, Receive, Scope, Send
 from satchel.server.logs import begin_request
-from satchel.server.spans import span
+from satchel.server.spans import is_looked_at, span
 
 CODE = "satchel.code"
 ROUTE = "satchel.route"
@@ -64,12 +64,13 @@ async def tallied(
             method = method if method in METHODS else OTHER
             route = scope.get(ROUTE) or scope.get("path_template") or OTHER
             counters.answered(method, route, status, code=code, seconds=now() - began, sent_bytes=tally.sent_bytes)
-            step.note(
-                f"{method} {route}",
-                failed=status >= 500,
-                http__request__method=method,
-                http__route=route,
-                http__response__status_code=status,
-                satchel__code=code,
-                satchel__request=number,
-            )
+            if is_looked_at():
+                step.note(
+                    f"{method} {route}",
+                    failed=status >= 500,
+                    http__request__method=method,
+                    http__route=route,
+                    http__response__status_code=status,
+                    satchel__code=code,
+                    satchel__request=number,
+                )

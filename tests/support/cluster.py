@@ -34,6 +34,7 @@ class Stores:
             "SATCHEL_BLOCKS_URL": self.s3.url(name),
             "SATCHEL_STATE_URL": self.valkey.url(),
             "SATCHEL_BUS_URL": self.kafka.url(name),
+            "SATCHEL_DRAIN_WAIT_S": "0",
             "AWS_ACCESS_KEY_ID": ACCESS_KEY,
             "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
         }

@@ -16,6 +16,7 @@ from satchel.server.gateway.counters import Counters
 from satchel.server.gateway.device import DeviceApp
 from satchel.server.gateway.identity import Identity
 from satchel.server.gateway.raw import Message, Room
+from satchel.server.gateway.readiness import Readiness
 from satchel.server.gateway.services import Services
 from satchel.server.notify.waiters import Waiters
 from satchel.server.settings import load_settings
@@ -65,5 +66,6 @@ async def open_service() -> MemoryService:
         server_id=clock.random(8).hex(),
         facts=await store_facts(db),
         room=Room(),
+        readiness=Readiness(db, blocks.store_port),
     )
     return MemoryService(services, DeviceApp(services), token, account.root_ns)

@@ -89,6 +89,7 @@ class RunningServer:
     environment: Mapping[str, str] = field(default_factory=dict)
     url: str = ""
     port: int = 0
+    metrics_port: int = 0
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -108,7 +109,7 @@ class RunningServer:
             self.kill()
             raise RuntimeError(f"the server did not start: {log.read_text()[-2_000:]}")
         told = json.loads(line)
-        self.url, self.port = told["url"], told["port"]
+        self.url, self.port, self.metrics_port = told["url"], told["port"], told["metrics_port"]
 
     def stop(self) -> int:
         """Ask it to stop (SIGTERM) and wait; return its exit code."""
@@ -133,6 +134,17 @@ class RunningServer:
     def counters(self, admin: Session) -> dict:  # type: ignore[type-arg]
         """Return what it did since it started; `admin` is an administrator's session."""
         return ask(self.url, "GET", "/api/v1/admin/counters", token=admin.token).json()
+
+    def metrics(self) -> dict[str, float]:
+        """Return its metrics by name with labels, as they are written; it was started with `metrics_listen`."""
+        told = ask(f"http://127.0.0.1:{self.metrics_port}", "GET", "/metrics")
+        assert told.status == 200, told
+        lines = [line for line in told.body.decode().splitlines() if not line.startswith("#")]
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+    def log(self) -> str:
+        """Return all that it wrote to standard error so far."""
+        return (self.data.parent / f"{self.data.name}.log").read_text()
 
     def _first_line(self) -> bytes:
         assert self.process is not None

@@ -9,6 +9,7 @@ import msgspec
 import uvloop
 
 from satchel.core.errors import Fault
+from satchel.server.logs import Redaction
 from satchel.server.main import Ready, serve
 from satchel.server.settings import SETTINGS, load_settings
 
@@ -22,17 +23,20 @@ def run(arguments: list[str]) -> int:
             parser.add_argument(setting.flag, dest=setting.name, help=setting.doc)
     given = vars(parser.parse_args(arguments))
     config = given.pop("config")
+    secrets: list[str] = []
     try:
         settings = load_settings(given, config=config)
+        secrets = settings.secrets()
         uvloop.run(serve(settings, ready=_tell))
     except Fault as fault:
-        sys.stderr.write(f"{fault} {fault.hint}\n")
+        sys.stderr.write(f"{Redaction(secrets).text(f'{fault} {fault.hint}')}\n")
         return 1
     return 0
 
 
 def _tell(ready: Ready) -> None:
-    sys.stdout.buffer.write(msgspec.json.encode({"url": ready.url, "port": ready.port}) + b"\n")
+    told = {"url": ready.url, "port": ready.port, "metrics_port": ready.metrics_port}
+    sys.stdout.buffer.write(msgspec.json.encode(told) + b"\n")
     sys.stdout.buffer.flush()
 
 

@@ -1,7 +1,8 @@
 """The composition root: settings in, a running service out. Invariant: one service on a data folder, and what was
 acknowledged before a stop is there after the next start.
 
-A stop drains: no new connections, streams close with 1001, requests end, stores close.
+A stop drains: readiness says no, streams close with 1001 one after another, and for a while everything is still
+answered; then no new connections, requests end, stores close. A second signal ends the while.
 Source: docs/design/020, 060 (9).
 """
 
@@ -10,11 +11,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import logging
 import resource
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -24,22 +23,28 @@ import uvicorn
 from satchel.core.cutting import require_fast_cutter
 from satchel.core.errors import SettingInvalid
 from satchel.core.limits import MIB
+from satchel.server.adapters.blocks_measured import MeasuredBlocks
 from satchel.server.adapters.machine import MachineClock, ThreadWorkers
 from satchel.server.admin import Admin, answering, own_folders
 from satchel.server.blocks.service import BlockService
+from satchel.server.db.measured import MeasuredDatabase
 from satchel.server.db.opening import open_database
 from satchel.server.db.schema import begin_run
+from satchel.server.event_log import pause
 from satchel.server.folder import data_lock
 from satchel.server.gateway.app import Gateway
 from satchel.server.gateway.counters import Counters
 from satchel.server.gateway.deadlines import WatchedProtocol, watch
 from satchel.server.gateway.identity import Identity
 from satchel.server.gateway.raw import Room
+from satchel.server.gateway.readiness import Readiness
 from satchel.server.gateway.services import Services
+from satchel.server.logs import begin_logs
+from satchel.server.monitor import Monitor, Sources
 from satchel.server.notify.waiters import Waiters
 from satchel.server.ports import Workers
 from satchel.server.settings import Settings
-from satchel.server.stores import Work, opened_stores
+from satchel.server.stores import Work, opened_stores, opened_traces
 from satchel.server.upkeep import expiry, pruning, stored, usage
 from satchel.server.upkeep.backup.marks import require_in_service
 from satchel.server.upkeep.schedule import Scheduler
@@ -57,11 +62,12 @@ WS_MESSAGE_BYTES_MAX = MIB
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Where the service listens now. url: with the real port."""
+    """Where the service listens now. url: with the real port; metrics_port: 0 when there are none."""
 
     url: str
     host: str
     port: int
+    metrics_port: int = 0
 
 
 async def serve(
@@ -73,14 +79,22 @@ async def serve(
     """
     require_fast_cutter()
     _raise_descriptors()
-    begin_logs(settings)
+    begin_logs(settings.log_level, is_json=settings.log_json, known=settings.secrets())
     stopping = stop or asyncio.Event()
     with data_lock(settings.data):
         listener = _listener(settings)
         async with opened(settings) as made:
-            with _signals(stopping):
-                await _run(settings, made, listener, stopping, ready)
+            with _signals(stopping) as hurry:
+                await _run(settings, made, listener, Stop(stopping, hurry), ready)
     _log.info("server.stopped")
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """asked: the service is to stop; hurry: without waiting for others to notice."""
+
+    asked: asyncio.Event
+    hurry: asyncio.Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +104,7 @@ class Opened:
     services: Services
     work: tuple[Work, ...]
     workers: Workers
+    monitor: Monitor
 
 
 @contextlib.asynccontextmanager
@@ -97,14 +112,16 @@ async def opened(settings: Settings) -> AsyncIterator[Opened]:
     """Open every store and put the rooms together; close them in the end. The caller holds the data folder."""
     clock = MachineClock()
     async with contextlib.AsyncExitStack() as stack:
-        db = await open_database(settings.database_url, clock)
+        db = MeasuredDatabase(await open_database(settings.database_url, clock))
         stack.push_async_callback(db.close)
         await require_in_service(db)
         facts = await begin_run(db)
         server_id, workers = clock.random(8).hex(), ThreadWorkers()
         stack.callback(workers.close)
+        await stack.enter_async_context(opened_traces(settings, server_id))
         stores = await stack.enter_async_context(opened_stores(settings, db, clock, server_id))
-        blocks = BlockService(stores.blocks, db, clock, workers)
+        store = MeasuredBlocks(stores.blocks)
+        blocks = BlockService(store, db, clock, workers)
         services = Services(
             settings=settings,
             db=db,
@@ -118,27 +135,30 @@ async def opened(settings: Settings) -> AsyncIterator[Opened]:
             server_id=server_id,
             facts=facts,
             room=Room(),
+            readiness=Readiness(db, store, stores.state, stores.away),
         )
-        yield Opened(services, (*stores.work, *_upkeep(services, workers)), workers)
+        schedulers = tuple(_upkeep(services, workers))
+        monitor = Monitor(Sources(services, db, store, stores.relay, stores.notifier, schedulers))
+        yield Opened(services, (*stores.work, *(each.run for each in schedulers)), workers, monitor)
 
 
-def _upkeep(services: Services, workers: Workers) -> Iterator[Work]:
+def _upkeep(services: Services, workers: Workers) -> Iterator[Scheduler]:
     """Yield what upkeep runs, where its role is: short tasks do not wait for those that read all that is stored."""
     if "upkeep" in services.settings.roles:
         db, clock = services.db, services.clock
         short = [*expiry.tasks(db, clock), *pruning.tasks(db, clock), *usage.tasks(db, clock)]
-        yield Scheduler(short, clock, db).run
-        yield Scheduler(stored.tasks(db, services.blocks.store_port, clock, workers), clock, db).run
+        yield Scheduler(short, clock, db)
+        yield Scheduler(stored.tasks(db, services.blocks.store_port, clock, workers), clock, db)
 
 
 async def _run(
     settings: Settings,
     made: Opened,
     listener: socket.socket,
-    stopping: asyncio.Event,
+    stop: Stop,
     ready: Callable[[Ready], None] | None,
 ) -> None:
-    services = made.services
+    services, ending = made.services, asyncio.Event()
     server = _server(settings, Gateway(services))
     try:
         server.config.load()
@@ -148,7 +168,7 @@ async def _run(
         ) from error
     server.lifespan = server.config.lifespan_class(server.config)
     _collect_rarely()
-    await _listen(server, listener, settings)
+    await _listen(server, listener, settings, services.counters)
 
     def doubt_all() -> None:
         services.identity.forget_all()
@@ -156,22 +176,44 @@ async def _run(
 
     store, folders = services.blocks.store_port, own_folders(settings)
     admin = Admin(services.db, services.clock, doubt_all, store, made.workers, folders)
-    async with answering(settings.admin_socket, admin), asyncio.TaskGroup() as group:
+    async with (
+        answering(settings.admin_socket, admin),
+        made.monitor.serving(settings.metrics_listen) as metrics_port,
+        asyncio.TaskGroup() as group,
+    ):
         ticking = group.create_task(server.main_loop())
         watching = group.create_task(watch(server.server_state.connections, settings.deadlines))
-        working = [group.create_task(work(stopping)) for work in made.work]
-        told = _told(settings, listener)
-        _log.info("server.ready", url=told.url, run=services.facts.run)
+        working = [group.create_task(work(ending)) for work in made.work]
+        lagging = group.create_task(made.monitor.watch_lag()) if metrics_port else None
+        told = _told(settings, listener, metrics_port)
+        _log.info("server.ready", url=told.url, run=services.facts.run, metrics_port=metrics_port)
         if ready is not None:
             ready(told)
-        await stopping.wait()
-        _log.info("server.stopping")
+        await stop.asked.wait()
+        await _drained(settings, services, stop.hurry)
+        ending.set()
         services.waiters.stop()
         server.should_exit = True
         await ticking
         await server.shutdown([listener])
         watching.cancel()
+        if lagging is not None:
+            lagging.cancel()
         await _ended(working, max(settings.deadlines.drain_s, WORK_DRAIN_S))
+
+
+async def _drained(settings: Settings, services: Services, hurry: asyncio.Event) -> None:
+    """Have new work go elsewhere: first the balancer is given time to notice, then streams end one after another.
+
+    All that comes meanwhile is answered. Where the process has no gateway, nobody sends it anything.
+    """
+    wait_s = settings.drain_wait_s if "gateway" in settings.roles else 0.0
+    services.readiness.is_draining = True
+    _log.info("server.draining", wait_s=wait_s, waiting=len(services.waiters))
+    if wait_s > 0:
+        await pause(hurry, wait_s / 2)
+        await services.waiters.drain(wait_s / 2, hurry)
+    _log.info("server.stopping", hurried=hurry.is_set())
 
 
 async def _ended(working: Sequence[asyncio.Task[None]], seconds: float) -> None:
@@ -182,14 +224,16 @@ async def _ended(working: Sequence[asyncio.Task[None]], seconds: float) -> None:
         task.cancel()
 
 
-async def _listen(server: uvicorn.Server, listener: socket.socket, settings: Settings) -> None:
+async def _listen(server: uvicorn.Server, listener: socket.socket, settings: Settings, counters: Counters) -> None:
     """Begin to accept, as uvicorn's own start does, but with a deadline for the TLS handshake too."""
     loop = asyncio.get_running_loop()
     deadline_s = settings.deadlines.header_s if server.config.ssl else None
 
     def connected() -> WatchedProtocol:
         state = server.lifespan.state
-        return WatchedProtocol(config=server.config, server_state=server.server_state, app_state=state, _loop=loop)
+        made = WatchedProtocol(config=server.config, server_state=server.server_state, app_state=state, _loop=loop)
+        made.counters = counters
+        return made
 
     accepting = await loop.create_server(
         connected, sock=listener, ssl=server.config.ssl, ssl_handshake_timeout=deadline_s, backlog=BACKLOG
@@ -234,11 +278,11 @@ def _listener(settings: Settings) -> socket.socket:
     return listener
 
 
-def _told(settings: Settings, listener: socket.socket) -> Ready:
+def _told(settings: Settings, listener: socket.socket, metrics_port: int) -> Ready:
     port = listener.getsockname()[1]
     scheme = "https" if settings.tls_key else "http"
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return Ready(settings.public_url or f"{scheme}://{host}:{port}", settings.host, port)
+    return Ready(settings.public_url or f"{scheme}://{host}:{port}", settings.host, port, metrics_port)
 
 
 def _raise_descriptors() -> None:
@@ -249,16 +293,22 @@ def _raise_descriptors() -> None:
 
 
 @contextlib.contextmanager
-def _signals(stopping: asyncio.Event) -> Iterator[None]:
+def _signals(stopping: asyncio.Event) -> Iterator[asyncio.Event]:
+    """Set `stopping` at the first signal that asks for a stop, and the event that is yielded at the second."""
     loop = asyncio.get_running_loop()
     taken = []
+    hurry = asyncio.Event()
+
+    def told() -> None:
+        (hurry if stopping.is_set() else stopping).set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
         # Only the main thread may take signals; elsewhere the caller stops the service by its event.
         with contextlib.suppress(RuntimeError, ValueError):
-            loop.add_signal_handler(number, stopping.set)
+            loop.add_signal_handler(number, told)
             taken.append(number)
     try:
-        yield
+        yield hurry
     finally:
         for number in taken:
             loop.remove_signal_handler(number)
@@ -269,20 +319,3 @@ def _collect_rarely() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE_OBJECTS, 20, 20)
-
-
-def begin_logs(settings: Settings) -> None:
-    """Write logs to standard error: readable, or JSON lines."""
-    level = getattr(logging, settings.log_level.upper())
-    renderer = structlog.processors.JSONRenderer() if settings.log_json else structlog.dev.ConsoleRenderer(colors=False)
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=False,
-    )
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)

@@ -10,6 +10,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 from satchel.core.errors import SettingInvalid
 from satchel.core.limits import BODY_BYTES_PER_S_MIN, BODY_GRACE_S, HEADER_DEADLINE_S
@@ -20,6 +21,10 @@ ROLES = ("gateway", "notifier", "upkeep")
 BLOCKS_SCHEMES = ("file:///", "s3://")
 STATE_SCHEMES = ("memory://", "redis://", "rediss://", "unix://")
 BUS_SCHEMES = (*STATE_SCHEMES, "kafka://")
+SECRET_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "PGPASSWORD")
+"""Secrets that client libraries read themselves; only to keep them out of the logs."""
+DRAIN_WAIT_S_SHARED = 5.0
+DRAIN_WAIT_S_MAX = 600.0
 LOG_LEVELS = ("debug", "info", "warning", "error")
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
@@ -65,6 +70,21 @@ SETTINGS = (
     ),
     Setting("tls_certificate", "", "Certificate chain (PEM); with `tls_key` the service speaks TLS itself."),
     Setting("tls_key", "", "Private key (PEM) of `tls_certificate`."),
+    Setting(
+        "drain_wait_s",
+        "",
+        "Seconds for which a stopping gateway is not ready and still answers; empty: 0 on SQLite, else 5.",
+    ),
+    Setting(
+        "metrics_listen",
+        "",
+        "Address that metrics are served on, never the public's: `127.0.0.1:9464`, or a port alone; empty: nowhere.",
+    ),
+    Setting(
+        "trace_endpoint",
+        "",
+        "Where traces go by OTLP over HTTP, `http://HOST:4318/v1/traces`; empty: nowhere. Needs the extra `trace`.",
+    ),
     Setting("log_level", "info", "`debug`, `info`, `warning` or `error`.", "--log-level", "level"),
     Setting("log_json", "false", "Write logs as JSON, one object a line.", "--log-json", "flag"),
 )
@@ -91,10 +111,10 @@ class Settings:
     host: str
     port: int
     public_url: str
-    database_url: str
+    database_url: str = field(repr=False)
     blocks_url: str
-    state_url: str
-    bus_url: str
+    state_url: str = field(repr=False)
+    bus_url: str = field(repr=False)
     kafka_user: str
     kafka_password: str = field(repr=False)
     roles: frozenset[str]
@@ -103,6 +123,9 @@ class Settings:
     tls_key: str
     log_level: str
     log_json: bool
+    drain_wait_s: float = 0.0
+    metrics_listen: tuple[str, int] | None = None
+    trace_endpoint: str = field(default="", repr=False)
     deadlines: Deadlines = Deadlines()
 
     def __post_init__(self) -> None:
@@ -114,6 +137,15 @@ class Settings:
                 setting="listen",
                 reason="set tls_certificate and tls_key, or behind_proxy, or listen on 127.0.0.1",
             )
+
+    def secrets(self) -> list[str]:
+        """Return what must never be written anywhere: passwords of the stores' URLs, in each form, and keys."""
+        found = [self.kafka_password]
+        for url in (self.database_url, self.state_url, self.bus_url, self.blocks_url, self.trace_endpoint):
+            password = _password_of(url)
+            found += [password, unquote(password)]
+        found += [os.environ.get(name, "") for name in SECRET_VARIABLES]
+        return [secret for secret in found if secret]
 
     @property
     def admin_socket(self) -> str:
@@ -143,7 +175,7 @@ def load_settings(flags: Mapping[str, object], *, config: str | None = None) -> 
 
 def _settled(merged: Mapping[str, str]) -> Settings:
     data = os.path.abspath(merged["data"])
-    host, port = _address(merged["listen"])
+    host, port = _address(merged["listen"], "listen")
     level = merged["log_level"].lower()
     if level not in LOG_LEVELS:
         raise SettingInvalid("An unknown log level.", setting="log_level", reason=f"one of {', '.join(LOG_LEVELS)}")
@@ -164,7 +196,12 @@ def _settled(merged: Mapping[str, str]) -> Settings:
         tls_key=merged["tls_key"],
         log_level=level,
         log_json=_flag("log_json", merged["log_json"]),
+        drain_wait_s=_drain_wait_s(merged["drain_wait_s"], merged["database_url"]),
+        metrics_listen=_metrics_address(merged["metrics_listen"]),
+        trace_endpoint=merged["trace_endpoint"],
     )
+    if settings.trace_endpoint:
+        _check_store(settings.trace_endpoint, "trace_endpoint", "http://", "https://")
     _check_store(settings.blocks_url, "blocks_url", *BLOCKS_SCHEMES)
     _check_store(settings.state_url, "state_url", *STATE_SCHEMES)
     _check_store(settings.bus_url, "bus_url", *BUS_SCHEMES)
@@ -226,11 +263,36 @@ def _flag(name: str, text: str) -> bool:
     raise SettingInvalid("A setting that is either on or off.", setting=name, reason="true or false")
 
 
-def _address(text: str) -> tuple[str, int]:
+def _password_of(url: str) -> str:
+    """Return what stands between the first ':' of the user and the '@', as it is written. Also of what is no URL."""
+    return url.partition("://")[2].rpartition("@")[0].partition(":")[2]
+
+
+def _drain_wait_s(text: str, database_url: str) -> float:
+    if not text:
+        # Where there is one process, nobody else could take over: waiting would only be longer.
+        return DRAIN_WAIT_S_SHARED if database_url.startswith("postgres") else 0.0
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= DRAIN_WAIT_S_MAX:
+        reason = f"0 to {DRAIN_WAIT_S_MAX:g} seconds"
+        raise SettingInvalid("This is no time to wait.", setting="drain_wait_s", reason=reason)
+    return seconds
+
+
+def _metrics_address(text: str) -> tuple[str, int] | None:
+    if not text:
+        return None
+    return _address(f"127.0.0.1:{text}" if text.isdigit() else text, "metrics_listen")
+
+
+def _address(text: str, setting: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     host = host.strip("[]")
     if not host or not port.isdigit() or int(port) > 65_535:
-        raise SettingInvalid("An address is HOST:PORT.", setting="listen", reason=text)
+        raise SettingInvalid("An address is HOST:PORT.", setting=setting, reason=text)
     return host, int(port)
 
 

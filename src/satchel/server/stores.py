@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from dataclasses import dataclass, field
 
+from satchel import __version__
 from satchel.core.errors import SettingInvalid
 from satchel.server.accounts.access import readers_of
 from satchel.server.adapters.blocks_local import LocalBlocks
@@ -27,12 +28,23 @@ Work = Callable[[asyncio.Event], Coroutine[object, object, None]]
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """The ports of one process, and what has to run beside its requests."""
+    """The ports of one process, and what has to run beside its requests.
+
+    away: those that only make things faster, by name, and whether each was gone when last asked. relay, notifier: where
+    an event log is configured.
+    """
 
     blocks: BlockStore
     state: EphemeralState
     bus: Bus
-    work: tuple[Work, ...] = ()
+    away: Mapping[str, Callable[[], bool]] = field(default_factory=dict)
+    relay: Relay | None = None
+    notifier: Notifier | None = None
+
+    @property
+    def work(self) -> tuple[Work, ...]:
+        """Return what runs beside requests."""
+        return tuple(each.run for each in (self.relay, self.notifier) if each is not None)
 
 
 @contextlib.asynccontextmanager
@@ -40,11 +52,15 @@ async def opened_stores(settings: Settings, db: Database, clock: Clock, server_i
     """Open all of them. Raises: SettingInvalid, StorageFailed, Unavailable."""
     async with contextlib.AsyncExitStack() as stack:
         blocks = await stack.enter_async_context(opened_blocks(settings, clock))
-        state = _state(settings, clock)
+        away: dict[str, Callable[[], bool]] = {}
+        state = _state(settings, clock, away)
         stack.push_async_callback(state.close)
-        bus, work = await _bus(stack, settings, db, clock, state, server_id)
+        if settings.bus_url.startswith("kafka://"):
+            bus, relay, notifier = await _posted(stack, settings, db, clock, state, server_id, away)
+        else:
+            bus, relay, notifier = await _bus(stack, settings, clock, away), None, None
         stack.push_async_callback(bus.close)
-        yield Stores(blocks, state, bus, work)
+        yield Stores(blocks, state, bus, away, relay, notifier)
 
 
 @contextlib.asynccontextmanager
@@ -65,45 +81,69 @@ async def _blocks(settings: Settings, clock: Clock) -> BlockStore:
     return await open_object_blocks(settings.blocks_url, clock)
 
 
-def _state(settings: Settings, clock: Clock) -> EphemeralState:
+def _state(settings: Settings, clock: Clock, away: dict[str, Callable[[], bool]]) -> EphemeralState:
     if settings.state_url.startswith("memory://"):
         return MemoryState(clock)
     with _extra("state_url"):
         from satchel.server.adapters.state_redis import RedisState
-    return RedisState(settings.state_url, clock)
+    state = RedisState(settings.state_url, clock)
+    away["state"] = lambda: state.is_away
+    return state
 
 
 async def _bus(
+    stack: contextlib.AsyncExitStack, settings: Settings, clock: Clock, away: dict[str, Callable[[], bool]]
+) -> Bus:
+    if settings.bus_url.startswith("memory://"):
+        return MemoryBus()
+    with _extra("bus_url"):
+        from satchel.server.adapters.bus_redis import opened_bus
+    bus = await stack.enter_async_context(opened_bus(settings.bus_url, clock))
+    away["bus"] = lambda: bus.is_away
+    return bus
+
+
+async def _posted(
     stack: contextlib.AsyncExitStack,
     settings: Settings,
     db: Database,
     clock: Clock,
     state: EphemeralState,
     server_id: str,
-) -> tuple[Bus, tuple[Work, ...]]:
-    if settings.bus_url.startswith("memory://"):
-        return MemoryBus(), ()
+    away: dict[str, Callable[[], bool]],
+) -> tuple[Bus, Relay, Notifier | None]:
+    """Return the bus of a process whose positions go through a log of events, and what carries them there and back."""
     with _extra("bus_url"):
-        from satchel.server.adapters.bus_redis import opened_bus, opened_post
-    if not settings.bus_url.startswith("kafka://"):
-        return await stack.enter_async_context(opened_bus(settings.bus_url, clock)), ()
-    with _extra("bus_url"):
+        from satchel.server.adapters.bus_redis import opened_post
         from satchel.server.adapters.log_kafka import KafkaLog, KafkaPlace
     post = await stack.enter_async_context(opened_post(settings.state_url, clock, setting="state_url"))
     place = KafkaPlace.from_url(settings.bus_url)
     log = KafkaLog(place, clock, user=settings.kafka_user, password=settings.kafka_password)
     stack.push_async_callback(log.close)
     relay = Relay(db, log, clock)
-    work: list[Work] = [relay.run]
-    if "notifier" in settings.roles:
-        work.append(Notifier(log, state, post, lambda namespaces: readers_of(db, namespaces)).run)
-    return PostedBus(post, server_id, relay.wake), tuple(work)
+    is_notifier = "notifier" in settings.roles
+    notifier = Notifier(log, state, post, lambda namespaces: readers_of(db, namespaces)) if is_notifier else None
+    away["bus"] = lambda: post.is_away
+    away["events"] = lambda: bool(relay.counts.fault)
+    return PostedBus(post, server_id, relay.wake), relay, notifier
+
+
+@contextlib.asynccontextmanager
+async def opened_traces(settings: Settings, server_id: str) -> AsyncIterator[None]:
+    """Send traces while the block runs, where the settings say so. Raises: SettingInvalid."""
+    if not settings.trace_endpoint:
+        yield
+        return
+    with _extra("trace_endpoint", "trace"):
+        from satchel.server.adapters.traces_otel import traced
+    async with traced(settings.trace_endpoint, version=__version__, server_id=server_id):
+        yield
 
 
 @contextlib.contextmanager
-def _extra(setting: str) -> Iterator[None]:
+def _extra(setting: str, extra: str = "cluster") -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        reason = "this store needs the extra 'cluster': pip install 'satchel[cluster]'"
+        reason = f"it needs the extra '{extra}': pip install 'satchel[{extra}]'"
         raise SettingInvalid("A client library is missing.", setting=setting, reason=reason) from error

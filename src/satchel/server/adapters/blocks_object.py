@@ -171,6 +171,8 @@ class ObjectBlocks:
         self._idle = asyncio.Event()
         self._idle.set()
         self._is_closed = False
+        self.retries = 0
+        """Requests that were sent again."""
 
     async def put(self, name: str, pieces: Sequence[bytes | memoryview]) -> Place:
         """See BlockStore. The same bytes once more are no error; other bytes under the name are StorageFailed.
@@ -284,6 +286,7 @@ class ObjectBlocks:
                     except Unavailable:
                         if left <= 0:
                             raise
+                self.retries += 1
                 await self._clock.sleep_s(pause_s * (0.5 + self._clock.random(1)[0] / 256))
                 pause_s *= 4
 

@@ -149,6 +149,11 @@ class Line:
         self._is_tried = asyncio.Event()
         self._is_closed = False
 
+    @property
+    def is_away(self) -> bool:
+        """Whether the server was gone when it was last asked."""
+        return self._sending.is_on or self._hearing.is_on
+
     def tell(self, channel: str, positions: Sequence[tuple[NamespaceId, int]]) -> None:
         """Tell those of this process at once, the others soon."""
         own = self._channels.get(channel)
@@ -331,6 +336,11 @@ class RedisBus:
         self._listeners: Listeners[NamespaceId, int] = Listeners()
         self._end = line.listen(self._channel, self._listeners.tell)
 
+    @property
+    def is_away(self) -> bool:
+        """Whether the server was gone when it was last asked."""
+        return self._line.is_away
+
     async def publish(self, ns: NamespaceId, seq: int) -> None:
         """See Bus."""
         self._line.tell(self._channel, [(ns, seq)])
@@ -354,6 +364,11 @@ class RedisPost:
 
     def __init__(self, line: Line) -> None:
         self._line = line
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the server was gone when it was last asked."""
+        return self._line.is_away
 
     async def tell(self, server_id: str, positions: Sequence[tuple[NamespaceId, int]]) -> None:
         """Tell the process `server_id`, if there is one. Never raises for a server that is down, never waits for it."""

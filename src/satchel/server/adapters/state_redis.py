@@ -97,6 +97,11 @@ class RedisState:
             self._client.register_script, (_ADD, _REMOVE, _MEMBERS, _SPEND)
         )
 
+    @property
+    def is_away(self) -> bool:
+        """Whether the server was gone when it was last asked."""
+        return self._outage.is_on
+
     async def add_member(self, key: str, member: str, value: bytes, *, ttl_s: float) -> bool:
         """See EphemeralState."""
         return await self._ask(self._add, key, member, value, max(1, int(ttl_s * 1_000)), MEMBERS_MAX) in (None, 1)

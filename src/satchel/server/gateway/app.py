@@ -21,9 +21,11 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from satchel.core.limits import JSON_BODY_BYTES_MAX
 from satchel.server.gateway import account, content, files, health, history, sync
 from satchel.server.gateway.device import PREFIX, DeviceApp
-from satchel.server.gateway.raw import Disconnected, Message, Receive, Scope, Send, patient
+from satchel.server.gateway.raw import Disconnected, Receive, Scope, Send, patient
 from satchel.server.gateway.rest import Asked, answer_fault
 from satchel.server.gateway.services import Services
+from satchel.server.gateway.tally import REQUEST_ID_BYTES, tallied
+from satchel.server.logs import begin_request
 
 SAFE_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -32,6 +34,8 @@ SAFE_HEADERS = [
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
 ROOMS = (account, files, content, history, sync, health)
+CLOSING = (b"connection", b"close")
+"""A process that is about to stop has its answers taken elsewhere next time."""
 _VERSION = "1"
 
 
@@ -48,26 +52,25 @@ class Gateway:
         """Answer one request, one stream, or the server's own lifespan."""
         if scope["type"] == "lifespan":
             await self._rest(scope, receive, send)  # type: ignore[arg-type]  # litestar's own names for these shapes
-        elif self._device is not None and scope["path"].startswith(PREFIX):
+            return
+        services, number = self._services, self._services.clock.random(REQUEST_ID_BYTES).hex()
+        is_device = self._device is not None and scope["path"].startswith(PREFIX)
+        if scope["type"] == "http":
+            app = self._device if is_device and self._device is not None else self._answer
+            headers = [] if is_device else SAFE_HEADERS
+            if services.readiness.is_draining:
+                headers = [*headers, CLOSING]
+            await tallied(app, services.counters, number, headers, scope, receive, send)
+        elif self._device is not None and is_device:
+            begin_request(number)
             await self._device(scope, receive, send)
-        elif scope["type"] == "http":
-            await self._answer(scope, receive, send)
         else:
             await receive()
             await send({"type": "websocket.close", "code": 1008})
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        counters, send = self._services.counters, patient(send)
-
-        async def guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                counters.request(scope["method"], scope.get("path_template") or "other")
-                counters.status(message["status"])
-                message["headers"] = [*message.get("headers", ()), *SAFE_HEADERS]
-            await send(message)
-
         with contextlib.suppress(Disconnected):
-            await self._rest(scope, receive, guarded)  # type: ignore[arg-type]  # litestar's own names for these shapes
+            await self._rest(scope, receive, patient(send))  # type: ignore[arg-type]  # litestar's names for these
 
 
 @get("/api/v1/openapi.json", include_in_schema=False, public=True)
@@ -88,7 +91,7 @@ def rest_app(services: Services, rooms: Sequence[ModuleType] = ROOMS) -> Litesta
         route_handlers=[documentation, *(handler for room in rooms for handler in room.ROUTES)],
         guards=[signed_in],
         exception_handlers={Exception: answer_fault},
-        state=State({"services": services, "probe": health.Probe()}),
+        state=State({"services": services}),
         request_max_body_size=JSON_BODY_BYTES_MAX,
         openapi_config=OpenAPIConfig(
             title="Satchel",

@@ -44,6 +44,7 @@ async def commit_request(
             )
     placed = await services.blocks.store(request.ns, paired(request.inline, bodies))
     reply = await commit(services.db, services.clock, principal, request, placed)
+    services.counters.committed(reply.outcomes)
     if any(isinstance(outcome, Stored) and outcome.seq for outcome in reply.outcomes):
         await services.bus.publish(request.ns, reply.head_seq)
     return reply

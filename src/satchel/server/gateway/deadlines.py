@@ -14,6 +14,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from satchel.core.limits import KIB
+from satchel.server.gateway.counters import Counters
 from satchel.server.settings import Deadlines
 
 LOOK_S = 1.0
@@ -34,6 +35,7 @@ class WatchedProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.counters: Counters | None = None
         self._phase = _HEADER
         self._since = self.loop.time()
         self._came = 0
@@ -64,6 +66,8 @@ class WatchedProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """A part of the body came."""
         self._came += len(body)
+        if self.counters is not None:
+            self.counters.received_bytes += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -91,6 +95,8 @@ class WatchedProtocol(HttpToolsProtocol):
         """Answer 408 where an answer can still be given, and close."""
         if self.transport is None or self.transport.is_closing():
             return
+        if self.counters is not None:
+            self.counters.cut[phase] += 1
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
             text = _BODY_TEXT % phase.encode()
             self.transport.write(_CUT % (len(text), text))

@@ -36,6 +36,7 @@ from satchel.server.accounts.principal import Principal
 from satchel.server.feed.scopes import store_scope
 from satchel.server.feed.service import changes, manifests, snapshot
 from satchel.server.gateway.commits import check_room, commit_request
+from satchel.server.gateway.counters import OTHER
 from satchel.server.gateway.errors import as_fault, frame_body, headers_of
 from satchel.server.gateway.raw import (
     Disconnected,
@@ -50,6 +51,7 @@ from satchel.server.gateway.raw import (
 )
 from satchel.server.gateway.services import Services
 from satchel.server.gateway.stream import serve_stream
+from satchel.server.gateway.tally import CODE, ROUTE
 from satchel.server.metadata.namespaces import namespaces
 
 PREFIX = "/sync/v1/"
@@ -88,12 +90,11 @@ class DeviceApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or serve one stream."""
         if scope["type"] == "websocket":
-            self._services.counters.request("WS", scope["path"] if scope["path"] == PREFIX + "stream" else "other")
             await serve_stream(self._services, scope, receive, send)
             return
         path = scope["path"]
         route = self._routes.get(path)
-        self._services.counters.request(scope["method"], path if route else "other")
+        scope[ROUTE] = path if route else OTHER
         try:
             if route is None or scope["method"] != "POST":
                 raise NotFound("There is no such call.")
@@ -103,19 +104,18 @@ class DeviceApp:
                 pieces = await route.handler(self._services, principal, body)
                 del body
             await _answer(send, pieces)
-            self._services.counters.status(200)
         except Disconnected:
             return
         except Exception as error:  # the request's main loop: the fault is logged and answered
-            await self._refuse(send, error, path)
+            await self._refuse(scope, send, error)
 
-    async def _refuse(self, send: Send, error: Exception, path: str) -> None:
-        fault, number = as_fault(error, self._services.clock, route=path)
+    async def _refuse(self, scope: Scope, send: Send, error: Exception) -> None:
+        fault, number = as_fault(error, self._services.clock, route=scope[ROUTE])
+        scope[CODE] = fault.code
         body = frame_body(fault, number)
         headers = [h for h in headers_of(fault, b"application/x-satchel-error", body) if h[0] != b"content-length"]
         if isinstance(fault, LimitExceeded):
             headers.append((b"connection", b"close"))
-        self._services.counters.status(fault.status)
         await respond(send, fault.status, headers, [body])
 
     async def _commit(self, services: Services, principal: Principal, body: bytes) -> Pieces:

@@ -1,6 +1,6 @@
 """What a fault looks like outside. Invariant: one map for both protocols; nothing of the inside leaves with a 5xx.
 
-A fault that we did not foresee answers 500 `fault` with an id; the same id stands in the log.
+A fault that we did not foresee answers 500 `fault` with an id: that of the request, which stands in the log.
 Source: docs/protocol/errors.md.
 """
 
@@ -13,6 +13,7 @@ import structlog
 
 from satchel.core.errors import Fault
 from satchel.core.messages import ErrorReply, encode_plain
+from satchel.server.logs import request_id
 from satchel.server.ports import Clock
 
 _log = structlog.get_logger("gateway")
@@ -23,14 +24,17 @@ _OWN_HINT = "Tell the administrator the id; the server's log has the reason unde
 
 
 def as_fault(error: Exception, clock: Clock, *, route: str) -> tuple[Fault, str]:
-    """Return the fault to answer with and an id for it. What is not a Fault is logged with its traceback."""
-    number = clock.random(6).hex()
+    """Return the fault to answer with and the request's id. What is not a Fault is logged with its traceback.
+
+    route: a template, never a path: there may be a secret in one.
+    """
+    number = request_id() or clock.random(6).hex()
     if isinstance(error, Fault):
         if error.status >= 500:
-            _log.warning("request.failed", id=number, route=route, code=error.code, error=str(error))
+            _log.warning("request.failed", request=number, route=route, code=error.code, error=str(error))
         return error, number
     trace = "".join(traceback.format_exception(error))
-    _log.error("request.broken", id=number, route=route, error=repr(error), trace=trace)
+    _log.error("request.broken", request=number, route=route, error=repr(error), trace=trace)
     return Fault("Something went wrong inside the server.", id=number), number
 
 

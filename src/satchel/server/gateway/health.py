@@ -1,55 +1,44 @@
-"""REST: is it well, and what did it do. Invariant: health tells strangers nothing but well or not."""
+"""REST: does it live, should it be sent requests, and what did it do. Invariant: strangers hear names of parts at most.
+
+`/health` says that this process answers: one that does not is to be restarted. `/ready` says whether requests should
+come here: while not, they go elsewhere, and a restart would not help.
+"""
 
 from __future__ import annotations
-
-import asyncio
 
 import msgspec
 from litestar import Response, get
 
-from satchel.core.errors import Fault, NotFound
-from satchel.server.db.schema import store_facts
+from satchel.core.errors import NotFound
 from satchel.server.gateway.rest import Asked, principal_of, services_of
-from satchel.server.gateway.services import Services
-
-PROBE_KEPT_MS = 10_000
-PROBE_TIMEOUT_S = 5.0
 
 
 class Health(msgspec.Struct, frozen=True):
-    """`ok` when metadata can be read and blocks can be written; else `failing`."""
+    """`ok`, always: whoever is not well does not answer."""
 
     status: str
 
 
-class Probe:
-    """The last look at the stores, kept for ten seconds so that nobody can wear out the disk by asking."""
+class ReadyShown(msgspec.Struct, frozen=True):
+    """status: `ready`, `degraded` (ready, and slower than it could be) or `not_ready`; the parts that are the cause."""
 
-    def __init__(self) -> None:
-        self._looked_ms = 0
-        self._is_well = False
-
-    async def is_well(self, services: Services) -> bool:
-        """Return whether both stores answer."""
-        now_ms = services.clock.now_ms()
-        if now_ms - self._looked_ms >= PROBE_KEPT_MS:
-            self._looked_ms = now_ms
-            try:
-                async with asyncio.timeout(PROBE_TIMEOUT_S):
-                    await store_facts(services.db)
-                    await services.blocks.store_port.probe()
-                self._is_well = True
-            except (Fault, TimeoutError):
-                self._is_well = False
-        return self._is_well
+    status: str
+    not_ready: tuple[str, ...] = ()
+    degraded: tuple[str, ...] = ()
 
 
 @get("/health", public=True)
-async def health(request: Asked) -> Response[Health]:
-    """Tell whether the service is well: 200 `ok`, or 503 `failing`."""
-    probe: Probe = request.app.state.probe
-    is_well = await probe.is_well(services_of(request))
-    return Response(Health("ok" if is_well else "failing"), status_code=200 if is_well else 503)
+async def health(request: Asked) -> Health:
+    """Tell that the process lives; no store is asked."""
+    return Health("ok")
+
+
+@get("/ready", public=True)
+async def ready(request: Asked) -> Response[ReadyShown]:
+    """Tell whether requests should come here: 200 `ready` or `degraded`, or 503 `not_ready`."""
+    found = await services_of(request).readiness.look()
+    shown = ReadyShown(found.status, found.not_ready, found.degraded)
+    return Response(shown, status_code=200 if found.is_ready else 503, headers={"cache-control": "no-store"})
 
 
 @get("/api/v1/admin/counters")
@@ -61,4 +50,4 @@ async def counters(request: Asked) -> dict[str, object]:
     return services_of(request).counters.shown()
 
 
-ROUTES = (health, counters)
+ROUTES = (health, ready, counters)

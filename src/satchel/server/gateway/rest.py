@@ -11,8 +11,10 @@ from satchel.core.entries import Entry, Kind
 from satchel.core.errors import Fault, LimitExceeded, MessageInvalid, NotFound
 from satchel.core.limits import JSON_BODY_BYTES_MAX
 from satchel.server.accounts.principal import Principal
+from satchel.server.gateway.counters import OTHER
 from satchel.server.gateway.errors import as_fault, headers_of, json_body
 from satchel.server.gateway.services import Services
+from satchel.server.gateway.tally import CODE
 
 Asked = Request[object, object, State]
 
@@ -87,7 +89,8 @@ def answer_fault(request: Asked, error: Exception) -> Response[bytes]:
     services = services_of(request)
     if isinstance(error, HTTPException):
         error = _translated(error)
-    fault, number = as_fault(error, services.clock, route=request.scope["path"])
+    fault, number = as_fault(error, services.clock, route=request.scope.get("path_template") or OTHER)
+    request.scope[CODE] = fault.code  # type: ignore[literal-required]  # a key of ours beside the framework's
     body = json_body(fault, number)
     headers = {name.decode(): value.decode() for name, value in headers_of(fault, b"application/json", body)}
     del headers["content-type"], headers["content-length"]

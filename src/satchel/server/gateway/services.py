@@ -10,6 +10,7 @@ from satchel.server.db.schema import StoreFacts
 from satchel.server.gateway.counters import Counters
 from satchel.server.gateway.identity import Identity
 from satchel.server.gateway.raw import Room
+from satchel.server.gateway.readiness import Readiness
 from satchel.server.notify.waiters import Waiters
 from satchel.server.ports import Bus, Clock, EphemeralState
 from satchel.server.settings import Settings
@@ -34,3 +35,4 @@ class Services:
     server_id: str
     facts: StoreFacts
     room: Room
+    readiness: Readiness

@@ -44,6 +44,7 @@ from satchel.server.metadata.namespaces import namespaces
 from satchel.server.notify.presence import Connected, member_of, pack_connected, presence_key
 from satchel.server.notify.waiters import Waiter
 
+PATH = "/sync/v1/stream"
 PING_S = 25.0
 RECHECK_S = 50.0
 LAG_S_MIN = 0.05
@@ -96,13 +97,15 @@ async def serve_stream(services: Services, scope: Scope, receive: Receive, send:
     try:
         token = bearer(scope["headers"])
         principal = await services.identity.of_token(token)
-        if scope["path"] != "/sync/v1/stream":
+        if scope["path"] != PATH:
             raise MessageInvalid("There is no such stream.", reason="path")
     except Fault as fault:
         await _refuse(services, send, fault)
         return
     await send({"type": "websocket.accept"})
-    code = CLOSE_GOING_AWAY
+    counters, code = services.counters, CLOSE_GOING_AWAY
+    counters.answered("WS", PATH, 101, code="", sent_bytes=0)
+    counters.streams += 1
     try:
         hello = await _hello(receive)
         await _serve(services, principal, token, hello, receive, send)
@@ -121,6 +124,9 @@ async def serve_stream(services: Services, scope: Scope, receive: Receive, send:
     except Exception as error:  # the stream's main loop: the fault is logged, the device comes again
         as_fault(error, services.clock, route="stream")
         code = CLOSE_FAILED
+    finally:
+        counters.streams -= 1
+    counters.closed_streams[code] += 1
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(CLOSE_TIMEOUT_S):
             await send({"type": "websocket.close", "code": code})
@@ -201,7 +207,7 @@ async def _push_news(stream: _Stream, ns: NamespaceId) -> None:
     if page.entries or page.last_seq - stream.told[ns] >= UNTOLD_SEQS_MAX:
         # From where the device stands, so that what it leaves out is no gap to it.
         await _push(stream, Pushed(replace(page, prev_seq=stream.told[ns])), bodies)
-        services.counters.pushed(len(page.entries))
+        services.counters.pushed_entries += len(page.entries)
         stream.told[ns] = page.last_seq
 
 
@@ -215,7 +221,9 @@ async def _head(stream: _Stream, ns: NamespaceId) -> Position:
 
 async def _push(stream: _Stream, frame: StreamFrame, bodies: Sequence[bytes] = ()) -> None:
     async with asyncio.timeout(SEND_TIMEOUT_S):
-        await stream.send({"type": "websocket.send", "bytes": b"".join(encode_frame(frame, bodies))})
+        packed = b"".join(encode_frame(frame, bodies))
+        stream.services.counters.sent_bytes += len(packed)
+        await stream.send({"type": "websocket.send", "bytes": packed})
 
 
 async def _hello(receive: Receive) -> Hello:
@@ -258,6 +266,7 @@ async def _refuse(services: Services, send: Send, fault: Fault) -> None:
     fault, number = as_fault(fault, services.clock, route="stream")
     body = frame_body(fault, number)
     headers = headers_of(fault, b"application/x-satchel-error", body)
+    services.counters.answered("WS", PATH, fault.status, code=fault.code, sent_bytes=len(body))
     await send({"type": "websocket.http.response.start", "status": fault.status, "headers": headers})
     await send({"type": "websocket.http.response.body", "body": body})
 

@@ -16,6 +16,7 @@ from satchel.server.event_log import ChangeEvent, EventLog
 from satchel.server.notify.newest import Newest
 from satchel.server.notify.presence import presence_key, unpack_connected
 from satchel.server.ports import EphemeralState, Post
+from satchel.server.spans import span
 
 GROUP = "notifier"
 
@@ -47,9 +48,11 @@ class Notifier:
         news = {ns: seq for ns, seq in heads.items() if self._newest.is_news(ns, seq)}
         if not news:
             return
-        for server_id, positions in (await self._by_gateway(news)).items():
-            await self._post.tell(server_id, positions)
-            self.told += len(positions)
+        with span("notify") as step:
+            step.note(namespaces=len(news))
+            for server_id, positions in (await self._by_gateway(news)).items():
+                await self._post.tell(server_id, positions)
+                self.told += len(positions)
         for ns, seq in news.items():
             self._newest.dealt_with(ns, seq)
 

@@ -22,6 +22,7 @@ from satchel.core.ids import NamespaceId, Tag
 from satchel.server.db.engine import Connection, Database
 from satchel.server.event_log import ChangeEvent, EventLog, pause
 from satchel.server.ports import Clock
+from satchel.server.spans import span
 
 _log = structlog.get_logger("relay")
 
@@ -59,8 +60,10 @@ async def _relay_page(
     rows = await db.read(lambda conn: rows_txn(conn, after=after, limit=limit))
     if rows:
         now = clock.now_ms()
-        await log.append([ChangeEvent(row.ns, row.seq, now) for row in rows])
-        await db.write(_KEY, lambda conn: delete_txn(conn, rows))
+        with span("relay") as step:
+            step.note(rows=len(rows))
+            await log.append([ChangeEvent(row.ns, row.seq, now) for row in rows])
+            await db.write(_KEY, lambda conn: delete_txn(conn, rows))
     return rows
 
 
@@ -84,11 +87,14 @@ async def waiting_txn(conn: Connection, *, limit: int) -> int:
 @dataclass(slots=True)
 class RelayCounts:
     """For metrics. relayed: rows sent since the start, again included; waiting: rows left after the last round, at most
-    10,000 are counted; fault: what the last round ended with, empty when it held."""
+    10,000 are counted; fault: what the last round ended with, empty when it held; failed: rounds that did not;
+    drained_ms: when the last round that held began (Unix ms, 0 for none): no row is older."""
 
     relayed: int = 0
     waiting: int = 0
     fault: str = ""
+    failed: int = 0
+    drained_ms: int = 0
 
 
 class Relay:
@@ -127,6 +133,7 @@ class Relay:
             failures = 0
             while not stop.is_set():
                 self._news.clear()
+                begun_ms = self._clock.now_ms()
                 try:
                     await self._round(stop)
                 except Fault as fault:
@@ -134,7 +141,7 @@ class Relay:
                     await pause(stop, self._backoff_s(failures))
                     failures += 1
                 else:
-                    failures, self.counts.fault = 0, ""
+                    failures, self.counts.fault, self.counts.drained_ms = 0, "", begun_ms
                     await self._wait(stop)
             stopping.cancel()
 
@@ -153,6 +160,7 @@ class Relay:
         if not self.counts.fault:
             _log.warning("relay.waits", reason=str(fault))
         self.counts.fault = str(fault)
+        self.counts.failed += 1
         try:
             self.counts.waiting = await self._waiting()
         except Fault:

@@ -7,9 +7,11 @@ Source: docs/design/050 (the bus carries only positions), 060 (7).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from satchel.core.errors import TooManyRequests
 from satchel.core.ids import AccountId, NamespaceId
@@ -18,6 +20,7 @@ from satchel.server.ports import Bus
 
 WAITERS_MAX = 100_000
 RETRY_AFTER_S = 30.0
+DRAIN_STEP_S = 0.1
 
 
 class Waiter:
@@ -56,10 +59,22 @@ class Waiter:
         return any(head > seen.get(ns, 0) for ns, head in self.heads.items())
 
 
+@dataclass(slots=True)
+class WaiterCounts:
+    """Since the start. told: positions that came; woken: waiters that one of them woke; gaps: times positions may have
+    been missed; refused: waiters that there was no room for."""
+
+    told: int = 0
+    woken: int = 0
+    gaps: int = 0
+    refused: int = 0
+
+
 class Waiters:
     """All that wait in this process."""
 
     def __init__(self, bus: Bus) -> None:
+        self.counts = WaiterCounts()
         self._of_ns: dict[NamespaceId, set[Waiter]] = defaultdict(set)
         self._of_account: dict[AccountId, set[Waiter]] = defaultdict(set)
         self._count = 0
@@ -73,6 +88,7 @@ class Waiters:
     def joined(self, account: AccountId, namespaces: Iterable[NamespaceId]) -> Iterator[Waiter]:
         """Yield a waiter for these namespaces. Raises: TooManyRequests past 200 for the account or 100,000 in all."""
         if len(self._of_account.get(account, ())) >= STREAMS_PER_ACCOUNT_MAX or len(self) >= WAITERS_MAX:
+            self.counts.refused += 1
             raise TooManyRequests("Too many connections wait for changes.", retry_after_s=RETRY_AFTER_S)
         waiter = Waiter(namespaces)
         waiter.is_stopped = self._is_stopped
@@ -99,25 +115,44 @@ class Waiters:
                 waiter.is_doubted = True
                 waiter.wake()
 
+    async def drain(self, seconds: float, hurry: asyncio.Event) -> None:
+        """End all that wait, a few at a time over so many seconds, so that they do not come to another process at once.
+
+        Who comes meanwhile is ended too before it is over. `hurry` ends it early; `stop` has to follow.
+        """
+        steps = max(1, round(seconds / DRAIN_STEP_S))
+        for left in range(steps, 0, -1):
+            living = [each for group in self._of_account.values() for each in group if not each.is_stopped]
+            for waiter in living[: -(-len(living) // left)]:
+                waiter.is_stopped = True
+                waiter.wake()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds / steps):
+                    await hurry.wait()
+                    return
+
     def stop(self) -> None:
         """Wake all for good; the service goes down."""
         for end in self._ends:
             end()
         self._is_stopped = True
-        for waiters in self._of_ns.values():
+        for waiters in self._of_account.values():
             for waiter in waiters:
                 waiter.is_stopped = True
                 waiter.wake()
 
     def _missed(self) -> None:
+        self.counts.gaps += 1
         for waiters in self._of_account.values():
             for waiter in waiters:
                 waiter.is_gapped = True
                 waiter.wake()
 
     def _told(self, ns: NamespaceId, seq: int) -> None:
+        self.counts.told += 1
         # Looked up without making an entry: most namespaces that change have nobody waiting.
         for waiter in self._of_ns.get(ns, ()):
             if seq > waiter.heads[ns]:
                 waiter.heads[ns] = seq
+                self.counts.woken += 1
                 waiter.wake()

@@ -116,3 +116,41 @@ class GappingBus(MemoryBus):
 
     def tell_gap(self) -> None:
         self._gap_listeners.tell()
+
+
+def test_a_drain_ends_waiters_one_after_another_and_those_that_come_meanwhile() -> None:
+    async def main() -> None:
+        waiters, ended = Waiters(MemoryBus()), []
+
+        async def wait(number: int) -> None:
+            with waiters.joined(ANN, [NS]) as waiter:
+                assert await waiter.wait({}, timeout_s=60)
+                ended.append((number, len(waiters)))
+            if number == 0:
+                await wait(100)
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(10):
+                group.create_task(wait(number))
+            await asyncio.sleep(0)
+            await waiters.drain(0.5, asyncio.Event())
+            waiters.stop()
+        assert {number for number, _ in ended} == {*range(10), 100}
+        # The first to go left others waiting.
+        assert ended[0][1] > 1 and ended[-1][1] < 10
+
+    asyncio.run(main())
+
+
+def test_a_drain_that_is_hurried_ends_at_once() -> None:
+    async def main() -> None:
+        waiters, hurry = Waiters(MemoryBus()), asyncio.Event()
+        hurry.set()
+        with waiters.joined(ANN, [NS]) as waiter:
+            async with asyncio.timeout(60):
+                await waiters.drain(10_000, hurry)
+            assert not await waiter.wait({}, timeout_s=0) or waiter.is_stopped
+            waiters.stop()
+            assert await waiter.wait({}, timeout_s=60)
+
+    asyncio.run(main())

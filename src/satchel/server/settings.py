@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from satchel.core.errors import SettingInvalid
 from satchel.core.limits import BODY_BYTES_PER_S_MIN, BODY_GRACE_S, HEADER_DEADLINE_S
+from satchel.core.retention import KEEP_ALL_DAYS, TRASH_DAYS
 
 PREFIX = "SATCHEL_"
 DATA_DEFAULT = "satchel-data"
@@ -20,6 +21,8 @@ ROLES = ("gateway", "notifier", "upkeep")
 BLOCKS_SCHEMES = ("file:///", "s3://")
 STATE_SCHEMES = ("memory://", "redis://", "rediss://", "unix://")
 BUS_SCHEMES = (*STATE_SCHEMES, "kafka://")
+FOREVER = "forever"
+DAYS_MAX = 36_500
 LOG_LEVELS = ("debug", "info", "warning", "error")
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
@@ -65,6 +68,12 @@ SETTINGS = (
     ),
     Setting("tls_certificate", "", "Certificate chain (PEM); with `tls_key` the service speaks TLS itself."),
     Setting("tls_key", "", "Private key (PEM) of `tls_certificate`."),
+    Setting(
+        "versions_keep_all_days",
+        str(KEEP_ALL_DAYS),
+        "For so many days all versions of a file are kept, then ever fewer; `forever`: all.",
+    ),
+    Setting("trash_keep_days", str(TRASH_DAYS), "So many days after its deletion a file is gone for good; `forever`."),
     Setting("log_level", "info", "`debug`, `info`, `warning` or `error`.", "--log-level", "level"),
     Setting("log_json", "false", "Write logs as JSON, one object a line.", "--log-json", "flag"),
 )
@@ -103,6 +112,8 @@ class Settings:
     tls_key: str
     log_level: str
     log_json: bool
+    versions_keep_all_days: int | None
+    trash_keep_days: int | None
     deadlines: Deadlines = Deadlines()
 
     def __post_init__(self) -> None:
@@ -164,6 +175,8 @@ def _settled(merged: Mapping[str, str]) -> Settings:
         tls_key=merged["tls_key"],
         log_level=level,
         log_json=_flag("log_json", merged["log_json"]),
+        versions_keep_all_days=_days("versions_keep_all_days", merged["versions_keep_all_days"]),
+        trash_keep_days=_days("trash_keep_days", merged["trash_keep_days"]),
     )
     _check_store(settings.blocks_url, "blocks_url", *BLOCKS_SCHEMES)
     _check_store(settings.state_url, "state_url", *STATE_SCHEMES)
@@ -224,6 +237,16 @@ def _flag(name: str, text: str) -> bool:
     if text.lower() in _FALSE:
         return False
     raise SettingInvalid("A setting that is either on or off.", setting=name, reason="true or false")
+
+
+def _days(name: str, text: str) -> int | None:
+    """Return a number of days, None for `forever`. Never 0: nothing that was just deleted is out of reach."""
+    if text.lower() == FOREVER:
+        return None
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= DAYS_MAX):
+        reason = f"a number of days from 1 to {DAYS_MAX}, or {FOREVER}"
+        raise SettingInvalid("A time to keep things for.", setting=name, reason=reason)
+    return int(text)
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -24,7 +24,7 @@ from satchel.simulation.stores import MemoryBlocks
 from tests.support.databases import Run
 from tests.support.retention_world import POLICY, RetentionWorld, play_embedded, play_on
 from tests.support.stores import stores_beside
-from tests.support.upkeep_stores import StoppingDatabase
+from tests.support.upkeep_stores import MeetingDatabase, StoppingDatabase
 from tests.support.upkeep_world import data_of
 from tests.support.writers import content_of, new_id, op_id
 
@@ -186,6 +186,41 @@ def test_thinning_twice_at_once_beside_commits_counts_each_version_once(run: Run
         await world.is_clean()
 
     run(scenario)
+
+
+def test_what_went_between_the_look_and_the_lock_is_not_counted_twice() -> None:
+    async def scene(world: RetentionWorld) -> None:
+        files = await saved_for_days(world, 4, 3)
+        world.days(31)
+        bounds = ThinningBounds()
+        db = MeetingDatabase(world.db, lambda: world.thin(bounds=bounds))
+        expected = [await promised(world, node) for node in files]
+        assert (await world.thin(db, bounds=bounds)).done == {} and db.has_met
+        assert [await world.versions(node) for node in files] == expected
+        await world.is_clean()
+
+    play_embedded(scene)
+
+
+def test_a_blocklist_that_is_used_or_named_after_all_is_not_forgotten() -> None:
+    async def scene(world: RetentionWorld) -> None:
+        node = await world.file(b"first")
+        for at in range(3):
+            await world.edit(node, b"%d" % at)
+        world.days(31)
+        await world.thin()
+        unused = await world.rows("SELECT manifest_id FROM manifests WHERE refs = 0")
+        assert len(unused) == 2
+        # Somebody saves the first content again, just when it is to be forgotten.
+        db = MeetingDatabase(world.db, lambda: world.file(b"first"))
+        assert (await world.blocklists(db)).done == {"blocklists": 1} and db.has_met
+        await world.is_clean()
+        # A count that is wrong is not believed.
+        await world.execute("UPDATE manifests SET refs = 0")
+        assert (await world.blocklists()).done == {}
+        assert (await world.rows("SELECT COUNT(*) FROM manifests"))[0][0] == 3
+
+    play_embedded(scene)
 
 
 def test_a_change_of_the_settings_takes_some_days(capsys: pytest.CaptureFixture[str]) -> None:

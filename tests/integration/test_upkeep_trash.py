@@ -22,7 +22,7 @@ from satchel.simulation.stores import MemoryBlocks
 from tests.support.databases import Run
 from tests.support.retention_world import KEEP_DAYS, RetentionWorld, play_embedded, play_on
 from tests.support.stores import stores_beside
-from tests.support.upkeep_stores import StoppingDatabase
+from tests.support.upkeep_stores import MeetingDatabase, StoppingDatabase
 from tests.support.upkeep_world import data_of
 from tests.support.writers import content_of, op_id
 
@@ -109,12 +109,15 @@ def test_a_purge_that_is_stopped_anywhere_leaves_a_unit_whole_or_gone(is_after: 
             except asyncio.CancelledError:
                 was_stopped = True
             await world.check()
+            can_restore = unit.top in await listed(world)
             try:
                 outcome = await world.restore(unit.top)
+                assert can_restore
                 assert isinstance(outcome, Stored)
                 assert await world.live() == unit.nodes | kept.nodes
                 assert len(await world.versions(unit.below[1])) == 7
             except NotFound:
+                assert not can_restore
                 assert await world.live() == kept.nodes
             await world.empty_trash()
             await world.is_clean()
@@ -195,6 +198,25 @@ def test_restores_and_purges_that_meet_leave_each_unit_whole_or_gone(run: Run, d
     run(scenario)
 
 
+def test_of_a_restore_and_a_purge_that_both_found_the_unit_the_first_to_lock_wins() -> None:
+    async def scene(world: RetentionWorld) -> None:
+        purged, restored = await Unit.made(world), await Unit.made(world, 100)
+        principal, ns = world.ada.principal, world.ada.principal.root_ns
+        await world.remove(purged.top)
+        world.days(KEEP_DAYS + 1)
+        db = MeetingDatabase(world.db, world.empty_trash)
+        outcome = await restore_unit(db, world.clock, principal, ns, purged.top)
+        assert outcome == Refused("not_found", "purged") and db.has_met
+        await world.remove(restored.top)
+        world.days(KEEP_DAYS + 1)
+        db = MeetingDatabase(world.db, lambda: world.restore(restored.top))
+        assert (await world.empty_trash(db)).done == {} and db.has_met
+        assert await world.live() == restored.nodes
+        await world.is_clean()
+
+    play_embedded(scene)
+
+
 def test_what_was_purged_is_refused_by_a_restore_that_found_it_before() -> None:
     async def scene(world: RetentionWorld) -> None:
         unit = await Unit.made(world)
@@ -267,6 +289,42 @@ def test_a_folder_that_comes_back_bare_in_the_middle_of_its_purge_keeps_nothing_
         await world.is_clean()
 
     play_on(run, scene)
+
+
+def test_what_lost_its_folder_goes_after_the_days_and_what_was_made_in_it_since_stays(run: Run) -> None:
+    async def scene(world: RetentionWorld) -> None:
+        unit = await Unit.made(world)
+        await world.remove(unit.top)
+        world.days(KEEP_DAYS - 1)
+        await world.stored(UndeleteOp(op_id(), unit.top, ROOT_NODE, "bare", None, "", 0, False, False))
+        since = await world.file(data_of(50), parent=unit.top)
+        inner = unit.below[0]
+        direct = {*unit.below[:3]}
+        world.days(KEEP_DAYS - 1)
+        assert "left_behind" not in (await world.empty_trash()).done
+        assert await listed(world) == direct
+        # One of them is brought back just in time, with what is in it.
+        db = MeetingDatabase(world.db, lambda: world.restore(inner))
+        world.days(2)
+        counts = await world.empty_trash(db)
+        assert db.has_met and counts.done["left_behind"] == 2
+        assert await listed(world) == set()
+        assert await world.live() == {unit.top, since, inner, unit.below[3]}
+        await world.is_clean()
+
+    play_on(run, scene)
+
+
+def test_files_of_more_blocks_than_a_transaction_takes_go_one_after_another() -> None:
+    async def scene(world: RetentionWorld) -> None:
+        for at in range(4):
+            await world.remove(await world.file(data_of(2 * at), data_of(2 * at + 1)))
+        world.days(KEEP_DAYS + 1)
+        counts = await world.empty_trash(bounds=TrashBounds(nodes=10, versions=10, blocks_max=3))
+        assert (counts.done["deleted"], counts.done["versions"], counts.done["blocklists"]) == (4, 4, 4)
+        await world.is_clean()
+
+    play_embedded(scene)
 
 
 def test_rows_of_what_was_purged_go_when_the_journal_is_silent_about_them() -> None:

@@ -89,6 +89,27 @@ class StoppingDatabase:
             raise self._error
 
 
+class MeetingDatabase:
+    """A database at which something else happens once, between what was read and the first transaction that writes."""
+
+    def __init__(self, db: Database, act: Callable[[], Awaitable[object]]) -> None:
+        self._db, self._act = db, act
+        self.has_met = False
+        self.dialect = db.dialect
+
+    async def read(self, work: Work[T]) -> T:
+        return await self._db.read(work)
+
+    async def write(self, key: bytes, work: Work[T]) -> T:
+        if not self.has_met:
+            self.has_met = True
+            await self._act()
+        return await self._db.write(key, work)
+
+    async def close(self) -> None:
+        await self._db.close()
+
+
 class StoppingStore:
     """A block store whose n-th put or delete is stopped, before it or after it was done."""
 

@@ -19,7 +19,7 @@ from tests.tidy.sources import ROOT, document, rows
 DEPLOY = ROOT / "deploy"
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in DEPLOY.rglob("*") if path.is_file())
 PAGES = [path.relative_to(ROOT).as_posix() for path in (ROOT / "docs" / "operate").glob("*.md")]
-VARIABLES = {setting.variable for setting in SETTINGS}
+VARIABLES = {setting.variable for setting in SETTINGS} | {"SATCHEL_BACKUP_PASSPHRASE"}
 METRIC = re.compile(r"\b(?:satchel|process)_[a-z][a-z_]+")
 PATHS = {path for route in ROUTES for path in route.paths}
 STOP_S = 30

@@ -23,6 +23,7 @@ import uvicorn
 from satchel.core.cutting import require_fast_cutter
 from satchel.core.errors import SettingInvalid
 from satchel.core.limits import MIB
+from satchel.core.retention import VersionPolicy
 from satchel.server.adapters.blocks_measured import MeasuredBlocks
 from satchel.server.adapters.machine import MachineClock, ThreadWorkers
 from satchel.server.admin import Admin, answering, own_folders
@@ -45,7 +46,7 @@ from satchel.server.notify.waiters import Waiters
 from satchel.server.ports import Workers
 from satchel.server.settings import Settings
 from satchel.server.stores import Work, opened_stores, opened_traces
-from satchel.server.upkeep import expiry, pruning, stored, usage
+from satchel.server.upkeep import expiry, pruning, stored, thinning, trash, usage
 from satchel.server.upkeep.backup.marks import require_in_service
 from satchel.server.upkeep.schedule import Scheduler
 
@@ -145,8 +146,10 @@ async def opened(settings: Settings) -> AsyncIterator[Opened]:
 def _upkeep(services: Services, workers: Workers) -> Iterator[Scheduler]:
     """Yield what upkeep runs, where its role is: short tasks do not wait for those that read all that is stored."""
     if "upkeep" in services.settings.roles:
-        db, clock = services.db, services.clock
+        db, clock, told = services.db, services.clock, services.settings
         short = [*expiry.tasks(db, clock), *pruning.tasks(db, clock), *usage.tasks(db, clock)]
+        policy = None if told.versions_keep_all_days is None else VersionPolicy(told.versions_keep_all_days)
+        short += [*thinning.tasks(db, clock, policy), *trash.tasks(db, clock, told.trash_keep_days)]
         yield Scheduler(short, clock, db)
         yield Scheduler(stored.tasks(db, services.blocks.store_port, clock, workers), clock, db)
 

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from satchel.core.errors import SettingInvalid
 from satchel.core.limits import BODY_BYTES_PER_S_MIN, BODY_GRACE_S, HEADER_DEADLINE_S
+from satchel.core.retention import KEEP_ALL_DAYS, TRASH_DAYS
 
 PREFIX = "SATCHEL_"
 DATA_DEFAULT = "satchel-data"
@@ -25,6 +26,8 @@ SECRET_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_T
 """Secrets that client libraries read themselves; only to keep them out of the logs."""
 DRAIN_WAIT_S_SHARED = 5.0
 DRAIN_WAIT_S_MAX = 600.0
+FOREVER = "forever"
+DAYS_MAX = 36_500
 LOG_LEVELS = ("debug", "info", "warning", "error")
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
@@ -85,6 +88,12 @@ SETTINGS = (
         "",
         "Where traces go by OTLP over HTTP, `http://HOST:4318/v1/traces`; empty: nowhere. Needs the extra `trace`.",
     ),
+    Setting(
+        "versions_keep_all_days",
+        str(KEEP_ALL_DAYS),
+        "For so many days all versions of a file are kept, then ever fewer; `forever`: all.",
+    ),
+    Setting("trash_keep_days", str(TRASH_DAYS), "So many days after its deletion a file is gone for good; `forever`."),
     Setting("log_level", "info", "`debug`, `info`, `warning` or `error`.", "--log-level", "level"),
     Setting("log_json", "false", "Write logs as JSON, one object a line.", "--log-json", "flag"),
 )
@@ -123,6 +132,8 @@ class Settings:
     tls_key: str
     log_level: str
     log_json: bool
+    versions_keep_all_days: int | None
+    trash_keep_days: int | None
     drain_wait_s: float = 0.0
     metrics_listen: tuple[str, int] | None = None
     trace_endpoint: str = field(default="", repr=False)
@@ -199,6 +210,8 @@ def _settled(merged: Mapping[str, str]) -> Settings:
         drain_wait_s=_drain_wait_s(merged["drain_wait_s"], merged["database_url"]),
         metrics_listen=_metrics_address(merged["metrics_listen"]),
         trace_endpoint=merged["trace_endpoint"],
+        versions_keep_all_days=_days("versions_keep_all_days", merged["versions_keep_all_days"]),
+        trash_keep_days=_days("trash_keep_days", merged["trash_keep_days"]),
     )
     if settings.trace_endpoint:
         _check_store(settings.trace_endpoint, "trace_endpoint", "http://", "https://")
@@ -286,6 +299,16 @@ def _metrics_address(text: str) -> tuple[str, int] | None:
     if not text:
         return None
     return _address(f"127.0.0.1:{text}" if text.isdigit() else text, "metrics_listen")
+
+
+def _days(name: str, text: str) -> int | None:
+    """Return a number of days, None for `forever`. Never 0: nothing that was just deleted is out of reach."""
+    if text.lower() == FOREVER:
+        return None
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= DAYS_MAX):
+        reason = f"a number of days from 1 to {DAYS_MAX}, or {FOREVER}"
+        raise SettingInvalid("A time to keep things for.", setting=name, reason=reason)
+    return int(text)
 
 
 def _address(text: str, setting: str) -> tuple[str, int]:

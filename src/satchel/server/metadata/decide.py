@@ -35,7 +35,7 @@ from satchel.core.messages import (
 )
 from satchel.server.metadata.contents import Contents
 from satchel.server.metadata.journal import JournalRow
-from satchel.server.metadata.nodes import DEAD, LIVE, Node, holds_xattrs, image_bytes, is_file, snapshot_entry
+from satchel.server.metadata.nodes import DEAD, LIVE, PURGED, Node, holds_xattrs, image_bytes, is_file, snapshot_entry
 from satchel.server.metadata.prepare import Prepared
 from satchel.server.metadata.view import FolderFacts, View
 
@@ -212,6 +212,8 @@ class Batch:
                 *(_value(op, old.content), bit, xattrs),
             )
             return NOTHING if is_same else self._conflict(old)
+        if old.state == PURGED and not _stands_alone(op, old):
+            return Refused("not_found", "purged")
         problem = self._place_problem(op.node_id, op.parent_id, op.name, one.keys[0]) or self._content_problem(op, one)
         if problem is not None:
             return problem
@@ -406,6 +408,11 @@ def _one_block(op: Op) -> bytes:
     if isinstance(op, _VALUED) and op.content is not None:
         return op.content.blocks if len(op.content.blocks) == PACKED_BYTES else b""
     return b""
+
+
+def _stands_alone(op: UndeleteOp, old: Node) -> bool:
+    """Tell whether the op brings all that the node is to be, so that nothing of what it was is needed."""
+    return not op.is_subtree if old.kind == Kind.FOLDER else op.content is not None or bool(op.target)
 
 
 def _cleared_after_undelete(old: Node, op: UndeleteOp, seq: int) -> int:

@@ -18,6 +18,9 @@ DEAD = 0
 LIVE = 1
 LIFTED = 2
 """Only inside a transaction: the row's name is free for another row of the same batch."""
+PURGED = 3
+"""Removed for good: of the node the name and place are left, because the journal still speaks of it. While its
+deleted_at is set, upkeep has yet to remove its versions and what died with it. It lives again only by new content."""
 
 
 class Node(msgspec.Struct, frozen=True, gc=False):

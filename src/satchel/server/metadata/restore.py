@@ -7,12 +7,12 @@ from satchel.core.entries import Kind
 from satchel.core.errors import NotFound
 from satchel.core.ids import ID_BYTES, ROOT_NODE, LinkId, NamespaceId, NodeId, OpId
 from satchel.core.limits import NAME_BYTES_MAX
-from satchel.core.messages import CommitRequest, Conflict, Content, EditOp, Op, Outcome, Refused, UndeleteOp
+from satchel.core.messages import CommitRequest, Conflict, Content, EditOp, NeedBlocks, Op, Outcome, Refused, UndeleteOp
 from satchel.server.accounts.access import authorize
 from satchel.server.accounts.principal import Principal
 from satchel.server.db.engine import Connection, Database
 from satchel.server.metadata.commit import commit
-from satchel.server.metadata.nodes import Node
+from satchel.server.metadata.nodes import PURGED, Node
 from satchel.server.metadata.view import View
 from satchel.server.ports import Clock
 
@@ -40,31 +40,37 @@ async def restore_version(
         )
         view = View(ns)
         await view.load_txn(conn, {node_id}, set())
-        if not rows or node_id not in view.nodes:
+        if not rows or node_id not in view.nodes or view.nodes[node_id].state == PURGED:
             raise NotFound("There is no such version.", rev=rev)
         return view, Content(*rows[0][:4]), rows[0][4]
 
     view, content, mtime_ns = await db.read(find_txn)
     node = view.nodes[node_id]
     if not view.is_live(node):
-        return await _revive(db, clock, principal, view, node, content=content, mtime_ns=mtime_ns)
-    bit = bool(node.is_executable)
-    edit = EditOp(_op_id(clock), node_id, node.content_rev, content, "", mtime_ns, bit)
-    return await _commit_one(db, clock, principal, ns, edit)
+        outcome = await _revive(db, clock, principal, view, node, content=content, mtime_ns=mtime_ns)
+    else:
+        bit = bool(node.is_executable)
+        edit = EditOp(_op_id(clock), node_id, node.content_rev, content, "", mtime_ns, bit)
+        outcome = await _commit_one(db, clock, principal, ns, edit)
+    if isinstance(outcome, NeedBlocks):
+        # It was thinned away after it was found, and its blocks with it.
+        raise NotFound("There is no such version any more.", rev=rev)
+    return outcome
 
 
 async def restore_unit(db: Database, clock: Clock, principal: Principal, ns: NamespaceId, node_id: NodeId) -> Outcome:
     """Bring a deleted node back with all that its deletion took along, to where it was.
 
-    If its folder is gone it comes to the root; if its name is taken it gets another. Raises: NotFound, as `commit`.
+    If its folder is gone it comes to the root; if its name is taken it gets another. Refused: it was removed for good
+    meanwhile. Raises: NotFound, as `commit`.
     """
     authorize(principal, ns, Right.WRITE)
 
     async def find_txn(conn: Connection) -> View:
         view = View(ns)
         await view.load_txn(conn, {node_id}, set())
-        if node_id not in view.nodes:
-            raise NotFound("There is no such node.")
+        if node_id not in view.nodes or view.nodes[node_id].state == PURGED:
+            raise NotFound("There is no such node; what was removed for good does not come back.")
         return view
 
     view = await db.read(find_txn)

@@ -20,7 +20,7 @@ from satchel.server.accounts.access import authorize
 from satchel.server.accounts.principal import Principal
 from satchel.server.db.engine import Connection, Database, Row
 from satchel.server.metadata.blocklists import blocklists_txn
-from satchel.server.metadata.nodes import COLUMN_LIST, LIVE, Node, columns_of, node_of, snapshot_entry
+from satchel.server.metadata.nodes import COLUMN_LIST, LIVE, PURGED, Node, columns_of, node_of, snapshot_entry
 from satchel.server.metadata.view import View
 
 ROOT = Node(
@@ -148,7 +148,8 @@ async def versions(db: Database, principal: Principal, ns: NamespaceId, node_id:
             " WHERE v.ns = $1 AND v.node_id = $2 ORDER BY v.rev DESC",
             *(ns, node_id),
         )
-        if not rows and not await conn.fetch("SELECT 1 FROM files WHERE ns = $1 AND node_id = $2", ns, node_id):
+        known = f"SELECT 1 FROM files WHERE ns = $1 AND node_id = $2 AND state <> {PURGED}"
+        if not await conn.fetch(known, ns, node_id):
             raise NotFound("There is no such node.")
         return [VersionInfo(*row) for row in rows]
 
@@ -179,7 +180,7 @@ async def trash(
 
     async def read_txn(conn: Connection) -> list[TrashItem]:
         rows = await conn.fetch(
-            f"SELECT {COLUMN_LIST} FROM files WHERE ns = $1 AND deleted_at IS NOT NULL"
+            f"SELECT {COLUMN_LIST} FROM files WHERE ns = $1 AND deleted_at IS NOT NULL AND state <> {PURGED}"
             " AND (deleted_at < $2 OR (deleted_at = $2 AND node_id < $3))"
             " ORDER BY deleted_at DESC, node_id DESC LIMIT $4",
             *(ns, deleted_ms, above, limit),

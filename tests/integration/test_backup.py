@@ -25,7 +25,19 @@ from satchel.server.upkeep.backup.repository import locked
 from satchel.server.upkeep.backup.tables import COPIED, LEFT_OUT
 from satchel.server.upkeep.compaction import CompactionBounds
 from satchel.simulation.stores import MemoryBlocks
-from tests.support.backups import OPEN, SECRET, check, files_of, fill, flip, opened_world, play, restore, take
+from tests.support.backups import (
+    OPEN,
+    SECRET,
+    check,
+    check_restored,
+    files_of,
+    fill,
+    flip,
+    opened_world,
+    play,
+    restore,
+    take,
+)
 from tests.support.databases import Run
 from tests.support.upkeep_stores import StoppingDatabase, StoppingStore
 from tests.support.upkeep_world import World, data_of
@@ -43,14 +55,6 @@ async def rows_of(db: Database, *, places: bool = False) -> dict[str, list[Row]]
         found[table.name] = await db.read(lambda conn, text=text: conn.fetch(text))
     found["store_meta"] = [row for row in found["store_meta"] if row[0] not in ("epoch", *MARKS)]
     return found
-
-
-async def check_restored(old: World, new: World) -> None:
-    """Every version that the old world knows is in the new one, and the counters are right."""
-    new.owners = old.owners
-    await new.check()
-    counts = await recount.run(new.db, new.store, new.clock, new.workers, deep=True)
-    assert counts.is_clean, (counts.found, counts.examples)
 
 
 # -- what is in it ---

@@ -17,7 +17,19 @@ from satchel.core.errors import (
 from satchel.server.upkeep.backup.bundles import block_files
 from satchel.server.upkeep.backup.marks import RESTORE, marks
 from satchel.server.upkeep.backup.repository import Secret, open_repository
-from tests.support.backups import OPEN, SECRET, check, files_of, fill, flip, opened_world, play, restore, take
+from tests.support.backups import (
+    OPEN,
+    SECRET,
+    check,
+    check_restored,
+    files_of,
+    fill,
+    flip,
+    opened_world,
+    play,
+    restore,
+    take,
+)
 
 
 @pytest.mark.parametrize("secret", [SECRET, OPEN], ids=["encrypted", "open"])

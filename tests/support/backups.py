@@ -12,6 +12,7 @@ from satchel.server.adapters.blocks_local import LocalBlocks
 from satchel.server.db.engine import Database
 from satchel.server.db.opening import open_database
 from satchel.server.ports import BlockStore
+from satchel.server.upkeep import recount
 from satchel.server.upkeep.backup import checking, restoring, taking
 from satchel.server.upkeep.backup.repository import Secret
 from satchel.server.upkeep.backup.sealing import KeyCost
@@ -118,3 +119,11 @@ def play(scene: object) -> None:
             await scene  # type: ignore[misc]
 
     asyncio.run(main())
+
+
+async def check_restored(old: World, new: World) -> None:
+    """Every version that the old world knows is in the new one, and the counters are right."""
+    new.owners = old.owners
+    await new.check()
+    counts = await recount.run(new.db, new.store, new.clock, new.workers, deep=True)
+    assert counts.is_clean, (counts.found, counts.examples)

@@ -62,7 +62,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
     parser.add_argument("--scale", type=float, default=1.0, help="of all times and counts; 0.05 is a look")
     given = parser.parse_args()
-    # A stop from outside ends what was started as Ctrl-C does.
+    # A stop from outside ends what was started as Ctrl-C does, also where a shell in the background ignores that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     for name in [name for name in os.environ if name.startswith(("AWS_", "SATCHEL_"))]:
         del os.environ[name]

@@ -15,6 +15,8 @@ ONLY     ?=
 SITES    ?=
 FILES    ?= 1000000
 KEEP     ?=
+SCALE    ?= 1
+CHANGES  ?= 200
 export UV_PYTHON_DOWNLOADS := never
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -25,7 +27,7 @@ INSTALL := VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --constraint constraint
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format types walls unit sim sim-night mutants bench bench-tree micro kill races crashpoints powercut acceptance clean
+.PHONY: help run test lint format types walls unit sim sim-night mutants bench bench-tree bench-cluster micro kill chaos races crashpoints powercut acceptance clean
 
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -67,11 +69,17 @@ bench: $(VENV)/.dev-stamp ## Satchel beside the installed peers in network names
 bench-tree: $(VENV)/.dev-stamp ## What a folder of a million files costs a device (FILES=1000000 WORK=folder; KEEP=folder: for another run)
 	@$(BIN)/python -m bench.large_tree --files $(FILES) $(if $(WORK),--work $(WORK)) $(if $(KEEP),--keep $(KEEP))
 
+bench-cluster: $(VENV)/.dev-stamp ## From a change on one device to the other: embedded server, then two gateways on all stores (CHANGES=200)
+	@$(BIN)/python -m bench.cluster_latency --changes $(CHANGES)
+
 micro: $(VENV)/.dev-stamp ## What the pure parts cost, beside the operation that limits them
 	@$(BIN)/python -m bench
 
 kill: $(VENV)/.dev-stamp ## Kill real processes a hundred times; nothing acknowledged may be lost
 	@$(BIN)/python -m tests.e2e.kill_run --kills 100 $(if $(SEED),--seed $(SEED))
+
+chaos: $(VENV)/.dev-stamp ## Faults under load on real PostgreSQL, S3, Valkey and Kafka, two hours (SCALE=0.05 is a look; ONLY=name SEED=n)
+	@$(BIN)/python -m tests.chaos --scale $(SCALE) $(if $(ONLY),--only $(ONLY)) $(if $(SEED),--seed $(SEED))
 
 races: $(VENV)/.dev-stamp ## A hundred thousand saves by another program while its file is replaced, on the disk of WORK
 	@$(BIN)/python -m tests.races $(if $(WORK),--work $(WORK))

@@ -1,3 +1,21 @@
-"""Fixtures that many tests share."""
+"""Fixtures and options that many tests share."""
 
-pytest_plugins = ["tests.support.databases", "tests.support.kafka", "tests.support.s3", "tests.support.valkey"]
+import pytest
+
+pytest_plugins = [
+    "tests.support.databases",
+    "tests.support.kafka",
+    "tests.support.s3",
+    "tests.support.valkey",
+    # The last, since it imports the others, which must be known as plugins before.
+    "tests.support.service",
+]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--service",
+        choices=("embedded", "cluster", "alone"),
+        default="embedded",
+        help="what the end-to-end tests of two devices run on (see tests/support/service.py)",
+    )

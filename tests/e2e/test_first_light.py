@@ -1,6 +1,7 @@
-"""Two devices, one server, all real: what a person does in one folder is in the other, exactly, and nothing is lost.
+"""Two devices, one service, all real: what a person does in one folder is in the other, exactly, and nothing is lost.
 
-One pair of devices serves all scenarios of a module run; each works in a folder of its own.
+One pair of devices serves all scenarios of a module run; each works in a folder of its own. The service is the embedded
+server, or what `--service` names.
 """
 
 import os
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.devices import Device, device, wait_for, wait_until_equal
-from tests.support.server import RunningServer, running_server
+from tests.support.service import RunningService
 from tests.support.trees import tree_of
 
 MEMBERS = 50
@@ -25,7 +26,7 @@ MANY = 1_000
 class Pair:
     """Two devices of one account."""
 
-    server: RunningServer
+    server: RunningService
     laptop: Device
     desk: Device
 
@@ -34,21 +35,18 @@ class Pair:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+def running(tmp_path_factory: pytest.TempPathFactory, service: RunningService) -> Iterator[Pair]:
     folder = tmp_path_factory.mktemp("first-light")
-    with running_server(folder) as server:
-        # A fixed port, so that a restarted server is found again.
-        server.arguments = ("--listen", f"127.0.0.1:{server.port}")
-        user = server.add_user("ann")
-        with device(folder, "laptop", user) as laptop, device(folder, "desk", user) as desk:
-            yield Pair(server, laptop, desk)
+    here, there = service.add_user("ann")
+    with device(folder, "laptop", here) as laptop, device(folder, "desk", there) as desk:
+        yield Pair(service, laptop, desk)
 
 
 @pytest.fixture
 def pair(running: Pair) -> Iterator[Pair]:
     yield running
     # A scenario that failed half way leaves both daemons and the server running for the next.
-    if running.server.process is None:
+    if not running.server.is_running:
         running.server.start()
     for one in (running.laptop, running.desk):
         if one.process is None:

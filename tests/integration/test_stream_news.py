@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+
+import pytest
 
 from satchel.core.entries import Kind
 from satchel.core.ids import ROOT_NODE, LinkId, NamespaceId, NodeId, OpId, Tag
@@ -17,6 +20,9 @@ from satchel.core.messages import (
     decode_frame,
     encode_frame,
 )
+from satchel.server.adapters.bus_memory import MemoryBus
+from satchel.server.gateway import stream
+from satchel.server.gateway.device import DeviceApp
 from satchel.server.gateway.raw import Message
 from satchel.server.gateway.stream import serve_stream
 from tests.support.memory_service import MemoryService, open_service
@@ -113,6 +119,25 @@ def test_what_was_told_before_the_feed_shows_it_is_looked_for_again() -> None:
         await service.services.bus.publish(service.ns, 2)
         await asyncio.sleep(0.2)
         await commit(service, 2)
+        assert await following == [1, 2]
+
+    asyncio.run(main())
+
+
+def test_what_nobody_tells_of_is_found_by_looking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another gateway took it, and Valkey, Kafka or the notifiers are gone."""
+    monkeypatch.setattr(stream, "PING_S", 0.05)
+
+    async def main() -> None:
+        service = await open_service()
+        elsewhere = dataclasses.replace(service, app=DeviceApp(dataclasses.replace(service.services, bus=MemoryBus())))
+        phone = Phone(service)
+        phone.wanted = 2
+        await commit(service, 1)
+        following = asyncio.create_task(followed(service, phone))
+        async with asyncio.timeout(WAIT_S_MAX):
+            await phone.has_begun.wait()
+        await commit(elsewhere, 2)
         assert await following == [1, 2]
 
     asyncio.run(main())

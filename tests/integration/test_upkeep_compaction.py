@@ -54,6 +54,16 @@ def test_small_packs_are_merged_and_the_old_ones_leave_an_hour_later(play: Play)
     play(scene)
 
 
+def test_a_young_pack_is_not_measured_as_more_of_its_blocks_may_come(play: Play) -> None:
+    async def scene(world: World) -> None:
+        ada = await world.owner()
+        await world.put(ada, data_of(1))
+        await run(world)
+        assert await world.rows("SELECT live_bytes FROM packs") == [(0,)]
+
+    play(scene)
+
+
 def test_a_pack_that_is_mostly_dead_is_rewritten(play: Play) -> None:
     async def scene(world: World) -> None:
         ada = await world.owner()

@@ -20,7 +20,7 @@ from satchel.server.blocks.refs import BLOCK_LIVE, give_up_pack_txn, register_tx
 from satchel.server.db.engine import Connection, Database, Dialect, Row, Value, Work
 from satchel.server.db.opening import open_database
 from satchel.server.metadata.commit import commit
-from satchel.server.upkeep import compaction, garbage
+from satchel.server.upkeep import compaction, garbage, recount
 from satchel.server.upkeep.compaction import CompactionBounds
 from satchel.simulation.stores import MemoryBlocks
 from tests.support.databases import _WaitingClock
@@ -321,6 +321,25 @@ def test_compaction_and_a_revival_at_once_leave_a_block_that_is_read(race: PlayR
         await world.check()
         world.later(2)
         await world.gc()
+
+    race(scene)
+
+
+def test_what_stands_in_a_pack_is_counted_right_while_blocks_are_removed_from_it(race: PlayRace) -> None:
+    async def scene(world: RaceWorld) -> None:
+        ada = await world.owner()
+        await world.put(ada, data_of(1), data_of(2))
+        await world.save(ada, None, data_of(2))
+        for _ in range(2):
+            world.later(49)
+            await world.gc()
+        world.later(25)
+        bounds = CompactionBounds(merge_min=9, live_share=0, young_ms=0)
+        work = lambda db: compaction.run(db, world.store, world.clock, world.workers, bounds)  # noqa: E731
+        await beside(world, "UPDATE packs SET bytes", work, world.gc)
+        assert await world.state(data_of(1)) is None
+        counts = await recount.run(world.db, world.store, world.clock, world.workers)
+        assert counts.is_clean, counts.examples
 
     race(scene)
 

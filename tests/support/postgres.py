@@ -1,6 +1,7 @@
 """A real PostgreSQL of its own, for tests: made, started as an ordinary user, and stopped at the end.
 
-It listens on a socket in its own folder and on no port. A machine without its binaries fails the tests that need it.
+It listens on a socket in its own folder and on no port, and can be cut off and started again on what it had fsynced.
+A machine without its binaries fails the tests that need it.
 """
 
 from __future__ import annotations
@@ -28,11 +29,31 @@ STOP_TIMEOUT_S = 30.0
 ORDINARY_USER = "nobody"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PostgresServer:
-    """A server that runs. folder: its socket is there."""
+    """A server and its data. folder: its socket is there."""
 
     folder: str
+    runner: _Runner
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and return when it answers, which is after it has recovered."""
+        data = ("-D", f"{self.folder}/data", "-h", "", "-k", self.folder, "-c", "deadlock_timeout=50ms")
+        self.process = self.runner.start("postgres", *data)
+        _wait_until_it_answers(self.folder, self.process)
+
+    def stop(self, number: signal.Signals = signal.SIGQUIT) -> None:
+        """End it: SIGQUIT at once and without a checkpoint, SIGINT by ending each session first."""
+        server, self.process = self.process, None
+        if server is None:
+            return
+        server.send_signal(number)
+        try:
+            server.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
 
     def url(self, database: str) -> str:
         """Return the URL of one of its databases."""
@@ -73,18 +94,13 @@ def running_postgres() -> Iterator[PostgresServer]:
     try:
         runner = _Runner(folder)
         runner.run("initdb", "-D", f"{folder}/data", "-U", "postgres", "--auth=trust", "--no-sync")
-        server = runner.start("postgres", "-D", f"{folder}/data", "-h", "", "-k", folder, "-c", "deadlock_timeout=50ms")
+        server = PostgresServer(folder, runner)
         try:
-            _wait_until_it_answers(folder, server)
-            yield PostgresServer(folder)
+            server.start()
+            yield server
         finally:
             # At once, without a checkpoint: what it holds is thrown away.
-            server.send_signal(signal.SIGQUIT)
-            try:
-                server.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
+            server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -112,7 +128,7 @@ class _Runner:
         assert done.returncode == 0, output.decode(errors="replace")
 
     def start(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
-        log = subprocess.PIPE if program == "initdb" else os.open(f"{self._folder}/log", os.O_WRONLY | os.O_CREAT)
+        log = subprocess.PIPE if program == "initdb" else self._log()
         command: Sequence[str] = (str(self._programs / program), *arguments)
         environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "HOME": self._folder}
         try:
@@ -122,6 +138,9 @@ class _Runner:
         finally:
             if log != subprocess.PIPE:
                 os.close(log)
+
+    def _log(self) -> int:
+        return os.open(f"{self._folder}/log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def _can_run(self) -> bool:
         program = str(self._programs / "postgres")

@@ -31,7 +31,19 @@ ACQUIRE_S = 60
 STATEMENT_S = 60
 
 _REPEATABLE = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError)
-_GONE = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.CannotConnectNowError, OSError, TimeoutError)
+_GONE = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    # The session was ended: by an administrator, by a planned restart, or because another one crashed.
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    # What the driver raises for a connection that heard of such an end and not yet that it was closed.
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
 
 
 class PostgresConnection:

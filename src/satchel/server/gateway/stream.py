@@ -2,7 +2,8 @@
 the right to at that moment, and a frame that is lost or left out costs a request, never a change.
 
 The device says where it is; we wait on positions, read the feed and push pages with small contents inline. With too
-much waiting only the position goes out. The token is checked again at least once a minute. Source: docs/design/050.
+much waiting only the position goes out. The token is checked again at least once a minute, and with it how far the
+journals are: whoever tells of positions may be gone, and a device asks nobody else. Source: docs/design/050, 060 (11).
 """
 
 from __future__ import annotations
@@ -178,6 +179,7 @@ async def _push_forever(stream: _Stream, waiter: Waiter, presence: str) -> None:
             await services.identity.of_token(stream.token)
             if not await holds_link(services.db, stream.principal, stream.hello.link, stream.hello.run):
                 raise LinkTaken
+            late |= await _untold(stream)
             stream.checked_at = now
         # By time and not by silence: a stream that always has news must not run out.
         if now - stream.renewed_at >= PING_S:
@@ -191,6 +193,13 @@ async def _push_forever(stream: _Stream, waiter: Waiter, presence: str) -> None:
             late = set(stream.positions)
         if not is_news:
             await _push(stream, Ping())
+
+
+async def _untold(stream: _Stream) -> set[NamespaceId]:
+    """Return the namespaces that are further than was looked at, told of or not."""
+    known = await namespaces(stream.services.db, stream.principal)
+    seen = stream.positions
+    return {head.ns for head in known.namespaces if head.ns in seen and head.head_seq > seen[head.ns].seq}
 
 
 async def _push_news(stream: _Stream, ns: NamespaceId) -> None:

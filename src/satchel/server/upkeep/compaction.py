@@ -19,7 +19,7 @@ from satchel.core.limits import MIB
 from satchel.core.messages import WireBlock
 from satchel.server.blocks.packs import HEADER_BYTES, build, pack_id_of, pack_name
 from satchel.server.blocks.refs import BLOCK_DAMAGED, PACK_LIVE, PlacedBlock, give_up_pack_txn, move_txn
-from satchel.server.db.engine import Connection, Database
+from satchel.server.db.engine import Connection, Database, fetch_in, row_lock
 from satchel.server.ports import BlockStore, Clock, Workers
 from satchel.server.upkeep.marking import UPKEEP_KEY
 from satchel.server.upkeep.reading import blocks_of_pack, quarantine, read_verified
@@ -119,9 +119,11 @@ async def _sources(
         for pack_id, created_at, length, live_bytes, end, stands, good in rows:
             counts.packs_seen += 1
             one = _Measured(pack_id, max(length, int(end)), int(good))
-            if (one.length, int(stands)) != (length, live_bytes):
-                measured.append((pack_id, one.length, int(stands)))
-            if created_at > now_ms - bounds.young_ms or pack_name(pack_id) in still_open or not one.live:
+            # Blocks of a young one may still be on their way into the table: a count of them would soon be too low.
+            is_filled = created_at <= now_ms - bounds.young_ms and pack_name(pack_id) not in still_open
+            if one.length != length or (is_filled and int(stands) != live_bytes):
+                measured.append((pack_id, one.length, int(is_filled)))
+            if not is_filled or not one.live:
                 continue
             if one.live < bounds.live_share * one.length:
                 sparse.append(one)
@@ -147,9 +149,20 @@ def _within(packs: Sequence[_Measured], bytes_max: int) -> list[PackId]:
 
 
 async def _keep_measures(db: Database, measured: Sequence[tuple[PackId, int, int]]) -> None:
-    text = "UPDATE packs SET bytes = $2, live_bytes = $3 WHERE pack_id = $1"
+    """Note how long packs are and, of those that no block comes to any more (1 at the end), what stands in them now."""
+
+    async def keep_txn(conn: Connection) -> None:
+        locked = f"SELECT pack_id FROM packs WHERE pack_id IN {{keys}}{row_lock(conn)}"
+        await fetch_in(conn, locked, [pack_id for pack_id, _, _ in measured])
+        # Only in a second statement: who held a row until now may have removed blocks and lowered the number.
+        await conn.execute_many(
+            "UPDATE packs SET bytes = $2, live_bytes = CASE WHEN $3 = 0 THEN live_bytes ELSE (SELECT"
+            " COALESCE(SUM(b.stored_size), 0) FROM blocks b WHERE b.pack_id = packs.pack_id) END WHERE pack_id = $1",
+            measured,
+        )
+
     if measured:
-        await db.write(UPKEEP_KEY, lambda conn: conn.execute_many(text, measured))
+        await db.write(UPKEEP_KEY, keep_txn)
 
 
 async def _read_good(

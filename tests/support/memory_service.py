@@ -12,6 +12,7 @@ from satchel.server.adapters.state_memory import MemoryState
 from satchel.server.blocks.service import BlockService
 from satchel.server.db.schema import migrate, store_facts
 from satchel.server.db.sqlite import InlineSqliteDatabase
+from satchel.server.feed.shared import SharedPages
 from satchel.server.gateway.counters import Counters
 from satchel.server.gateway.device import DeviceApp
 from satchel.server.gateway.identity import Identity
@@ -65,5 +66,6 @@ async def open_service() -> MemoryService:
         server_id=clock.random(8).hex(),
         facts=await store_facts(db),
         room=Room(),
+        pages=SharedPages(db, blocks),
     )
     return MemoryService(services, DeviceApp(services), token, account.root_ns)

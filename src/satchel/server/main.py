@@ -29,6 +29,7 @@ from satchel.server.admin import Admin, answering
 from satchel.server.blocks.service import BlockService
 from satchel.server.db.opening import open_database
 from satchel.server.db.schema import begin_run
+from satchel.server.feed.shared import SharedPages
 from satchel.server.folder import data_lock
 from satchel.server.gateway.app import Gateway
 from satchel.server.gateway.counters import Counters
@@ -116,6 +117,7 @@ async def opened(settings: Settings) -> AsyncIterator[Opened]:
             server_id=server_id,
             facts=facts,
             room=Room(),
+            pages=SharedPages(db, blocks),
         )
         yield Opened(services, (*stores.work, *_upkeep(services, workers)), workers)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from satchel.server.blocks.service import BlockService
 from satchel.server.db.engine import Database
 from satchel.server.db.schema import StoreFacts
+from satchel.server.feed.shared import SharedPages
 from satchel.server.gateway.counters import Counters
 from satchel.server.gateway.identity import Identity
 from satchel.server.gateway.raw import Room
@@ -34,3 +35,4 @@ class Services:
     server_id: str
     facts: StoreFacts
     room: Room
+    pages: SharedPages

@@ -12,8 +12,6 @@ import contextlib
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 
-from msgspec.structs import replace
-
 from satchel.core.errors import Fault, MessageInvalid, RequestTimedOut, TooManyRequests, Unauthenticated
 from satchel.core.ids import NamespaceId
 from satchel.core.limits import STREAM_FRAME_BYTES_MAX
@@ -35,7 +33,6 @@ from satchel.core.messages import (
 from satchel.server.accounts.link_runs import begin_link_run, holds_link
 from satchel.server.accounts.principal import Principal
 from satchel.server.accounts.service import touch_device
-from satchel.server.feed.service import changes
 from satchel.server.gateway.errors import as_fault, frame_body, headers_of
 from satchel.server.gateway.identity import bearer
 from satchel.server.gateway.raw import Disconnected, Receive, Scope, Send
@@ -191,7 +188,7 @@ async def _push_news(stream: _Stream, ns: NamespaceId) -> None:
     services = stream.services
     hello = stream.hello
     asked = ChangesRequest(stream.positions[ns], hello.link, PAGE_ENTRIES_MAX, with_xattrs=hello.with_xattrs)
-    page, bodies = await changes(services.db, services.blocks, stream.principal, asked)
+    page, bodies = await services.pages.changes(stream.principal, asked)
     if page.is_reset or page.has_more or _size(page, bodies) > STREAM_FRAME_BYTES_MAX:
         head = await _head(stream, ns)
         await _push(stream, Pushed(page) if page.is_reset else Behind(head))
@@ -200,7 +197,7 @@ async def _push_news(stream: _Stream, ns: NamespaceId) -> None:
     stream.positions[ns] = Position(ns, page.last_seq, page.last_tag)
     if page.entries or page.last_seq - stream.told[ns] >= UNTOLD_SEQS_MAX:
         # From where the device stands, so that what it leaves out is no gap to it.
-        await _push(stream, Pushed(replace(page, prev_seq=stream.told[ns])), bodies)
+        await _send(stream, services.pages.frame(page, bodies, prev_seq=stream.told[ns]))
         services.counters.pushed(len(page.entries))
         stream.told[ns] = page.last_seq
 
@@ -213,9 +210,13 @@ async def _head(stream: _Stream, ns: NamespaceId) -> Position:
     raise Unauthenticated("The namespace is no longer shared with this device.")
 
 
-async def _push(stream: _Stream, frame: StreamFrame, bodies: Sequence[bytes] = ()) -> None:
+async def _push(stream: _Stream, frame: StreamFrame) -> None:
+    await _send(stream, b"".join(encode_frame(frame)))
+
+
+async def _send(stream: _Stream, raw: bytes) -> None:
     async with asyncio.timeout(SEND_TIMEOUT_S):
-        await stream.send({"type": "websocket.send", "bytes": b"".join(encode_frame(frame, bodies))})
+        await stream.send({"type": "websocket.send", "bytes": raw})
 
 
 async def _hello(receive: Receive) -> Hello:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from satchel.core.ids import NamespaceId
 from satchel.server.accounts.service import register_account, register_device
+from satchel.server.accounts.standing import Standings
 from satchel.server.adapters.bus_memory import MemoryBus
 from satchel.server.adapters.machine import MachineClock
 from satchel.server.adapters.state_memory import MemoryState
@@ -67,5 +68,6 @@ async def open_service() -> MemoryService:
         facts=await store_facts(db),
         room=Room(),
         pages=SharedPages(db, blocks),
+        standings=Standings(db, clock),
     )
     return MemoryService(services, DeviceApp(services), token, account.root_ns)

@@ -24,6 +24,7 @@ import uvicorn
 from satchel.core.cutting import require_fast_cutter
 from satchel.core.errors import SettingInvalid
 from satchel.core.limits import MIB
+from satchel.server.accounts.standing import Standings
 from satchel.server.adapters.machine import MachineClock, ThreadWorkers
 from satchel.server.admin import Admin, answering
 from satchel.server.blocks.service import BlockService
@@ -118,6 +119,7 @@ async def opened(settings: Settings) -> AsyncIterator[Opened]:
             facts=facts,
             room=Room(),
             pages=SharedPages(db, blocks),
+            standings=Standings(db, clock),
         )
         yield Opened(services, (*stores.work, *_upkeep(services, workers)), workers)
 

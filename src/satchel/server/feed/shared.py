@@ -3,27 +3,26 @@ got alone, and a caller that goes away takes nothing from the others.
 
 A change in a shared namespace wakes thousands of streams in the same moment. Asked one by one they would run the same
 statements thousands of times; here those that ask in one moment share a transaction, and those that stand at the same
-place share what was found and the page. There is no task behind this: the first that asks reads for all that wait.
+place share what was found and the page.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from satchel.core.access import Right
-from satchel.core.errors import Fault
 from satchel.core.ids import BlockHash, DeviceId, LinkId, NamespaceId
 from satchel.core.messages import Changes, ChangesRequest, Pushed, WireBlock, encode_frame
 from satchel.server.accounts.access import authorize
 from satchel.server.accounts.principal import Principal
 from satchel.server.db.engine import Connection, Database
+from satchel.server.db.gathering import Gathering
 from satchel.server.feed.pages import Draft, Found, InlineBlocks, draft_of, look_txn, page_limit, page_of, reset_page
 from satchel.server.feed.scopes import LinkScope, scopes_txn
-from satchel.server.feed.service import changes
 from satchel.server.metadata.journal import Head, head_txn
 
 GROUP_MAX = 256
@@ -34,13 +33,11 @@ GATHERING_TURNS = 3
 Page = tuple[Changes, list[bytes]]
 
 
-@dataclass(slots=True, eq=False)
-class _Ask:
-    """One stream's question. answer: None when whoever read for all went away before the end."""
+class _Ask(NamedTuple):
+    """One stream's question."""
 
     principal: Principal
     request: ChangesRequest
-    answer: asyncio.Future[Page | None]
 
     @property
     def whose(self) -> tuple[DeviceId, LinkId]:
@@ -53,22 +50,13 @@ class SharedPages:
     def __init__(self, db: Database, blocks: InlineBlocks) -> None:
         self._db = db
         self._blocks = blocks
-        self._gathering: dict[NamespaceId, list[_Ask]] = {}
+        self._asked: Gathering[NamespaceId, _Ask, Page] = Gathering(self._read, _pause, count_max=GROUP_MAX)
         self._framed: tuple[Changes, int, bytes] | None = None
 
     async def changes(self, principal: Principal, request: ChangesRequest) -> Page:
         """As `feed.service.changes`; one look at the database serves all that ask in the same moment."""
-        ns = request.position.ns
-        authorize(principal, ns, Right.READ)
-        ask = _Ask(principal, request, asyncio.get_running_loop().create_future())
-        group = self._gathering.get(ns)
-        if group is None:
-            self._gathering[ns] = group = [ask]
-            return await self._lead(ns, group, ask)
-        group.append(ask)
-        if len(group) >= GROUP_MAX:
-            self._close(ns, group)
-        return await ask.answer or await changes(self._db, self._blocks, principal, request)
+        authorize(principal, request.position.ns, Right.READ)
+        return await self._asked.ask(request.position.ns, _Ask(principal, request))
 
     def frame(self, page: Changes, bodies: Sequence[bytes], *, prev_seq: int) -> bytes:
         """Return the frame that pushes the page to a device that stands at `prev_seq`, made once for all in a row."""
@@ -77,34 +65,6 @@ class SharedPages:
             told = page if page.prev_seq == prev_seq else replace(page, prev_seq=prev_seq)
             self._framed = framed = (page, prev_seq, b"".join(encode_frame(Pushed(told), bodies)))
         return framed[2]
-
-    def _close(self, ns: NamespaceId, group: list[_Ask]) -> None:
-        if self._gathering.get(ns) is group:
-            del self._gathering[ns]
-
-    async def _lead(self, ns: NamespaceId, group: list[_Ask], own: _Ask) -> Page:
-        try:
-            for _ in range(GATHERING_TURNS):
-                await asyncio.sleep(0)
-            self._close(ns, group)
-            if len(group) == 1:
-                return await changes(self._db, self._blocks, own.principal, own.request)
-            pages = await self._read(ns, group)
-        except Fault as fault:
-            for ask in group:
-                if ask is not own and not ask.answer.done():
-                    ask.answer.set_exception(fault)
-            raise
-        except BaseException:
-            self._close(ns, group)
-            for ask in group:
-                if not ask.answer.done():
-                    ask.answer.set_result(None)
-            raise
-        for ask, page in zip(group, pages, strict=True):
-            if not ask.answer.done():
-                ask.answer.set_result(page)
-        return pages[group.index(own)]
 
     async def _read(self, ns: NamespaceId, group: Sequence[_Ask]) -> list[Page]:
         async def look(conn: Connection) -> tuple[Head, list[Found | None]]:
@@ -126,6 +86,11 @@ class SharedPages:
         wanted = {name for draft in drafts.values() for name in draft.hashes}
         contents = await self._blocks.read_inline(ns, wanted) if wanted else {}
         return _pages(ns, head, group, found, keys, drafts, contents)
+
+
+async def _pause() -> None:
+    for _ in range(GATHERING_TURNS):
+        await asyncio.sleep(0)
 
 
 def _pages(

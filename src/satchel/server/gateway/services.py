@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from satchel.server.accounts.standing import Standings
 from satchel.server.blocks.service import BlockService
 from satchel.server.db.engine import Database
 from satchel.server.db.schema import StoreFacts
@@ -36,3 +37,4 @@ class Services:
     facts: StoreFacts
     room: Room
     pages: SharedPages
+    standings: Standings

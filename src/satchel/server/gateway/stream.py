@@ -30,9 +30,10 @@ from satchel.core.messages import (
     decode_frame,
     encode_frame,
 )
-from satchel.server.accounts.link_runs import begin_link_run, holds_link
+from satchel.server.accounts.link_runs import begin_link_run
 from satchel.server.accounts.principal import Principal
 from satchel.server.accounts.service import touch_device
+from satchel.server.accounts.standing import Standing
 from satchel.server.gateway.errors import as_fault, frame_body, headers_of
 from satchel.server.gateway.identity import bearer
 from satchel.server.gateway.raw import Disconnected, Receive, Scope, Send
@@ -164,11 +165,9 @@ async def _push_forever(stream: _Stream, waiter: Waiter, presence: str) -> None:
         is_news = await waiter.wait(seen | unshown, timeout_s=lag_s if unshown else PING_S)
         late = {ns for ns, seq in seen.items() if waiter.heads[ns] > seq}
         now = asyncio.get_running_loop().time()
-        if waiter.is_doubted or not is_news or now - stream.checked_at >= RECHECK_S:
+        if waiter.is_doubted or now - stream.checked_at >= RECHECK_S:
             waiter.is_doubted = False
-            await services.identity.of_token(stream.token)
-            if not await holds_link(services.db, stream.principal, stream.hello.link, stream.hello.run):
-                raise LinkTaken
+            await _check(stream)
             stream.checked_at = now
         # By time and not by silence: a stream that always has news must not run out.
         if now - stream.renewed_at >= PING_S:
@@ -182,6 +181,18 @@ async def _push_forever(stream: _Stream, waiter: Waiter, presence: str) -> None:
             late = set(stream.positions)
         if not is_news:
             await _push(stream, Ping())
+
+
+async def _check(stream: _Stream) -> None:
+    """Return if the stream may go on. Raises: Unauthenticated, LinkTaken."""
+    hello = stream.hello
+    match await stream.services.standings.of(stream.principal, stream.token, hello.link, hello.run):
+        case Standing.HOLDS:
+            return
+        case Standing.REVOKED:
+            raise Unauthenticated("The token is not valid.")
+        case Standing.TAKEN:
+            raise LinkTaken
 
 
 async def _push_news(stream: _Stream, ns: NamespaceId) -> None:

@@ -53,6 +53,7 @@ WORK_DRAIN_S = 25.0
 BACKLOG = 2_048
 GARBAGE_OBJECTS = 20_000
 CONNECTIONS_MAX = 20_000
+DESCRIPTORS_KEPT = 500
 WS_MESSAGE_BYTES_MAX = MIB
 
 
@@ -214,13 +215,20 @@ def _server(settings: Settings, app: Gateway) -> uvicorn.Server:
             server_header=False,
             proxy_headers=bool(settings.behind_proxy),
             forwarded_allow_ips=list(settings.behind_proxy) or None,
-            limit_concurrency=CONNECTIONS_MAX,
+            limit_concurrency=_connections_max(),
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=max(1, round(settings.deadlines.drain_s)),
             ssl_certfile=settings.tls_certificate or None,
             ssl_keyfile=settings.tls_key or None,
         )
     )
+
+
+def _connections_max() -> int:
+    """Return how many connections leave descriptors for the stores and for what is opened meanwhile."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    kept = min(DESCRIPTORS_KEPT, allowed // 2)
+    return CONNECTIONS_MAX if allowed == resource.RLIM_INFINITY else min(CONNECTIONS_MAX, allowed - kept)
 
 
 def _listener(settings: Settings) -> socket.socket:

@@ -100,7 +100,8 @@ class DeviceApp:
             principal = await self._services.identity.of(scope["headers"])
             with self._services.room.taken(principal.account_id, declared_bytes(scope, maximum=route.maximum)):
                 body = await read_body(scope, receive, limit=route.limit, maximum=route.maximum)
-                pieces = await route.handler(self._services, principal, body)
+                with self._services.room.working(principal.account_id):
+                    pieces = await route.handler(self._services, principal, body)
                 del body
             await _answer(send, pieces)
             self._services.counters.status(200)

@@ -11,6 +11,7 @@ from satchel.server.adapters.bus_memory import MemoryBus
 from satchel.server.adapters.machine import MachineClock
 from satchel.server.adapters.state_memory import MemoryState
 from satchel.server.blocks.service import BlockService
+from satchel.server.db.engine import Database
 from satchel.server.db.schema import migrate, store_facts
 from satchel.server.db.sqlite import InlineSqliteDatabase
 from satchel.server.feed.shared import SharedPages
@@ -48,9 +49,13 @@ class MemoryService:
         return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])
 
 
-async def open_service() -> MemoryService:
-    clock, db, bus = MachineClock(), InlineSqliteDatabase(), MemoryBus()
-    await migrate(db, clock)
+async def open_service(store: Database | None = None) -> MemoryService:
+    """Return a service with one account. store: an open store of its own; without it, one in memory."""
+    clock, bus = MachineClock(), MemoryBus()
+    if store is None:
+        store = InlineSqliteDatabase()
+        await migrate(store, clock)
+    db = store
     account = await register_account(db, clock, name="ann", password_hash="none", quota_bytes=1 << 20)
     token, _ = await register_device(db, clock, account_id=account.account_id, name="laptop")
     blocks = BlockService(MemoryBlocks(), db, clock, InlineWorkers())

@@ -25,8 +25,8 @@ SENT_BYTES_MAX = 256 * KIB
 """Who does not take so much in that time is let go: 4 KiB a second are enough, whatever the length of the pieces."""
 ALL_BODIES_BYTES_MAX = 512 * MIB
 ACCOUNT_BODIES_BYTES_MAX = 128 * MIB
-WORKING_MAX = 4 * REQUESTS_PER_ACCOUNT_MAX
-"""What a process answers in about a fifth of a second: whoever is admitted does not wait longer for the others."""
+WORKING_MAX = 2 * REQUESTS_PER_ACCOUNT_MAX
+"""What a process answers in about a tenth of a second: whoever is admitted does not wait longer for the others."""
 
 
 class Disconnected(Exception):  # no fault: nobody is left to be answered
@@ -34,13 +34,19 @@ class Disconnected(Exception):  # no fault: nobody is left to be answered
 
 
 class Room:
-    """How much may be in memory, and in work, at once. Invariant: no account takes more than a quarter of either."""
+    """How much may be in memory, and in work, at once. Invariant: no account takes more than a quarter of the memory,
+    or half of the work."""
 
     def __init__(self) -> None:
         self._taken = 0
         self._of_account: Counter[AccountId] = Counter()
         self._working = 0
         self._work_of_account: Counter[AccountId] = Counter()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether one more request would be refused, whoever asked; a cheap look before anything is done for it."""
+        return self._working >= WORKING_MAX
 
     @contextmanager
     def working(self, account: AccountId, *, is_transfer: bool = False) -> Iterator[None]:

@@ -24,8 +24,8 @@ NEWS_TIMEOUT_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A service under load. url: where it answers; pid: its process; stores: pids of servers behind it; report: where
-    figures go; seconds: how long each open load lasts."""
+    """A service under load. url: where it answers; pid: its process; stores: none, or those of the
+    database and of the object store; report: where figures go; seconds: how long each open load lasts."""
 
     stack: str
     url: str
@@ -34,9 +34,10 @@ class Target:
     report: Report
     seconds: float
 
-    def cpu_s(self) -> tuple[float, float]:
-        """Return the CPU seconds of the service and of its stores so far."""
-        return cpu_s(self.pid), sum(tree_cpu_s(pid) for pid in self.stores)
+    def cpu_s(self) -> tuple[float, float, float]:
+        """Return the CPU seconds of the service, of its database and of its object store so far."""
+        database, objects = (tree_cpu_s(pid) for pid in self.stores) if self.stores else (0.0, 0.0)
+        return cpu_s(self.pid), database, objects
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,8 @@ async def at_share_of_capacity(target: Target, kind: Kind, *, share: float = SHA
             limit_of=kind.limit_of,
             target=kind.target,
             cpu_us=(after[0] - before[0]) / things * 1e6,
-            store_cpu_us=(after[1] - before[1]) / things * 1e6,
+            database_cpu_us=(after[1] - before[1]) / things * 1e6,
+            object_cpu_us=(after[2] - before[2]) / things * 1e6,
             note=_faults(sample),
             **times_of(sample),
         )
@@ -189,6 +191,7 @@ async def woken(target: Target, place: Place, count: int, rounds: int, *, wake: 
             p999_ms=percentile(times, 99.9) * 1_000,
             target="p99 <= 500 ms",
             cpu_us=spent_us,
+            each="follower",
             note=note,
         )
     )

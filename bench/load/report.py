@@ -20,8 +20,8 @@ class Figure:
     """One measure. value: what was reached, in `unit`; offered: the open load, in the same unit; limit: what the bare
     operation reached, named by limit_of.
 
-    cpu_us: of the service's process, for one of `unit`'s things; store_cpu_us: of the database or the object store;
-    p50_ms and on: from when a request was due.
+    cpu_us: of the service's process, for one of `unit`'s things (or one of `each`); database_cpu_us, object_cpu_us: of
+    the servers behind it; p50_ms and on: from when a request was due.
     """
 
     stack: str
@@ -36,7 +36,9 @@ class Figure:
     limit_of: str = ""
     target: str = ""
     cpu_us: float = 0.0
-    store_cpu_us: float = 0.0
+    database_cpu_us: float = 0.0
+    object_cpu_us: float = 0.0
+    each: str = ""
     note: str = ""
 
     @property
@@ -64,22 +66,23 @@ class Report:
         results.write_text("".join(json.dumps(asdict(figure)) + "\n" for figure in self.figures))
         source = {name: self.facts[name] for name in ("command", "date", "machine")}
         found = {name: {"value": held, "unit": unit, "source": source} for name, (held, unit) in self._costs().items()}
-        costs.write_text(json.dumps(found, indent=1) + "\n")
+        costs.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
 
     def _costs(self) -> dict[str, tuple[float, str]]:
         costs: dict[str, tuple[float, str]] = {}
         for figure in self.figures:
             key = f"{figure.stack}.{figure.name}".replace(" ", "_").replace(",", "")
             costs[f"{key}.value"] = (_short(figure.value), figure.unit)
-            for part, value in (("cpu_us", figure.cpu_us), ("store_cpu_us", figure.store_cpu_us)):
-                if value:
-                    costs[f"{key}.{part}"] = (_short(value), f"µs for one of {figure.unit}")
+            each = figure.each or figure.unit.removesuffix("/s").removesuffix("s")
+            for part in ("cpu_us", "database_cpu_us", "object_cpu_us"):
+                if value := getattr(figure, part):
+                    costs[f"{key}.{part}"] = (_short(value), f"µs of CPU a {each}")
         return costs
 
 
 HEAD = (
     f"{'stack':9} {'what':34} {'reached':>10} {'unit':12} {'at load':>9} {'p50 ms':>8} {'p99':>8} {'p99.9':>8}"
-    f" {'CPU µs':>8} {'stores':>7} {'of limit':>8}  limit, target, note"
+    f" {'CPU µs':>8} {'db':>7} {'objects':>7} {'of limit':>8}  limit, target, note"
 )
 
 
@@ -88,10 +91,10 @@ def line_of(figure: Figure) -> str:
     bare = f"{_plain(figure.limit)} {figure.limit_of}" if figure.limit else ""
     told = "; ".join(part for part in (bare, figure.target and f"target {figure.target}", figure.note) if part)
     times = [f"{value:8.1f}" if figure.p50_ms else " " * 8 for value in (figure.p50_ms, figure.p99_ms, figure.p999_ms)]
-    cpu = [_plain(value) if value else "" for value in (figure.cpu_us, figure.store_cpu_us)]
+    cpu = [_plain(value) if value else "" for value in (figure.cpu_us, figure.database_cpu_us, figure.object_cpu_us)]
     return (
         f"{figure.stack:9} {figure.name:34} {_plain(figure.value):>10} {figure.unit:12}"
-        f" {_plain(figure.offered) if figure.offered else '':>9} {' '.join(times)} {cpu[0]:>8} {cpu[1]:>7}"
+        f" {_plain(figure.offered) if figure.offered else '':>9} {' '.join(times)} {cpu[0]:>8} {cpu[1]:>7} {cpu[2]:>7}"
         f" {f'{figure.ratio:.0%}' if figure.limit else '':>8}  {told}"
     )
 

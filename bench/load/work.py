@@ -23,10 +23,12 @@ from satchel.core.messages import (
     ChangesRequest,
     CommitRequest,
     CreateOp,
+    EditOp,
     GetRequest,
     Position,
     PutReply,
     PutRequest,
+    Stored,
     encode_frame,
 )
 
@@ -122,6 +124,24 @@ def commit_requests(places: Sequence[Place], count: int, *, files: int) -> list[
     return [_commit(place, files) for _, place in _turns(places, count)]
 
 
+def edit_requests(place: Place, created: Sequence[Sequence[CreateOp]], seqs: Sequence[Sequence[int]]) -> list[bytes]:
+    """Give each of the files that were made another content. seqs: where each was made."""
+    return [_edit(place, ops, revs) for ops, revs in zip(created, seqs, strict=True)]
+
+
+def created(place: Place, count: int) -> tuple[list[list[CreateOp]], list[list[int]]]:
+    """Make `count` batches of files now; return how they were made, and where in the journal."""
+    made, seqs = [], []
+    with Wire(place.session) as wire:
+        for _ in range(count):
+            contents = [os.urandom(SMALL_BYTES) for _ in range(BATCH_FILES)]
+            ops = [_create(data) for data in contents]
+            reply = wire.commit(*ops, inline=contents)
+            made.append(ops)
+            seqs.append([outcome.seq for outcome in reply.outcomes if isinstance(outcome, Stored)])
+    return made, seqs
+
+
 def put_requests(places: Sequence[Place], count: int) -> tuple[list[bytes], list[bytes]]:
     """Put 4 MiB of new blocks with each request; the second list asks for the same blocks again."""
     puts, gets = [], []
@@ -145,13 +165,24 @@ def put_now(place: Place, data: bytes) -> int:
 LINK = LinkId(b"load" * 4)
 
 
+def _create(data: bytes) -> CreateOp:
+    node = NodeId(_new_id())
+    return CreateOp(OpId(_new_id()), node, ROOT_NODE, f"new {node.hex()}", int(Kind.FILE), content_of(data))
+
+
+def _edit(place: Place, made: Sequence[CreateOp], revs: Sequence[int]) -> bytes:
+    bodies = [os.urandom(SMALL_BYTES) for _ in made]
+    ops = tuple(
+        EditOp(OpId(_new_id()), op.node_id, rev, content_of(data))
+        for op, rev, data in zip(made, revs, bodies, strict=True)
+    )
+    ns = NamespaceId(place.session.root_ns)
+    return _post(place, "commit", CommitRequest(ns, LINK, ops, tuple(raw_block(data) for data in bodies)), bodies)
+
+
 def _commit(place: Place, files: int) -> bytes:
     bodies = [os.urandom(SMALL_BYTES) for _ in range(files)]
-    ops = tuple(
-        CreateOp(OpId(_new_id()), node, ROOT_NODE, f"new {node.hex()}", int(Kind.FILE), content_of(data))
-        for data in bodies
-        for node in [NodeId(_new_id())]
-    )
+    ops = tuple(_create(data) for data in bodies)
     ns = NamespaceId(place.session.root_ns)
     return _post(place, "commit", CommitRequest(ns, LINK, ops, tuple(raw_block(data) for data in bodies)), bodies)
 

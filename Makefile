@@ -17,6 +17,8 @@ FILES    ?= 1000000
 KEEP     ?=
 SCALE    ?= 1
 CHANGES  ?= 200
+LOAD     ?=
+COSTS    ?=
 export UV_PYTHON_DOWNLOADS := never
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -27,7 +29,7 @@ INSTALL := VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --constraint constraint
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format types walls unit sim sim-night mutants bench bench-tree bench-cluster micro kill chaos races crashpoints powercut acceptance clean
+.PHONY: help run test lint format types walls unit sim sim-night mutants bench bench-tree bench-cluster micro load capacity fanout kill chaos races crashpoints powercut acceptance clean
 
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -74,6 +76,15 @@ bench-cluster: $(VENV)/.dev-stamp ## From a change on one device to the other: e
 
 micro: $(VENV)/.dev-stamp ## What the pure parts cost, beside the operation that limits them
 	@$(BIN)/python -m bench
+
+load: $(VENV)/.dev-stamp ## What the service does on a core, embedded and on real stores, beside the bare limits (LOAD="--short --stack full" WORK=folder)
+	@$(BIN)/python -m bench.load $(LOAD) $(if $(WORK),--work $(WORK))
+
+capacity: $(VENV)/.dev-stamp ## What 500 million accounts take, from measured unit costs (COSTS=build/load.json: those of the last `make load`)
+	@$(BIN)/python -m bench.capacity $(if $(COSTS),--costs $(COSTS))
+
+fanout: $(VENV)/.dev-stamp ## What a change costs on its way to its devices with a thousand gateways: a simulation
+	@$(BIN)/python -m bench.fanout
 
 kill: $(VENV)/.dev-stamp ## Kill real processes a hundred times; nothing acknowledged may be lost
 	@$(BIN)/python -m tests.e2e.kill_run --kills 100 $(if $(SEED),--seed $(SEED))

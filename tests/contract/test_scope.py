@@ -22,7 +22,7 @@ from satchel.core.messages import (
     UndeleteOp,
 )
 from satchel.server.db.engine import Database
-from satchel.server.feed import service
+from satchel.server.feed import pages
 from satchel.server.feed.scopes import store_scope
 from satchel.server.feed.service import changes, snapshot
 from tests.support.databases import Run
@@ -184,7 +184,7 @@ def test_a_long_stretch_that_is_left_out_costs_one_empty_page(run: Run, monkeypa
         assert (page.prev_seq, page.last_seq, page.has_more) == (seq, seq + 51, False)
         assert page.scope == scope_mark([out])
         # No page looks on for ever: it ends with nothing, further on.
-        monkeypatch.setattr(service, "HIDDEN_ROWS_MAX", 20)
+        monkeypatch.setattr(pages, "HIDDEN_ROWS_MAX", 20)
         page, _ = await changes(db, NoInline(), ada.principal, request)  # type: ignore[arg-type]
         assert (page.entries, page.last_seq, page.has_more) == ((), seq + 20, True)
         assert names((await told(ada, seq, tag, limit=5))[0]) == ["seen"]

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+import pytest
 import uvicorn
 
 from satchel.server.gateway.deadlines import WatchedProtocol, watch
@@ -26,8 +27,17 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @contextlib.asynccontextmanager
-async def listening(deadlines: Deadlines) -> AsyncIterator[int]:
-    server = uvicorn.Server(uvicorn.Config(app, port=0, http=WatchedProtocol, lifespan="off", log_config=None))
+async def listening(deadlines: Deadlines, *, connections: int | None = None) -> AsyncIterator[int]:
+    config = uvicorn.Config(
+        app,
+        port=0,
+        http=WatchedProtocol,
+        ws="websockets-sansio",
+        lifespan="off",
+        log_config=None,
+        limit_concurrency=connections,
+    )
+    server = uvicorn.Server(config)
     server.config.load()
     server.lifespan = server.config.lifespan_class(server.config)
     await server.startup()
@@ -99,3 +109,30 @@ def test_a_request_that_comes_in_time_is_answered_after_any_number_of_looks() ->
             return answer
 
     assert asyncio.run(main()).startswith(b"HTTP/1.1 200")
+
+
+UPGRADE = (
+    b"GET /stream HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("asked", [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", UPGRADE], ids=["request", "stream"])
+def test_a_connection_that_is_one_too_many_is_told_when_to_come_again(asked: bytes) -> None:
+    async def main() -> tuple[bytes, bytes]:
+        async with listening(LONG, connections=1) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            answers = []
+            for _ in range(2):
+                writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                answers.append(await asyncio.wait_for(reader.readuntil(b"\r\n\r\n0"), WAIT_S))
+                refused = await answer_to(port, asked)
+            writer.close()
+            return answers[-1], refused
+
+    first, refused = asyncio.run(main())
+    # Who was let in stays in, however many came after.
+    assert first.startswith(b"HTTP/1.1 200")
+    assert refused.startswith(b"HTTP/1.1 503")
+    assert b"retry-after: 30" in refused
+    assert b'"code":"unavailable"' in refused

@@ -127,6 +127,7 @@ def test_what_was_told_before_the_feed_shows_it_is_looked_for_again() -> None:
 def test_what_nobody_tells_of_is_found_by_looking(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another gateway took it, and Valkey, Kafka or the notifiers are gone."""
     monkeypatch.setattr(stream, "PING_S", 0.05)
+    monkeypatch.setattr(stream, "RECHECK_S", 0.05)
 
     async def main() -> None:
         service = await open_service()

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 
 from satchel.core.ids import NamespaceId
 from satchel.server.accounts.service import register_account, register_device
+from satchel.server.accounts.standing import Standings
 from satchel.server.adapters.bus_memory import MemoryBus
 from satchel.server.adapters.machine import MachineClock
 from satchel.server.adapters.state_memory import MemoryState
 from satchel.server.blocks.service import BlockService
+from satchel.server.db.engine import Database
 from satchel.server.db.schema import migrate, store_facts
 from satchel.server.db.sqlite import InlineSqliteDatabase
+from satchel.server.feed.shared import SharedPages
 from satchel.server.gateway.counters import Counters
 from satchel.server.gateway.device import DeviceApp
 from satchel.server.gateway.identity import Identity
@@ -47,9 +50,13 @@ class MemoryService:
         return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])
 
 
-async def open_service() -> MemoryService:
-    clock, db, bus = MachineClock(), InlineSqliteDatabase(), MemoryBus()
-    await migrate(db, clock)
+async def open_service(store: Database | None = None) -> MemoryService:
+    """Return a service with one account. store: an open store of its own; without it, one in memory."""
+    clock, bus = MachineClock(), MemoryBus()
+    if store is None:
+        store = InlineSqliteDatabase()
+        await migrate(store, clock)
+    db = store
     account = await register_account(db, clock, name="ann", password_hash="none", quota_bytes=1 << 20)
     token, _ = await register_device(db, clock, account_id=account.account_id, name="laptop")
     blocks = BlockService(MemoryBlocks(), db, clock, InlineWorkers())
@@ -66,6 +73,8 @@ async def open_service() -> MemoryService:
         server_id=clock.random(8).hex(),
         facts=await store_facts(db),
         room=Room(),
+        pages=SharedPages(db, blocks),
+        standings=Standings(db, clock),
         readiness=Readiness(db, blocks.store_port),
     )
     return MemoryService(services, DeviceApp(services), token, account.root_ns)

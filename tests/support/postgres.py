@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 
@@ -110,7 +111,7 @@ class _Runner:
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
-        self._as_user: dict[str, int] = {}
+        self._as_user: dict[str, Any] = {}
         self._programs = _programs()
         if os.geteuid() == 0:
             user = pwd.getpwnam(ORDINARY_USER)
@@ -132,7 +133,7 @@ class _Runner:
         command: Sequence[str] = (str(self._programs / program), *arguments)
         environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "HOME": self._folder}
         try:
-            return subprocess.Popen(  # type: ignore[call-overload]  # user and group only for root
+            return subprocess.Popen(
                 command, cwd=self._folder, env=environment, stdout=log, stderr=subprocess.STDOUT, **self._as_user
             )
         finally:
@@ -145,7 +146,7 @@ class _Runner:
     def _can_run(self) -> bool:
         program = str(self._programs / "postgres")
         try:
-            return subprocess.run((program, "--version"), capture_output=True, cwd="/", **self._as_user).returncode == 0  # type: ignore[call-overload]
+            return subprocess.run((program, "--version"), capture_output=True, cwd="/", **self._as_user).returncode == 0
         except PermissionError:
             return False
 

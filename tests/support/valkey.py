@@ -88,7 +88,8 @@ class ValkeyServer:
     def command(self, *words: str | bytes | int) -> object:
         """Return the answer to a command, given on a connection of its own."""
         with contextlib.closing(redis.Redis(port=self.port, password=self.password)) as client:
-            return client.execute_command(*words)
+            answer: object = client.execute_command(*words)  # type: ignore[no-untyped-call]
+            return answer
 
     def _started(self, port: int) -> subprocess.Popen[bytes]:
         address = ("--bind", "127.0.0.1", "--port", str(port), "--unixsocket", f"{self.folder}/socket")

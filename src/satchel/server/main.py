@@ -24,6 +24,7 @@ from satchel.core.cutting import require_fast_cutter
 from satchel.core.errors import SettingInvalid
 from satchel.core.limits import MIB
 from satchel.core.retention import VersionPolicy
+from satchel.server.accounts.standing import Standings
 from satchel.server.adapters.blocks_measured import MeasuredBlocks
 from satchel.server.adapters.machine import MachineClock, ThreadWorkers
 from satchel.server.admin import Admin, answering, own_folders
@@ -32,6 +33,7 @@ from satchel.server.db.measured import MeasuredDatabase
 from satchel.server.db.opening import open_database
 from satchel.server.db.schema import begin_run
 from satchel.server.event_log import pause
+from satchel.server.feed.shared import SharedPages
 from satchel.server.folder import data_lock
 from satchel.server.gateway.app import Gateway
 from satchel.server.gateway.counters import Counters
@@ -58,6 +60,7 @@ WORK_DRAIN_S = 25.0
 BACKLOG = 2_048
 GARBAGE_OBJECTS = 20_000
 CONNECTIONS_MAX = 20_000
+DESCRIPTORS_KEPT = 500
 WS_MESSAGE_BYTES_MAX = MIB
 
 
@@ -136,6 +139,8 @@ async def opened(settings: Settings) -> AsyncIterator[Opened]:
             server_id=server_id,
             facts=facts,
             room=Room(),
+            pages=SharedPages(db, blocks),
+            standings=Standings(db, clock),
             readiness=Readiness(db, store, stores.state, stores.away),
         )
         schedulers = tuple(_upkeep(services, workers))
@@ -260,13 +265,20 @@ def _server(settings: Settings, app: Gateway) -> uvicorn.Server:
             server_header=False,
             proxy_headers=bool(settings.behind_proxy),
             forwarded_allow_ips=list(settings.behind_proxy) or None,
-            limit_concurrency=CONNECTIONS_MAX,
+            limit_concurrency=_connections_max(),
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=max(1, round(settings.deadlines.drain_s)),
             ssl_certfile=settings.tls_certificate or None,
             ssl_keyfile=settings.tls_key or None,
         )
     )
+
+
+def _connections_max() -> int:
+    """Return how many connections leave descriptors for the stores and for what is opened meanwhile."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    kept = min(DESCRIPTORS_KEPT, allowed // 2)
+    return CONNECTIONS_MAX if allowed == resource.RLIM_INFINITY else min(CONNECTIONS_MAX, allowed - kept)
 
 
 def _listener(settings: Settings) -> socket.socket:

@@ -44,7 +44,12 @@ async def holds_link(db: Database, principal: Principal, link: LinkId, run: int)
             "SELECT run FROM link_runs WHERE device_id = $1 AND link_id = $2", principal.device_id, link
         )
     )
-    return not found or _run_name(run) == _run_name(found[0][0])
+    return holds_run(run, found[0][0] if found else None)
+
+
+def holds_run(run: int, last: int | None) -> bool:
+    """Tell whether `run` names the start that `last`, the link's stored run, names. None: the link is not known."""
+    return last is None or _run_name(run) == _run_name(last)
 
 
 def is_same_start(run: int, other: int) -> bool:

@@ -211,7 +211,7 @@ async def register_device(db: Database, clock: Clock, *, account_id: AccountId, 
         await conn.execute(
             "INSERT INTO devices (device_id, account_id, name, token_hash, created_at, seen_at, revoked_at)"
             " VALUES ($1, $2, $3, $4, $5, $5, NULL)",
-            *(device_id, account_id, name, _token_hash(token), now),
+            *(device_id, account_id, name, token_hash(token), now),
         )
 
     await db.write(account_id, register_txn)
@@ -227,7 +227,7 @@ async def authenticate(db: Database, token: str) -> Principal:
             "SELECT a.account_id, a.name, d.device_id, d.name, a.root_ns, a.is_admin FROM devices d"
             " JOIN accounts a ON a.account_id = d.account_id"
             " WHERE d.token_hash = $1 AND d.revoked_at IS NULL AND a.is_disabled = 0",
-            _token_hash(token),
+            token_hash(token),
         )
     )
     if not rows:
@@ -314,7 +314,8 @@ async def _change_device(
         raise NotFound("There is no such device.")
 
 
-def _token_hash(token: str) -> bytes:
+def token_hash(token: str) -> bytes:
+    """Return what is stored of a token."""
     return hashlib.sha256(token.encode(errors="surrogatepass")).digest()
 
 

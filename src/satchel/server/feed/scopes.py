@@ -20,7 +20,7 @@ from satchel.core.limits import SCOPE_NODES_MAX
 from satchel.core.messages import ScopeReply, ScopeRequest
 from satchel.server.accounts.access import authorize
 from satchel.server.accounts.principal import Principal
-from satchel.server.db.engine import Connection, Database
+from satchel.server.db.engine import Connection, Database, fetch_in_pairs
 from satchel.server.metadata.journal import JournalRow
 from satchel.server.metadata.nodes import image_of
 from satchel.server.metadata.view import View
@@ -74,6 +74,24 @@ async def scope_txn(conn: Connection, ns: NamespaceId, device: DeviceId, link: L
         "SELECT node_id FROM link_scopes WHERE ns = $1 AND device_id = $2 AND link_id = $3", ns, device, link
     )
     return LinkScope(device, link, frozenset(NodeId(row[0]) for row in rows))
+
+
+async def scopes_txn(
+    conn: Connection, ns: NamespaceId, links: Iterable[tuple[DeviceId, LinkId]]
+) -> dict[tuple[DeviceId, LinkId], LinkScope]:
+    """As `scope_txn`, for many links in one statement."""
+    wanted = set(links)
+    rows = await fetch_in_pairs(
+        conn,
+        "SELECT t.device_id, t.link_id, t.node_id FROM {wanted} CROSS JOIN link_scopes t"
+        " WHERE t.ns = $1 AND t.device_id = w.k0 AND t.link_id = w.k1",
+        [pair for pair in wanted if pair[1]],
+        ns,
+    )
+    left_out: dict[tuple[DeviceId, LinkId], set[NodeId]] = {pair: set() for pair in wanted}
+    for device, link, node in rows:
+        left_out[DeviceId(device), LinkId(link)].add(NodeId(node))
+    return {pair: LinkScope(*pair, frozenset(nodes)) for pair, nodes in left_out.items()}
 
 
 async def told_rows_txn(

@@ -36,6 +36,8 @@ SAFE_HEADERS = [
 ROOMS = (account, files, content, history, sync, health)
 CLOSING = (b"connection", b"close")
 """A process that is about to stop has its answers taken elsewhere next time."""
+HELD = "satchel.held"
+"""Where a request's scope has what is let go after its answer."""
 _VERSION = "1"
 
 
@@ -69,7 +71,8 @@ class Gateway:
             await send({"type": "websocket.close", "code": 1008})
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with contextlib.suppress(Disconnected):
+        with contextlib.suppress(Disconnected), contextlib.ExitStack() as held:
+            scope[HELD] = held
             await self._rest(scope, receive, patient(send))  # type: ignore[arg-type]  # litestar's names for these
 
 
@@ -80,9 +83,16 @@ async def documentation(request: Asked) -> dict[str, object]:
 
 
 async def signed_in(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Guard of every route that does not call itself public: no body is read for someone without a token."""
-    if not handler.opt.get("public"):
-        await connection.app.state.services.identity.of(connection.scope["headers"])
+    """Guard of every route that does not call itself public: no body is read for someone without a token, and no
+    account has too many requests at work; those that wait for changes are counted among the streams."""
+    if handler.opt.get("public"):
+        return
+    services: Services = connection.app.state.services
+    principal = await services.identity.of(connection.scope["headers"])
+    held = connection.scope.get(HELD)
+    if isinstance(held, contextlib.ExitStack) and not handler.opt.get("waits"):
+        is_transfer = bool(handler.opt.get("transfers"))
+        held.enter_context(services.room.working(principal.account_id, is_transfer=is_transfer))
 
 
 def rest_app(services: Services, rooms: Sequence[ModuleType] = ROOMS) -> Litestar:

@@ -45,7 +45,7 @@ class _File:
     size: int
 
 
-@get("/api/v1/content")
+@get("/api/v1/content", transfers=True)
 async def download(
     request: Asked,
     path: str = "",
@@ -83,7 +83,7 @@ async def download(
     return Stream(body(), status_code=206 if is_part else 200, headers=headers, media_type="application/octet-stream")
 
 
-@put("/api/v1/content", status_code=200, request_max_body_size=None)
+@put("/api/v1/content", status_code=200, request_max_body_size=None, transfers=True)
 async def upload(request: Asked, path: str, mtime_ns: int = 0) -> Item:
     """Store the request's body as the file at a path; with `If-Match: rev`, only if the file is still at that rev."""
     services, principal = services_of(request), await principal_of(request)

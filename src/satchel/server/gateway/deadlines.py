@@ -1,4 +1,5 @@
-"""Cuts requests that come too slowly. Invariant: no connection holds a place for long without giving a whole request.
+"""Cuts requests that come too slowly, and those on connections that are too many. Invariant: no connection holds a
+place for long without giving a whole request.
 
 uvicorn has no deadline for headers or bodies, so its connection notes when each phase began and how much came, which
 costs a request nothing, and one watch looks at all connections once a second. A body counts as slow only while we are
@@ -15,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from satchel.core.limits import KIB
 from satchel.server.gateway.counters import Counters
+from satchel.server.gateway.raw import Receive, Scope, Send
 from satchel.server.settings import Deadlines
 
 LOOK_S = 1.0
@@ -28,6 +30,22 @@ _BODY_TEXT = (
     b'{"error":{"code":"request_timed_out","message":"The request came too slowly.",'
     b'"hint":"Check the network between this device and the server.","fields":{"phase":"%s"},"id":""}}'
 )
+_FULL_TEXT = (
+    b'{"error":{"code":"unavailable","message":"The server has no room for more connections.",'
+    b'"hint":"Satchel tries again by itself.","fields":{},"id":""}}'
+)
+_FULL_HEADERS = [
+    (b"content-type", b"application/json"),
+    (b"retry-after", b"30"),
+    (b"connection", b"close"),
+    (b"content-length", b"%d" % len(_FULL_TEXT)),
+]
+_FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\n"
+    + b"".join(b"%s: %s\r\n" % header for header in _FULL_HEADERS)
+    + b"\r\n"
+    + _FULL_TEXT
+)
 
 
 class WatchedProtocol(HttpToolsProtocol):
@@ -40,6 +58,9 @@ class WatchedProtocol(HttpToolsProtocol):
         self._since = self.loop.time()
         self._came = 0
         self._head = 0
+        # uvicorn's own answer past the limit says nothing of when to come again, and none goes to streams.
+        self._connections_max, self.limit_concurrency = self.limit_concurrency, None
+        self._is_admitted = False
 
     def data_received(self, data: bytes) -> None:
         """Bytes came; a header that does not end within 64 KiB is cut."""
@@ -55,8 +76,18 @@ class WatchedProtocol(HttpToolsProtocol):
         self._phase = _HEADER
         self._since = self.loop.time()
 
+    def handle_websocket_upgrade(self) -> None:
+        """A stream begins, unless this connection is one too many."""
+        if self._is_too_many():
+            self.transport.write(_FULL)
+            self.transport.close()
+        else:
+            super().handle_websocket_upgrade()
+
     def on_headers_complete(self) -> None:
         """The header is whole; the body's time begins."""
+        if self._is_too_many():
+            self.app = _answer_full
         self._head = 0
         self._phase = _BODY
         self._since = self.loop.time()
@@ -74,6 +105,12 @@ class WatchedProtocol(HttpToolsProtocol):
         """The request is whole."""
         self._phase = _IDLE
         super().on_message_complete()
+
+    def _is_too_many(self) -> bool:
+        """Tell whether there are too many connections; one that was let in stays in."""
+        is_full = self._connections_max is not None and len(self.connections) > self._connections_max
+        self._is_admitted = self._is_admitted or not is_full
+        return not self._is_admitted
 
     def late(self, now: float, deadlines: Deadlines) -> str:
         """Return the phase that is too slow, or an empty text. now: the loop's time."""
@@ -104,6 +141,11 @@ class WatchedProtocol(HttpToolsProtocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.close()
+
+
+async def _answer_full(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 503, "headers": _FULL_HEADERS})
+    await send({"type": "http.response.body", "body": _FULL_TEXT})
 
 
 async def watch(connections: Iterable[object], deadlines: Deadlines) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from satchel.core.access import Right
-from satchel.core.errors import LimitExceeded, NotFound, TooManyRequests
+from satchel.core.errors import LimitExceeded, NotFound, TooManyRequests, Unavailable
 from satchel.core.limits import (
     BLOCKS_PUT_BODY_BYTES_MAX,
     COMMIT_BODY_BYTES_MAX,
@@ -98,10 +98,13 @@ class DeviceApp:
         try:
             if route is None or scope["method"] != "POST":
                 raise NotFound("There is no such call.")
+            if self._services.room.is_full:
+                raise Unavailable("The server has too much to do right now.", where="gateway", reason="requests")
             principal = await self._services.identity.of(scope["headers"])
             with self._services.room.taken(principal.account_id, declared_bytes(scope, maximum=route.maximum)):
                 body = await read_body(scope, receive, limit=route.limit, maximum=route.maximum)
-                pieces = await route.handler(self._services, principal, body)
+                with self._services.room.working(principal.account_id):
+                    pieces = await route.handler(self._services, principal, body)
                 del body
             await _answer(send, pieces)
         except Disconnected:

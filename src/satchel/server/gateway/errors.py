@@ -20,6 +20,8 @@ _log = structlog.get_logger("gateway")
 
 _INNER_FIELDS = frozenset({"where", "reason", "path", "socket", "pid"})
 _RETRY_AFTER_S = 2.0
+_SHED = ("requests", "bodies")
+"""Refused since there is too much to do: counted by their status, and a line for each would only add to it."""
 _OWN_HINT = "Tell the administrator the id; the server's log has the reason under it."
 
 
@@ -30,7 +32,7 @@ def as_fault(error: Exception, clock: Clock, *, route: str) -> tuple[Fault, str]
     """
     number = request_id() or clock.random(6).hex()
     if isinstance(error, Fault):
-        if error.status >= 500:
+        if error.status >= 500 and error.fields.get("reason") not in _SHED:
             _log.warning("request.failed", request=number, route=route, code=error.code, error=str(error))
         return error, number
     trace = "".join(traceback.format_exception(error))

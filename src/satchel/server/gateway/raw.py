@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapp
 from contextlib import contextmanager
 from typing import Any
 
-from satchel.core.errors import Fault, LimitExceeded, MessageInvalid, Unavailable
+from satchel.core.errors import Fault, LimitExceeded, MessageInvalid, TooManyRequests, Unavailable
 from satchel.core.ids import AccountId
-from satchel.core.limits import KIB, MIB
+from satchel.core.limits import KIB, MIB, REQUESTS_PER_ACCOUNT_MAX
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -25,6 +25,8 @@ SENT_BYTES_MAX = 256 * KIB
 """Who does not take so much in that time is let go: 4 KiB a second are enough, whatever the length of the pieces."""
 ALL_BODIES_BYTES_MAX = 512 * MIB
 ACCOUNT_BODIES_BYTES_MAX = 128 * MIB
+WORKING_MAX = 2 * REQUESTS_PER_ACCOUNT_MAX
+"""What a process answers in about a tenth of a second: whoever is admitted does not wait longer for the others."""
 
 
 class Disconnected(Exception):  # no fault: nobody is left to be answered
@@ -32,11 +34,42 @@ class Disconnected(Exception):  # no fault: nobody is left to be answered
 
 
 class Room:
-    """How much of all bodies may be in memory at once. Invariant: no account takes more than a quarter of it."""
+    """How much may be in memory, and in work, at once. Invariant: no account takes more than a quarter of the memory,
+    or half of the work."""
 
     def __init__(self) -> None:
         self._taken = 0
         self._of_account: Counter[AccountId] = Counter()
+        self._working = 0
+        self._work_of_account: Counter[AccountId] = Counter()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether one more request would be refused, whoever asked; a cheap look before anything is done for it."""
+        return self._working >= WORKING_MAX
+
+    @contextmanager
+    def working(self, account: AccountId, *, is_transfer: bool = False) -> Iterator[None]:
+        """Hold a place while a request is worked on, which is not while its body comes or its answer goes.
+
+        With too many at work, one more would only make all of them late: it is told at once to come again.
+        is_transfer: its body or answer is streamed while the block runs, so it counts for its account alone.
+        Raises: TooManyRequests for the account's own, Unavailable for all.
+        """
+        if self._work_of_account[account] >= REQUESTS_PER_ACCOUNT_MAX:
+            raise TooManyRequests("This account has too many requests at once.", retry_after_s=1)
+        places = 0 if is_transfer else 1
+        if self._working + places > WORKING_MAX:
+            raise Unavailable("The server has too much to do right now.", where="gateway", reason="requests")
+        self._working += places
+        self._work_of_account[account] += 1
+        try:
+            yield
+        finally:
+            self._working -= places
+            self._work_of_account[account] -= 1
+            if not self._work_of_account[account]:
+                del self._work_of_account[account]
 
     @contextmanager
     def taken(self, account: AccountId, size: int) -> Iterator[None]:

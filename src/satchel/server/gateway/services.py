@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from satchel.server.accounts.standing import Standings
 from satchel.server.blocks.service import BlockService
 from satchel.server.db.engine import Database
 from satchel.server.db.schema import StoreFacts
+from satchel.server.feed.shared import SharedPages
 from satchel.server.gateway.counters import Counters
 from satchel.server.gateway.identity import Identity
 from satchel.server.gateway.raw import Room
@@ -36,3 +38,5 @@ class Services:
     facts: StoreFacts
     room: Room
     readiness: Readiness
+    pages: SharedPages
+    standings: Standings

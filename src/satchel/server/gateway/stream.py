@@ -13,8 +13,6 @@ import contextlib
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 
-from msgspec.structs import replace
-
 from satchel.core.errors import Fault, MessageInvalid, RequestTimedOut, TooManyRequests, Unauthenticated
 from satchel.core.ids import NamespaceId
 from satchel.core.limits import STREAM_FRAME_BYTES_MAX
@@ -33,10 +31,10 @@ from satchel.core.messages import (
     decode_frame,
     encode_frame,
 )
-from satchel.server.accounts.link_runs import begin_link_run, holds_link
+from satchel.server.accounts.link_runs import begin_link_run
 from satchel.server.accounts.principal import Principal
-from satchel.server.accounts.service import touch_device
-from satchel.server.feed.service import changes
+from satchel.server.accounts.service import token_hash, touch_device
+from satchel.server.accounts.standing import Held, Standing
 from satchel.server.gateway.errors import as_fault, frame_body, headers_of
 from satchel.server.gateway.identity import bearer
 from satchel.server.gateway.raw import Disconnected, Receive, Scope, Send
@@ -47,7 +45,7 @@ from satchel.server.notify.waiters import Waiter
 
 PATH = "/sync/v1/stream"
 PING_S = 25.0
-RECHECK_S = 50.0
+RECHECK_S = PING_S
 LAG_S_MIN = 0.05
 """So soon what was told and is not shown yet is looked for again; each time after twice as long."""
 HELLO_TIMEOUT_S = 10.0
@@ -174,12 +172,9 @@ async def _push_forever(stream: _Stream, waiter: Waiter, presence: str) -> None:
         is_news = await waiter.wait(seen | unshown, timeout_s=lag_s if unshown else PING_S)
         late = {ns for ns, seq in seen.items() if waiter.heads[ns] > seq}
         now = asyncio.get_running_loop().time()
-        if waiter.is_doubted or not is_news or now - stream.checked_at >= RECHECK_S:
+        if waiter.is_doubted or now - stream.checked_at >= RECHECK_S:
             waiter.is_doubted = False
-            await services.identity.of_token(stream.token)
-            if not await holds_link(services.db, stream.principal, stream.hello.link, stream.hello.run):
-                raise LinkTaken
-            late |= await _untold(stream)
+            late |= await _check(stream)
             stream.checked_at = now
         # By time and not by silence: a stream that always has news must not run out.
         if now - stream.renewed_at >= PING_S:
@@ -195,18 +190,25 @@ async def _push_forever(stream: _Stream, waiter: Waiter, presence: str) -> None:
             await _push(stream, Ping())
 
 
-async def _untold(stream: _Stream) -> set[NamespaceId]:
-    """Return the namespaces that are further than was looked at, told of or not."""
-    known = await namespaces(stream.services.db, stream.principal)
-    seen = stream.positions
-    return {head.ns for head in known.namespaces if head.ns in seen and head.head_seq > seen[head.ns].seq}
+async def _check(stream: _Stream) -> set[NamespaceId]:
+    """Return the namespaces that are further than was looked at, told of or not. Raises: Unauthenticated, LinkTaken."""
+    hello, seen = stream.hello, stream.positions
+    held = Held(stream.principal, token_hash(stream.token), hello.link, hello.run, tuple(seen))
+    standing, heads = await stream.services.standings.of(held)
+    match standing:
+        case Standing.HOLDS:
+            return {ns for ns, seq in heads.items() if seq > seen[ns].seq}
+        case Standing.REVOKED:
+            raise Unauthenticated("The token is not valid.")
+        case Standing.TAKEN:
+            raise LinkTaken
 
 
 async def _push_news(stream: _Stream, ns: NamespaceId) -> None:
     services = stream.services
     hello = stream.hello
     asked = ChangesRequest(stream.positions[ns], hello.link, PAGE_ENTRIES_MAX, with_xattrs=hello.with_xattrs)
-    page, bodies = await changes(services.db, services.blocks, stream.principal, asked)
+    page, bodies = await services.pages.changes(stream.principal, asked)
     if page.is_reset or page.has_more or _size(page, bodies) > STREAM_FRAME_BYTES_MAX:
         head = await _head(stream, ns)
         await _push(stream, Pushed(page) if page.is_reset else Behind(head))
@@ -215,7 +217,7 @@ async def _push_news(stream: _Stream, ns: NamespaceId) -> None:
     stream.positions[ns] = Position(ns, page.last_seq, page.last_tag)
     if page.entries or page.last_seq - stream.told[ns] >= UNTOLD_SEQS_MAX:
         # From where the device stands, so that what it leaves out is no gap to it.
-        await _push(stream, Pushed(replace(page, prev_seq=stream.told[ns])), bodies)
+        await _send(stream, services.pages.frame(page, bodies, prev_seq=stream.told[ns]))
         services.counters.pushed_entries += len(page.entries)
         stream.told[ns] = page.last_seq
 
@@ -228,11 +230,14 @@ async def _head(stream: _Stream, ns: NamespaceId) -> Position:
     raise Unauthenticated("The namespace is no longer shared with this device.")
 
 
-async def _push(stream: _Stream, frame: StreamFrame, bodies: Sequence[bytes] = ()) -> None:
+async def _push(stream: _Stream, frame: StreamFrame) -> None:
+    await _send(stream, b"".join(encode_frame(frame)))
+
+
+async def _send(stream: _Stream, raw: bytes) -> None:
     async with asyncio.timeout(SEND_TIMEOUT_S):
-        packed = b"".join(encode_frame(frame, bodies))
-        stream.services.counters.sent_bytes += len(packed)
-        await stream.send({"type": "websocket.send", "bytes": packed})
+        stream.services.counters.sent_bytes += len(raw)
+        await stream.send({"type": "websocket.send", "bytes": raw})
 
 
 async def _hello(receive: Receive) -> Hello:

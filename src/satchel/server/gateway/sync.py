@@ -49,7 +49,7 @@ async def changes(request: Asked, cursor: str = "", limit: Limit = PAGE_DEFAULT)
     return _page(await sync(services.db, principal, cursor or None, limit))
 
 
-@get(["/api/v1/sync/longpoll", "/sync/longpoll"])
+@get(["/api/v1/sync/longpoll", "/sync/longpoll"], waits=True)
 async def longpoll(request: Asked, cursor: str, timeout: Timeout = WAIT_DEFAULT_S, limit: Limit = PAGE_DEFAULT) -> Page:
     """Give what happened after the cursor as soon as something does, or nothing after `timeout` seconds."""
     services, principal = services_of(request), await principal_of(request)

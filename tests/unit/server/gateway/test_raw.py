@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 import pytest
 
-from satchel.core.errors import LimitExceeded, MessageInvalid, Unavailable
+from satchel.core.errors import LimitExceeded, MessageInvalid, TooManyRequests, Unavailable
 from satchel.core.ids import AccountId
+from satchel.core.limits import REQUESTS_PER_ACCOUNT_MAX
 from satchel.server.gateway.raw import (
     ACCOUNT_BODIES_BYTES_MAX,
     ALL_BODIES_BYTES_MAX,
     JOINED_BYTES_MAX,
     SENT_BYTES_MAX,
+    WORKING_MAX,
     Disconnected,
     Joining,
     Message,
@@ -146,3 +149,32 @@ def test_what_has_no_body_passes_as_it_is() -> None:
     start: Message = {"type": "http.response.start", "status": 200, "headers": []}
     asyncio.run(main())
     assert sent == [start]
+
+
+def test_an_account_has_so_many_requests_at_work_and_no_more() -> None:
+    room = Room()
+    with ExitStack() as stack:
+        for number in range(REQUESTS_PER_ACCOUNT_MAX):
+            stack.enter_context(room.working(ANN, is_transfer=number % 2 == 0))
+        with pytest.raises(TooManyRequests) as refused, room.working(ANN):
+            pass
+        assert refused.value.fields["retry_after_s"] == 1
+        with room.working(BEN):
+            pass
+    with room.working(ANN):
+        pass
+
+
+def test_all_accounts_together_have_so_many_requests_at_work_beside_transfers() -> None:
+    room = Room()
+    accounts = [AccountId(bytes([number]) * 16) for number in range(WORKING_MAX)]
+    with ExitStack() as stack:
+        for account in accounts:
+            stack.enter_context(room.working(account, is_transfer=True))
+            stack.enter_context(room.working(account))
+        with pytest.raises(Unavailable), room.working(ANN):
+            pass
+        with room.working(ANN, is_transfer=True):
+            pass
+    with room.working(ANN):
+        pass

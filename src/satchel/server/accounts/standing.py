@@ -1,0 +1,95 @@
+"""Whether those who hold a connection may still do so, and how far the journals are that they follow. Invariant: one
+look answers for all that ask in one moment, so what a waiting connection costs the database does not grow with their
+number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import NamedTuple
+
+from satchel.core.ids import LinkId, NamespaceId
+from satchel.server.accounts.link_runs import holds_run
+from satchel.server.accounts.principal import Principal
+from satchel.server.db.engine import Connection, Database, fetch_in, fetch_in_pairs
+from satchel.server.db.gathering import Gathering
+from satchel.server.ports import Clock
+
+GATHER_S = 0.25
+"""Those who are due within so long of each other share a look."""
+GROUP_MAX = 1_024
+
+
+class Standing(Enum):
+    """HOLDS: all is as it was. REVOKED: the token is worthless. TAKEN: another start of the link said hello."""
+
+    HOLDS = "holds"
+    REVOKED = "revoked"
+    TAKEN = "taken"
+
+
+class Held(NamedTuple):
+    """Who holds a connection: by which token, for which start of which link; namespaces: what it follows."""
+
+    principal: Principal
+    token_hash: bytes
+    link: LinkId
+    run: int
+    namespaces: tuple[NamespaceId, ...] = ()
+
+
+class Answer(NamedTuple):
+    """heads: the newest seqs of what is followed; without those that are gone."""
+
+    standing: Standing
+    heads: Mapping[NamespaceId, int]
+
+
+class Standings:
+    """Looks whether connections may go on."""
+
+    def __init__(self, db: Database, clock: Clock) -> None:
+        self._db = db
+        self._clock = clock
+        self._asked: Gathering[None, Held, Answer] = Gathering(self._read, self._pause, count_max=GROUP_MAX)
+
+    async def of(self, held: Held) -> Answer:
+        """Return how it stands now, not as it was kept. Raises: as `Database.read`."""
+        return await self._asked.ask(None, held)
+
+    async def _pause(self) -> None:
+        await self._clock.sleep_s(GATHER_S)
+
+    async def _read(self, _: None, asked: Sequence[Held]) -> list[Answer]:
+        return await self._db.read(lambda conn: standings_txn(conn, asked))
+
+
+async def standings_txn(conn: Connection, asked: Sequence[Held]) -> list[Answer]:
+    """Return how each stands, in order, in three statements for all."""
+    valid = await fetch_in(
+        conn,
+        "SELECT d.token_hash FROM devices d JOIN accounts a ON a.account_id = d.account_id"
+        " WHERE d.token_hash IN {keys} AND d.revoked_at IS NULL AND a.is_disabled = 0",
+        [each.token_hash for each in asked],
+    )
+    runs = await fetch_in_pairs(
+        conn,
+        "SELECT t.device_id, t.link_id, t.run FROM {wanted} CROSS JOIN link_runs t"
+        " WHERE t.device_id = w.k0 AND t.link_id = w.k1",
+        [(each.principal.device_id, each.link) for each in asked],
+    )
+    followed = sorted({ns for each in asked for ns in each.namespaces})
+    heads: dict[NamespaceId, int] = dict(
+        await fetch_in(conn, "SELECT ns, head_seq FROM namespaces WHERE ns IN {keys}", followed)
+    )
+    tokens = {row[0] for row in valid}
+    last = {(device, link): run for device, link, run in runs}
+
+    def standing(each: Held) -> Standing:
+        if each.token_hash not in tokens:
+            return Standing.REVOKED
+        is_held = holds_run(each.run, last.get((each.principal.device_id, each.link)))
+        return Standing.HOLDS if is_held else Standing.TAKEN
+
+    return [Answer(standing(each), {ns: heads[ns] for ns in each.namespaces if ns in heads}) for each in asked]

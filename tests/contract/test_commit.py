@@ -582,7 +582,7 @@ def test_i5_what_is_no_packed_value_is_refused(run: Run) -> None:
 
 
 def test_i5_a_snapshot_with_many_attributes_comes_in_pages(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("satchel.server.feed.service.FEED_PAGE_BYTES_MAX", 10_000)
+    monkeypatch.setattr("satchel.server.feed.pages.FEED_PAGE_BYTES_MAX", 10_000)
     long = pack_xattrs({b"%d" % number: bytes(XATTR_VALUE_BYTES_MAX) for number in range(3)})
 
     async def scenario(db: Database) -> None:

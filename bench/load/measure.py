@@ -81,7 +81,7 @@ async def at_share_of_capacity(target: Target, kind: Kind, *, share: float = SHA
             limit_of=kind.limit_of,
             target=kind.target,
             cpu_us=(after[0] - before[0]) / things * 1e6,
-            database_cpu_us=(after[1] - before[1]) / things * 1e6,
+            database_cpu_us=max(0.0, after[1] - before[1]) / things * 1e6,
             object_cpu_us=(after[2] - before[2]) / things * 1e6,
             note=_faults(sample),
             **times_of(sample),

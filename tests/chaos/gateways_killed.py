@@ -8,18 +8,20 @@ from collections import Counter
 from collections.abc import AsyncIterator
 
 from satchel.core.errors import Unavailable
+from satchel.core.retention import DAY_MS
 from satchel.server.adapters.blocks_object import ObjectBlocks
 from satchel.server.adapters.machine import MachineClock, ThreadWorkers
 from satchel.server.db.engine import Database
 from satchel.server.db.opening import open_database
 from satchel.server.upkeep import compaction, garbage, scrub
 from satchel.server.upkeep.compaction import CompactionBounds
+from satchel.server.upkeep.dropping import Brake
 from satchel.server.upkeep.garbage import GarbageBounds
 from satchel.server.upkeep.scrub import ScrubBounds
+from satchel.server.upkeep.trash import TrashBounds, purge_trash
 from tests.chaos.load import Load, finish, load
 from tests.chaos.scene import Figures, Scene, require
 from tests.chaos.servers import EVERY_ROLE, LEAN, Environment, Servers, running_service
-from tests.support.upkeep_world import purge_txn
 
 WRITERS = 50
 KILLS = 60
@@ -29,6 +31,7 @@ NO_GRACE = GarbageBounds(gone_ms=0, condemned_ms=0, old_ms=0, unused_ms=0, floor
 ANY_PACK = CompactionBounds(merge_min=2, young_ms=0)
 EVERY_PACK = ScrubBounds(again_ms=0)
 PURGED_SHARE = 0.5
+UNBRAKED = TrashBounds(brake=Brake(floor=1 << 40, share=1.0))
 LATER_MS = 49 * 3_600_000
 
 
@@ -102,6 +105,8 @@ async def _upkeep(environment: Environment, running: Load, done: Counter[str]) -
         # What a pack holds was noted while blocks still came to it: a run with nobody beside it notes it anew.
         running.stop_writing.set()
         await asyncio.wait(running.writing)
+        while versions := await _purge(db):
+            done["versions expired"] += versions
         await compaction.run(db, store, MachineClock(), workers, ANY_PACK)
     finally:
         workers.close()
@@ -110,14 +115,23 @@ async def _upkeep(environment: Environment, running: Load, done: Counter[str]) -
 
 
 async def _expire(db: Database, running: Load) -> int:
-    """Take some deleted files out of the trash for good, as expiry does; return how many versions that were."""
-    count = 0
+    """Let some deleted files be deleted for long and take them out of the trash; return how many versions went."""
+    expired = []
     for writer in running.writers:
         gone = [made for made in writer.nodes.values() if not made.is_live]
-        for made in gone[: max(1, round(len(gone) * PURGED_SHARE))]:
-            ns, node_id = writer.client.account.ns, made.node_id
-            with contextlib.suppress(Unavailable):
-                await db.write(ns, lambda conn, ns=ns, node_id=node_id: purge_txn(conn, ns, node_id))  # type: ignore[misc]
-                del writer.nodes[node_id]
-                count += len(made.versions)
-    return count
+        expired += [(writer, made) for made in gone[: max(1, round(len(gone) * PURGED_SHARE))]]
+    rows = [(writer.client.account.ns, made.node_id) for writer, made in expired]
+    text = "UPDATE files SET deleted_at = 1 WHERE ns = $1 AND node_id = $2 AND deleted_at IS NOT NULL"
+    try:
+        await db.write(b"expire", lambda conn: conn.execute_many(text, rows))
+        # From here on they may be gone, whether or not this run gets to them.
+        for writer, made in expired:
+            del writer.nodes[made.node_id]
+        return await _purge(db)
+    except Unavailable:
+        return 0
+
+
+async def _purge(db: Database) -> int:
+    counts = await purge_trash(db, MachineClock(), keep_days=1, now_ms=DAY_MS + 2, bounds=UNBRAKED)
+    return counts.done.get("versions", 0)

@@ -22,7 +22,7 @@ from tests.support.writers import content_of, new_id, op_id
 
 __all__ = ["play"]
 
-SEEDS = int(os.environ.get("UPKEEP_SEEDS", "2"))
+SEEDS = int(os.environ.get("UPKEEP_SEEDS", "1"))
 FIRST_SEED = int(os.environ.get("UPKEEP_SEED", "1"))
 STEPS = 150
 BLOCKS = 60

@@ -27,9 +27,9 @@ from tests.support.retention_world import KEEP_DAYS, POLICY, RetentionWorld, pla
 from tests.support.upkeep_stores import StoppingDatabase
 from tests.support.upkeep_world import UNBRAKED, data_of
 
-SEEDS = int(os.environ.get("RETENTION_SEEDS", "3"))
+SEEDS = int(os.environ.get("RETENTION_SEEDS", "2"))
 FIRST_SEED = int(os.environ.get("RETENTION_SEED", "1"))
-STEPS = 100
+STEPS = 60
 GARBAGE = replace(UNBRAKED, gone_ms=0, condemned_ms=0, old_ms=0, unused_ms=0)
 
 

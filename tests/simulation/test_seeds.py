@@ -21,7 +21,7 @@ from tests.simulation.catalogue import BUGS, Bug
 from tests.simulation.planting import check
 
 SEEDS_PER_TEST = 20
-OPERATIONS = 40
+OPERATIONS = 25
 
 
 @pytest.mark.parametrize("first", range(1, 201, SEEDS_PER_TEST))

@@ -86,10 +86,10 @@ def _fsck_text(told: Mapping[str, object]) -> str:
     rows = [(str(count), str(repaired.get(kind, 0)), str(kinds[kind])) for kind, count in sorted(found.items())]
     if isinstance(read := told["scrub"], dict) and read["damaged"]:
         rows.append((str(read["damaged"]), "0", "a stored block is damaged; it heals when a device sends it again"))
-    seen = f"{_number(told, 'namespaces'):,} namespaces, {_number(told, 'blocks'):,} blocks"
+    seen = f"namespaces: {_number(told, 'namespaces'):,}, blocks: {_number(told, 'blocks'):,}"
     if not rows:
-        return f"{seen}: all in order."
-    return output.table(("FOUND", "REPAIRED", "WHAT"), rows, right=(0, 1)) + f"\nLooked at {seen}."
+        return f"All in order ({seen})."
+    return output.table(("FOUND", "REPAIRED", "WHAT"), rows, right=(0, 1)) + f"\nCounted {seen}."
 
 
 def _stats_text(told: Mapping[str, object]) -> str:

@@ -78,7 +78,7 @@ async def place_txn(
         f" ELSE {BLOCK_LIVE} END, touched_at = excluded.touched_at, gone_at = NULL, condemned_at = NULL, "
         + ", ".join(
             f"{column} = CASE WHEN blocks.state = {BLOCK_LIVE} THEN blocks.{column} ELSE excluded.{column} END"
-            for column in ("stored_size", "codec", "pack_id", "pack_offset")
+            for column in ("size", "stored_size", "codec", "pack_id", "pack_offset")
         ),
         [(*block, now_ms) for block in rows],
     )

@@ -2,7 +2,8 @@
 
 A count that is too low is the danger: it lets a block go. It is raised at once under the lock of the commit; one that
 is too high is lowered only after it was counted once more under that lock. What cannot be repaired (a version without
-its blocklist, a block without its bytes) is told and left alone. Source: docs/design/030 (fsck).
+its blocklist, a block without its bytes) is told and left alone, and what it may need is not lowered: the blocklist of
+a file whose version is lost, the blocks of a namespace that lost a blocklist. Source: docs/design/030 (fsck).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from satchel.core.hashing import packed_hashes
 from satchel.core.ids import BlockHash, NamespaceId
 from satchel.server.blocks.refs import BLOCK_CONDEMNED, BLOCK_LIVE, PACK_GONE, PACK_LEAVING, PACK_LIVE, PACK_OLD
 from satchel.server.db.engine import Connection, Database, Row, execute_in, fetch_in, row_lock
+from satchel.server.metadata.nodes import PURGED
 from satchel.server.ports import BlockStore, Clock, Workers
 from satchel.server.upkeep import scrub
 from satchel.server.upkeep.marking import UPKEEP_KEY, namespace_ids
@@ -29,6 +31,7 @@ KINDS = {
     "manifest_count_low": "a blocklist is counted as less used than it is",
     "manifest_count_high": "a blocklist is counted as more used than it is",
     "manifest_missing": "a version has no blocklist",
+    "version_missing": "a file shows a content of which it has no version",
     "right_missing": "a blocklist in use names a block that its namespace has no right to",
     "right_count_low": "a block is counted as less used than it is",
     "right_count_high": "a block is counted as more used than it is",
@@ -183,10 +186,17 @@ class _Recount:
             for kind, names in wrong.items():
                 self.counts.tell(kind, [f"{ns.hex()}/{name.hex()}" for name in names])
             kinds = {kind: len(names) for kind, names in wrong.items()}
+            if wrong["right_count_high"]:
+                lost: list[bytes] = await self._db.read(lambda conn: _lost_manifests_txn(conn, ns))
+                if lost:
+                    del kinds["right_count_high"]
             await self._fix(ns, kinds, lambda conn, low=low, high=high: self._fix_rights_txn(conn, ns, low, high))  # type: ignore[misc]
 
     async def _fix_rights_txn(self, conn: Connection, ns: NamespaceId, low: bytes, high: bytes) -> int:
         wrong = await _rights_txn(conn, ns, low, high)
+        if await _lost_manifests_txn(conn, ns):
+            # Its blocks are counted for nothing that is there, and all that is left of it.
+            del wrong["right_count_high"]
         names = sorted({name for some in wrong.values() for name in some})
         truth = await _uses_txn(conn, ns, low, high)
         now = self._clock.now_ms()
@@ -318,17 +328,31 @@ async def _manifests_txn(conn: Connection, ns: NamespaceId) -> tuple[int, dict[s
     )
     rows = await conn.fetch(text, ns)
     ((seen,),) = await conn.fetch("SELECT COUNT(*) FROM manifests WHERE ns = $1", ns)
-    missing = await conn.fetch(
+    bare = await conn.fetch(
+        "SELECT f.node_id, f.content FROM files f WHERE f.ns = $1"
+        f" AND f.kind = {int(Kind.FILE)} AND f.state <> {PURGED}"
+        " AND NOT EXISTS (SELECT 1 FROM file_versions v WHERE v.ns = f.ns AND v.node_id = f.node_id"
+        " AND v.content = f.content) ORDER BY f.node_id",
+        ns,
+    )
+    shown = {row[1] for row in bare}
+    return seen, {
+        "manifest_count_low": [row[0] for row in rows if row[1] < (row[2] or 0)],
+        "manifest_count_high": [row[0] for row in rows if row[1] > (row[2] or 0) and row[0] not in shown],
+        "manifest_missing": await _lost_manifests_txn(conn, ns),
+        "version_missing": [row[0] for row in bare],
+    }
+
+
+async def _lost_manifests_txn(conn: Connection, ns: NamespaceId) -> list[bytes]:
+    """Return the contents of versions that have no blocklist."""
+    rows = await conn.fetch(
         "SELECT DISTINCT v.content FROM file_versions v JOIN files f ON f.ns = v.ns AND f.node_id = v.node_id"
         f" WHERE v.ns = $1 AND f.kind = {int(Kind.FILE)} AND NOT EXISTS (SELECT 1 FROM manifests m"
         " WHERE m.ns = v.ns AND m.manifest_id = v.content)",
         ns,
     )
-    return seen, {
-        "manifest_count_low": [row[0] for row in rows if row[1] < (row[2] or 0)],
-        "manifest_count_high": [row[0] for row in rows if row[1] > (row[2] or 0)],
-        "manifest_missing": [row[0] for row in missing],
-    }
+    return [row[0] for row in rows]
 
 
 async def _uses_txn(conn: Connection, ns: NamespaceId, low: bytes, high: bytes) -> Counter[BlockHash]:

@@ -1,34 +1,42 @@
-"""What the tidy tests look at: our Python files, parsed once, with their path as text."""
+"""What the tidy tests look at: our Python files, read and parsed once where that is asked for, with their path."""
 
 from __future__ import annotations
 
 import ast
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Source:
     """One Python file. path: relative to the repository, with '/'."""
 
     path: str
-    text: str
-    tree: ast.Module
+
+    @cached_property
+    def text(self) -> str:
+        """What stands in it."""
+        return document(self.path)
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        """It, parsed: what most tests of a worker do not need."""
+        return ast.parse(self.text)
 
 
 @cache
+def _source(path: str) -> Source:
+    return Source(path)
+
+
 def sources(*folders: str) -> tuple[Source, ...]:
     """Return the Python files below the folders, in order; `src` alone when none is named."""
     found = sorted(path for folder in folders or ("src",) for path in (ROOT / folder).rglob("*.py"))
-    return tuple(
-        Source(path.relative_to(ROOT).as_posix(), text, ast.parse(text))
-        for path in found
-        for text in [path.read_text()]
-    )
+    return tuple(_source(path.relative_to(ROOT).as_posix()) for path in found)
 
 
 def called_name(call: ast.Call) -> str:

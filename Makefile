@@ -19,6 +19,8 @@ SCALE    ?= 1
 CHANGES  ?= 200
 LOAD     ?=
 COSTS    ?=
+MUTANTS  ?=
+TOTAL    ?=
 export UV_PYTHON_DOWNLOADS := never
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -29,7 +31,7 @@ INSTALL := VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --constraint constraint
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format types walls unit sim sim-night mutants bench bench-tree bench-cluster micro load capacity fanout kill chaos races crashpoints powercut acceptance clean
+.PHONY: help run test lint format types walls unit sim sim-night mutants bench bench-tree bench-cluster micro load capacity fanout kill chaos races crashpoints powercut acceptance collisions damage clean
 
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -100,6 +102,12 @@ crashpoints: $(VENV)/.dev-stamp ## Stop each scenario at each writing call, in f
 
 powercut: $(VENV)/.dev-stamp ## Cut the power around each fsync of each scenario (root, /dev/fuse; MINUTES=10 ONLY=name; SITES=1: leave out each fsync once)
 	@$(BIN)/python -m tests.crash.powercut --minutes $(MINUTES) --only '$(ONLY)' $(if $(SITES),--sites)
+
+collisions: $(VENV)/.dev-stamp ## Garbage without grace against commits, a million interleavings (SEED=n tells one; MUTANTS=1 plants bugs; TOTAL=10000)
+	@$(BIN)/python -m tests.store.collisions --ledger build/collisions.ledger $(if $(SEED),--seed $(SEED)) $(if $(MUTANTS),--mutants) $(if $(TOTAL),--total $(TOTAL))
+
+damage: $(VENV)/.dev-stamp ## Break one thing in a small store, a thousand times: told, never served, healed (SEED=n tells one; TOTAL=200)
+	@$(BIN)/python -m tests.store.damage --ledger build/damage.ledger $(if $(SEED),--seed $(SEED)) $(if $(TOTAL),--total $(TOTAL))
 
 acceptance: $(VENV)/.dev-stamp ## Two devices, a server, the full sizes: 10,000 files, 1 GiB and its edits (WORK=folder on tmpfs)
 	@$(BIN)/python -m bench.acceptance $(if $(WORK),--work $(WORK))

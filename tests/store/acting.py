@@ -53,6 +53,8 @@ class Cast:
     told: Told = field(default_factory=Told)
     names: list[str] = field(default_factory=list)
     is_thinned: bool = False
+    compactions_begun: int = 0
+    compactions_ended: int = 0
 
     def service(self) -> BlockService:
         return BlockService(self.store, self.db, self.house.clock, self.house.workers)
@@ -76,6 +78,8 @@ class Cast:
             parts.append((name, others[name]()))
             if name in ("trash", "thinning", "compaction") and chance.random() < 0.3:
                 parts.append((f"{name}2", others[name]()))
+            if name == "reader" and chance.random() < 0.5:
+                parts.append(("movers", self.movers()))
             self.is_thinned |= name == "thinning"
         return parts
 
@@ -161,14 +165,15 @@ class Cast:
         file = self.chance.choice(kept)
         names = tuple(dict.fromkeys(file.versions[file.rev]))
         for _ in range(2):
-            gone, newest = self.store.deletes, file.rev
+            ended, newest = self.compactions_ended, file.rev
             try:
                 reply, bodies = await service.get(GetRequest(house.owners[file.owner].root_ns, names))
                 read = [bytes(body) async for body in bodies]
             except BlockDamaged as damaged:
                 self.told.faults += 1
-                # A block that moved once is looked up once more; to miss it, two objects must have gone meanwhile.
-                if self.store.deletes - gone < 2 and not file.may_go and newest == file.rev:
+                # A block that moved is looked up once more; to miss it then, it must have moved twice meanwhile, and a
+                # run moves it once.
+                if self.compactions_begun - ended < 2 and not file.may_go and newest == file.rev:
                     raise Wrong("who holds an old place looks again", str(damaged)) from damaged
                 continue
             for wire, body in zip(reply.blocks, read, strict=True):
@@ -188,9 +193,19 @@ class Cast:
                 raise Wrong("an old pack has no blocks", f"{counts.packs_revived} had")
 
     async def compaction(self) -> None:
-        house = self.house
         for _ in range(self.chance.choice((1, 2))):
-            await self._repeated(lambda: compaction.run(self.db, self.store, house.clock, house.workers, EAGER))
+            await self._compact()
+
+    async def _compact(self) -> None:
+        house = self.house
+        self.compactions_begun += 1
+        await self._repeated(lambda: compaction.run(self.db, self.store, house.clock, house.workers, EAGER))
+        self.compactions_ended += 1
+
+    async def movers(self) -> None:
+        """Move what is read, then let the old packs go at once."""
+        await self._compact()
+        await garbage.run(self.db, self.store, self.house.clock, no_grace(), is_listing=False)
 
     async def scrub(self) -> None:
         house = self.house

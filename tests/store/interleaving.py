@@ -57,7 +57,7 @@ class Stage:
         store = SteppedStore(house.objects, self._check_delete)
         cast = Cast(house, SteppedDatabase(house.db), store, chance, result.told)
         try:
-            result.played = play(cast.drawn(), chance, house.clock, is_traced=is_traced)
+            result.played = play(cast.drawn(), chance, house.clock, is_holding=seed % 3 == 0, is_traced=is_traced)
             self.check(is_thinned=cast.is_thinned)
             if seed % _SETTLED == 0:
                 self._settle()

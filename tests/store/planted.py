@@ -79,6 +79,7 @@ BUGS = (
     _bug("a commit believes the device", "a commit needs a right to each block",
          ("metadata.contents:Contents.load_txn", "FROM namespace_blocks n JOIN blocks b ON b.block_hash = n.block_hash",
           "FROM blocks b LEFT JOIN namespace_blocks n ON n.block_hash = b.block_hash AND n.ns = $1"),
+         ("metadata.contents:Contents.load_txn", "SELECT n.block_hash, b.size", "SELECT b.block_hash, b.size"),
          ("metadata.contents:Contents.load_txn", "WHERE n.ns = $1 AND b.state", "WHERE $1 = $1 AND b.state"),
          ("metadata.contents:Contents.load_txn", "{BLOCK_DAMAGED} AND n.block_hash IN",
           "{BLOCK_DAMAGED} AND b.block_hash IN"),

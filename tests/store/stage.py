@@ -27,6 +27,8 @@ JUMPS_MS = (1, 2 * HOUR_MS, 25 * HOUR_MS, 49 * HOUR_MS, 49 * HOUR_MS, -3 * HOUR_
 """How the clock jumps. All jumps of a run stay well below the 30 days for which the row of a pack outlives it."""
 JUMPS_MAX = 6
 STEPS_MAX = 4_000
+HOLDING_SHARE, HELD_COMES_SHARE = 0.25, 0.15
+"""How often one is held before it writes, and one that is held comes before another's write."""
 _JUMP, _CRASH = 100, 200
 
 
@@ -67,6 +69,13 @@ class StageClock:
         await about_to("sleep")
 
 
+@dataclass(frozen=True, slots=True)
+class _Write:
+    """A transaction that writes, or a look into the store: what it goes by was read before, and may be old."""
+
+    work: object
+
+
 class SteppedDatabase:
     """A database at which a step ends before each transaction."""
 
@@ -79,7 +88,7 @@ class SteppedDatabase:
         return await self._db.read(work)
 
     async def write(self, key: bytes, work: Work[T]) -> T:
-        await about_to(work)
+        await about_to(_Write(work))
         return await self._db.write(key, work)
 
     async def close(self) -> None:
@@ -87,24 +96,22 @@ class SteppedDatabase:
 
 
 class SteppedStore:
-    """A block store at which a step ends before each call. deletes: how many objects went."""
+    """A block store at which a step ends before each call. deleting: told the name of what goes."""
 
     def __init__(self, store: BlockStore, deleting: Callable[[str], None]) -> None:
         self._store, self._deleting = store, deleting
-        self.deletes = 0
 
     async def put(self, name: str, pieces: Sequence[bytes | memoryview]) -> Place:
         await about_to("store.put")
         return await self._store.put(name, pieces)
 
     async def get(self, spans: Sequence[Span]) -> list[bytes | None]:
-        await about_to("store.get")
+        await about_to(_Write("store.get"))
         return await self._store.get(spans)
 
     async def delete(self, name: str) -> None:
         await about_to("store.delete")
         self._deleting(name)
-        self.deletes += 1
         await self._store.delete(name)
 
     async def names(self, prefix: str) -> list[str]:
@@ -130,6 +137,7 @@ class Actor:
     number: int
     name: str
     coroutine: Coroutine[object, None, None]
+    is_writing: bool = False
 
 
 @dataclass(slots=True)
@@ -148,9 +156,13 @@ def play(
     chance: random.Random,
     clock: StageClock,
     *,
+    is_holding: bool = False,
     is_traced: bool = False,
 ) -> Played:
-    """Run all of the cast to their ends, in an order drawn from `chance`. Raises: Wrong, and what an actor raises."""
+    """Run all of the cast to their ends, in an order drawn from `chance`. Raises: Wrong, and what an actor raises.
+
+    is_holding: some wait before what they write until another one is about to write, and then come first.
+    """
     ready = [Actor(number, name, coroutine) for number, (name, coroutine) in enumerate(cast)]
     played, choices, draw = Played(), bytearray(), chance.random
     # Some runs switch at each step, in others an actor does much while another waits in a bad place.
@@ -158,6 +170,7 @@ def play(
     jump_share = chance.choice((0.0, 0.02, 0.08))
     crash_at = chance.randrange(1, 120) if draw() < 0.3 else 0
     actor: Actor | None = None
+    held: list[Actor] = []
     try:
         while ready:
             played.steps += 1
@@ -172,6 +185,8 @@ def play(
                     played.trace.append(f"{played.steps:4} the clock jumps by {JUMPS_MS[jump] / HOUR_MS:.1f} h")
             if actor is None or draw() >= stays:
                 actor = ready[int(draw() * len(ready))]
+            if is_holding:
+                actor = _held_or(actor, ready, held, draw)
             if played.steps == crash_at:
                 choices.append(_CRASH + actor.number)
                 played.crashed = actor.name
@@ -191,10 +206,31 @@ def play(
     return played
 
 
+def _held_or(actor: Actor, ready: Sequence[Actor], held: list[Actor], draw: Callable[[], float]) -> Actor:
+    """Return who goes on instead of `actor`: one that was held before its write, at the write of another; or another,
+    when this one is held from now on."""
+    held[:] = [each for each in held if each in ready]
+    free = [each for each in ready if each not in held]
+    if actor in held:
+        actor = free[int(draw() * len(free))] if free else actor
+    if actor.is_writing and actor not in held:
+        if held and draw() < HELD_COMES_SHARE:
+            return held.pop(int(draw() * len(held)))
+        if len(free) > 1 and draw() < HOLDING_SHARE:
+            held.append(actor)
+            free.remove(actor)
+            return free[int(draw() * len(free))]
+    if actor in held:
+        held.remove(actor)
+    return actor
+
+
 def _go_on(actor: Actor, ready: list[Actor], played: Played, *, is_traced: bool) -> Actor | None:
     """Let the actor take a step; None when that was its last one."""
     try:
         what = actor.coroutine.send(None)
+        actor.is_writing = type(what) is _Write
+        what = what.work if isinstance(what, _Write) else what
     except StopIteration:
         ready.remove(actor)
         if is_traced:

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 
-_WRAPPERS = {"sync_folder", "_sync_folder", "sync", "sync_trash"}
+_WRAPPERS = {"sync_folder", "sync", "sync_trash"}
 _real = {"fsync": os.fsync, "fdatasync": os.fdatasync}
 seen: dict[str, int] = {}
 left_out: set[str] = set()

@@ -43,13 +43,7 @@ AWAY_DAYS = 40
 @pytest.fixture
 def world() -> World:
     made = World(11, 2)
-    first = made.devices[0].user
-    for path, data in EARLY.items():
-        if data is None:
-            first.make_folder(path)
-        else:
-            first.write_file(path, data)
-    made.settle()
+    made.settle_with(EARLY)
     return made
 
 

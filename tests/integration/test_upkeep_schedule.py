@@ -28,6 +28,17 @@ from tests.support.stores import stores_beside
 HOUR_S = 3_600
 
 
+def never_ending(begun: asyncio.Event) -> Callable[[], Awaitable[Counts]]:
+    """Return a task's work that tells when it began and does not end by itself."""
+
+    async def never() -> Counts:
+        begun.set()
+        await asyncio.Event().wait()
+        return Counts({})
+
+    return never
+
+
 class HeldClock(SteppingClock):
     """Time stands still until the test lets it pass; whoever sleeps is woken then."""
 
@@ -173,12 +184,7 @@ def test_the_claim_of_a_process_that_died_ends_by_itself(run: Run) -> None:
         clock = HeldClock()
         begun = asyncio.Event()
 
-        async def never() -> Counts:
-            begun.set()
-            await asyncio.Event().wait()
-            return Counts({})
-
-        dying = asyncio.create_task(Scheduler([Task("tidy", 1, never)], clock, db).run(asyncio.Event()))
+        dying = asyncio.create_task(Scheduler([Task("tidy", 1, never_ending(begun))], clock, db).run(asyncio.Event()))
         await clock.until_asleep()
         passing = asyncio.create_task(clock.passes(1))
         await begun.wait()
@@ -287,12 +293,7 @@ def test_a_stop_takes_away_what_does_not_end_and_another_process_goes_on_at_once
         clock = HeldClock()
         begun = asyncio.Event()
 
-        async def never() -> Counts:
-            begun.set()
-            await asyncio.Event().wait()
-            return Counts({})
-
-        cut = Runs(clock, never)
+        cut = Runs(clock, never_ending(begun))
         async with running(Scheduler([Task("tidy", HOUR_S, cut)], clock, db, drain_s=0.01)) as stop:
             await clock.until_asleep()
             passing = asyncio.create_task(clock.passes(FIRST_S_MAX))

@@ -24,13 +24,7 @@ EARLY: dict[bytes, bytes | None] = {
 @pytest.fixture
 def world() -> World:
     made = World(3, 3)
-    first = made.devices[0].user
-    for path, data in EARLY.items():
-        if data is None:
-            first.make_folder(path)
-        else:
-            first.write_file(path, data)
-    made.settle()
+    made.settle_with(EARLY)
     return made
 
 

@@ -6,6 +6,8 @@ runs at once. Random users and faults are `satchel.simulation.run`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from satchel.simulation import world as simulation
 from satchel.simulation.script import Script
 from satchel.simulation.world import SimClock, SimDevice
@@ -20,6 +22,16 @@ class World(simulation.World):
     def __init__(self, seed: int, devices: int, *, marking: int = 0) -> None:
         super().__init__(Script(seed, devices, 1, 0.0, frozenset(), (), marking=marking))
         self._seed = seed
+
+    def settle_with(self, tree: Mapping[bytes, bytes | None]) -> None:
+        """Let the first device's user make a tree (None: a folder, before what is in it), until all devices have it."""
+        first = self.devices[0].user
+        for path, data in tree.items():
+            if data is None:
+                first.make_folder(path)
+            else:
+                first.write_file(path, data)
+        self.settle()
 
     @property
     def is_down(self) -> bool:

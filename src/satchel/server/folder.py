@@ -1,4 +1,6 @@
-"""The data folder and its lock. Invariant: one process at a time writes below a data folder."""
+"""The data folder and its lock, and folders that a power cut leaves. Invariant: one process at a time writes below a
+data folder.
+"""
 
 from __future__ import annotations
 
@@ -42,5 +44,25 @@ def socket_path(path: str) -> Iterator[str]:
     fd = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield f"/proc/self/fd/{fd}/{os.path.basename(path)}"
+    finally:
+        os.close(fd)
+
+
+def make_folder(path: str) -> None:
+    """Make a folder and those above it, 0700, each one's entry durable before it is used. Raises: OSError."""
+    if os.path.isdir(path):
+        return
+    parent = os.path.dirname(path)
+    make_folder(parent)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+    sync_folder(parent)
+
+
+def sync_folder(path: str) -> None:
+    """Make the entries of a folder durable. Raises: OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
     finally:
         os.close(fd)

@@ -20,6 +20,7 @@ from typing import TypeVar
 
 from satchel.core.errors import Fault, StorageFailed, StorageFull, Unavailable
 from satchel.core.limits import KIB, MIB
+from satchel.server.folder import make_folder, sync_folder
 from satchel.server.ports import Place, Span
 
 LOG_BYTES_MAX = 64 * MIB
@@ -102,7 +103,7 @@ class LocalBlocks:
         self._reads = asyncio.Semaphore(READS_WAITING_MAX)
         self._is_closed = False
         with _translating(root):
-            _make_folder(root)
+            make_folder(root)
         self._writer = threading.Thread(target=self._write_forever, name="blocks-write", daemon=True)
         self._writer.start()
 
@@ -195,7 +196,7 @@ class LocalBlocks:
             os.unlink(path)
         except FileNotFoundError:
             return
-        _sync_folder(os.path.dirname(path))
+        sync_folder(os.path.dirname(path))
 
     def _names(self, prefix: str) -> list[str]:
         names = []
@@ -273,10 +274,10 @@ class LocalBlocks:
 
     def _begin(self, name: str) -> _Log:
         path = self._path(name)
-        _make_folder(os.path.dirname(path))
+        make_folder(os.path.dirname(path))
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            _sync_folder(os.path.dirname(path))
+            sync_folder(os.path.dirname(path))
         except OSError:
             os.close(fd)
             raise
@@ -383,25 +384,6 @@ def _read_up_to(fd: int, length: int, offset: int) -> bytes:
             break
         data += more
     return data
-
-
-def _make_folder(path: str) -> None:
-    """Make a folder and those above it, 0700, each one's entry durable before it is used."""
-    if os.path.isdir(path):
-        return
-    parent = os.path.dirname(path)
-    _make_folder(parent)
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(path, 0o700)
-    _sync_folder(parent)
-
-
-def _sync_folder(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _fault_of(error: OSError, where: str) -> Fault:

@@ -19,8 +19,11 @@ from satchel.core.ids import HASH_BYTES, BlockHash
 from satchel.core.limits import MIB
 from satchel.core.messages import WireBlock
 from satchel.server.blocks.codec import verify_block
+from satchel.server.blocks.refs import PlacedBlock
+from satchel.server.db.engine import Row
 from satchel.server.upkeep.backup.repository import BLOCKS, NAMES_SUFFIX, Repository
 from satchel.server.upkeep.backup.sealing import Sealer
+from satchel.server.upkeep.backup.tables import BY_NAME
 
 FILE_BYTES = 64 * MIB
 """A file is closed at this length: few files for a large store, little that a cut run has to copy again."""
@@ -36,10 +39,24 @@ class _Names(msgspec.Struct, frozen=True):
 
 
 class Stored(NamedTuple):
-    """One block out of a repository, verified."""
+    """One block out of a repository or a store, verified."""
 
     wire: WireBlock
     body: bytes
+
+    @classmethod
+    def of(cls, block: PlacedBlock, body: bytes) -> Stored:
+        """Return a block that was read out of a store."""
+        return cls(WireBlock(block.hash, block.size, block.codec, block.stored_size), body)
+
+
+_BLOCK_COLUMNS = ("block_hash", "size", "stored_size", "codec", "pack_id", "pack_offset")
+_BLOCK_PLACES = tuple([BY_NAME["blocks"].columns.index(name) for name in _BLOCK_COLUMNS])
+
+
+def placed_blocks(rows: Sequence[Row]) -> list[PlacedBlock]:
+    """Return the blocks of rows of their table."""
+    return [PlacedBlock(*(row[place] for place in _BLOCK_PLACES)) for row in rows]
 
 
 class BlockWriter:

@@ -17,12 +17,11 @@ import structlog
 
 from satchel.core.errors import BlockDamaged, SettingInvalid, StorageFailed
 from satchel.core.ids import BlockHash, PackId
-from satchel.core.messages import WireBlock
 from satchel.server.blocks.refs import BLOCK_CONDEMNED, BLOCK_DAMAGED, BLOCK_LIVE, PlacedBlock
 from satchel.server.db.engine import Database, Row
 from satchel.server.db.schema import store_facts
 from satchel.server.ports import BlockStore, Clock, Workers
-from satchel.server.upkeep.backup.bundles import Stored
+from satchel.server.upkeep.backup.bundles import Stored, placed_blocks
 from satchel.server.upkeep.backup.filling import Filling
 from satchel.server.upkeep.backup.marks import MOVE_IN, MOVE_OUT, RESTORE, Mark, marks, put_mark, remove_mark
 from satchel.server.upkeep.backup.pages import page_txn, place_of
@@ -142,13 +141,13 @@ async def _copy_blocks(old: Half, filling: Filling, workers: Workers, progress: 
         nonlocal done
         lacking = await filling.wanted([block.hash for block in group])
         read = await read_verified(old.store, workers, [block for block in group if block.hash in lacking])
-        await filling.place([_stored(block, body) for block, body, _ in read if body is not None])
+        await filling.place([Stored.of(block, body) for block, body, _ in read if body is not None])
         done += sum(block.stored_size for block in group)
         progress("bytes", done)
         group.clear()
 
     while rows := await _page(old.db, table, after):
-        for block in _blocks(rows):
+        for block in placed_blocks(rows):
             if group and sum(one.stored_size for one in group) + block.stored_size > READ_BYTES_MAX:
                 await copy()
             group.append(block)
@@ -159,16 +158,6 @@ async def _copy_blocks(old: Half, filling: Filling, workers: Workers, progress: 
 
 async def _page(db: Database, table: Table, after: Row | None) -> list[Row]:
     return await db.read(lambda conn: page_txn(conn, table, after))
-
-
-def _blocks(rows: Sequence[Row]) -> list[PlacedBlock]:
-    columns = BY_NAME["blocks"].columns
-    places = [columns.index(name) for name in ("block_hash", "size", "stored_size", "codec", *_PLACES)]
-    return [PlacedBlock(*(row[place] for place in places)) for row in rows]
-
-
-def _stored(block: PlacedBlock, body: bytes) -> Stored:
-    return Stored(WireBlock(block.hash, block.size, block.codec, block.stored_size), body)
 
 
 async def _compare(old: Database, new: Database, table: Table, missing: set[BlockHash]) -> int:
@@ -218,7 +207,7 @@ async def _hash_all(
     table, after = BY_NAME["blocks"], None
     while rows := await _page(new.db, table, after):
         after = place_of(table, rows[-1])
-        blocks = [block for block in _blocks(rows) if block.hash not in missing]
+        blocks = [block for block in placed_blocks(rows) if block.hash not in missing]
         for group in _groups(blocks):
             for block, body, why in await read_verified(new.store, workers, group):
                 if body is None:

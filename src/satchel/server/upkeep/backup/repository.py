@@ -19,6 +19,7 @@ import msgspec
 
 from satchel.core.errors import AlreadyRunning, Fault, SettingInvalid, StorageFailed, StorageFull
 from satchel.core.ids import uuid7
+from satchel.server.folder import make_folder, sync_folder
 from satchel.server.ports import Clock
 from satchel.server.upkeep.backup.sealing import (
     SALT_BYTES,
@@ -273,26 +274,6 @@ def _write_plain(path: str, data: bytes) -> None:
             os.fsync(file.fileno())
         os.rename(unfinished, path)
         sync_folder(os.path.dirname(path))
-
-
-def make_folder(path: str) -> None:
-    """Make a folder and those above it, 0700, each one's entry durable before it is used. Raises: OSError."""
-    if os.path.isdir(path):
-        return
-    parent = os.path.dirname(path)
-    make_folder(parent)
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(path, 0o700)
-    sync_folder(parent)
-
-
-def sync_folder(path: str) -> None:
-    """Make the entries of a folder durable. Raises: OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -21,7 +21,6 @@ from satchel import __version__
 from satchel.core.entries import Kind
 from satchel.core.errors import Unavailable
 from satchel.core.ids import BlockHash
-from satchel.core.messages import WireBlock
 from satchel.server.blocks.refs import PlacedBlock
 from satchel.server.db.engine import Connection, Database, Row, fetch_in
 from satchel.server.db.schema import StoreFacts, store_facts_txn
@@ -33,6 +32,7 @@ from satchel.server.upkeep.backup.bundles import (
     block_files,
     blocks_in,
     named_in,
+    placed_blocks,
     write_names,
 )
 from satchel.server.upkeep.backup.pages import pack_page, pack_totals, stream_txn, unpacked
@@ -48,7 +48,7 @@ from satchel.server.upkeep.backup.repository import (
     locked,
     make_repository,
 )
-from satchel.server.upkeep.backup.tables import BY_NAME, Table
+from satchel.server.upkeep.backup.tables import BY_NAME
 from satchel.server.upkeep.reading import READ_BYTES_MAX, Read, read_verified
 
 _log = structlog.get_logger("upkeep.backup")
@@ -176,7 +176,7 @@ class _Taking:
             self.counts.versions += len(rows)
         elif table == "blocks":
             self.counts.blocks += len(rows)
-            self.counts.stored_bytes += sum(block.stored_size for block in _placed(BY_NAME[table], rows))
+            self.counts.stored_bytes += sum(block.stored_size for block in placed_blocks(rows))
 
     async def copy_blocks(self, file_bytes: int) -> None:
         """Copy the blocks that the snapshot names and the repository lacks, in the order of the packs."""
@@ -187,7 +187,7 @@ class _Taking:
         with BlockWriter(self._repository, file_bytes) as writer:
             while (page := await self._workers.run(lambda: next(pages, None))) is not None:
                 table, rows = page
-                for block in _placed(table, rows) if table.name == "blocks" else ():
+                for block in placed_blocks(rows) if table.name == "blocks" else ():
                     if block.hash in known:
                         continue
                     if group and size + block.stored_size > READ_BYTES_MAX:
@@ -211,10 +211,10 @@ class _Taking:
     async def _copy(self, writer: BlockWriter, group: Sequence[PlacedBlock]) -> None:
         await self._pin.renew()
         read = await read_verified(self._store, self._workers, group)
-        good = [_stored(block, body) for block, body, _ in read if body is not None]
+        good = [Stored.of(block, body) for block, body, _ in read if body is not None]
         if bad := [block for block, body, _ in read if body is None]:
             again = await self._read_again(bad)
-            good += [_stored(block, body) for block, body, _ in again if body is not None]
+            good += [Stored.of(block, body) for block, body, _ in again if body is not None]
             found = {block.hash for block, body, _ in again if body is not None}
             self._tell_damaged([block.hash for block in bad if block.hash not in found])
         await self._workers.run(lambda: writer.add(good))
@@ -257,17 +257,6 @@ class _Taking:
         )
         name = f"{BACKUPS}/{counts.backup_id}"
         await self._workers.run(lambda: self._repository.write_whole(name, msgspec.json.encode(backup)))
-
-
-def _placed(table: Table, rows: Sequence[Row]) -> Iterator[PlacedBlock]:
-    """Yield the blocks of rows."""
-    places = [table.columns.index(n) for n in ("block_hash", "size", "stored_size", "codec", "pack_id", "pack_offset")]
-    for row in rows:
-        yield PlacedBlock(*(row[place] for place in places))
-
-
-def _stored(block: PlacedBlock, body: bytes) -> Stored:
-    return Stored(WireBlock(block.hash, block.size, block.codec, block.stored_size), body)
 
 
 def _names(repository: Repository, name: str) -> list[BlockHash]:

@@ -7,7 +7,17 @@ import asyncio
 import pytest
 
 from satchel.core.errors import NotFound, StorageFailed, VersionUnsupported
-from satchel.server.db.engine import Connection, Database, execute_in, fetch_in, fetch_in_pairs
+from satchel.server.db.engine import (
+    Change,
+    Connection,
+    Database,
+    Question,
+    change_together,
+    execute_in,
+    fetch_in,
+    fetch_in_pairs,
+    fetch_together,
+)
 from satchel.server.db.schema import Migration, begin_run, migrate_txn, migrations, new_epoch, store_facts
 from tests.support.clocks import SteppingClock
 from tests.support.databases import Run
@@ -215,3 +225,111 @@ def test_a_migration_that_changed_after_it_was_applied_is_refused(run: Run) -> N
 
 def _putter(name: str):  # type: ignore[no-untyped-def]
     return lambda conn: _put(conn, name, b"v")
+
+
+PUT = "INSERT INTO store_meta (name, value) VALUES ($1, $2)"
+
+
+def test_a_glance_sees_what_was_written_and_its_second_statement_the_same_moment(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        await db.write(b"k", lambda conn: _put(conn, "test-1", b"v"))
+        assert await db.glance(_names) == ["test-1"]
+        views: list[list[str]] = []
+
+        async def look_twice(conn: Connection) -> list[list[str]]:
+            first = await _names(conn)
+            if not views:
+                views.append(first)
+                return [first]
+            return [first, await _names(conn)]
+
+        assert await db.glance(look_twice) == [["test-1"]]
+        assert await db.glance(look_twice) == [["test-1"], ["test-1"]]
+
+        async def fails(conn: Connection) -> None:
+            await conn.fetch("SELECT nothing FROM nowhere")
+
+        with pytest.raises(StorageFailed):
+            await db.glance(fails)
+        assert await db.glance(_names) == ["test-1"]
+
+    run(scenario)
+
+
+def test_a_glance_that_catches_everything_does_not_mix_two_moments(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        tries: list[int] = []
+
+        async def look(conn: Connection) -> int:
+            tries.append(1)
+            found = 0
+            for _ in range(3):
+                try:
+                    await _names(conn)
+                    found += 1
+                except Exception:
+                    continue
+            return found
+
+        assert await db.glance(look) == 3
+
+    run(scenario)
+
+
+def test_questions_asked_together_get_the_answers_that_they_get_alone(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        pairs = [(f"test-{number:02}", b"%02d" % number) for number in range(40)]
+        await db.write(b"k", lambda conn: change_together(conn, [Change(PUT, pairs)]))
+        names = "SELECT name, value FROM store_meta WHERE name IN {keys}"
+        both = "SELECT t.name FROM {wanted} CROSS JOIN store_meta t WHERE t.name = w.k0 AND t.value = w.k1"
+        questions = [
+            Question("SELECT name FROM store_meta WHERE name > $1 AND name < $2", ("test-30", "test-33")),
+            Question(names, keys=["test-01", "test-39", "test-99", "test-01"]),
+            Question(names, keys=[]),
+            Question(both, pairs=[pairs[3], ("test-04", b"other")]),
+            Question("SELECT value, NULL, 7 FROM store_meta WHERE name = $1", ("test-05",)),
+        ]
+        answers = await db.glance(lambda conn: fetch_together(conn, questions))
+        assert [sorted(rows) for rows in answers] == [
+            [("test-31",), ("test-32",)],
+            [("test-01", b"01"), ("test-39", b"39")],
+            [],
+            [("test-03",)],
+            [(b"05", None, 7)],
+        ]
+        assert await db.read(lambda conn: fetch_together(conn, questions[2:3])) == [[]]
+        assert await db.read(lambda conn: fetch_together(conn, questions[:1])) == [[("test-31",), ("test-32",)]]
+
+    run(scenario)
+
+
+def test_changes_made_together_are_those_made_alone(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        ids = [b"%016d" % number for number in range(5)]
+        device = "INSERT INTO devices (created_at, seen_at, account_id, device_id, name, token_hash, revoked_at)"
+        device += " VALUES ($1, $1, $2, $3, $4, $5, $6) ON CONFLICT (device_id) DO UPDATE SET name = excluded.name"
+
+        def rows(name: str, revoked: list[int | None]) -> list[tuple[bytes | str | int | None, ...]]:
+            return [(id_, f"{name} {at}", id_ * 2, revoked[at]) for at, id_ in enumerate(ids)]
+
+        async def make(conn: Connection) -> None:
+            await change_together(
+                conn,
+                [
+                    Change(device, rows("new", [None] * 5), (7, b"account")),
+                    Change(PUT, [("test-1", b"1"), ("test-2", b"2")]),
+                    Change("UPDATE store_meta SET value = $2 WHERE name = $1", [("epoch", b"changed")]),
+                    Change(PUT, []),
+                ],
+            )
+            await change_together(conn, [Change(device, rows("old", [None, 3, None, 5, None]), (8, b"account"))])
+            await change_together(conn, [])
+
+        await db.write(b"k", make)
+        sql = "SELECT name, token_hash, created_at, seen_at, revoked_at FROM devices ORDER BY name"
+        found = await db.read(lambda conn: conn.fetch(sql))
+        assert found == [(f"old {at}", id_ * 2, 7, 7, None) for at, id_ in enumerate(ids)]
+        assert await db.read(_names) == ["test-1", "test-2"]
+        assert (await store_facts(db)).epoch == b"changed"
+
+    run(scenario)

@@ -208,7 +208,8 @@ def test_a_block_is_not_condemned_while_somebody_places_it(race: PlayRace) -> No
     race(scene)
 
 
-def test_a_right_is_not_ended_while_a_commit_uses_it(race: PlayRace) -> None:
+@pytest.mark.parametrize("text", ["UPDATE namespace_blocks", "WITH step0 AS (INSERT INTO files"])
+def test_a_right_is_not_ended_while_a_commit_uses_it(race: PlayRace, text: str) -> None:
     async def scene(world: RaceWorld) -> None:
         ada = await world.owner()
         await world.put(ada, data_of(1))
@@ -221,7 +222,7 @@ def test_a_right_is_not_ended_while_a_commit_uses_it(race: PlayRace) -> None:
             assert isinstance(outcome, Stored)
             world.saved(ada, file, outcome.seq, (data_of(1),))
 
-        await beside(world, "INSERT INTO file_versions", use, world.gc)
+        await beside(world, text, use, world.gc)
         await world.check()
         await world.collect()
 

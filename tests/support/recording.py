@@ -21,6 +21,9 @@ class RecordingDatabase:
     async def read(self, work: Work[T]) -> T:
         return await self._inner.read(lambda conn: work(_Recording(conn, self.statements)))
 
+    async def glance(self, work: Work[T]) -> T:
+        return await self._inner.glance(lambda conn: work(_Recording(conn, self.statements)))
+
     async def write(self, key: bytes, work: Work[T]) -> T:
         return await self._inner.write(key, lambda conn: work(_Recording(conn, self.statements)))
 

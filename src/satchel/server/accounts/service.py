@@ -117,7 +117,7 @@ async def list_users(db: Database) -> list[Account]:
 
 async def account_of(db: Database, principal: Principal) -> Account:
     """Return the principal's own account. Raises: NotFound."""
-    found = await db.read(lambda conn: _accounts_txn(conn, "a.account_id = $1", principal.account_id))
+    found = await db.glance(lambda conn: _accounts_txn(conn, "a.account_id = $1", principal.account_id))
     if not found:
         raise NotFound("There is no such account.")
     return found[0]
@@ -222,7 +222,7 @@ async def authenticate(db: Database, token: str) -> Principal:
     """Return who holds the token. Raises: Unauthenticated."""
     if not token or len(token) > TOKEN_CHARS_MAX:
         raise Unauthenticated("The token is not valid.")
-    rows = await db.read(
+    rows = await db.glance(
         lambda conn: conn.fetch(
             "SELECT a.account_id, a.name, d.device_id, d.name, a.root_ns, a.is_admin FROM devices d"
             " JOIN accounts a ON a.account_id = d.account_id"

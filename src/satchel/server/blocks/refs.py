@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from satchel.core.errors import Unavailable
 from satchel.core.ids import BlockHash, NamespaceId, PackId
-from satchel.server.db.engine import Connection, fetch_in, row_lock
+from satchel.server.db.engine import Change, Connection, Question, Row, change_together, fetch_in, row_lock
 
 BLOCK_LIVE = 0
 BLOCK_CONDEMNED = 1
@@ -35,6 +35,29 @@ _IS_ROTTEN = (
 )
 
 
+_PLACE = (
+    "INSERT INTO blocks (touched_at, created_at, block_hash, size, stored_size, codec, pack_id, pack_offset, state)"
+    f" VALUES ($1, $1, $2, $3, $4, $5, $6, $7, {BLOCK_LIVE})"
+    f" ON CONFLICT (block_hash) DO UPDATE SET state = CASE WHEN {_IS_ROTTEN} THEN blocks.state"
+    f" ELSE {BLOCK_LIVE} END, touched_at = excluded.touched_at, gone_at = NULL, condemned_at = NULL, "
+    + ", ".join(
+        f"{column} = CASE WHEN blocks.state = {BLOCK_LIVE} THEN blocks.{column} ELSE excluded.{column} END"
+        for column in ("size", "stored_size", "codec", "pack_id", "pack_offset")
+    )
+)
+_HOLD = (
+    "INSERT INTO block_refs (lease_until, block_hash, ns) VALUES ($1, $2, $3)"
+    " ON CONFLICT (block_hash, ns) DO UPDATE SET lease_until = excluded.lease_until"
+    " WHERE block_refs.lease_until < excluded.lease_until"
+)
+_GRANT = (
+    "INSERT INTO namespace_blocks (lease_until, ns, block_hash, refs) VALUES ($1, $2, $3, $4)"
+    " ON CONFLICT (ns, block_hash) DO UPDATE SET refs = namespace_blocks.refs + excluded.refs, lease_until ="
+    " CASE WHEN namespace_blocks.lease_until < excluded.lease_until THEN excluded.lease_until"
+    " ELSE namespace_blocks.lease_until END"
+)
+
+
 class PlacedBlock(NamedTuple):
     """A block whose bytes are durable. size: length before compression; stored_size: at rest; offset: in the pack."""
 
@@ -53,41 +76,49 @@ async def register_txn(
 
     A condemned block is revived; a lease only ever grows. Rows are taken in hash order: two callers never deadlock.
     """
-    await place_txn(conn, ns, placed, lease_until_ms=lease_until_ms, now_ms=now_ms)
-    hashes = sorted({block.hash for block in placed})
-    await _grant_txn(conn, ns, [(hash_, 0) for hash_ in hashes], lease_until_ms=lease_until_ms)
+    await register_all_txn(conn, [(ns, placed)], lease_until_ms=lease_until_ms, now_ms=now_ms)
+
+
+async def register_all_txn(
+    conn: Connection,
+    brought: Sequence[tuple[NamespaceId, Sequence[PlacedBlock]]],
+    *,
+    lease_until_ms: int,
+    now_ms: int,
+) -> None:
+    """As `register_txn`, for what several namespaces were brought."""
+    await _place_all_txn(conn, brought, lease_until_ms=lease_until_ms, now_ms=now_ms)
+    rows = sorted({(ns, block.hash, 0) for ns, placed in brought for block in placed})
+    await change_together(conn, [Change(_GRANT, rows, (lease_until_ms,))])
 
 
 async def place_txn(
     conn: Connection, ns: NamespaceId, placed: Sequence[PlacedBlock], *, lease_until_ms: int, now_ms: int
 ) -> None:
-    """Write where the placed blocks are and that `ns` holds them; the right to them follows with `grant_txn`.
+    """Write where the placed blocks are and that `ns` holds them; the right to them follows with `grant`.
 
     A live block stays where it is. A condemned one is revived and a damaged one healed, at the place given here: their
     bytes came anew. Locks: blocks, then their holders, then packs. Otherwise as `register_txn`. Raises: Unavailable
     (retry) when a pack was given up since the bytes were put.
     """
-    rows = sorted({block.hash: block for block in placed}.values())
+    await _place_all_txn(conn, [(ns, placed)], lease_until_ms=lease_until_ms, now_ms=now_ms)
+
+
+async def _place_all_txn(
+    conn: Connection,
+    brought: Sequence[tuple[NamespaceId, Sequence[PlacedBlock]]],
+    *,
+    lease_until_ms: int,
+    now_ms: int,
+) -> None:
+    rows = sorted({block.hash: block for _, placed in brought for block in placed}.values())
     if not rows:
         return
     await add_packs_txn(conn, {block.pack_id for block in rows}, now_ms=now_ms)
-    await conn.execute_many(
-        "INSERT INTO blocks (block_hash, size, stored_size, codec, pack_id, pack_offset, state, touched_at, created_at)"
-        f" VALUES ($1, $2, $3, $4, $5, $6, {BLOCK_LIVE}, $7, $7)"
-        f" ON CONFLICT (block_hash) DO UPDATE SET state = CASE WHEN {_IS_ROTTEN} THEN blocks.state"
-        f" ELSE {BLOCK_LIVE} END, touched_at = excluded.touched_at, gone_at = NULL, condemned_at = NULL, "
-        + ", ".join(
-            f"{column} = CASE WHEN blocks.state = {BLOCK_LIVE} THEN blocks.{column} ELSE excluded.{column} END"
-            for column in ("size", "stored_size", "codec", "pack_id", "pack_offset")
-        ),
-        [(*block, now_ms) for block in rows],
-    )
-    await conn.execute_many(
-        "INSERT INTO block_refs (block_hash, ns, lease_until) VALUES ($1, $2, $3)"
-        " ON CONFLICT (block_hash, ns) DO UPDATE SET lease_until = excluded.lease_until"
-        " WHERE block_refs.lease_until < excluded.lease_until",
-        [(block.hash, ns, lease_until_ms) for block in rows],
-    )
+    # One statement after another: their order is the order of locks.
+    await change_together(conn, [Change(_PLACE, rows, (now_ms,))])
+    holders = sorted({(block.hash, ns) for ns, placed in brought for block in placed})
+    await change_together(conn, [Change(_HOLD, holders, (lease_until_ms,))])
     await _require_packs_txn(conn, rows)
 
 
@@ -156,34 +187,29 @@ async def give_up_pack_txn(conn: Connection, pack_id: PackId, *, now_ms: int) ->
     return count == 1
 
 
-async def grant_txn(
-    conn: Connection, ns: NamespaceId, uses: Sequence[tuple[BlockHash, int]], *, lease_until_ms: int
-) -> None:
-    """Give `ns` the right to blocks that it holds, and count so many more uses of each. A lease only ever grows.
+def held_question(conn: Connection, ns: NamespaceId, hashes: Sequence[BlockHash]) -> Question:
+    """Return what `require_held` wants the answer to, of blocks (each once) that were placed for `ns`.
 
-    uses: each hash once, in order. The caller holds the namespace row. Raises: Unavailable (retry) when a block was
-    placed in an earlier transaction and nobody holds it any more.
+    To be asked by whoever holds the namespace row: from then on nobody takes them away. Embedded, they were placed in
+    this very transaction, and nothing is asked.
     """
-    if uses and conn.dialect != "sqlite":
-        # Embedded, the blocks were placed in this very transaction.
-        text = "SELECT block_hash FROM block_refs WHERE block_hash IN {keys} AND ns = $1"
-        held = await fetch_in(conn, text, [hash_ for hash_, _ in uses], ns)
-        if len(held) < len(uses):
-            reason = "the lease of a block is over"
-            raise Unavailable("A block went away meanwhile; send it again.", where="blocks", reason=reason)
-    await _grant_txn(conn, ns, uses, lease_until_ms=lease_until_ms)
+    keys = () if conn.dialect == "sqlite" else hashes
+    return Question("SELECT block_hash FROM block_refs WHERE block_hash IN {keys} AND ns = $1", (ns,), keys=keys)
 
 
-async def _grant_txn(
-    conn: Connection, ns: NamespaceId, uses: Sequence[tuple[BlockHash, int]], *, lease_until_ms: int
-) -> None:
-    await conn.execute_many(
-        "INSERT INTO namespace_blocks (ns, block_hash, refs, lease_until) VALUES ($1, $2, $3, $4)"
-        " ON CONFLICT (ns, block_hash) DO UPDATE SET refs = namespace_blocks.refs + excluded.refs, lease_until ="
-        " CASE WHEN namespace_blocks.lease_until < excluded.lease_until THEN excluded.lease_until"
-        " ELSE namespace_blocks.lease_until END",
-        [(ns, hash_, count, lease_until_ms) for hash_, count in uses],
-    )
+def require_held(question: Question, answer: Sequence[Row]) -> None:
+    """Return when all are still held. Raises: Unavailable (retry): placed before, and nobody holds it any more."""
+    if len(answer) < len(question.keys or ()):
+        reason = "the lease of a block is over"
+        raise Unavailable("A block went away meanwhile; send it again.", where="blocks", reason=reason)
+
+
+def grant(ns: NamespaceId, uses: Sequence[tuple[BlockHash, int]], *, lease_until_ms: int) -> Change:
+    """Return what gives `ns` the right to blocks that it holds and counts so many more uses of each.
+
+    uses: each hash once, in order. A lease only ever grows. Whoever counts a use holds the namespace row.
+    """
+    return Change(_GRANT, [(ns, hash_, count) for hash_, count in uses], (lease_until_ms,))
 
 
 async def missing_txn(conn: Connection, ns: NamespaceId, hashes: Iterable[BlockHash]) -> set[BlockHash]:

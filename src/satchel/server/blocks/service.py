@@ -66,7 +66,7 @@ class BlockService:
             return []
         await self._verify(incoming)
         wanted = {wire.hash: (wire, body) for wire, body in incoming}
-        known = await self._db.read(lambda conn: stored_txn(conn, wanted))
+        known = await self._db.glance(lambda conn: stored_txn(conn, wanted))
         self._count_received(incoming, known)
         fresh = [pair for name, pair in wanted.items() if name not in known]
         placed = known | {block.hash: block for block in await self._append(fresh)}
@@ -104,7 +104,7 @@ class BlockService:
                 maximum=BLOCKS_GET_COUNT_MAX,
                 actual=len(request.hashes),
             )
-        placed = await self._db.read(lambda conn: readable_txn(conn, request.ns, request.hashes))
+        placed = await self._db.glance(lambda conn: readable_txn(conn, request.ns, request.hashes))
         found = [placed[name] for name in request.hashes if name in placed]
         missing = tuple(name for name in request.hashes if name not in placed)
         self.counts.given += len(found)
@@ -129,14 +129,14 @@ class BlockService:
         found = {name: pair for name in wanted if (pair := self._recent.find(ns, name)) is not None}
         rest = wanted - found.keys()
         if rest:
-            placed = list((await self._db.read(lambda conn: readable_txn(conn, ns, rest))).values())
+            placed = list((await self._db.glance(lambda conn: readable_txn(conn, ns, rest))).values())
             parts = await self.store_port.get([_span(block) for block in placed]) if placed else []
             found |= {b.hash: (_wire(b), part) for b, part in zip(placed, parts, strict=True) if part is not None}
         return found
 
     async def read_bytes(self, ns: NamespaceId, hashes: Sequence[BlockHash]) -> list[Bytes]:
         """Return the blocks' own bytes, in order, each hashed again: nobody behind us would. Raises: BlockDamaged."""
-        placed = await self._db.read(lambda conn: readable_txn(conn, ns, hashes))
+        placed = await self._db.glance(lambda conn: readable_txn(conn, ns, hashes))
         for name in hashes:
             if name not in placed:
                 raise BlockDamaged("A block of this file is not there.", hash=name.hex())
@@ -172,7 +172,7 @@ class BlockService:
         parts = await self.store_port.get([_span(block) for block in blocks])
         lost = [block.hash for block, part in zip(blocks, parts, strict=True) if part is None]
         if lost:
-            again = await self._db.read(lambda conn: readable_txn(conn, ns, lost))
+            again = await self._db.glance(lambda conn: readable_txn(conn, ns, lost))
             # The caller was told a codec and a length: a block that was stored anew meanwhile may have others.
             same = {b.hash: again[b.hash] for b in blocks if b.hash in again and again[b.hash][:4] == b[:4]}
             moved = await self.store_port.get([_span(block) for block in same.values()])

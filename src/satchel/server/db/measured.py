@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from satchel.core.errors import Fault
@@ -44,21 +46,31 @@ class MeasuredDatabase:
 
     async def read(self, work: Work[T], *, wait_s: float = READ_WAIT_S) -> T:
         """See `Database.read`."""
+        with self._reading():
+            return await self._inner.read(work, wait_s=wait_s)
+
+    async def glance(self, work: Work[T]) -> T:
+        """See `Database.glance`. Counted as a read."""
+        with self._reading():
+            return await self._inner.glance(work)
+
+    async def close(self) -> None:
+        """See `Database.close`."""
+        await self._inner.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
         now = asyncio.get_running_loop().time
         began = now()
         self.waiting += 1
         try:
-            return await self._inner.read(work, wait_s=wait_s)
+            yield
         except Fault as fault:
             self._failed("read", fault)
             raise
         finally:
             self.waiting -= 1
             self.reads.observe(now() - began)
-
-    async def close(self) -> None:
-        """See `Database.close`."""
-        await self._inner.close()
 
     def _failed(self, call: str, fault: Fault) -> None:
         # What the work itself raises is an answer to a person, and no failure of the store.

@@ -2,7 +2,11 @@
 repeat, never the caller's.
 
 There is no task behind this: the first caller of a key leads, runs all that wait with it, tells them, and hands the
-lead to the next. A leader that is cancelled gives the others back to the line. Source: docs/design (architecture).
+lead to the next. A leader that is cancelled gives the others back to the line. Every statement is a journey to another
+machine: most callers hold, so they run without savepoints; when one raises, all begin again, each in one of its own.
+
+Nothing here changes a session (no SET, no LISTEN, no lock past a transaction), so a connection goes back to the pool as
+it is, once the driver sees no transaction on it. Source: docs/design (architecture).
 """
 
 from __future__ import annotations
@@ -70,6 +74,35 @@ class PostgresConnection:
             await self._raw.executemany(sql, rows)
 
 
+class _Another(Exception):
+    """A glance asked for a second statement."""
+
+
+class _OneStatement(PostgresConnection):
+    """Answers one statement. is_past: whether another was asked for, whatever became of it."""
+
+    def __init__(self, raw: Any) -> None:
+        super().__init__(raw)
+        self._has_asked = False
+        self.is_past = False
+
+    async def fetch(self, sql: str, *args: Value) -> list[Row]:
+        """See `Connection.fetch`."""
+        if self._has_asked:
+            self.is_past = True
+            raise _Another
+        self._has_asked = True
+        return await super().fetch(sql, *args)
+
+    async def execute(self, sql: str, *args: Value) -> int:
+        """Nothing is changed by looking."""
+        raise StorageFailed("A glance changes nothing.", where="database", reason=sql[:80])
+
+
+class _Raised(Exception):
+    """One of several callers raised: all begin again."""
+
+
 @dataclass(slots=True, eq=False)
 class _Turn:
     """One caller in the line of its key. signal: True when it leads now, False when its outcome stands here."""
@@ -118,9 +151,21 @@ class PostgresDatabase:
 
     async def read(self, work: Work[T], *, wait_s: float = READ_WAIT_S) -> T:
         """See `Database.read`. Each statement has its own bound; the whole is as long as the caller waits."""
-        with_view = {"isolation": "repeatable_read", "readonly": True}
-        async with _translating(), self._pool.acquire(timeout=ACQUIRE_S) as raw, raw.transaction(**with_view):
-            return await work(PostgresConnection(raw))
+        async with _translating(), self._pool.acquire(timeout=ACQUIRE_S) as raw:
+            return await _on_one_view(raw, work)
+
+    async def glance(self, work: Work[T]) -> T:
+        """See `Database.glance`."""
+        async with _translating(), self._pool.acquire(timeout=ACQUIRE_S) as raw:
+            conn = _OneStatement(raw)
+            try:
+                result = await work(conn)
+            except _Another:
+                pass
+            else:
+                if not conn.is_past:
+                    return result
+            return await _on_one_view(raw, work)
 
     async def close(self) -> None:
         """See `Database.close`."""
@@ -169,11 +214,15 @@ class PostgresDatabase:
 
     async def _run(self, group: list[_Turn]) -> None:
         """Run the turns in one transaction, again after a lock conflict."""
+        is_parted = False
         for attempt in range(TRIES_MAX):
             try:
-                async with self._pool.acquire(timeout=ACQUIRE_S) as raw, raw.transaction():
-                    for turn in group:
-                        await _run_turn(raw, turn, is_alone=len(group) == 1)
+                async with self._pool.acquire(timeout=ACQUIRE_S) as raw:
+                    try:
+                        await _run_turns(raw, group, is_parted=is_parted)
+                    except _Raised:
+                        is_parted = True
+                        await _run_turns(raw, group, is_parted=True)
                 return
             except _REPEATABLE as error:
                 if attempt == TRIES_MAX - 1:
@@ -193,6 +242,7 @@ async def open_postgres(url: str, clock: Clock, *, pool_max: int = POOL_MAX) -> 
             statement_cache_size=400,
             max_cached_statement_lifetime=0,
             max_cacheable_statement_size=128 * 1024,
+            reset=_require_clean,
         )
     try:
         async with _translating(), pool.acquire(timeout=ACQUIRE_S) as raw:
@@ -207,12 +257,39 @@ async def open_postgres(url: str, clock: Clock, *, pool_max: int = POOL_MAX) -> 
     return PostgresDatabase(pool, clock)
 
 
-async def _run_turn(raw: Any, turn: _Turn, *, is_alone: bool) -> None:
-    """Run one caller, in a savepoint when it is not alone. Raises only what concerns the whole transaction."""
-    turn.fault = None
-    if is_alone:
-        turn.result = await turn.work(PostgresConnection(raw))
-        return
+async def _require_clean(raw: Any) -> None:
+    """Let a connection go back to the pool. By now the driver has rolled back what was open; a raise ends it."""
+    if raw.is_in_transaction():
+        raise asyncpg.InternalClientError("a connection came back with an open transaction")
+
+
+async def _on_one_view(raw: Any, work: Work[T]) -> T:
+    async with raw.transaction(isolation="repeatable_read", readonly=True):
+        return await work(PostgresConnection(raw))
+
+
+async def _run_turns(raw: Any, group: Sequence[_Turn], *, is_parted: bool) -> None:
+    """Run the callers in one transaction; parted: each in a savepoint, so that what one raises is its own alone.
+
+    Raises: _Raised when one of several raised and they are not parted; what concerns the whole transaction.
+    """
+    async with raw.transaction():
+        for turn in group:
+            turn.fault = None
+            if is_parted:
+                await _run_parted(raw, turn)
+                continue
+            try:
+                turn.result = await turn.work(PostgresConnection(raw))
+            except (*_REPEATABLE, *_GONE, asyncio.CancelledError):
+                raise
+            except BaseException as error:
+                if len(group) == 1:
+                    raise
+                raise _Raised from error
+
+
+async def _run_parted(raw: Any, turn: _Turn) -> None:
     try:
         async with raw.transaction():
             turn.result = await turn.work(PostgresConnection(raw))

@@ -20,10 +20,20 @@ from satchel.core.limits import (
     MANIFEST_INLINE_BLOCKS_MAX,
 )
 from satchel.core.messages import Changes, ChangesRequest, Position, WireBlock
-from satchel.server.db.engine import Connection
+from satchel.server.db.engine import Connection, Question, Row
 from satchel.server.feed.scopes import LinkScope, told_rows_txn
 from satchel.server.metadata.blocklists import blocklists_txn
-from satchel.server.metadata.journal import Head, JournalRow, entry_of, knows_txn, read_txn
+from satchel.server.metadata.journal import (
+    Head,
+    JournalRow,
+    entry_of,
+    knows,
+    read_txn,
+    rows_of,
+    rows_question,
+    tag_of,
+    tag_question,
+)
 from satchel.server.metadata.nodes import image_of
 
 ENTRY_BYTES = 256
@@ -67,14 +77,25 @@ class Draft:
         return [next(packed_hashes(entry.blocks)) for entry in self.entries if entry.seq in self.carried]
 
 
-async def look_txn(conn: Connection, head: Head, request: ChangesRequest, scope: LinkScope) -> Found | None:
-    """Return what a request finds; None when the journal, whose end is `head`, does not know its position."""
+def look_questions(request: ChangesRequest) -> tuple[Question, Question]:
+    """Return what `look_txn` wants the answers to: the tag at the position, and the first rows after it."""
+    ns, seq = request.position.ns, request.position.seq
+    return tag_question(ns, seq), rows_question(ns, after=seq, limit=page_limit(request))
+
+
+async def look_txn(
+    conn: Connection, head: Head, request: ChangesRequest, scope: LinkScope, answers: Sequence[Sequence[Row]]
+) -> Found | None:
+    """Return what a request finds; None when the journal, whose end is `head`, does not know its position.
+
+    answers: to `look_questions`, of one view with the head; mostly they are all that is needed.
+    """
     asked = request.position
-    if not await knows_txn(conn, asked.ns, head, seq=asked.seq, tag=asked.tag):
+    if not knows(head, seq=asked.seq, tag=asked.tag, found=tag_of(asked.seq, answers[0])):
         return None
     if asked.seq == head.seq:
         return Found((), asked.seq, asked.tag, scope)
-    return await _entries_txn(conn, asked, page_limit(request), scope)
+    return await _entries_txn(conn, asked, page_limit(request), scope, rows_of(answers[1]))
 
 
 def page_limit(request: ChangesRequest) -> int:
@@ -120,17 +141,22 @@ def reset_page(ns: NamespaceId, head: Head) -> Changes:
     return Changes(ns, head.seq, head.seq, head.tag, (), head.seq, is_reset=True)
 
 
-async def _entries_txn(conn: Connection, asked: Position, limit: int, scope: LinkScope) -> Found:
-    """Return the first entries that are told of. What is left out is passed over, up to a bound."""
+async def _entries_txn(
+    conn: Connection, asked: Position, limit: int, scope: LinkScope, rows: Sequence[JournalRow]
+) -> Found:
+    """Return the first entries that are told of. What is left out is passed over, up to a bound.
+
+    rows: the first after the position, at most `limit`.
+    """
     ns, last_seq, last_tag, passed = asked.ns, asked.seq, asked.tag, 0
     while True:
-        rows = await read_txn(conn, ns, after=last_seq, limit=limit)
         if rows:
             last_seq, last_tag = rows[-1].seq, rows[-1].tag
         told = await told_rows_txn(conn, ns, scope, rows)
         passed += len(rows)
         if told or len(rows) < limit or passed >= HIDDEN_ROWS_MAX:
             return Found(await _with_lists_txn(conn, ns, told), last_seq, last_tag, scope)
+        rows = await read_txn(conn, ns, after=last_seq, limit=limit)
 
 
 async def _with_lists_txn(conn: Connection, ns: NamespaceId, rows: Sequence[JournalRow]) -> list[Entry]:

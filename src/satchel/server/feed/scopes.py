@@ -20,7 +20,7 @@ from satchel.core.limits import SCOPE_NODES_MAX
 from satchel.core.messages import ScopeReply, ScopeRequest
 from satchel.server.accounts.access import authorize
 from satchel.server.accounts.principal import Principal
-from satchel.server.db.engine import Connection, Database, fetch_in_pairs
+from satchel.server.db.engine import Connection, Database, Question, Row, fetch_together
 from satchel.server.metadata.journal import JournalRow
 from satchel.server.metadata.nodes import image_of
 from satchel.server.metadata.view import View
@@ -68,28 +68,36 @@ async def store_scope(db: Database, principal: Principal, request: ScopeRequest)
 
 async def scope_txn(conn: Connection, ns: NamespaceId, device: DeviceId, link: LinkId) -> LinkScope:
     """Return what the link leaves out; nothing for one that named nothing, or for no link at all."""
-    if not link:
-        return LinkScope(device, link)
-    rows = await conn.fetch(
-        "SELECT node_id FROM link_scopes WHERE ns = $1 AND device_id = $2 AND link_id = $3", ns, device, link
-    )
-    return LinkScope(device, link, frozenset(NodeId(row[0]) for row in rows))
+    [rows] = await fetch_together(conn, [scope_question(ns, device, link)])
+    return scope_of(device, link, rows)
 
 
-async def scopes_txn(
-    conn: Connection, ns: NamespaceId, links: Iterable[tuple[DeviceId, LinkId]]
-) -> dict[tuple[DeviceId, LinkId], LinkScope]:
-    """As `scope_txn`, for many links in one statement."""
-    wanted = set(links)
-    rows = await fetch_in_pairs(
-        conn,
+def scope_question(ns: NamespaceId, device: DeviceId, link: LinkId) -> Question:
+    """Ask what the link leaves out; `scope_of` reads the answer."""
+    sql = "SELECT device_id, link_id, node_id FROM link_scopes WHERE ns = $1 AND device_id = $2 AND link_id = $3"
+    return Question(sql, (ns, device, link)) if link else Question(sql, keys=())
+
+
+def scope_of(device: DeviceId, link: LinkId, answer: Sequence[Row]) -> LinkScope:
+    """Return what the link leaves out."""
+    return LinkScope(device, link, frozenset(NodeId(row[2]) for row in answer))
+
+
+def scopes_question(ns: NamespaceId, links: Iterable[tuple[DeviceId, LinkId]]) -> Question:
+    """Ask what the links leave out; `scopes_of` reads the answer."""
+    sql = (
         "SELECT t.device_id, t.link_id, t.node_id FROM {wanted} CROSS JOIN link_scopes t"
-        " WHERE t.ns = $1 AND t.device_id = w.k0 AND t.link_id = w.k1",
-        [pair for pair in wanted if pair[1]],
-        ns,
+        " WHERE t.ns = $1 AND t.device_id = w.k0 AND t.link_id = w.k1"
     )
+    return Question(sql, (ns,), pairs=[pair for pair in links if pair[1]])
+
+
+def scopes_of(
+    wanted: Iterable[tuple[DeviceId, LinkId]], answer: Sequence[Row]
+) -> dict[tuple[DeviceId, LinkId], LinkScope]:
+    """Return what each of the links leaves out."""
     left_out: dict[tuple[DeviceId, LinkId], set[NodeId]] = {pair: set() for pair in wanted}
-    for device, link, node in rows:
+    for device, link, node in answer:
         left_out[DeviceId(device), LinkId(link)].add(NodeId(node))
     return {pair: LinkScope(*pair, frozenset(nodes)) for pair, nodes in left_out.items()}
 

@@ -21,7 +21,7 @@ from satchel.server.accounts.principal import Principal
 from satchel.server.db.engine import Connection, Database
 from satchel.server.db.schema import store_facts_txn
 from satchel.server.feed.snapshots import page_txn
-from satchel.server.metadata.journal import entry_of, head_txn, knows_txn, read_txn
+from satchel.server.metadata.journal import entry_of, head_txn, knows, read_txn, tag_at_txn
 from satchel.server.metadata.nodes import image_of
 from satchel.server.metadata.tree import path_in
 from satchel.server.metadata.view import View
@@ -101,7 +101,8 @@ async def _sync_txn(conn: Connection, principal: Principal, cursor: str | None, 
     start = CursorPlace(ns, head.seq, head.tag, NO_NODE)
     place = start if not cursor else (await _opened_txn(conn, principal, cursor)).places[0]
     authorize(principal, place.ns, Right.READ)
-    is_reset = not await knows_txn(conn, ns, head, seq=place.seq, tag=place.tag)
+    found = await tag_at_txn(conn, ns, place.seq)
+    is_reset = not knows(head, seq=place.seq, tag=place.tag, found=found)
     if is_reset:
         place = start
     if place.joining_after is not None:

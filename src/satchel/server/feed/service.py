@@ -21,21 +21,22 @@ from satchel.core.messages import (
 )
 from satchel.server.accounts.access import authorize
 from satchel.server.accounts.principal import Principal
-from satchel.server.db.engine import Connection, Database
+from satchel.server.db.engine import Connection, Database, fetch_together
 from satchel.server.feed.pages import (
     Found,
     InlineBlocks,
     cut_to_page,
     draft_of,
+    look_questions,
     look_txn,
     page_of,
     reset_page,
     without_xattrs,
 )
-from satchel.server.feed.scopes import scope_txn
+from satchel.server.feed.scopes import scope_of, scope_question, scope_txn
 from satchel.server.feed.snapshots import page_txn
 from satchel.server.metadata.blocklists import blocklists_txn
-from satchel.server.metadata.journal import Head, head_txn, tag_at_txn
+from satchel.server.metadata.journal import Head, head_of, head_question, head_txn, tag_at_txn
 
 
 async def changes(
@@ -50,11 +51,13 @@ async def changes(
     authorize(principal, ns, Right.READ)
 
     async def look(conn: Connection) -> tuple[Head, Found | None]:
-        head = await head_txn(conn, ns)
-        scope = await scope_txn(conn, ns, principal.device_id, request.link)
-        return head, await look_txn(conn, head, request, scope)
+        whose = (principal.device_id, request.link)
+        asked = [head_question(ns), scope_question(ns, *whose), *look_questions(request)]
+        ends, left_out, *answers = await fetch_together(conn, asked)
+        head = head_of(ends)
+        return head, await look_txn(conn, head, request, scope_of(*whose, left_out), answers)
 
-    head, found = await db.read(look)
+    head, found = await db.glance(look)
     if found is None:
         return reset_page(ns, head), []
     draft = draft_of(request, found)

@@ -19,11 +19,21 @@ from satchel.core.ids import BlockHash, DeviceId, LinkId, NamespaceId
 from satchel.core.messages import Changes, ChangesRequest, Pushed, WireBlock, encode_frame
 from satchel.server.accounts.access import authorize
 from satchel.server.accounts.principal import Principal
-from satchel.server.db.engine import Connection, Database
+from satchel.server.db.engine import Connection, Database, fetch_together
 from satchel.server.db.gathering import Gathering
-from satchel.server.feed.pages import Draft, Found, InlineBlocks, draft_of, look_txn, page_limit, page_of, reset_page
-from satchel.server.feed.scopes import LinkScope, scopes_txn
-from satchel.server.metadata.journal import Head, head_txn
+from satchel.server.feed.pages import (
+    Draft,
+    Found,
+    InlineBlocks,
+    draft_of,
+    look_questions,
+    look_txn,
+    page_limit,
+    page_of,
+    reset_page,
+)
+from satchel.server.feed.scopes import LinkScope, scopes_of, scopes_question
+from satchel.server.metadata.journal import Head, head_of, head_question
 
 GROUP_MAX = 256
 """So many share a transaction; with more the next group begins while this one reads."""
@@ -68,16 +78,22 @@ class SharedPages:
 
     async def _read(self, ns: NamespaceId, group: Sequence[_Ask]) -> list[Page]:
         async def look(conn: Connection) -> tuple[Head, list[Found | None]]:
-            head = await head_txn(conn, ns)
-            scopes = await scopes_txn(conn, ns, [ask.whose for ask in group])
+            links = {ask.whose for ask in group}
+            # Most stand at one place: the first's is asked for with the rest, in one journey.
+            first = group[0].request
+            asked = [head_question(ns), scopes_question(ns, links), *look_questions(first)]
+            ends, left_out, *answers = await fetch_together(conn, asked)
+            head, scopes = head_of(ends), scopes_of(links, left_out)
             known: dict[Hashable, Found | None] = {}
             for ask in group:
                 key = _look_key(ask.request, scopes[ask.whose])
                 if key not in known:
-                    known[key] = await look_txn(conn, head, ask.request, scopes[ask.whose])
+                    if _place_key(ask.request) != _place_key(first):
+                        first, answers = ask.request, await fetch_together(conn, look_questions(ask.request))
+                    known[key] = await look_txn(conn, head, ask.request, scopes[ask.whose], answers)
             return head, [known[_look_key(ask.request, scopes[ask.whose])] for ask in group]
 
-        head, found = await self._db.read(look)
+        head, found = await self._db.glance(look)
         drafts: dict[Hashable, Draft] = {}
         keys = [_page_key(ask.request, each) for ask, each in zip(group, found, strict=True)]
         for key, ask, each in zip(keys, group, found, strict=True):
@@ -114,9 +130,13 @@ def _pages(
 
 def _look_key(request: ChangesRequest, scope: LinkScope) -> Hashable:
     """Name what is found. Whose link it is makes a difference only where something is left out."""
-    position = request.position
     whose = (scope.left_out, scope.device, scope.link) if scope.left_out else ()
-    return position.seq, position.tag, page_limit(request), whose
+    return *_place_key(request), request.position.tag, whose
+
+
+def _place_key(request: ChangesRequest) -> tuple[int, int]:
+    """Name what is asked of the journal."""
+    return request.position.seq, page_limit(request)
 
 
 def _page_key(request: ChangesRequest, found: Found | None) -> Hashable:

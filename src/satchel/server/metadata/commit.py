@@ -17,12 +17,23 @@ from satchel.core.limits import LEASE_HOURS_MIN, MANIFEST_INLINE_BLOCKS_MAX
 from satchel.core.messages import CommitReply, CommitRequest, Conflict, DeleteOp, Outcome, Position, Refused, Stored
 from satchel.server.accounts.access import authorize
 from satchel.server.accounts.principal import Principal
-from satchel.server.blocks.refs import PlacedBlock, place_txn, register_txn
-from satchel.server.db.engine import Connection, Database, Value, execute_in, fetch_in
+from satchel.server.blocks.refs import PlacedBlock, place_txn
+from satchel.server.blocks.registering import register
+from satchel.server.db.engine import (
+    Change,
+    Connection,
+    Database,
+    Question,
+    Row,
+    Value,
+    change_together,
+    execute_in,
+    fetch_together,
+)
 from satchel.server.metadata.blocklists import blocklists_txn
 from satchel.server.metadata.contents import Contents
 from satchel.server.metadata.decide import Author, Batch, Version
-from satchel.server.metadata.journal import Head, append_txn, head_txn, knows_txn
+from satchel.server.metadata.journal import Head, appended, head_txn, knows, tag_of, tag_question
 from satchel.server.metadata.nodes import COLUMN_LIST, COLUMNS, LIFTED, LIVE, is_file, values_of
 from satchel.server.metadata.prepare import Prepared, prepare
 from satchel.server.metadata.view import View
@@ -49,8 +60,7 @@ async def commit(
     if placed and db.dialect != "sqlite":
         # Other services write there too: block rows are never taken while a namespace row is held.
         now = clock.now_ms()
-        times = {"lease_until_ms": now + LEASE_MS, "now_ms": now}
-        await db.write(b"blocks" + request.ns, lambda conn: register_txn(conn, request.ns, placed, **times))
+        await register(db, request.ns, placed, lease_until_ms=now + LEASE_MS, now_ms=now)
 
     async def work(conn: Connection) -> CommitReply:
         if placed and conn.dialect == "sqlite":
@@ -75,10 +85,9 @@ async def commit_txn(
     Raises: EpochChanged when the journal never had the sender's position, or not that entry there.
     """
     head = await head_txn(conn, ns, for_update=True)
-    await _require_known_txn(conn, ns, head, position)
-    outcomes = await _replayed_txn(conn, ns, author, prepared)
+    # What follows sees all that was committed before: the row was locked in a statement of its own.
+    outcomes, batch = await _loaded_txn(conn, clock, ns, head, author, prepared, placed, position)
     fresh = [(at, one) for at, one in enumerate(prepared) if outcomes[at] is None]
-    batch = await _loaded_txn(conn, clock, ns, head, author, [one for _, one in fresh], placed)
     answered: dict[OpId, tuple[bytes, Outcome]] = {}
     for at, one in fresh:
         earlier = answered.get(one.op.op_id)
@@ -88,34 +97,34 @@ async def commit_txn(
         else:
             outcome = earlier[1] if earlier[0] == one.body_hash else Refused("op_id_reused")
         outcomes[at] = outcome
-    await _write_txn(conn, ns, head, batch)
-    await _write_results_txn(conn, ns, author, batch.now_ms, answered)
+    await _write_txn(conn, ns, batch, _results(ns, author, batch.now_ms, answered))
     known = [outcome for outcome in outcomes if outcome is not None]
     return CommitReply(tuple(await _with_blocklists_txn(conn, ns, known)), batch.head_seq)
 
 
-async def _require_known_txn(conn: Connection, ns: NamespaceId, head: Head, position: Position | None) -> None:
-    """A store that was put back uses its seqs again: a rev of before the restore may fit what others did since."""
+def _position_questions(ns: NamespaceId, head: Head, position: Position | None) -> list[Question]:
+    """Ask what stands at the sender's position, unless that is the head."""
     if position is None or not position.seq or (position.seq, position.tag) == (head.seq, head.tag):
-        return
-    if not await knows_txn(conn, ns, head, seq=position.seq, tag=position.tag):
+        return []
+    return [tag_question(ns, position.seq)]
+
+
+def _require_known(head: Head, position: Position, answer: Sequence[Row]) -> None:
+    """A store that was put back uses its seqs again: a rev of before the restore may fit what others did since."""
+    if not knows(head, seq=position.seq, tag=position.tag, found=tag_of(position.seq, answer)):
         raise EpochChanged(
             "The service was put back to an earlier state.", expected=position.tag.hex(), actual=head.tag.hex()
         )
 
 
-async def _replayed_txn(
-    conn: Connection, ns: NamespaceId, author: Author, prepared: Sequence[Prepared]
-) -> list[Outcome | None]:
+def _results_question(ns: NamespaceId, author: Author, prepared: Sequence[Prepared]) -> Question:
+    sql = "SELECT op_id, body_hash, seq FROM op_results WHERE ns = $1 AND actor = $2 AND op_id IN {keys}"
+    return Question(sql, (ns, author.account), keys=sorted({one.op.op_id for one in prepared}))
+
+
+def _replayed(prepared: Sequence[Prepared], answer: Sequence[Row]) -> list[Outcome | None]:
     """Return the first answers of ops that were stored before, None for the others."""
-    rows = await fetch_in(
-        conn,
-        "SELECT op_id, body_hash, seq FROM op_results WHERE ns = $1 AND actor = $2 AND op_id IN {keys}",
-        sorted({one.op.op_id for one in prepared}),
-        ns,
-        author.account,
-    )
-    known = {row[0]: (row[1], row[2]) for row in rows}
+    known = {row[0]: (row[1], row[2]) for row in answer}
     outcomes: list[Outcome | None] = []
     for one in prepared:
         found = known.get(one.op.op_id)
@@ -132,22 +141,30 @@ async def _loaded_txn(
     ns: NamespaceId,
     head: Head,
     author: Author,
-    fresh: list[Prepared],
+    prepared: Sequence[Prepared],
     placed: Sequence[PlacedBlock],
-) -> Batch:
-    """Load what the ops touch with a few statements and return the batch that decides them."""
-    fresh = [one for one in fresh if one.refusal is None]
+    position: Position | None,
+) -> tuple[list[Outcome | None], Batch]:
+    """Load what the ops touch with a few statements; return what was answered before, and the batch for the rest."""
+    possible = [one for one in prepared if one.refusal is None]
     view = View(ns)
-    places = {place for one in fresh for place in one.places}
-    ids = {node_id for one in fresh for node_id in one.nodes}.union([parent for parent, _ in places])
-    await view.load_txn(conn, ids, places)
+    contents = Contents(ns, bytes_used=head.bytes_used, quota=head.quota, placed=placed)
+    places = {place for one in possible for place in one.places}
+    ids = {node_id for one in possible for node_id in one.nodes}.union([parent for parent, _ in places])
+    asked = [_results_question(ns, author, prepared), *view.questions(ids, places), *contents.questions(conn)]
+    answers = await fetch_together(conn, asked + _position_questions(ns, head, position))
+    results, by_id, by_place, used, held = answers[: len(asked)]
+    if position is not None and len(answers) > len(asked):
+        _require_known(head, position, answers[-1])
+    outcomes = _replayed(prepared, results)
+    fresh = [one for at, one in enumerate(prepared) if outcomes[at] is None and one.refusal is None]
+    await view.take_txn(conn, (by_id, by_place))
     seen = [one.op.seen_seq for one in fresh if isinstance(one.op, DeleteOp)]
     if seen and (oldest := max(0, min(seen))) < head.seq:
         await view.load_foreign_txn(conn, after=oldest, head_seq=head.seq, device=author.device, link=author.link)
-    contents = Contents(ns, bytes_used=head.bytes_used, quota=head.quota, placed=placed)
-    await contents.load_txn(conn, fresh)
+    await contents.load_txn(conn, fresh, used=used, held=held)
     now = max(head.at, clock.now_ms())
-    return Batch(view, contents, author, head.seq, now, tags(clock.random))
+    return outcomes, Batch(view, contents, author, head.seq, now, tags(clock.random))
 
 
 def tags(random: Callable[[int], bytes]) -> Iterator[Tag]:
@@ -165,7 +182,18 @@ _UPSERT = (
 )
 
 
-async def _write_txn(conn: Connection, ns: NamespaceId, head: Head, batch: Batch) -> None:
+_VERSION = (
+    "INSERT INTO file_versions (ns, author, device, created_at, node_id, rev, version_number, content, size, mtime_ns,"
+    " op_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+)
+_TOLD = (
+    "INSERT INTO outbox (ns, seq, tag) VALUES ($1, $2, $3)"
+    " ON CONFLICT (ns) DO UPDATE SET seq = excluded.seq, tag = excluded.tag"
+)
+_HEAD = "UPDATE namespaces SET head_seq = $2, head_tag = $3, head_at = $4, bytes_used = $5 WHERE ns = $1"
+
+
+async def _write_txn(conn: Connection, ns: NamespaceId, batch: Batch, results: Change) -> None:
     view, author = batch.view, batch.author
     changed = {node_id: view.nodes[node_id] for node_id, old in view.stored.items() if view.nodes[node_id] is not old}
     left = [
@@ -178,44 +206,32 @@ async def _write_txn(conn: Connection, ns: NamespaceId, head: Head, batch: Batch
     if left and any(node.state == LIVE for node in changed.values()):
         # Names are checked row by row: all that leave a name do so before any takes one.
         await execute_in(conn, f"UPDATE files SET state = {LIFTED} WHERE ns = $1 AND node_id IN {{keys}}", left, ns)
-    await conn.execute_many(_UPSERT, [(ns, *values_of(node)) for node in changed.values()])
-    await conn.execute_many(
-        "INSERT INTO file_versions (ns, node_id, rev, version_number, content, size, mtime_ns, author, device, op_id,"
-        " created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-        [_version_row(ns, author, version, batch.now_ms) for version in batch.versions],
-    )
-    await batch.contents.write_txn(conn, lease_until_ms=batch.now_ms + LEASE_MS)
-    if not batch.rows:
-        return
-    await append_txn(conn, ns, batch.rows)
-    position = (ns, batch.head_seq, batch.rows[-1].tag)
-    await conn.execute(
-        "INSERT INTO outbox (ns, seq, tag) VALUES ($1, $2, $3)"
-        " ON CONFLICT (ns) DO UPDATE SET seq = excluded.seq, tag = excluded.tag",
-        *position,
-    )
-    await conn.execute(
-        "UPDATE namespaces SET head_seq = $2, head_tag = $3, head_at = $4, bytes_used = $5 WHERE ns = $1",
-        *(*position, batch.now_ms, batch.contents.bytes_used),
-    )
+    versions = [_version_row(version) for version in batch.versions]
+    changes = [
+        Change(_UPSERT, [values_of(node) for node in changed.values()], (ns,)),
+        Change(_VERSION, versions, (ns, author.account, author.device, batch.now_ms)),
+        *await batch.contents.write_txn(conn, lease_until_ms=batch.now_ms + LEASE_MS),
+    ]
+    if batch.rows:
+        position = (ns, batch.head_seq, batch.rows[-1].tag)
+        changes += [
+            appended(ns, batch.rows),
+            Change(_TOLD, [position]),
+            Change(_HEAD, [(*position, batch.now_ms, batch.contents.bytes_used)]),
+        ]
+    await change_together(conn, [*changes, results])
 
 
-def _version_row(ns: NamespaceId, author: Author, version: Version, now_ms: int) -> tuple[Value, ...]:
+def _version_row(version: Version) -> tuple[Value, ...]:
     n = version.node
-    what = (n.node_id, n.content_rev, n.version_count, n.content, n.size, n.mtime_ns)
-    return (ns, *what, author.account, author.device, version.op_id, now_ms)
+    return (n.node_id, n.content_rev, n.version_count, n.content, n.size, n.mtime_ns, version.op_id)
 
 
-async def _write_results_txn(
-    conn: Connection, ns: NamespaceId, author: Author, now_ms: int, answered: dict[OpId, tuple[bytes, Outcome]]
-) -> None:
-    await conn.execute_many(
-        "INSERT INTO op_results (ns, actor, op_id, body_hash, seq, created_at) VALUES ($1, $2, $3, $4, $5, $6)",
-        [
-            (ns, author.account, op_id, body, outcome.seq, now_ms)
-            for op_id, (body, outcome) in answered.items()
-            if isinstance(outcome, Stored)
-        ],
+def _results(ns: NamespaceId, author: Author, now_ms: int, answered: dict[OpId, tuple[bytes, Outcome]]) -> Change:
+    return Change(
+        "INSERT INTO op_results (ns, actor, created_at, op_id, body_hash, seq) VALUES ($1, $2, $3, $4, $5, $6)",
+        [(op_id, body, outcome.seq) for op_id, (body, outcome) in answered.items() if isinstance(outcome, Stored)],
+        (ns, author.account, now_ms),
     )
 
 

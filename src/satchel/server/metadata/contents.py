@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from satchel.core.ids import BlockHash, ContentHash, NamespaceId
 from satchel.core.messages import Content, NeedBlocks, Refused
-from satchel.server.blocks.refs import BLOCK_DAMAGED, PlacedBlock, add_refs_txn, grant_txn
-from satchel.server.db.engine import Connection, fetch_in
+from satchel.server.blocks.refs import BLOCK_DAMAGED, PlacedBlock, add_refs_txn, grant, held_question, require_held
+from satchel.server.db.engine import Change, Connection, Question, Row, fetch_in
 from satchel.server.metadata.prepare import Prepared
 
 
@@ -38,10 +38,20 @@ class Contents:
         self._added: dict[ContentHash, tuple[Content, tuple[BlockHash, ...]]] = {}
         self.bytes_used = bytes_used
 
-    async def load_txn(self, conn: Connection, prepared: Sequence[Prepared]) -> None:
-        """Load the manifests in use and, for the others, the blocks with a right. A damaged one is asked for again."""
+    def questions(self, conn: Connection) -> tuple[Question, Question]:
+        """Return what `load_txn` wants the answers to: which placed blocks are in use, and which are held."""
         used = "SELECT block_hash, refs FROM namespace_blocks WHERE ns = $1 AND refs > 0 AND block_hash IN {keys}"
-        self._refs.update(await fetch_in(conn, used, self._placed, self._ns))
+        return Question(used, (self._ns,), keys=self._placed), held_question(conn, self._ns, self._placed)
+
+    async def load_txn(
+        self, conn: Connection, prepared: Sequence[Prepared], *, used: Sequence[Row], held: Sequence[Row]
+    ) -> None:
+        """Load the manifests in use and, for the others, the blocks with a right. A damaged one is asked for again.
+
+        used, held: the answers to `questions`. Raises: Unavailable (retry) when a placed block went away meanwhile.
+        """
+        require_held(held_question(conn, self._ns, self._placed), held)
+        self._refs.update(used)
         brought = {
             content.content_hash: one.hashes
             for one in prepared
@@ -90,22 +100,26 @@ class Contents:
         self._sizes[name] = content.size
         self._added[name] = (content, hashes)
 
-    async def write_txn(self, conn: Connection, *, lease_until_ms: int) -> None:
-        """Write the manifests, the counts of their blocks, and the right to the blocks that came along."""
-        new = [(self._ns, key, c.blocks, c.size, c.cutter, self._uses[key]) for key, (c, _) in self._added.items()]
+    async def write_txn(self, conn: Connection, *, lease_until_ms: int) -> list[Change]:
+        """Write the manifests, the counts of their blocks, and the right to the blocks that came along.
+
+        Result: what is still to be written, with what else the batch changes.
+        """
+        new = [(key, c.blocks, c.size, c.cutter, self._uses[key]) for key, (c, _) in self._added.items()]
         # In the order of the key: neighbours are written to a page together.
         new.sort()
-        await conn.execute_many(
+        made = Change(
             "INSERT INTO manifests (ns, manifest_id, blocks, size, cutter, refs) VALUES ($1, $2, $3, $4, $5, $6)"
             " ON CONFLICT (ns, manifest_id) DO UPDATE SET refs = manifests.refs + excluded.refs",
             new,
+            (self._ns,),
         )
         more = [(self._ns, key, count) for key, count in self._uses.items() if key not in self._added]
         await conn.execute_many("UPDATE manifests SET refs = refs + $3 WHERE ns = $1 AND manifest_id = $2", more)
         counts = Counter([hash_ for _, hashes in self._added.values() for hash_ in hashes])
         granted = [(hash_, counts.pop(hash_, 0)) for hash_ in self._placed]
-        await grant_txn(conn, self._ns, granted, lease_until_ms=lease_until_ms)
         await add_refs_txn(conn, self._ns, counts.elements())
+        return [made, grant(self._ns, granted, lease_until_ms=lease_until_ms)]
 
     def _is_new(self, hashes: Sequence[BlockHash]) -> bool:
         """Tell whether one of the blocks came along and nothing here uses it: then no manifest in use names it."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from satchel.core.entries import Entry
 from satchel.core.errors import NotFound
 from satchel.core.ids import AccountId, DeviceId, LinkId, NamespaceId, NodeId, OpId, Tag
-from satchel.server.db.engine import Connection, row_lock
+from satchel.server.db.engine import Change, Connection, Question, Row, row_lock
 from satchel.server.metadata.nodes import Image
 
 
@@ -32,9 +32,17 @@ class JournalRow(NamedTuple):
     op_id: OpId
     created_at: int
 
+    @property
+    def shared(self) -> tuple[AccountId, DeviceId, LinkId, int]:
+        """What all entries of a commit have in common."""
+        return self.actor, self.device, self.link, self.created_at
 
+
+_HEAD = "SELECT head_seq, head_tag, head_at, min_seq, bytes_used, quota FROM namespaces WHERE ns = $1"
 _COLUMNS = ", ".join(JournalRow._fields)
-_MARKS = ", ".join(f"${number}" for number in range(2, 2 + len(JournalRow._fields)))
+_SHARED_AT = JournalRow._fields.index("actor")
+_OWN_COLUMNS = ", ".join((*JournalRow._fields[:_SHARED_AT], "op_id"))
+_MARKS = ", ".join(f"${number}" for number in range(1, 2 + len(JournalRow._fields)))
 
 
 class Head(NamedTuple):
@@ -48,45 +56,76 @@ class Head(NamedTuple):
     quota: int | None
 
 
+def head_question(ns: NamespaceId) -> Question:
+    """Ask for the head; `head_of` reads the answer."""
+    return Question(_HEAD, (ns,))
+
+
+def head_of(answer: Sequence[Row]) -> Head:
+    """Return the head. Raises: NotFound."""
+    if not answer:
+        raise NotFound("There is no such namespace.")
+    return Head(*answer[0])
+
+
 async def head_txn(conn: Connection, ns: NamespaceId, *, for_update: bool = False) -> Head:
     """Return the head, holding the namespace row when it is read for a write. Raises: NotFound."""
     lock = row_lock(conn) if for_update else ""
-    rows = await conn.fetch(
-        f"SELECT head_seq, head_tag, head_at, min_seq, bytes_used, quota FROM namespaces WHERE ns = $1{lock}", ns
-    )
-    if not rows:
-        raise NotFound("There is no such namespace.")
-    return Head(*rows[0])
+    return head_of(await conn.fetch(_HEAD + lock, ns))
 
 
-async def append_txn(conn: Connection, ns: NamespaceId, rows: Sequence[JournalRow]) -> None:
-    """Append entries; the caller holds the namespace row and moves the head."""
-    await conn.execute_many(
-        f"INSERT INTO file_changes (ns, {_COLUMNS}) VALUES ($1, {_MARKS})", [(ns, *row) for row in rows]
+def appended(ns: NamespaceId, rows: Sequence[JournalRow]) -> Change:
+    """Return what appends the entries of one commit; the caller holds the namespace row and moves the head.
+
+    rows: at least one; all of one author and one moment.
+    """
+    assert all(row.shared == rows[0].shared for row in rows)
+    return Change(
+        f"INSERT INTO file_changes (ns, actor, device, link, created_at, {_OWN_COLUMNS}) VALUES ({_MARKS})",
+        [(*row[:_SHARED_AT], row.op_id) for row in rows],
+        (ns, *rows[0].shared),
     )
+
+
+def rows_question(ns: NamespaceId, *, after: int, limit: int) -> Question:
+    """Ask for at most `limit` entries above `after`; `rows_of` puts them in order."""
+    sql = f"SELECT {_COLUMNS} FROM file_changes WHERE ns = $1 AND seq > $2 ORDER BY seq LIMIT $3"
+    return Question(sql, (ns, after, limit))
+
+
+def rows_of(answer: Sequence[Row]) -> list[JournalRow]:
+    """Return the entries, in order."""
+    return sorted(JournalRow._make(row) for row in answer)
 
 
 async def read_txn(conn: Connection, ns: NamespaceId, *, after: int, limit: int) -> list[JournalRow]:
     """Return at most `limit` entries above `after`, in order."""
-    rows = await conn.fetch(
-        f"SELECT {_COLUMNS} FROM file_changes WHERE ns = $1 AND seq > $2 ORDER BY seq LIMIT $3", ns, after, limit
-    )
-    return [JournalRow._make(row) for row in rows]
+    sql, args, _, _ = rows_question(ns, after=after, limit=limit)
+    return [JournalRow._make(row) for row in await conn.fetch(sql, *args)]
+
+
+def tag_question(ns: NamespaceId, seq: int) -> Question:
+    """Ask for the tag of the entry at `seq`."""
+    return Question("SELECT tag FROM file_changes WHERE ns = $1 AND seq = $2", (ns, seq))
+
+
+def tag_of(seq: int, answer: Sequence[Row]) -> Tag | None:
+    """Return the tag of the entry at `seq`; empty for the beginning, None where there is no entry."""
+    return Tag(b"") if seq == 0 else answer[0][0] if answer else None
 
 
 async def tag_at_txn(conn: Connection, ns: NamespaceId, seq: int) -> Tag | None:
-    """Return the tag of the entry at `seq`; empty for the beginning, None where there is no entry."""
-    if seq == 0:
-        return Tag(b"")
-    rows = await conn.fetch("SELECT tag FROM file_changes WHERE ns = $1 AND seq = $2", ns, seq)
-    return rows[0][0] if rows else None
+    """As `tag_of`, asked now."""
+    sql, args, _, _ = tag_question(ns, seq)
+    return tag_of(seq, await conn.fetch(sql, *args) if seq else ())
 
 
-async def knows_txn(conn: Connection, ns: NamespaceId, head: Head, *, seq: int, tag: Tag) -> bool:
-    """Tell whether the position is one of this journal and everything after it is still here."""
-    if not head.min_seq <= seq <= head.seq:
-        return False
-    return await tag_at_txn(conn, ns, seq) == tag
+def knows(head: Head, *, seq: int, tag: Tag, found: Tag | None) -> bool:
+    """Tell whether the position is one of this journal and everything after it is still here.
+
+    found: the tag that stands at `seq`, as `tag_of` gives it.
+    """
+    return head.min_seq <= seq <= head.seq and found == tag
 
 
 def entry_of(row: JournalRow, post: Image, blocks: bytes = b"") -> Entry:

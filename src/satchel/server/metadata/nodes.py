@@ -6,8 +6,6 @@ restoring or moving a folder changes one row, whatever the folder holds. Source:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
 from satchel.core.entries import Action, Entry, Kind
@@ -66,7 +64,7 @@ def columns_of(alias: str) -> str:
     return ", ".join(f"{alias}.{column}" for column in COLUMNS)
 
 
-def values_of(node: Node) -> Sequence[Value]:
+def values_of(node: Node) -> tuple[Value, ...]:
     """Return the row's values in the order of COLUMNS."""
     return msgspec.structs.astuple(node)
 

@@ -6,12 +6,12 @@ operations cost about as many statements as one. Source: docs/design (commit).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from satchel.core.entries import Kind
 from satchel.core.ids import ROOT_NODE, DeviceId, LinkId, NamespaceId, NodeId
-from satchel.server.db.engine import Connection, fetch_in, fetch_in_pairs
+from satchel.server.db.engine import Connection, Question, Row, fetch_in, fetch_together
 from satchel.server.metadata.nodes import COLUMN_LIST, LIVE, Node, columns_of, image_of, node_of
 
 FOREIGN_CHANGES_MAX = 5_000
@@ -20,6 +20,7 @@ FOREIGN_SEQS_MAX = 100_000
 to catch up with the feed first."""
 
 Place = tuple[NodeId, str]
+_BY_ID = f"SELECT {COLUMN_LIST} FROM files WHERE ns = $1 AND node_id IN {{keys}}"
 
 
 class FolderFacts(NamedTuple):
@@ -46,16 +47,22 @@ class View:
 
     async def load_txn(self, conn: Connection, ids: set[NodeId], places: set[Place]) -> None:
         """Load the nodes, those that hold the places, and all ancestors."""
-        await self._load_ids_txn(conn, ids)
-        found = await fetch_in_pairs(
-            conn,
+        await self.take_txn(conn, await fetch_together(conn, self.questions(ids, places)))
+
+    def questions(self, ids: set[NodeId], places: set[Place]) -> list[Question]:
+        """Return what `take_txn` wants the answers to: the nodes, and those that hold the places."""
+        held = (
             f"SELECT {columns_of('f')} FROM {{wanted}} CROSS JOIN files f"
-            f" WHERE f.ns = $1 AND f.state = {LIVE} AND f.parent_id = w.k0 AND f.name_key = w.k1",
-            sorted(places),
-            self.ns,
+            f" WHERE f.ns = $1 AND f.state = {LIVE} AND f.parent_id = w.k0 AND f.name_key = w.k1"
         )
-        for row in found:
-            self._take(node_of(row))
+        wanted = sorted(ids.difference(self.nodes, (ROOT_NODE,)))
+        return [Question(_BY_ID, (self.ns,), keys=wanted), Question(held, (self.ns,), pairs=sorted(places))]
+
+    async def take_txn(self, conn: Connection, answers: Sequence[Sequence[Row]]) -> None:
+        """Take the answers to `questions`, and load all ancestors."""
+        for rows in answers:
+            for row in rows:
+                self._take(node_of(row))
         await self._load_ancestors_txn(conn)
 
     async def load_foreign_txn(
@@ -84,8 +91,7 @@ class View:
 
     async def _load_ids_txn(self, conn: Connection, ids: set[NodeId]) -> None:
         wanted = sorted(ids.difference(self.nodes, (ROOT_NODE,)))
-        sql = f"SELECT {COLUMN_LIST} FROM files WHERE ns = $1 AND node_id IN {{keys}}"
-        for row in await fetch_in(conn, sql, wanted, self.ns):
+        for row in await fetch_in(conn, _BY_ID, wanted, self.ns):
             self._take(node_of(row))
 
     async def _load_ancestors_txn(self, conn: Connection) -> None:

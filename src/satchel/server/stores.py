@@ -16,6 +16,7 @@ from satchel.server.adapters.blocks_local import LocalBlocks
 from satchel.server.adapters.bus_memory import MemoryBus
 from satchel.server.adapters.bus_posted import PostedBus
 from satchel.server.adapters.state_memory import MemoryState
+from satchel.server.blocks.shared_puts import SharedPuts
 from satchel.server.db.engine import Database
 from satchel.server.notify.notifier import Notifier
 from satchel.server.notify.relay import Relay
@@ -78,7 +79,7 @@ async def _blocks(settings: Settings, clock: Clock) -> BlockStore:
         return LocalBlocks(settings.blocks_folder)
     with _extra("blocks_url"):
         from satchel.server.adapters.blocks_object import open_object_blocks
-    return await open_object_blocks(settings.blocks_url, clock)
+    return SharedPuts(await open_object_blocks(settings.blocks_url, clock))
 
 
 def _state(settings: Settings, clock: Clock, away: dict[str, Callable[[], bool]]) -> EphemeralState:

@@ -22,6 +22,7 @@ from satchel.server.event_log import ChangeEvent
 from satchel.server.gateway.stream import PING_S
 from satchel.server.notify.notifier import Notifier
 from satchel.server.notify.presence import Connected, member_of, pack_connected
+from satchel.server.ports import Member
 
 EVENT_BYTES = 150
 """A record of the log: 16 bytes of key, 32 of value, and what Kafka adds."""
@@ -85,6 +86,14 @@ class World:
                 members[member] = pack_connected(Connected(server, 0))
         self.found += len(members)
         return members
+
+    async def members_of(self, keys: Sequence[str]) -> list[dict[str, bytes]]:
+        """Give many accounts' connected devices."""
+        return [await self.members(key) for key in keys]
+
+    async def add_members(self, members: Sequence[Member], *, ttl_s: float) -> list[bool]:
+        """Not asked by the notifier."""
+        raise NotImplementedError
 
     async def add_member(self, key: str, member: str, value: bytes, *, ttl_s: float) -> bool:
         """Not asked by the notifier."""

@@ -12,7 +12,7 @@ from satchel.server.adapters.machine import MachineClock
 from satchel.server.adapters.redis_server import server_of
 from satchel.server.adapters.state_memory import MEMBERS_MAX, Buckets, MemoryState
 from satchel.server.adapters.state_redis import RedisState
-from satchel.server.ports import EphemeralState
+from satchel.server.ports import EphemeralState, Member
 from tests.support.clocks import SteppingClock
 from tests.support.valkey import ValkeyServer
 
@@ -266,3 +266,26 @@ def test_a_wrong_url_is_refused_and_not_told_again(url: str) -> None:
         RedisState(url, MachineClock(), setting="bus_url")
     assert refused.value.fields["setting"] == "bus_url"
     assert "ret@" not in str(refused.value)
+
+
+MANY = 1_203
+"""More than go in one journey."""
+
+
+def test_many_keys_are_read_and_many_members_renewed_together_as_one_by_one(opener: Opener) -> None:
+    async def work(state: EphemeralState) -> None:
+        members = [Member(f"many:{at}", "phone", b"%d" % at) for at in range(MANY)]
+        assert await state.add_members(members, ttl_s=LONG_S) == [False] * MANY
+        assert await state.add_members(members[:2], ttl_s=LONG_S) == [True, True]
+        await state.remove_member("many:7", "phone")
+        renewed = await state.add_members(members, ttl_s=LONG_S)
+        assert [at for at, was_there in enumerate(renewed) if not was_there] == [7]
+        await state.add_member("many:3", "laptop", b"x", ttl_s=LONG_S)
+        found = await state.members_of([member.key for member in members] + ["many:none"])
+        assert found[:3] == [{"phone": b"0"}, {"phone": b"1"}, {"phone": b"2"}]
+        assert found[3] == await state.members("many:3") == {"laptop": b"x", "phone": b"3"}
+        assert found[MANY - 1 :] == [{"phone": b"%d" % (MANY - 1)}, {}]
+        assert await state.members_of([]) == []
+        assert await state.add_members([], ttl_s=LONG_S) == []
+
+    run(opener, work)

@@ -21,6 +21,7 @@ from satchel.server.gateway.identity import Identity
 from satchel.server.gateway.raw import Message, Room
 from satchel.server.gateway.readiness import Readiness
 from satchel.server.gateway.services import Services
+from satchel.server.notify.renewals import Renewals
 from satchel.server.notify.waiters import Waiters
 from satchel.server.settings import load_settings
 from satchel.simulation.stores import InlineWorkers, MemoryBlocks
@@ -53,6 +54,7 @@ class MemoryService:
 async def open_service(store: Database | None = None) -> MemoryService:
     """Return a service with one account. store: an open store of its own; without it, one in memory."""
     clock, bus = MachineClock(), MemoryBus()
+    state = MemoryState(clock)
     if store is None:
         store = InlineSqliteDatabase()
         await migrate(store, clock)
@@ -66,7 +68,8 @@ async def open_service(store: Database | None = None) -> MemoryService:
         clock=clock,
         blocks=blocks,
         bus=bus,
-        state=MemoryState(clock),
+        state=state,
+        renewals=Renewals(state),
         waiters=Waiters(bus),
         identity=Identity(db, clock),
         counters=Counters(blocks.counts),

@@ -44,6 +44,7 @@ from satchel.server.gateway.readiness import Readiness
 from satchel.server.gateway.services import Services
 from satchel.server.logs import begin_logs
 from satchel.server.monitor import Monitor, Sources
+from satchel.server.notify.renewals import Renewals
 from satchel.server.notify.waiters import Waiters
 from satchel.server.ports import Workers
 from satchel.server.settings import Settings
@@ -62,6 +63,8 @@ GARBAGE_OBJECTS = 20_000
 CONNECTIONS_MAX = 20_000
 DESCRIPTORS_KEPT = 500
 WS_MESSAGE_BYTES_MAX = MIB
+WS_PING_S = 60.0
+"""Our own `Ping` keeps a connection open; this one, which has to be answered, finds devices that are gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +136,7 @@ async def opened(settings: Settings) -> AsyncIterator[Opened]:
             blocks=blocks,
             bus=stores.bus,
             state=stores.state,
+            renewals=Renewals(stores.state),
             waiters=Waiters(stores.bus),
             identity=Identity(db, clock),
             counters=Counters(blocks.counts),
@@ -259,6 +263,7 @@ def _server(settings: Settings, app: Gateway) -> uvicorn.Server:
             ws="websockets-sansio",
             ws_max_size=WS_MESSAGE_BYTES_MAX,
             ws_per_message_deflate=False,
+            ws_ping_interval=WS_PING_S,
             lifespan="off",
             access_log=False,
             log_config=None,

@@ -133,6 +133,14 @@ class Post(Protocol):
         ...
 
 
+class Member(NamedTuple):
+    """A member of a key in the short-lived state, with its value."""
+
+    key: str
+    member: str
+    value: bytes
+
+
 class EphemeralState(Protocol):
     """Facts that may be lost at any time: who is connected, how much of a rate is used up.
 
@@ -147,12 +155,20 @@ class EphemeralState(Protocol):
         """
         ...
 
+    async def add_members(self, members: Sequence[Member], *, ttl_s: float) -> list[bool]:
+        """As `add_member` for each, in order, in few journeys; not one moment for all."""
+        ...
+
     async def remove_member(self, key: str, member: str, *, value: bytes | None = None) -> None:
         """Remove a member; one that is missing is no error. With `value`: only if it still holds that. Atomic."""
         ...
 
     async def members(self, key: str) -> dict[str, bytes]:
         """Return the members that have not ended, in order, with their values."""
+        ...
+
+    async def members_of(self, keys: Sequence[str]) -> list[dict[str, bytes]]:
+        """As `members` for each key, in order, in few journeys; not one moment for all."""
         ...
 
     async def spend(self, key: str, *, burst: int, per_s: float) -> float:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from satchel.server.ports import Clock
+from satchel.server.ports import Clock, Member
 
 KEYS_MAX = 1_000_000
 MEMBERS_MAX = 1_000
@@ -74,6 +75,10 @@ class MemoryState:
             self._held.popitem(last=False)
         return was_there
 
+    async def add_members(self, members: Sequence[Member], *, ttl_s: float) -> list[bool]:
+        """See EphemeralState."""
+        return [await self.add_member(*each, ttl_s=ttl_s) for each in members]
+
     async def remove_member(self, key: str, member: str, *, value: bytes | None = None) -> None:
         """See EphemeralState."""
         held = self._held.get(key)
@@ -91,6 +96,10 @@ class MemoryState:
         else:
             self._held.pop(key, None)
         return {member: living[member].value for member in sorted(living)}
+
+    async def members_of(self, keys: Sequence[str]) -> list[dict[str, bytes]]:
+        """See EphemeralState."""
+        return [await self.members(key) for key in keys]
 
     async def spend(self, key: str, *, burst: int, per_s: float) -> float:
         """See EphemeralState."""

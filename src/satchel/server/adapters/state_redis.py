@@ -9,6 +9,7 @@ Source: docs/design/020, 060 (11).
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
@@ -16,12 +17,17 @@ from redis.exceptions import RedisError
 
 from satchel.server.adapters.redis_server import TIMEOUT_S, Outage, server_of
 from satchel.server.adapters.state_memory import MEMBERS_MAX, NEARLY_ONE, Buckets
-from satchel.server.ports import Clock
+from satchel.server.ports import Clock, Member
 
 CONNECTIONS = 16
 TURN_TIMEOUT_S = 5.0
 """So long a call waits for a connection; past that this process is overloaded, and the server is not blamed."""
+PAGE_MAX = 500
+"""So many calls go in one journey: what waits for their answers is bounded, here and there."""
 BUCKET_PREFIX = "bucket:"
+
+_Call = tuple[str, tuple[str | bytes | int, ...]]
+"""The key and the arguments of a script."""
 
 _LIVING = """
 local time = redis.call('TIME')
@@ -104,7 +110,13 @@ class RedisState:
 
     async def add_member(self, key: str, member: str, value: bytes, *, ttl_s: float) -> bool:
         """See EphemeralState."""
-        return await self._ask(self._add, key, member, value, max(1, int(ttl_s * 1_000)), MEMBERS_MAX) in (None, 1)
+        return (await self.add_members([Member(key, member, value)], ttl_s=ttl_s))[0]
+
+    async def add_members(self, members: Sequence[Member], *, ttl_s: float) -> list[bool]:
+        """See EphemeralState."""
+        ttl_ms = max(1, int(ttl_s * 1_000))
+        calls: list[_Call] = [(each.key, (each.member, each.value, ttl_ms, MEMBERS_MAX)) for each in members]
+        return [answer in (None, 1) for answer in await self._ask_all(self._add, calls)]
 
     async def remove_member(self, key: str, member: str, *, value: bytes | None = None) -> None:
         """See EphemeralState."""
@@ -112,11 +124,11 @@ class RedisState:
 
     async def members(self, key: str) -> dict[str, bytes]:
         """See EphemeralState."""
-        flat = await self._ask(self._members, key)
-        if not isinstance(flat, list):
-            return {}
-        held = {member.decode(errors="replace"): value for member, value in zip(flat[::2], flat[1::2], strict=True)}
-        return {member: held[member] for member in sorted(held)}
+        return (await self.members_of([key]))[0]
+
+    async def members_of(self, keys: Sequence[str]) -> list[dict[str, bytes]]:
+        """See EphemeralState."""
+        return [_members(flat) for flat in await self._ask_all(self._members, [(key, ()) for key in keys])]
 
     async def spend(self, key: str, *, burst: int, per_s: float) -> float:
         """See EphemeralState."""
@@ -136,6 +148,17 @@ class RedisState:
 
     async def _ask(self, script: AsyncScript, key: str, *args: str | bytes | int) -> object:
         """Return what the script returns; None when the server is gone."""
+        return (await self._ask_all(script, [(key, args)]))[0]
+
+    async def _ask_all(self, script: AsyncScript, calls: Sequence[_Call]) -> list[object]:
+        """Return what the script returns for each call, in pages of one journey; None where the server is gone."""
+        answers: list[object] = []
+        for at in range(0, len(calls), PAGE_MAX):
+            page = calls[at : at + PAGE_MAX]
+            answers += await self._ask_page(script, page) or [None] * len(page)
+        return answers
+
+    async def _ask_page(self, script: AsyncScript, calls: Sequence[_Call]) -> list[object] | None:
         try:
             async with asyncio.timeout(TURN_TIMEOUT_S):
                 await self._turns.acquire()
@@ -145,11 +168,31 @@ class RedisState:
             if not self._outage.may_ask():
                 return None
             async with asyncio.timeout(self._timeout_s):
-                answer: object = await script(keys=[key], args=args)
+                if len(calls) == 1:
+                    [(key, args)] = calls
+                    answers: list[object] = [await script(keys=[key], args=args)]
+                else:
+                    answers = await self._ask_in_line(script, calls)
         except (RedisError, OSError) as error:
             self._outage.failed(error)
             return None
         finally:
             self._turns.release()
         self._outage.worked()
-        return answer
+        return answers
+
+    async def _ask_in_line(self, script: AsyncScript, calls: Sequence[_Call]) -> list[object]:
+        # No transaction: between the calls the server serves others.
+        async with self._client.pipeline(transaction=False) as line:
+            for key, args in calls:
+                await script(keys=[key], args=args, client=line)
+            answers: list[object] = await line.execute()
+        return answers
+
+
+def _members(flat: object) -> dict[str, bytes]:
+    """Return the members by name, of the server's list of names and values."""
+    if not isinstance(flat, list):
+        return {}
+    held = {member.decode(errors="replace"): value for member, value in zip(flat[::2], flat[1::2], strict=True)}
+    return {member: held[member] for member in sorted(held)}

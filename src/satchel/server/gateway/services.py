@@ -13,6 +13,7 @@ from satchel.server.gateway.counters import Counters
 from satchel.server.gateway.identity import Identity
 from satchel.server.gateway.raw import Room
 from satchel.server.gateway.readiness import Readiness
+from satchel.server.notify.renewals import Renewals
 from satchel.server.notify.waiters import Waiters
 from satchel.server.ports import Bus, Clock, EphemeralState
 from satchel.server.settings import Settings
@@ -31,6 +32,7 @@ class Services:
     blocks: BlockService
     bus: Bus
     state: EphemeralState
+    renewals: Renewals
     waiters: Waiters
     identity: Identity
     counters: Counters

@@ -41,7 +41,9 @@ from satchel.server.gateway.raw import Disconnected, Receive, Scope, Send
 from satchel.server.gateway.services import Services
 from satchel.server.metadata.namespaces import namespaces
 from satchel.server.notify.presence import Connected, member_of, pack_connected, presence_key
+from satchel.server.notify.renewals import PRESENCE_TTL_S
 from satchel.server.notify.waiters import Waiter
+from satchel.server.ports import Member
 
 PATH = "/sync/v1/stream"
 PING_S = 25.0
@@ -51,7 +53,6 @@ LAG_S_MIN = 0.05
 HELLO_TIMEOUT_S = 10.0
 SEND_TIMEOUT_S = 60.0
 CLOSE_TIMEOUT_S = 5.0
-PRESENCE_TTL_S = 90.0
 PAGE_ENTRIES_MAX = 500
 UNTOLD_SEQS_MAX = 10_000
 """A device is told at least after so many entries that it leaves out: its place must not be pruned."""
@@ -179,8 +180,8 @@ async def _push_forever(stream: _Stream, waiter: Waiter, presence: str) -> None:
         # By time and not by silence: a stream that always has news must not run out.
         if now - stream.renewed_at >= PING_S:
             stream.renewed_at = now
-            member = member_of(principal.device_id, stream.hello.link)
-            if not await services.state.add_member(presence, member, stream.connected, ttl_s=PRESENCE_TTL_S):
+            member = Member(presence, member_of(principal.device_id, stream.hello.link), stream.connected)
+            if not await services.renewals.renew(member):
                 # It was forgotten where we are: what was told meanwhile was told to nobody.
                 waiter.is_gapped = True
         if waiter.is_gapped:

@@ -19,6 +19,8 @@ from satchel.server.ports import EphemeralState, Post
 from satchel.server.spans import span
 
 GROUP = "notifier"
+ACCOUNTS_TOGETHER = 500
+"""Accounts whose connections are looked up in one journey, and held in memory at a time."""
 
 Readers = Callable[[Sequence[NamespaceId]], Awaitable[dict[NamespaceId, tuple[AccountId, ...]]]]
 """Gives the accounts that follow each namespace."""
@@ -63,8 +65,12 @@ class Notifier:
             for account in accounts:
                 follows[account].append(ns)
         wanted: dict[str, set[NamespaceId]] = defaultdict(set)
-        for account, namespaces in follows.items():
-            for value in (await self._state.members(presence_key(account))).values():
-                if (where := unpack_connected(value)) is not None:
-                    wanted[where.server_id].update(namespaces)
+        followers = list(follows)
+        for at in range(0, len(followers), ACCOUNTS_TOGETHER):
+            page = followers[at : at + ACCOUNTS_TOGETHER]
+            found = await self._state.members_of([presence_key(account) for account in page])
+            for account, members in zip(page, found, strict=True):
+                for value in members.values():
+                    if (where := unpack_connected(value)) is not None:
+                        wanted[where.server_id].update(follows[account])
         return {server_id: [(ns, news[ns]) for ns in sorted(found)] for server_id, found in sorted(wanted.items())}

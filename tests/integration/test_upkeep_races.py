@@ -79,6 +79,9 @@ class At:
     async def read(self, work: Work[T]) -> T:
         return await self._db.read(work)
 
+    async def glance(self, work: Work[T]) -> T:
+        return await self._db.glance(work)
+
     async def write(self, key: bytes, work: Work[T]) -> T:
         return await self._db.write(key, lambda conn: work(_AtConnection(conn, self)))
 

@@ -69,6 +69,9 @@ class StoppingDatabase:
         self._raise("read", is_after=True)
         return result
 
+    async def glance(self, work: Work[T]) -> T:
+        return await self.read(work)
+
     async def write(self, key: bytes, work: Work[T]) -> T:
         self._count("write", is_after=False)
         result = await self._db.write(key, work)
@@ -99,6 +102,9 @@ class MeetingDatabase:
 
     async def read(self, work: Work[T]) -> T:
         return await self._db.read(work)
+
+    async def glance(self, work: Work[T]) -> T:
+        return await self._db.glance(work)
 
     async def write(self, key: bytes, work: Work[T]) -> T:
         if not self.has_met:

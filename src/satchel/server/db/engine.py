@@ -114,7 +114,15 @@ def row_lock(conn: Connection) -> str:
 async def fetch_together(conn: Connection, questions: Sequence[Question]) -> list[list[Row]]:
     """Return the rows of each question, in no particular order; one journey for all where the database is far away."""
     if conn.dialect == "sqlite":
-        return [await _answered(conn, question) for question in questions]
+        answers: list[list[Row]] = []
+        for sql, args, keys, pairs in questions:
+            if keys is not None:
+                answers.append(await fetch_in(conn, sql, keys, *args) if keys else [])
+            elif pairs is not None:
+                answers.append(await fetch_in_pairs(conn, sql, pairs, *args) if pairs else [])
+            else:
+                answers.append(await conn.fetch(sql, *args))
+        return answers
     found: list[list[Row]] = [[] for _ in questions]
     forms = [(at, *_looked_up_form(question)) for at, question in enumerate(questions)]
     asked = [(at, text, args) for at, text, args in forms if text]
@@ -178,14 +186,6 @@ async def fetch_in_pairs(conn: Connection, sql: str, pairs: Iterable[tuple[Value
         return rows
     text, told = _looked_up_form(Question(sql, args, pairs=list(pairs)))
     return await conn.fetch(text, *told) if text else rows
-
-
-async def _answered(conn: Connection, question: Question) -> list[Row]:
-    if question.keys is not None:
-        return await fetch_in(conn, question.sql, question.keys, *question.args)
-    if question.pairs is not None:
-        return await fetch_in_pairs(conn, question.sql, question.pairs, *question.args)
-    return await conn.fetch(question.sql, *question.args)
 
 
 def drive(work: Coroutine[Any, Any, T]) -> T:

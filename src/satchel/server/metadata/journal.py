@@ -12,7 +12,7 @@ from typing import NamedTuple
 from satchel.core.entries import Entry
 from satchel.core.errors import NotFound
 from satchel.core.ids import AccountId, DeviceId, LinkId, NamespaceId, NodeId, OpId, Tag
-from satchel.server.db.engine import Change, Connection, Question, Row, row_lock
+from satchel.server.db.engine import Change, Connection, Question, Row, fetch_together, row_lock
 from satchel.server.metadata.nodes import Image
 
 
@@ -95,7 +95,7 @@ def rows_question(ns: NamespaceId, *, after: int, limit: int) -> Question:
 
 def rows_of(answer: Sequence[Row]) -> list[JournalRow]:
     """Return the entries, in order."""
-    return sorted(JournalRow._make(row) for row in answer)
+    return [JournalRow._make(row) for row in sorted(answer)]
 
 
 async def read_txn(conn: Connection, ns: NamespaceId, *, after: int, limit: int) -> list[JournalRow]:
@@ -105,8 +105,8 @@ async def read_txn(conn: Connection, ns: NamespaceId, *, after: int, limit: int)
 
 
 def tag_question(ns: NamespaceId, seq: int) -> Question:
-    """Ask for the tag of the entry at `seq`."""
-    return Question("SELECT tag FROM file_changes WHERE ns = $1 AND seq = $2", (ns, seq))
+    """Ask for the tag of the entry at `seq`; nothing is asked of the beginning."""
+    return Question("SELECT tag FROM file_changes WHERE ns = $1 AND seq = $2", (ns, seq), None if seq else ())
 
 
 def tag_of(seq: int, answer: Sequence[Row]) -> Tag | None:
@@ -116,8 +116,8 @@ def tag_of(seq: int, answer: Sequence[Row]) -> Tag | None:
 
 async def tag_at_txn(conn: Connection, ns: NamespaceId, seq: int) -> Tag | None:
     """As `tag_of`, asked now."""
-    sql, args, _, _ = tag_question(ns, seq)
-    return tag_of(seq, await conn.fetch(sql, *args) if seq else ())
+    [found] = await fetch_together(conn, [tag_question(ns, seq)])
+    return tag_of(seq, found)
 
 
 def knows(head: Head, *, seq: int, tag: Tag, found: Tag | None) -> bool:

@@ -98,6 +98,10 @@ class _OneStatement(PostgresConnection):
         """Nothing is changed by looking."""
         raise StorageFailed("A glance changes nothing.", where="database", reason=sql[:80])
 
+    async def execute_many(self, sql: str, rows: Sequence[Sequence[Value]]) -> None:
+        """As `execute`."""
+        await self.execute(sql)
+
 
 class _Raised(Exception):
     """One of several callers raised: all begin again."""

@@ -63,6 +63,7 @@ GARBAGE_OBJECTS = 20_000
 CONNECTIONS_MAX = 20_000
 DESCRIPTORS_KEPT = 500
 WS_MESSAGE_BYTES_MAX = MIB
+STREAMS_LOOK_S = 0.02
 WS_PING_S = 60.0
 """Our own `Ping` keeps a connection open; this one, which has to be answered, finds devices that are gone."""
 
@@ -205,6 +206,7 @@ async def _run(
         await _drained(settings, services, stop.hurry)
         ending.set()
         services.waiters.stop()
+        await _streams_ended(services.counters, settings.deadlines.drain_s)
         server.should_exit = True
         await ticking
         await server.shutdown([listener])
@@ -226,6 +228,14 @@ async def _drained(settings: Settings, services: Services, hurry: asyncio.Event)
         await pause(hurry, wait_s / 2)
         await services.waiters.drain(wait_s / 2, hurry)
     _log.info("server.stopping", hurried=hurry.is_set())
+
+
+async def _streams_ended(counters: Counters, seconds: float) -> None:
+    """Give streams so long to say why they end: what is still open then is closed without a word of ours."""
+    for _ in range(round(seconds / STREAMS_LOOK_S)):
+        if not counters.streams:
+            return
+        await asyncio.sleep(STREAMS_LOOK_S)
 
 
 async def _ended(working: Sequence[asyncio.Task[None]], seconds: float) -> None:

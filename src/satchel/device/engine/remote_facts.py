@@ -186,8 +186,7 @@ def _ask_page(state: State, unit: NodeId, after: NodeId, seq: int) -> None:
 def _open_stream(state: State) -> None:
     assert state.position is not None
     state.phase = Phase.LIVE
-    state.fresh |= state.waiting
-    state.waiting.clear()
+    state.plan_waiting()
     if state.has_stream:
         return
     state.has_stream = True
@@ -217,6 +216,9 @@ def _welcomed(state: State, frame: Welcome) -> None:
     # It may have been replaced by a newer one since the hello's version was agreed on.
     state.version = max(state.version, min(frame.version, PROTOCOL_VERSION))
     is_same_store = frame.epoch == state.index.get("epoch")
+    if not state.is_answered:
+        state.is_answered = True
+        state.plan_waiting()
     if not frame.recover:
         state.is_welcomed = True
         return

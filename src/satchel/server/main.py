@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import resource
 import signal
@@ -150,7 +151,8 @@ async def opened(settings: Settings) -> AsyncIterator[Opened]:
         )
         schedulers = tuple(_upkeep(services, workers))
         monitor = Monitor(Sources(services, db, store, stores.relay, stores.notifier, schedulers))
-        yield Opened(services, (*stores.work, *(each.run for each in schedulers)), workers, monitor)
+        counting = functools.partial(services.hits.keep, db, clock)
+        yield Opened(services, (*stores.work, *(each.run for each in schedulers), counting), workers, monitor)
 
 
 def _upkeep(services: Services, workers: Workers) -> Iterator[Scheduler]:

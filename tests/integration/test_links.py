@@ -420,7 +420,7 @@ def test_a_link_ends_in_thirty_days_unless_its_maker_says_otherwise(maker: Maker
 def test_links_are_listed_by_pages(own: Maker) -> None:
     before = own.link("/docs")["id"]
     made = [own.link("/docs")["id"] for _ in range(3)]
-    first = own.session.ask("GET", "/api/v1/links", limit=2, after=before[32:]).json()
+    first = own.session.ask("GET", "/api/v1/links", limit=2, after=before).json()
     rest = own.session.ask("GET", "/api/v1/links", limit=2, after=first["after"]).json()
     assert [each["id"] for each in first["links"] + rest["links"]] == made
     assert rest["after"] == ""
@@ -437,6 +437,33 @@ def test_another_account_finds_no_link_of_this_one(own: Maker, maker: Maker, met
         assert maker.session.ask("POST", "/api/v1/links", {"id": id, "ns": ns}).status == 404
     assert maker.session.ask("GET", "/api/v1/links", ns=own.session.root_ns.hex()).status == 404
     assert public(own, link["token"]).status == 200
+
+
+def test_terms_out_of_bounds_are_refused_and_never_break_anything(maker: Maker) -> None:
+    for terms in (
+        {"expires_ms": 10**30},
+        {"expires_ms": -1},
+        {"downloads_max": 2**63},
+        {"downloads_max": 0},
+        {"permission": "own"},
+        {"id": "no-id"},
+        {"id": maker.ids["/docs"]},
+        {"ns": "00"},
+        {"unknown": 1},
+    ):
+        assert maker.session.ask("POST", "/api/v1/links", {"path": "/docs", **terms}).status == 400, terms
+    link = maker.link("/docs", permission="edit")
+    token = link["token"]
+    for name in ("", "..", "a/b", "a\0b", "x" * 256):
+        assert public(maker, token, "/upload", "PUT", b"x", name=name).status == 400, name
+        assert public(maker, token, "/folders", "POST", {"name": name}).status == 400, name
+    assert public(maker, token, "/upload", "PUT", b"x", name="n", mtime_ns=2**70).status == 400
+    assert public(maker, token, "/list", limit=0).status == 400
+    assert public(maker, token, "/list", after="\0\uffff").json() == {"items": [], "after": ""}
+    assert public(maker, "%00%ff/../..", "/list").status == 404
+    for method in ("HEAD", "OPTIONS", "DELETE", "PATCH"):
+        answers = [same(public(maker, each, "/content", method)) for each in (token, UNKNOWN)]
+        assert (answers[0], answers[0][0] in (401, 404)) == (answers[1], True)
 
 
 # -- the matrix -------------------------------------------------------------------------------------------------------

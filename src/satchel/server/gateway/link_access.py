@@ -49,6 +49,7 @@ async def opened(
         raise gone()
     if is_locked(request, link.share, is_write=is_write):
         raise LinkLocked("This link asks for its password.")
+    hold_place(request, link.share)
     return link
 
 
@@ -99,8 +100,9 @@ def require_left(share: Share) -> None:
 
 
 def hold_place(request: Asked, share: Share) -> None:
-    """Count the request among the link's own until its answer is sent. Raises: TooManyRequests."""
-    held = request.scope.get(HELD)
+    """Count the request, once, among the link's own until its answer is sent. Raises: TooManyRequests."""
+    # Taken out of the scope: a request that opens its link again holds one place all the same.
+    held = request.scope.pop(HELD, None)  # type: ignore[misc]  # a key of ours
     if isinstance(held, contextlib.ExitStack):
         held.enter_context(services_of(request).room.working(AccountId(share.share_id), is_transfer=True))
 

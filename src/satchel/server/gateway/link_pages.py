@@ -30,7 +30,6 @@ from satchel.server.gateway.link_access import (
     Recheck,
     address_of,
     cookie,
-    hold_place,
     is_locked,
     is_resumed,
     keys_of,
@@ -161,7 +160,6 @@ async def link_content(request: Asked, token: str, id: str = "", preview: bool =
     media_type = preview_type(node.name)
     if node.kind != Kind.FILE or (share.is_no_download and not media_type):
         raise gone()
-    hold_place(request, share)
     is_going_on = is_resumed(request, share, node)
     if not is_going_on:
         require_left(share)
@@ -196,7 +194,6 @@ async def link_zip(request: Asked, token: str, id: str = "") -> Stream:
     require_folder(link)
     if share.is_no_download:
         raise gone()
-    hold_place(request, share)
     recheck = Recheck(services, token, link)
     pieces = zip_pieces(services, link, recheck)
     head = await anext(pieces)

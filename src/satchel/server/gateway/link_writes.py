@@ -7,9 +7,11 @@ A file request answers the same whatever is there: names are made unique without
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Annotated
 
 import msgspec
 from litestar import post, put
+from litestar.params import Parameter
 
 from satchel.core.cutting import CDC1, StreamCutter
 from satchel.core.entries import Kind
@@ -27,7 +29,6 @@ from satchel.server.gateway.link_access import (
     PUBLIC,
     TAKING,
     Recheck,
-    hold_place,
     opened,
     require_folder,
 )
@@ -37,6 +38,7 @@ from satchel.server.gateway.services import Services
 from satchel.server.sharing.links import OpenLink, gone, head_of, require_room
 from satchel.server.sharing.shares import Permission
 
+Mtime = Annotated[int, Parameter(ge=-(2**63), le=2**63 - 1)]
 NAMES_TRIED = 10
 _SUFFIX_BYTES = 8
 
@@ -71,7 +73,7 @@ class LinkDeleteAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @put(f"{PUBLIC}/upload", status_code=201, public=True, request_max_body_size=None)
-async def link_upload(request: Asked, token: str, name: str, parent: str = "", mtime_ns: int = 0) -> Taken:
+async def link_upload(request: Asked, token: str, name: str, parent: str = "", mtime_ns: Mtime = 0) -> Taken:
     """Store the request's body as a new file in a folder of a link; where the name is taken it gets another one."""
     services = services_of(request)
     link = await opened(request, token, TAKING, node=parent, is_write=True)
@@ -89,7 +91,7 @@ async def link_upload(request: Asked, token: str, name: str, parent: str = "", m
 
 
 @put(f"{PUBLIC}/content", status_code=200, public=True, request_max_body_size=None)
-async def link_edit(request: Asked, token: str, id: str = "", mtime_ns: int = 0) -> LinkItem:
+async def link_edit(request: Asked, token: str, id: str = "", mtime_ns: Mtime = 0) -> LinkItem:
     """Store the request's body as the newest content of a file; with `If-Match: rev`, only if it is still at that
     rev."""
     services = services_of(request)
@@ -204,7 +206,6 @@ def _require_inside(link: OpenLink) -> None:
 async def _received(services: Services, request: Asked, token: str, link: OpenLink) -> Content:
     """Cut, store and name what comes; return the content to commit. The link and its room are looked at again while it
     comes. Raises: NotFound, QuotaExceeded, LimitExceeded, Unavailable."""
-    hold_place(request, link.share)
     recheck, ns = Recheck(services, token, link), link.share.ns
     declared = request.headers.get("content-length", "")
     await require_room(services.db, ns, int(declared) if declared.isdigit() else 0)

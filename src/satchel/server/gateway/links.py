@@ -4,6 +4,8 @@ making; everything else of it can be read and changed by its maker alone.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 from litestar import delete, get, patch, post
 from msgspec import UNSET, UnsetType
@@ -14,9 +16,20 @@ from satchel.core.limits import LIST_PAGE_MAX
 from satchel.server.gateway.files import Limit
 from satchel.server.gateway.history import node_of
 from satchel.server.gateway.rest import KINDS, Asked, from_hex, principal_of, services_of
-from satchel.server.sharing.links import MadeLink, Wanted, change_link, link_of, links_of, make_link, revoke_link
+from satchel.server.metadata.namespaces import namespaces
+from satchel.server.sharing.links import (
+    LinkPlace,
+    MadeLink,
+    Wanted,
+    change_link,
+    link_of,
+    links_of,
+    make_link,
+    revoke_link,
+)
 from satchel.server.sharing.shares import Permission, ShareId
 
+Counted = Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)]
 AGE_DAYS = 30
 """How long a link opens when its maker says nothing."""
 _DAY_MS = 24 * 60 * 60 * 1000
@@ -33,8 +46,8 @@ class LinkAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ns: str = ""
     permission: Permission = Permission.VIEW
     password: str = ""
-    expires_ms: int | UnsetType | None = UNSET
-    downloads_max: int | None = None
+    expires_ms: Counted | UnsetType | None = UNSET
+    downloads_max: Counted | None = None
     is_no_download: bool = False
 
 
@@ -42,8 +55,8 @@ class LinkChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Other terms for a link; what is missing stays. password: empty for none; null: no limit."""
 
     password: str | UnsetType = UNSET
-    expires_ms: int | UnsetType | None = UNSET
-    downloads_max: int | UnsetType | None = UNSET
+    expires_ms: Counted | UnsetType | None = UNSET
+    downloads_max: Counted | UnsetType | None = UNSET
     is_no_download: bool | UnsetType = UNSET
 
 
@@ -98,13 +111,17 @@ async def make(request: Asked, data: LinkAsked) -> LinkShown:
 
 @get("/api/v1/links")
 async def list_links(request: Asked, ns: str = "", after: str = "", limit: Limit = LIST_PAGE_MAX) -> Links:
-    """List the links that the account made in a namespace, its own tree by default, and did not revoke."""
+    """List the links that the account made and did not revoke: in one namespace, or in all that it can read."""
     services, principal = services_of(request), await principal_of(request)
-    inside = NamespaceId(from_hex(ns, what="ns")) if ns else principal.root_ns
-    above = ShareId(from_hex(after, what="after") if after else b"")
+    raw = from_hex(after, what="after", length=2 * ID_BYTES) if after else b""
+    above = LinkPlace(NamespaceId(raw[:ID_BYTES]), ShareId(raw[ID_BYTES:]))
+    if ns:
+        inside = [NamespaceId(from_hex(ns, what="ns"))]
+    else:
+        inside = [head.ns for head in (await namespaces(services.db, principal)).namespaces]
     found = await links_of(services.db, principal, inside, after=above, limit=limit)
-    last = found[-1].share.share_id.hex() if len(found) == limit else ""
-    return Links([_shown(made) for made in found], last)
+    shown = [_shown(made) for made in found]
+    return Links(shown, shown[-1].id if len(found) == limit else "")
 
 
 @get("/api/v1/links/{link_id:str}")

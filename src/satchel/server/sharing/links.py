@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from satchel.core.access import Right
 from satchel.core.entries import Kind
@@ -39,6 +40,7 @@ from satchel.server.sharing.shares import (
     revoke_txn,
     share_of,
     take_download_txn,
+    with_links_txn,
 )
 
 SHOWN_KINDS = (Kind.FILE, Kind.FOLDER)
@@ -149,17 +151,32 @@ def check_wanted(wanted: Wanted, *, now_ms: int) -> None:
         raise MessageInvalid("Downloads are limited for links that only show.", reason="permission")
 
 
+class LinkPlace(NamedTuple):
+    """Where a link stands, and where a listing goes on."""
+
+    ns: NamespaceId
+    share_id: ShareId
+
+
 async def links_of(
-    db: Database, principal: Principal, ns: NamespaceId, *, after: ShareId, limit: int
+    db: Database, principal: Principal, inside: Sequence[NamespaceId], *, after: LinkPlace, limit: int
 ) -> list[MadeLink]:
-    """Return the links that the principal made in a namespace and did not revoke, the oldest first, from after
-    `after` on. Raises: NotFound."""
-    authorize(principal, ns, Right.SHARE)
+    """Return the links that the principal made in these namespaces and did not revoke, by namespace and then the oldest
+    first, from after `after` on. Raises: NotFound when one is asked for and there is no right to it."""
     limit = max(1, min(limit, LIST_PAGE_MAX))
+    wanted = [ns for ns in sorted(inside) if ns >= after.ns and _may_share(principal, ns)]
+    if len(inside) == 1 and not _may_share(principal, inside[0]):
+        raise NotFound("There is no such namespace.")
 
     async def read_txn(conn: Connection) -> list[MadeLink]:
-        shares = await made_by_txn(conn, ns, principal.account_id, after=after, limit=limit)
-        return await _shown_txn(conn, ns, shares)
+        made: list[MadeLink] = []
+        for ns in sorted(await with_links_txn(conn, wanted, principal.account_id)):
+            above = after.share_id if ns == after.ns else ShareId(b"")
+            shares = await made_by_txn(conn, ns, principal.account_id, after=above, limit=limit - len(made))
+            made += await _shown_txn(conn, ns, shares)
+            if len(made) == limit:
+                break
+        return made
 
     return await db.read(read_txn)
 
@@ -323,6 +340,14 @@ async def _shown_txn(conn: Connection, ns: NamespaceId, shares: Sequence[Share])
 def _authorize(principal: Principal, ns: NamespaceId, permission: Permission) -> None:
     for right in _RIGHTS[permission]:
         authorize(principal, ns, right)
+
+
+def _may_share(principal: Principal, ns: NamespaceId) -> bool:
+    try:
+        authorize(principal, ns, Right.SHARE)
+    except NotFound:
+        return False
+    return True
 
 
 def _is_edit_of_file(wanted: Wanted, node: Node) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NewType
@@ -15,7 +16,7 @@ from typing import NewType
 from satchel.core.errors import LimitExceeded
 from satchel.core.ids import AccountId, DeviceId, NamespaceId, NodeId
 from satchel.core.limits import SHARES_PER_ACCOUNT_MAX
-from satchel.server.db.engine import Connection, Row, Value
+from satchel.server.db.engine import Connection, Row, Value, fetch_in
 
 ShareId = NewType("ShareId", bytes)
 TOKEN_BYTES = 32
@@ -167,6 +168,17 @@ async def made_by_txn(
         *(ns, maker, after, limit),
     )
     return [share_of(row) for row in rows]
+
+
+async def with_links_txn(conn: Connection, inside: Sequence[NamespaceId], maker: AccountId) -> set[NamespaceId]:
+    """Return those of the namespaces in which an account made a share that was not revoked."""
+    rows = await fetch_in(
+        conn,
+        "SELECT DISTINCT ns FROM shares WHERE ns IN {keys} AND maker = $1 AND revoked_at IS NULL",
+        inside,
+        maker,
+    )
+    return {NamespaceId(row[0]) for row in rows}
 
 
 async def take_download_txn(conn: Connection, share: Share) -> bool:

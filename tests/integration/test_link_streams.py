@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
+import zipfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
@@ -142,6 +144,26 @@ def test_a_link_that_still_opens_goes_on_however_long_it_takes() -> None:
         assert await door.ask("GET", f"{link['public']}/zip") == 200
         assert (door.is_whole, len(door.body) > 3 * MIB) == (True, True)
         assert await door.ask("GET", f"{link['public']}/zip") == 404
+
+    asyncio.run(work())
+
+
+def test_an_archive_holds_many_small_files_equal_ones_and_folders_among_them() -> None:
+    async def work() -> None:
+        door = await opened()
+        link, token = await door.made(), door.service.token
+        wanted = {"docs/": b"", "docs/a.bin": bytes(3 * MIB)}
+        for at in range(230):
+            name, data = f"docs/{at:03}", b"same" if at % 7 == 0 else b"%d" % at * (at * 50)
+            if at % 50 == 49:
+                await door.ask("POST", "/api/v1/folders", json.dumps({"path": f"/{name}"}).encode(), token=token)
+                wanted[f"{name}/"], name = b"", f"{name}/inner"
+            await door.ask("PUT", "/api/v1/content", data, query=f"path=/{name}", token=token)
+            wanted[name] = data
+        assert await door.ask("GET", f"{link['public']}/zip") == 200
+        with zipfile.ZipFile(io.BytesIO(door.body)) as archive:
+            assert archive.testzip() is None
+            assert {name: archive.read(name) for name in archive.namelist()} == wanted
 
     asyncio.run(work())
 

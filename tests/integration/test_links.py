@@ -9,6 +9,7 @@ import os
 import re
 import sqlite3
 import threading
+import time
 import urllib.parse
 import zipfile
 from collections.abc import Iterator
@@ -346,6 +347,8 @@ def test_a_file_request_takes_files_under_names_of_their_own_and_shows_nothing(o
         answer = public(own, token, "/upload", "PUT", b"mine", name="a.txt")
         assert (answer.status, answer.json()) == (201, {"name": "a.txt", "size": 4, "id": ""})
     assert own.names("/docs") == ["a (2).txt", "a (3).txt", "a.txt", "inner"]
+    sent = own.session.ask("GET", "/api/v1/entry", path=f"{own.base}/docs/a (2).txt").json()
+    assert abs(sent["mtime_ns"] / 1e9 - time.time()) < 300
     assert public(own, token, "/upload", "PUT", b"x", name="n", parent=own.ids["/docs/inner"]).status == 404
     assert public(own, token, "/list").status == 404
     assert public(own, token, "/content", id=own.ids["/docs/a.txt"]).status == 404

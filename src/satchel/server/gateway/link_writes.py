@@ -85,7 +85,7 @@ async def link_upload(request: Asked, token: str, name: str, parent: str = "", m
     # What came took its time: the link is opened anew for what is done with it.
     link = await opened(request, token, TAKING, node=parent, is_write=True)
     node_id = new_node_id(services)
-    await _create(services, link, node_id, name, content, mtime_ns)
+    await _create(services, link, node_id, name, content, mtime_ns or _now_ns(services))
     is_shown = link.share.permission is not Permission.UPLOAD
     return Taken(name, content.size, node_id.hex() if is_shown else "")
 
@@ -104,7 +104,7 @@ async def link_edit(request: Asked, token: str, id: str = "", mtime_ns: Mtime = 
         raise PreconditionFailed("The file is not at that rev.", expected=wanted, actual=str(node.content_rev))
     content = await _received(services, request, token, link)
     link = await opened(request, token, EDITING, node=id, is_write=True)
-    bit = bool(node.is_executable)
+    bit, mtime_ns = bool(node.is_executable), mtime_ns or _now_ns(services)
     await _commit(
         services, link, EditOp(new_op_id(services), node.node_id, node.content_rev, content, "", mtime_ns, bit)
     )
@@ -195,6 +195,11 @@ def _request(link: OpenLink, op: Op) -> CommitRequest:
 
 async def _now(request: Asked, token: str, node_id: NodeId) -> LinkItem:
     return link_item((await opened(request, token, EDITING, node=node_id.hex(), is_write=True)).node)
+
+
+def _now_ns(services: Services) -> int:
+    """Return the time that a file gets whose sender names none."""
+    return services.clock.now_ms() * 1_000_000
 
 
 def _require_inside(link: OpenLink) -> None:

@@ -100,7 +100,9 @@ async def opened() -> Door:
     return Door(service, clock, Gateway(service.services))
 
 
-@pytest.mark.parametrize(("route", "end"), [("content", "revoked"), ("zip", "revoked"), ("content", "disabled")])
+@pytest.mark.parametrize(
+    ("route", "end"), [("content", "revoked"), ("zip", "revoked"), ("content", "disabled"), ("content", "moved out")]
+)
 def test_an_answer_on_its_way_is_cut_soon_after_its_link_ended(route: str, end: str) -> None:
     async def work() -> None:
         door = await opened()
@@ -115,6 +117,10 @@ def test_an_answer_on_its_way_is_cut_soon_after_its_link_ended(route: str, end: 
                 if end == "revoked":
                     other = Door(door.service, door.clock, door.gateway)
                     assert await other.ask("DELETE", f"/api/v1/links/{link['id']}", token=door.service.token) == 204
+                elif end == "moved out":
+                    other = Door(door.service, door.clock, door.gateway)
+                    body = b'{"from": "/docs/a.bin", "to": "/a.bin"}'
+                    assert await other.ask("POST", "/api/v1/move", body, token=door.service.token) == 200
                 else:
                     await door.service.services.db.write(
                         b"", lambda conn: conn.execute("UPDATE accounts SET is_disabled = 1")

@@ -113,12 +113,12 @@ def address_of(request: Asked) -> str:
 
 
 class Recheck:
-    """Asks again, while a stream runs, whether its link still opens."""
+    """Asks again, while a stream runs, whether its link still opens and holds what is sent."""
 
     def __init__(self, services: Services, token: str, link: OpenLink) -> None:
         self._services = services
         self._token = token
-        self._node_id = link.share.node_id
+        self._node_id = link.node.node_id
         self._password = link.share.password_hash
         self._due_ms = services.clock.now_ms() + RECHECK_MS
 

@@ -45,6 +45,8 @@ COPIED: tuple[Table, ...] = (
     _table("link_runs", "device_id link_id", "run"),
     _table("link_scopes", "ns device_id link_id node_id", ""),
     _table("namespaces", "ns", "kind owner head_seq head_tag head_at min_seq bytes_used quota created_at"),
+    _table("members", "ns account_id", "role state name invited_by mount_node created_at changed_at"),
+    _table("memberships", "account_id ns", "role state mount_node"),
     _table(
         "files",
         "ns node_id",

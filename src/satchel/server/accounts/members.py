@@ -108,7 +108,7 @@ async def member_txn(conn: Connection, ns: NamespaceId, account: AccountId) -> M
     return _member(rows[0]) if rows else None
 
 
-async def invitations_txn(conn: Connection, account: AccountId, namespaces: Iterable[NamespaceId]) -> list[Member]:
+async def parts_txn(conn: Connection, account: AccountId, namespaces: Iterable[NamespaceId]) -> list[Member]:
     """Return the account's parts in these namespaces."""
     text = f"SELECT {_COLUMNS} FROM members WHERE ns IN {{keys}} AND account_id = $1"
     return sorted(_member(row) for row in await fetch_in(conn, text, sorted(set(namespaces)), account))

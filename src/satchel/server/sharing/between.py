@@ -90,8 +90,9 @@ async def _move_txn(
     unit = await _unit_txn(conn, source, top)
     facts = await _facts_txn(conn, arriving, place)
     _require_depth(facts, unit, place.name)
-    made = _arrive(clock, arriving, unit, place)
-    await _copy_versions_txn(conn, clock, source, head, arriving, unit, made)
+    versions = await _versions_txn(conn, source, unit)
+    made = _arrive(clock, arriving, unit, place, versions)
+    await _copy_versions_txn(conn, source, head, arriving, versions, made)
     await write_batch_txn(conn, place.ns, arriving)
     seq = leaving.next_seq()
     gone = replace(top, state=DEAD, deleted_at=leaving.now_ms, cleared_before=top.cleared_seq, cleared_seq=seq, seq=seq)
@@ -156,55 +157,65 @@ def _require_depth(facts: FolderFacts, unit: Sequence[Node], name: str) -> None:
         known[node.node_id] = here
 
 
-def _arrive(clock: Clock, batch: Batch, unit: Sequence[Node], place: Place) -> dict[NodeId, NodeId]:
+async def _versions_txn(conn: Connection, ns: NamespaceId, unit: Sequence[Node]) -> dict[NodeId, list[Row]]:
+    """Return the versions of the unit's files, each file's in the order of their revs."""
+    of_node: defaultdict[NodeId, list[Row]] = defaultdict(list)
+    for row in await fetch_in(conn, _VERSIONS, [node.node_id for node in unit if node.kind == Kind.FILE], ns):
+        of_node[row[0]].append(row)
+    return {node_id: sorted(rows, key=lambda row: int(row[1])) for node_id, rows in of_node.items()}
+
+
+def _arrive(
+    clock: Clock, batch: Batch, unit: Sequence[Node], place: Place, versions: dict[NodeId, list[Row]]
+) -> dict[NodeId, NodeId]:
     """Put the unit under new ids into the batch, with one entry for all; return the new ids by the old ones."""
-    now, seq = batch.now_ms, batch.next_seq()
+    now, first, top = batch.now_ms, batch.next_seq(), unit[0]
     ids = {node.node_id: NodeId(uuid7(now, clock.random(10))) for node in unit}
-    top = unit[0]
+    # Each version needs a rev of its own that is no seq to come: a young journal is given entries that change nothing.
+    last = max([first, *[len(rows) for rows in versions.values()]])
     for node in unit:
+        is_top = node is top
         fresh = replace(
             node,
             node_id=ids[node.node_id],
-            parent_id=ids.get(node.parent_id, place.parent),
-            content_rev=seq,
-            place_rev=seq,
+            parent_id=place.parent if is_top else ids[node.parent_id],
+            name=place.name if is_top else node.name,
+            name_key=name_key(place.name) if is_top else node.name_key,
+            content_rev=first if is_top else last,
+            place_rev=first if is_top else last,
+            version_count=len(versions.get(node.node_id, ())),
             cleared_seq=0,
             cleared_before=0,
-            seq=seq,
+            seq=first if is_top else last,
             created_at=now,
         )
-        if node is not top:
+        if not is_top:
             batch.view.put(fresh)
             continue
-        fresh = replace(fresh, name=place.name, name_key=name_key(place.name), parent_id=place.parent)
         # A folder that moves in appears with all that it holds: whoever does not know it fetches its snapshot.
         is_unit = node.kind == Kind.FOLDER
         batch.store(Action.MOVE if is_unit else Action.CREATE, None, fresh, _op(clock, fresh), is_subtree=is_unit)
+        while batch.head_seq < last:
+            old, seq = fresh, batch.next_seq()
+            fresh = replace(old, content_rev=seq, seq=seq)
+            batch.store(Action.ATTR, old, fresh, _op(clock, fresh))
     return ids
 
 
 async def _copy_versions_txn(
     conn: Connection,
-    clock: Clock,
     source: NamespaceId,
     head: Head,
     batch: Batch,
-    unit: Sequence[Node],
+    versions: dict[NodeId, list[Row]],
     ids: dict[NodeId, NodeId],
 ) -> None:
     """Copy the versions, and count their contents in the target. Raises: QuotaExceeded."""
-    of_node: defaultdict[NodeId, list[Row]] = defaultdict(list)
-    for row in await fetch_in(conn, _VERSIONS, [node.node_id for node in unit if node.kind == Kind.FILE], source):
-        of_node[row[0]].append(row)
     rows, uses = [], Counter[bytes]()
-    for node_id, found in of_node.items():
-        # The newest has the rev of this entry, those before it the seqs before: revs only have to be in order.
-        kept = sorted(found, key=lambda row: int(row[1]))[-batch.head_seq :]
-        first = batch.head_seq - len(kept) + 1
-        rows += [(ids[node_id], first + at, 1 + at, *row[2:]) for at, row in enumerate(kept)]
-        uses.update(bytes(row[2]) for row in kept)
-        fresh = batch.view.nodes[ids[node_id]]
-        batch.view.put(replace(fresh, version_count=len(kept)))
+    for node_id, found in versions.items():
+        first = batch.head_seq - len(found) + 1
+        rows += [(ids[node_id], first + at, 1 + at, *row[2:]) for at, row in enumerate(found)]
+        uses.update(bytes(row[2]) for row in found)
     await change_together(conn, [Change(_VERSION, rows, (batch.view.ns,))])
     taken = await take_contents_txn(
         conn, source=source, target=batch.view.ns, uses=uses, is_moving=False, now_ms=batch.now_ms

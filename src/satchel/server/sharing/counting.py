@@ -13,8 +13,7 @@ from typing import NamedTuple, TypeVar
 
 from satchel.core.hashing import packed_hashes
 from satchel.core.ids import BlockHash, NamespaceId
-from satchel.server.blocks.refs import drop_refs_txn
-from satchel.server.db.engine import Change, Connection, change_together, fetch_in
+from satchel.server.db.engine import Change, Connection, change_together, execute_in, fetch_in
 
 CONTENTS_PAGE = 500
 BLOCKS_PAGE = 5_000
@@ -78,11 +77,12 @@ async def _page_txn(
             dropped.update(hashes)
     if is_moving:
         # A blocklist without a use stays until upkeep has looked whether anything names it after all.
-        await conn.execute_many(
-            "UPDATE manifests SET refs = CASE WHEN refs > $3 THEN refs - $3 ELSE 0 END"
-            " WHERE ns = $1 AND manifest_id = $2",
-            [(source, name, uses[name]) for name in uses],
+        text = (
+            "UPDATE manifests SET refs = CASE WHEN refs > $2 THEN refs - $2 ELSE 0 END"
+            " WHERE ns = $1 AND manifest_id IN {keys}"
         )
+        for count, names in _by_count(uses):
+            await execute_in(conn, text, names, source, count)
 
 
 async def _hold_txn(conn: Connection, ns: NamespaceId, gained: Counter[BlockHash], now_ms: int) -> int:
@@ -109,13 +109,23 @@ async def _let_go_txn(conn: Connection, ns: NamespaceId, dropped: Counter[BlockH
         text = "SELECT block_hash, refs FROM namespace_blocks WHERE ns = $1 AND block_hash IN {keys}"
         counted = await fetch_in(conn, text, page, ns)
         freed += await _size_txn(conn, [name for name, refs in counted if 0 < refs <= dropped[name]])
-        await drop_refs_txn(conn, ns, Counter({name: dropped[name] for name in page}).elements())
+        text = "UPDATE namespace_blocks SET refs = refs - $2 WHERE ns = $1 AND block_hash IN {keys}"
+        for count, names in _by_count({name: dropped[name] for name in page}):
+            await execute_in(conn, text, names, ns, count)
     return freed
 
 
 async def _size_txn(conn: Connection, hashes: Sequence[BlockHash]) -> int:
     rows = await fetch_in(conn, "SELECT block_hash, size FROM blocks WHERE block_hash IN {keys}", hashes)
     return sum(int(size) for _, size in rows)
+
+
+def _by_count(counts: Mapping[bytes, int]) -> Iterator[tuple[int, list[bytes]]]:
+    """Yield those of one count together, since one statement does for all of them: mostly that is 1."""
+    groups: dict[int, list[bytes]] = {}
+    for name, count in sorted(counts.items()):
+        groups.setdefault(count, []).append(name)
+    yield from groups.items()
 
 
 def _pages(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -128,6 +128,23 @@ def unlock(maker: Maker, token: str, password: str) -> Answer:
 # -- what opens -------------------------------------------------------------------------------------------------------
 
 
+def test_links_go_on_opening_when_their_folder_is_made_a_shared_one(server: RunningServer) -> None:
+    own = signed_in(server).fill()
+    to_folder, to_file, to_other = own.link("/docs"), own.link("/docs/inner/b.png"), own.link("/private.txt")
+    assert own.session.ask("POST", "/api/v1/shares", {"path": own.base + "/docs"}).status == 200
+    assert public(own, to_folder["token"]).json()["name"] == "docs"
+    listed = public(own, to_folder["token"], "/list").json()["items"]
+    assert [item["name"] for item in listed] == ["a.txt", "inner"]
+    assert public(own, to_folder["token"], "/content", id=own.ids["/docs/a.txt"]).body == b"the letter"
+    assert public(own, to_file["token"], "/content").body == b"not really an image"
+    assert public(own, to_other["token"], "/content").body == b"private"
+    assert public(own, own.link("/docs")["token"], "/list").json()["items"] == listed
+    mine = own.session.ask("GET", "/api/v1/links").json()["links"]
+    moved = [link for link in mine if link["name"] == "b.png"]
+    assert own.session.ask("DELETE", f"/api/v1/links/{moved[-1]['id']}").status == 204
+    assert public(own, to_file["token"], "/content").status == 404
+
+
 def test_a_folder_is_shown_listed_and_downloaded_by_its_ids(maker: Maker) -> None:
     link = maker.link("/docs")
     info = public(maker, link["token"]).json()

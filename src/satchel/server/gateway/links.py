@@ -10,12 +10,15 @@ import msgspec
 from litestar import delete, get, patch, post
 from msgspec import UNSET, UnsetType
 
+from satchel.core.entries import Kind
 from satchel.core.errors import MessageInvalid, NotFound
-from satchel.core.ids import ID_BYTES, NamespaceId
+from satchel.core.ids import ID_BYTES, NamespaceId, NodeId
 from satchel.core.limits import LIST_PAGE_MAX
-from satchel.server.gateway.files import Limit
+from satchel.server.accounts.principal import Principal
+from satchel.server.gateway.files import Limit, existing
 from satchel.server.gateway.history import node_of
 from satchel.server.gateway.rest import KINDS, Asked, from_hex, principal_of, services_of
+from satchel.server.gateway.services import Services
 from satchel.server.metadata.namespaces import namespaces
 from satchel.server.sharing.links import (
     LinkPlace,
@@ -93,10 +96,9 @@ class Links(msgspec.Struct, frozen=True):
 async def make(request: Asked, data: LinkAsked) -> LinkShown:
     """Make a link to a file or folder; needs the right to share it."""
     services, principal = services_of(request), await principal_of(request)
-    ns = NamespaceId(from_hex(data.ns, what="ns")) if data.ns else principal.root_ns
     if data.path and data.ns:
         raise MessageInvalid("A path leads through the account's own tree; name an id beside a namespace.", reason="ns")
-    node_id = await node_of(services, principal, path=data.path, node=data.id)
+    ns, node_id = await _named(services, principal, data)
     now = services.clock.now_ms()
     wanted = Wanted(
         permission=data.permission,
@@ -153,6 +155,14 @@ async def revoke(request: Asked, link_id: str) -> None:
     """End a link for ever."""
     services, principal = services_of(request), await principal_of(request)
     await revoke_link(services.db, services.clock, principal, *_parts(link_id))
+
+
+async def _named(services: Services, principal: Principal, data: LinkAsked) -> tuple[NamespaceId, NodeId]:
+    """Return what is to be linked; of a mount, the folder behind it. Raises: NotFound, MessageInvalid."""
+    if not data.path or data.id:
+        return await node_of(services, principal, path=data.path, node=data.id, namespace=data.ns)
+    found = await existing(services, principal, data.path)
+    return found.inside if found.entry.kind == Kind.MOUNT else (found.ns, found.entry.node_id)
 
 
 def _parts(link_id: str) -> tuple[NamespaceId, ShareId]:

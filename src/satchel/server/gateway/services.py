@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from satchel.server.accounts.passwords import Guesses
 from satchel.server.accounts.standing import Standings
 from satchel.server.blocks.service import BlockService
 from satchel.server.db.engine import Database
@@ -44,3 +45,5 @@ class Services:
     pages: SharedPages
     standings: Standings
     hits: Hits = field(default_factory=Hits)
+    names_guessed: Guesses = field(default_factory=Guesses)
+    """Names of accounts that were asked for and are none, by who asked."""

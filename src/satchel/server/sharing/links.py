@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from satchel.core.access import Right
+from msgspec.structs import replace as replace_node
+
+from satchel.core.access import Right, allows
 from satchel.core.entries import Kind
 from satchel.core.errors import MessageInvalid, NotFound, QuotaExceeded
 from satchel.core.ids import ROOT_NODE, DeviceId, NamespaceId, NodeId, uuid7
 from satchel.core.limits import LIST_PAGE_MAX
-from satchel.server.accounts.access import authorize
+from satchel.server.accounts.access import authorize, role_of
 from satchel.server.accounts.passwords import check_new_password, hash_password
 from satchel.server.accounts.principal import Principal
 from satchel.server.db.engine import Connection, Database
@@ -101,7 +103,7 @@ async def make_link(
 
     Raises: NotFound (no such node, or no right to it), MessageInvalid, LimitExceeded.
     """
-    _authorize(principal, ns, wanted.permission)
+    await authorize(db, principal, ns, *_RIGHTS[wanted.permission])
     check_wanted(wanted, now_ms=clock.now_ms())
     if node_id == ROOT_NODE and ns == principal.root_ns:
         raise MessageInvalid("The root folder itself is not shared by a link.", reason="root")
@@ -164,9 +166,10 @@ async def links_of(
     """Return the links that the principal made in these namespaces and did not revoke, by namespace and then the oldest
     first, from after `after` on. Raises: NotFound when one is asked for and there is no right to it."""
     limit = max(1, min(limit, LIST_PAGE_MAX))
-    wanted = [ns for ns in sorted(inside) if ns >= after.ns and _may_share(principal, ns)]
-    if len(inside) == 1 and not _may_share(principal, inside[0]):
-        raise NotFound("There is no such namespace.")
+    if len(inside) == 1:
+        await authorize(db, principal, inside[0], Right.SHARE)
+    later = [ns for ns in sorted(inside) if ns >= after.ns]
+    wanted = [ns for ns in later if allows(await role_of(db, principal, ns), Right.SHARE)]
 
     async def read_txn(conn: Connection) -> list[MadeLink]:
         made: list[MadeLink] = []
@@ -183,7 +186,7 @@ async def links_of(
 
 async def link_of(db: Database, principal: Principal, ns: NamespaceId, share_id: ShareId) -> MadeLink:
     """Return a link that the principal made. Raises: NotFound."""
-    authorize(principal, ns, Right.SHARE)
+    await authorize(db, principal, ns, Right.SHARE)
 
     async def read_txn(conn: Connection) -> MadeLink:
         share = await one_txn(conn, ns, share_id, principal.account_id)
@@ -201,7 +204,7 @@ async def change_link(
 
     Raises: NotFound, MessageInvalid, LimitExceeded.
     """
-    authorize(principal, old.ns, Right.SHARE)
+    await authorize(db, principal, old.ns, Right.SHARE)
     is_later = wanted.expires_ms != old.expires_ms
     check_wanted(wanted if is_later else replace(wanted, expires_ms=None), now_ms=clock.now_ms())
     changed = replace(
@@ -218,7 +221,7 @@ async def change_link(
 
 async def revoke_link(db: Database, clock: Clock, principal: Principal, ns: NamespaceId, share_id: ShareId) -> None:
     """End a link for ever. Raises: NotFound."""
-    authorize(principal, ns, Right.SHARE)
+    await authorize(db, principal, ns, Right.SHARE)
 
     async def revoke(conn: Connection) -> int:
         # AUDIT: a link was revoked (account, ns, share_id); `record_txn` belongs here.
@@ -241,7 +244,7 @@ async def open_link(db: Database, clock: Clock, token: str, node_id: NodeId | No
     if found is None or (found.share.expires_ms is not None and found.share.expires_ms <= now):
         raise gone()
     try:
-        _authorize(found.principal, found.share.ns, found.share.permission)
+        await authorize(db, found.principal, found.share.ns, *_RIGHTS[found.share.permission])
     except NotFound:
         raise gone() from None
     return found
@@ -304,6 +307,11 @@ async def _open_txn(conn: Connection, token_hash: bytes, node_id: NodeId | None)
     root, node = await _beneath_txn(conn, share, share.node_id if node_id is None else node_id)
     if root is None or node is None:
         return None
+    if share.node_id == ROOT_NODE:
+        # The folder behind a mount has no name of its own: it has the one that it was shared under.
+        named = await conn.fetch("SELECT name FROM members WHERE ns = $1 AND account_id = $2", share.ns, share.maker)
+        whole = replace_node(root, name=named[0][0] if named else "")
+        root, node = whole, whole if node is root else node
     # What a link writes is its maker's; the link stands where a device does, so that history tells them apart.
     principal = Principal(share.maker, name, DeviceId(share.share_id), _LINK_DEVICE, NamespaceId(root_ns))
     return OpenLink(share, principal, root, node)
@@ -335,19 +343,6 @@ async def _shown_txn(conn: Connection, ns: NamespaceId, shares: Sequence[Share])
         path = "" if node is None else path_in(view, share.node_id)
         made.append(MadeLink(share, path, "" if node is None else node.name, 0 if node is None else node.kind))
     return made
-
-
-def _authorize(principal: Principal, ns: NamespaceId, permission: Permission) -> None:
-    for right in _RIGHTS[permission]:
-        authorize(principal, ns, right)
-
-
-def _may_share(principal: Principal, ns: NamespaceId) -> bool:
-    try:
-        authorize(principal, ns, Right.SHARE)
-    except NotFound:
-        return False
-    return True
 
 
 def _is_edit_of_file(wanted: Wanted, node: Node) -> bool:

@@ -102,7 +102,9 @@ def test_no_statement_reads_a_whole_namespace(statements: tuple[sqlite.InlineSql
         if text.startswith("INSERT"):
             continue
         for step in _plan(db, text):
-            is_wide = re.search(r"\(ns=\?\)$", step) and "namespaces" not in step and "outbox" not in step
+            # The index of mounts holds nothing else, and an account has at most MOUNTS_MAX of them.
+            is_small = any(name in step for name in ("namespaces", "outbox", "files_mounts"))
+            is_wide = re.search(r"\(ns=\?\)$", step) and not is_small
             if is_wide or re.match(r"SCAN (?!w\b|u\b|CONSTANT|\d+|\(subquery)", step):
                 wide.append((step, text))
     assert wide == []

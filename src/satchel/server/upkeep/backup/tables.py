@@ -52,6 +52,8 @@ COPIED: tuple[Table, ...] = (
     ),
     _table("share_tokens", "token_hash", "ns share_id"),
     _table("namespaces", "ns", "kind owner head_seq head_tag head_at min_seq bytes_used quota created_at"),
+    _table("members", "ns account_id", "role state name invited_by mount_node created_at changed_at"),
+    _table("memberships", "account_id ns", "role state mount_node"),
     _table(
         "files",
         "ns node_id",

@@ -23,16 +23,23 @@ from satchel.server.accounts.principal import Principal
 from satchel.server.accounts.service import account_of
 from satchel.server.blocks.service import paired
 from satchel.server.gateway.services import Services
-from satchel.server.metadata.commit import commit
+from satchel.server.metadata.commit import Guard, commit
 
 NO_LINK = LinkId(b"")
 """Programs have no link: their own entries come back to them like anyone's."""
 
 
 async def commit_request(
-    services: Services, principal: Principal, request: CommitRequest, bodies: Sequence[bytes | memoryview]
+    services: Services,
+    principal: Principal,
+    request: CommitRequest,
+    bodies: Sequence[bytes | memoryview],
+    guard: Guard | None = None,
 ) -> CommitReply:
-    """Store the request's inline blocks, commit its ops, and tell who waits. Raises: as `commit`, BlockMismatch."""
+    """Store the request's inline blocks, commit its ops, and tell who waits. Raises: as `commit`, BlockMismatch.
+
+    guard: as of `commit`.
+    """
     authorize(principal, request.ns, Right.WRITE)
     for wire in request.inline:
         if wire.size > INLINE_UP_BYTES_MAX:
@@ -43,7 +50,7 @@ async def commit_request(
                 actual=wire.size,
             )
     placed = await services.blocks.store(request.ns, paired(request.inline, bodies))
-    reply = await commit(services.db, services.clock, principal, request, placed)
+    reply = await commit(services.db, services.clock, principal, request, placed, guard)
     services.counters.committed(reply.outcomes)
     if any(isinstance(outcome, Stored) and outcome.seq for outcome in reply.outcomes):
         await services.bus.publish(request.ns, reply.head_seq)

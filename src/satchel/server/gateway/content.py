@@ -33,7 +33,7 @@ FED_BYTES = 8 * MIB
 READ_BYTES_MAX = 8 * MIB
 UPLOAD_BYTES_IN_MEMORY = 4 * FED_BYTES
 """What comes, joined, squeezed, and on its way to the disk."""
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +64,15 @@ async def download(
     }
     if request.headers.get("if-none-match", "") == tag:
         return Response(b"", status_code=304, headers=headers)
-    first, last, is_part = _range(request, file.size, tag)
+    first, last, is_part = range_of(
+        request.headers.get("range", ""), if_range=request.headers.get("if-range", tag), size=file.size, tag=tag
+    )
     if first > last and file.size:
         return Response(b"", status_code=416, headers=headers | {"content-range": f"bytes */{file.size}"})
     if is_part:
         headers["content-range"] = f"bytes {first}-{last}/{file.size}"
     blocks = unpack_blocks(await blocklist_of(services.db, principal.root_ns, file.content)) if file.size else []
-    pieces = _pieces(services, principal.root_ns, blocks, first, last + 1)
+    pieces = pieces_of(services, principal.root_ns, blocks, first, last + 1)
     # The first piece is read before the answer begins, so that damage is an error and not a short file.
     head = await anext(pieces, b"")
 
@@ -93,7 +95,7 @@ async def upload(request: Asked, path: str, mtime_ns: int = 0) -> Item:
     declared = request.headers.get("content-length", "")
     await check_room(services, principal, int(declared) if declared.isdigit() else 0)
     with services.room.taken(principal.account_id, UPLOAD_BYTES_IN_MEMORY):
-        content = await _received(services, principal, request)
+        content = await received(services, principal.root_ns, request.stream())
     op_id = new_op_id(services)
     if current is None:
         node_id = new_node_id(services)
@@ -120,10 +122,10 @@ async def _file(services: Services, principal: Principal, node_id: NodeId, rev: 
     raise NotFound("There is no such version.", rev=rev)
 
 
-def _range(request: Asked, size: int, tag: str) -> tuple[int, int, bool]:
+def range_of(told: str, *, if_range: str, size: int, tag: str) -> tuple[int, int, bool]:
     """Return the first and the last byte wanted, and whether that is a part. An empty part has first > last."""
-    match = _RANGE.fullmatch(request.headers.get("range", ""))
-    if match is None or request.headers.get("if-range", tag) != tag or match.groups() == ("", ""):
+    match = _RANGE.fullmatch(told)
+    if match is None or if_range != tag or match.groups() == ("", ""):
         return 0, size - 1, False
     first, last = match.groups()
     if not first:
@@ -131,7 +133,7 @@ def _range(request: Asked, size: int, tag: str) -> tuple[int, int, bool]:
     return int(first), min(int(last), size - 1) if last else size - 1, True
 
 
-async def _pieces(
+async def pieces_of(
     services: Services, ns: NamespaceId, blocks: list[Block], start: int, end: int
 ) -> AsyncIterator[bytes]:
     """Yield the file's bytes from `start` to before `end`, a few blocks at a time. Raises: BlockDamaged."""
@@ -165,19 +167,19 @@ def _check_match(request: Asked, current: Entry | None) -> None:
         raise PreconditionFailed("There is a file at this path.", expected="", actual=actual)
 
 
-async def _received(services: Services, principal: Principal, request: Asked) -> Content:
-    """Cut, store and name what comes; return the content to commit."""
+async def received(services: Services, ns: NamespaceId, pieces: AsyncIterator[bytes]) -> Content:
+    """Cut, store and name what comes; return the content to commit. Raises: LimitExceeded."""
     cutter = StreamCutter(CDC1)
     listed: list[Block] = []
     waiting: list[bytes] = []
     waiting_bytes = 0
-    async for piece in request.stream():
+    async for piece in pieces:
         waiting.append(piece)
         waiting_bytes += len(piece)
         if waiting_bytes >= FED_BYTES:
-            listed += await _stored(services, principal, cutter.feed_blocks(b"".join(waiting)))
+            listed += await _stored(services, ns, cutter.feed_blocks(b"".join(waiting)))
             waiting, waiting_bytes = [], 0
-    listed += await _stored(services, principal, cutter.feed_blocks(b"".join(waiting), is_last=True))
+    listed += await _stored(services, ns, cutter.feed_blocks(b"".join(waiting), is_last=True))
     if len(listed) > BLOCKS_PER_COMMIT_MAX:
         raise LimitExceeded(
             "The file has too many blocks for one commit.",
@@ -190,10 +192,10 @@ async def _received(services: Services, principal: Principal, request: Asked) ->
     )
 
 
-async def _stored(services: Services, principal: Principal, blocks: list[memoryview]) -> list[Block]:
+async def _stored(services: Services, ns: NamespaceId, blocks: list[memoryview]) -> list[Block]:
     if not blocks:
         return []
-    wires = await services.blocks.put_bytes(principal.root_ns, blocks)
+    wires = await services.blocks.put_bytes(ns, blocks)
     return [Block(BlockHash(wire.hash), wire.size) for wire in wires]
 
 

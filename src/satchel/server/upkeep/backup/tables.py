@@ -44,6 +44,8 @@ COPIED: tuple[Table, ...] = (
     _table("devices", "device_id", "account_id name token_hash created_at seen_at revoked_at"),
     _table("link_runs", "device_id link_id", "run"),
     _table("link_scopes", "ns device_id link_id node_id", ""),
+    _table("dav_locks", "ns token", "node_id account_id is_exclusive is_deep owner expires_at"),
+    _table("dav_properties", "ns node_id namespace name", "value lang"),
     _table("namespaces", "ns", "kind owner head_seq head_tag head_at min_seq bytes_used quota created_at"),
     _table(
         "files",

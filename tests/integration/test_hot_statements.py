@@ -54,6 +54,7 @@ from tests.integration.test_waiting_streams import Device
 from tests.support.memory_service import MemoryService, open_service
 from tests.support.postgres import PostgresServer
 from tests.support.recording import RecordingDatabase
+from tests.support.webdav import LOCK_BODY
 from tests.support.wire import content_of, raw_block
 
 pytestmark = pytest.mark.filterwarnings("ignore::litestar.exceptions.base_exceptions.LitestarDeprecationWarning")
@@ -70,6 +71,8 @@ KEYS = {
             "namespaces",
             "namespace_blocks",
             "link_scopes",
+            "dav_locks",
+            "dav_properties",
         ),
         ("ns",),
     ),
@@ -117,6 +120,9 @@ class Program:
         self.link = LinkId(b"link" * 4)
 
     async def ask(self, method: str, route: str, /, body: bytes = b"", **query: object) -> bytes:
+        return await self.send(method, route, body, {}, **query)
+
+    async def send(self, method: str, route: str, /, body: bytes, headers: dict[str, str], **query: object) -> bytes:
         sent: list[dict[str, object]] = []
         unread, answered = [body], asyncio.Event()
 
@@ -132,8 +138,10 @@ class Program:
             if message["type"] == "http.response.body" and not message.get("more_body", False):
                 answered.set()
 
-        await self.gateway(_scope(method, route, query, self.service.token), receive, send)  # type: ignore[arg-type]
-        assert sent[0]["status"] in (200, 201, 204), (route, sent)
+        scope = _scope(method, route, query, self.service.token)
+        scope["headers"] += [(name.lower().encode(), value.encode()) for name, value in headers.items()]  # type: ignore[operator]
+        await self.gateway(scope, receive, send)  # type: ignore[arg-type]
+        assert sent[0]["status"] in (200, 201, 204, 207), (route, sent)
         return b"".join(each.get("body", b"") for each in sent[1:])  # type: ignore[misc]
 
     async def call(self, route: str, message: object, *bodies: bytes) -> bytes:
@@ -205,7 +213,36 @@ async def use_everything(program: Program) -> None:
     await program.ask("PUT", "/api/v1/content", b"whole", path="/made/whole")
     for path, query in REST:
         await program.ask("GET", path, **query)
+    await _use_webdav(program)
     await _wait(program, start)
+
+
+async def _use_webdav(program: Program) -> None:
+    for method, path, body, headers in (
+        ("MKCOL", "/dav/w", b"", {}),
+        ("PUT", "/dav/w/a", b"one", {}),
+        ("PUT", "/dav/w/a", b"two", {}),
+        (
+            "PROPPATCH",
+            "/dav/w/a",
+            b'<propertyupdate xmlns="DAV:"><set><prop><x xmlns="x"/></prop></set></propertyupdate>',
+            {},
+        ),
+        ("COPY", "/dav/w", b"", {"Destination": "/dav/v"}),
+        ("COPY", "/dav/w/a", b"", {"Destination": "/dav/v/a"}),
+        ("MOVE", "/dav/w/a", b"", {"Destination": "/dav/v/a"}),
+        ("MOVE", "/dav/v", b"", {"Destination": "/dav/w"}),
+        ("PROPFIND", "/dav/w", b"", {"Depth": "1"}),
+        ("GET", "/dav/w/a", b"", {}),
+    ):
+        await program.send(method, path, body, headers)
+    body = LOCK_BODY.format(scope="exclusive", owner="me").encode()
+    told = (await program.send("LOCK", "/dav/w/new", body, {})).decode()
+    token = re.search(r"urn:uuid:[-0-9a-f]+", told)
+    assert token is not None
+    await program.send("LOCK", "/dav/w/new", b"", {"If": f"(<{token[0]}>)"})
+    await program.send("PROPFIND", "/dav/w", b"", {"Depth": "1"})
+    await program.send("DELETE", "/dav/w", b"", {"If": f"<http://here/dav/w/new> (<{token[0]}>)", "Host": "here"})
 
 
 async def _place_rev(program: Program, node: NodeId) -> int:

@@ -39,9 +39,9 @@ async def put(call: Call) -> Answer:
     if call.header(b"content-encoding") not in ("", "identity"):
         raise Refusal(415, "A file is put as it is, without a coding.")
     _check_put(call, await call.look())
-    declared = call.header(b"content-length") or call.header(b"x-expected-entity-length")
-    size = int(declared) if declared.isascii() and declared.isdigit() and len(declared) <= 18 else None
-    await check_room(call.services, call.principal, size or 0)
+    size = _length(call.header(b"content-length"))
+    expected = _length(call.header(b"x-expected-entity-length"))
+    await check_room(call.services, call.principal, size or expected or 0)
     taken = UPLOAD_BYTES_IN_MEMORY if size is None else min(UPLOAD_BYTES_IN_MEMORY, 4 * size)
     with call.services.room.taken(call.principal.account_id, taken):
         content = await received(call.services, call.ns, _pieces(call))
@@ -161,6 +161,11 @@ async def _pieces(call: Call) -> AsyncIterator[bytes]:
             yield piece
         if not message.get("more_body", False):
             return
+
+
+def _length(text: str) -> int | None:
+    """Return a length that a header tells, None for none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
 
 
 def _mtime_ns(call: Call) -> int:

@@ -6,13 +6,14 @@ Every look resolves paths through the same functions as REST; who may do what is
 from __future__ import annotations
 
 import base64
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from satchel.core.access import Right
 from satchel.core.entries import Entry, Kind
 from satchel.core.errors import NotFound, Unavailable
-from satchel.core.ids import ID_BYTES, LinkId, NamespaceId, NodeId
+from satchel.core.ids import ID_BYTES, ROOT_NODE, LinkId, NamespaceId, NodeId
 from satchel.core.limits import DAV_XML_BYTES_MAX
 from satchel.core.messages import CommitRequest, Conflict, Op, Outcome, Refused, Stored
 from satchel.core.paths import join_path
@@ -24,7 +25,7 @@ from satchel.server.gateway.raw import Receive, Scope, Send, header, read_body
 from satchel.server.gateway.services import Services
 from satchel.server.gateway.webdav.answers import Answer, ChangedMeanwhile, Refusal
 from satchel.server.gateway.webdav.conditions import Claims, Facts, holds, names_tag, parse_if, tokens_of
-from satchel.server.gateway.webdav.locks import Held, held, unchanged
+from satchel.server.gateway.webdav.locks import Held, Lock, held, unchanged
 from satchel.server.gateway.webdav.names import Names, names_here, names_of
 from satchel.server.metadata.commit import Guard
 from satchel.server.metadata.namespaces import namespaces
@@ -32,15 +33,27 @@ from satchel.server.metadata.namespaces import namespaces
 LOOKS_MAX = 5
 """How often a change is decided anew because others changed something first."""
 _AGAIN = frozenset({"changed_since", "parent_gone", "not_found"})
-SHOWN = frozenset({Kind.FILE, Kind.FOLDER})
+FOLDERS = frozenset({Kind.FOLDER, Kind.MOUNT})
+SHOWN = FOLDERS | {Kind.FILE}
 """What clients see; a symlink takes its name and is nothing that can be read."""
+
+
+class Spot(NamedTuple):
+    """A node in its namespace."""
+
+    ns: NamespaceId
+    node_id: NodeId
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a path names. parent: the live folder that it stands in, None when there is none (and for the root)."""
+    """What a path names. parent: the live folder that it stands in, None when there is none (and for the root).
+
+    ns: the namespace of that folder, and of the entry.
+    """
 
     names: Names
+    ns: NamespaceId
     entry: Entry | None
     parent: NodeId | None
 
@@ -52,23 +65,52 @@ class Place:
     @property
     def is_folder(self) -> bool:
         """Whether a folder stands there."""
-        return self.entry is not None and self.entry.kind == Kind.FOLDER
+        return self.entry is not None and self.entry.kind in FOLDERS
 
     @property
-    def nodes(self) -> list[NodeId]:
-        """The nodes that it is about: itself, or else its folder."""
-        return [self.entry.node_id] if self.entry is not None else [] if self.parent is None else [self.parent]
+    def own(self) -> list[Spot]:
+        """What stands there, as locks name it: behind a mount, the root of what is mounted."""
+        if self.entry is None:
+            return []
+        if self.entry.kind == Kind.MOUNT:
+            return [Spot(NamespaceId(self.entry.content), ROOT_NODE)]
+        return [Spot(self.ns, self.entry.node_id)]
+
+    @property
+    def above(self) -> list[Spot]:
+        """The folder that it stands in."""
+        return [] if self.parent is None else [Spot(self.ns, self.parent)]
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One look at what a request is about. places: in the order asked; head_seq: of before anything was looked at."""
+    """One look at what a request is about. places: its own, then those asked for; heads: of before anything was looked
+    at; locks: of each namespace that a place is in."""
 
-    ns: NamespaceId
     places: tuple[Place, ...]
-    head_seq: int
-    locks: Held
+    heads: Mapping[NamespaceId, int]
+    locks: Mapping[NamespaceId, Held]
     submitted: frozenset[str]
+
+    @property
+    def place(self) -> Place:
+        """What the request's own path names."""
+        return self.places[0]
+
+    def require(self, principal: Principal, under: Iterable[Spot], units: Iterable[Spot] = ()) -> None:
+        """As `Held.require`, over all namespaces. Raises: Refusal (423)."""
+        under, units = list(under), list(units)
+        for ns, held_there in self.locks.items():
+            held_there.require(
+                principal,
+                self.submitted,
+                under=[spot.node_id for spot in under if spot.ns == ns],
+                units=[spot.node_id for spot in units if spot.ns == ns],
+            )
+
+    def covering(self, spots: Iterable[Spot]) -> list[Lock]:
+        """Return the locks that any of these is under."""
+        return [lock for spot in spots for lock in self.locks[spot.ns].covering(spot.node_id)]
 
 
 @dataclass(slots=True)
@@ -89,11 +131,6 @@ class Call:
         self.link = LinkId(self.services.clock.random(ID_BYTES))
         self.claims = parse_if(self.header(b"if"))
 
-    @property
-    def ns(self) -> NamespaceId:
-        """The namespace that the paths are in."""
-        return self.principal.root_ns
-
     def header(self, name: bytes) -> str:
         """Return a header's text, empty when it is missing."""
         return header(self.scope["headers"], name).decode("latin-1").strip()
@@ -109,25 +146,27 @@ class Call:
         """Return the request's body. Raises: LimitExceeded."""
         return await read_body(self.scope, self.receive, limit="DAV_XML_BYTES_MAX", maximum=DAV_XML_BYTES_MAX)
 
-    async def may(self, right: Right) -> None:
-        """Return when the sender has the right. Raises: NotFound."""
-        authorize(self.principal, self.ns, right)
+    async def may(self, place: Place, *rights: Right) -> None:
+        """Return when the sender has the rights where a place is. Raises: NotFound."""
+        for right in rights:
+            authorize(self.principal, place.ns, right)
 
-    async def head_seq(self) -> int:
-        """Return the newest seq of the namespace."""
-        return (await namespaces(self.services.db, self.principal)).namespaces[0].head_seq
+    async def heads(self) -> dict[NamespaceId, int]:
+        """Return the newest seq of each namespace."""
+        found = await namespaces(self.services.db, self.principal)
+        return {head.ns: head.head_seq for head in found.namespaces}
 
     async def place(self, names: Names) -> Place:
         """Return what a path names now."""
-        services, principal = self.services, self.principal
+        services, principal, ns = self.services, self.principal, self.principal.root_ns
         entry = await resolve_or_none(services, principal, join_path(names))
         if not names:
-            return Place(names, entry, None)
+            return Place(names, ns, entry, None)
         if entry is not None:
-            return Place(names, entry, entry.parent_id)
+            return Place(names, ns, entry, entry.parent_id)
         above = await resolve_or_none(services, principal, join_path(names[:-1]))
         is_folder = above is not None and above.kind == Kind.FOLDER
-        return Place(names, None, above.node_id if above is not None and is_folder else None)
+        return Place(names, ns, None, above.node_id if above is not None and is_folder else None)
 
     async def look(self, *paths: Names) -> Look:
         """Look at the request's own path and at others, and hold its conditions against that.
@@ -135,7 +174,7 @@ class Call:
         Raises: Refusal (412, 400).
         """
         services = self.services
-        head_seq = await self.head_seq()
+        heads = await self.heads()
         tagged = {
             claims.resource: names_here(self.scope, claims.resource, public_url=services.settings.public_url)
             for claims in self.claims
@@ -143,14 +182,18 @@ class Call:
         }
         wanted = list(dict.fromkeys([self.names, *paths, *tagged.values()]))
         found = {names: await self.place(names) for names in wanted}
-        asked = [node for place in found.values() for node in [*place.nodes, place.parent] if node is not None]
-        locks = await held(services.db, services.clock, self.ns, asked)
+        spots = [spot for place in found.values() for spot in (*place.own, *place.above)]
+        locks = {
+            ns: await held(services.db, services.clock, ns, [spot.node_id for spot in spots if spot.ns == ns])
+            for ns in dict.fromkeys([spot.ns for spot in spots])
+        }
         own = found[self.names]
-        self._check(own, {"": own} | {tag: found[names] for tag, names in tagged.items()}, locks)
-        places = (own, *(found[names] for names in paths))
-        return Look(self.ns, places, head_seq, locks, tokens_of(self.claims))
+        look = Look((own, *(found[names] for names in paths)), heads, locks, tokens_of(self.claims))
+        self._check(look, {"": own} | {tag: found[names] for tag, names in tagged.items()})
+        return look
 
-    def _check(self, own: Place, places: dict[str, Place], locks: Held) -> None:
+    def _check(self, look: Look, places: dict[str, Place]) -> None:
+        own = look.place
         etag = etag_of(own.shown)
         exists = etag or ("*" if own.shown is not None else "")
         if (told := self.header(b"if-match")) and not names_tag(told, exists):
@@ -158,24 +201,24 @@ class Call:
         if (told := self.header(b"if-none-match")) and names_tag(told, exists):
             raise Refusal(412, "It is what If-None-Match names.")
         if self.claims:
-            facts = {tag: _facts(place, locks) for tag, place in places.items()}
+            facts = {tag: _facts(place, look) for tag, place in places.items()}
             if not holds(self.claims, facts.__getitem__):
                 raise Refusal(412, "What the If header claims does not hold.")
 
-    async def commit(self, look: Look, *ops: Op) -> list[Stored]:
+    async def commit(self, look: Look, ns: NamespaceId, *ops: Op) -> list[Stored]:
         """Commit what was decided on a look. Raises: ChangedMeanwhile, or the fault that an outcome means.
 
         With several ops those before a failing one may be stored.
         """
-        return [stored(outcome) for outcome in await self.outcomes(look, *ops)]
+        return [stored(outcome) for outcome in await self.outcomes(look, ns, *ops)]
 
-    async def outcomes(self, look: Look, *ops: Op) -> Sequence[Outcome]:
+    async def outcomes(self, look: Look, ns: NamespaceId, *ops: Op) -> Sequence[Outcome]:
         """As `commit`, but give each op's outcome."""
-        return await self.further(look, *ops, guard=unchanged(self.services.clock, look.locks))
+        return await self.further(ns, *ops, guard=unchanged(self.services.clock, look.locks[ns]))
 
-    async def further(self, look: Look, *ops: Op, guard: Guard | None = None) -> Sequence[Outcome]:
+    async def further(self, ns: NamespaceId, *ops: Op, guard: Guard | None = None) -> Sequence[Outcome]:
         """As `outcomes`, for what belongs to a change that has begun: no lock can come between any more."""
-        request = CommitRequest(look.ns, self.link, ops)
+        request = CommitRequest(ns, self.link, ops)
         return (await commit_request(self.services, self.principal, request, (), guard)).outcomes
 
 
@@ -226,16 +269,8 @@ def folder_of(place: Place) -> NodeId:
     return place.parent
 
 
-def changed_nodes(place: Place) -> list[NodeId]:
-    """Return the nodes whose locks protect a change of a place's name: what stands there, and its folder."""
-    own = [place.entry.node_id] if place.entry is not None else []
-    return own + ([place.parent] if place.parent is not None else [])
-
-
-def _facts(place: Place, locks: Held) -> Facts:
-    nodes = place.nodes if place.entry is not None else []
-    if place.entry is None and place.parent is not None:
-        # What is not there yet is under the deep locks of the folders above it.
-        deep = [lock for lock in locks.covering(place.parent) if lock.is_deep]
-        return Facts("", frozenset(lock.name for lock in deep))
-    return Facts(etag_of(place.shown), frozenset(lock.name for node in nodes for lock in locks.covering(node)))
+def _facts(place: Place, look: Look) -> Facts:
+    if place.entry is not None:
+        return Facts(etag_of(place.shown), frozenset(lock.name for lock in look.covering(place.own)))
+    # What is not there yet is under the deep locks of the folders above it.
+    return Facts("", frozenset(lock.name for lock in look.covering(place.above) if lock.is_deep))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from satchel.core.access import Right
 from satchel.core.entries import Entry, Kind
 from satchel.core.errors import LimitExceeded
-from satchel.core.ids import ContentHash, NodeId
+from satchel.core.ids import ContentHash, NamespaceId, NodeId
 from satchel.core.limits import BLOCKS_PER_COMMIT_MAX, DAV_COPY_NODES_MAX, KIB
 from satchel.core.messages import Content, CreateOp, DeleteOp, EditOp, MoveOp, Op, Placement, Stored
 from satchel.server.gateway.commits import new_op_id
@@ -23,7 +23,6 @@ from satchel.server.gateway.webdav.calls import (
     Call,
     Look,
     Place,
-    changed_nodes,
     decided,
     existing,
     folder_of,
@@ -42,9 +41,11 @@ BLOCK_BYTES_MIN = 256 * KIB
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What goes where. in_the_way: what stands at the target and is another node; target: its names."""
+    """What goes where, in one namespace. in_the_way: what stands at the target and is another node; target: its
+    names."""
 
     look: Look
+    ns: NamespaceId
     source: Entry
     in_the_way: Entry | None
     target: Names
@@ -56,6 +57,11 @@ class _Plan:
         return self.source.kind == Kind.FILE and self.in_the_way is not None and self.in_the_way.kind == Kind.FILE
 
     @property
+    def head_seq(self) -> int:
+        """How far the namespace was before anything was looked at."""
+        return self.look.heads.get(self.ns, 0)
+
+    @property
     def answer(self) -> Answer:
         """What is answered when it is done."""
         return Answer(201 if self.in_the_way is None else 204)
@@ -63,7 +69,6 @@ class _Plan:
 
 async def copy(call: Call) -> Answer:
     """Copy a file, or a folder with all in it or (depth 0) alone."""
-    await call.may(Right.WRITE)
     depth = call.depth("infinity")
     if depth == "1":
         raise Refusal(400, "A COPY is of depth 0 or infinity.")
@@ -75,7 +80,7 @@ async def copy(call: Call) -> Answer:
             return plan.answer
         nodes = [plan.source]
         if depth == "infinity" and plan.source.kind == Kind.FOLDER:
-            nodes += await _below(call, plan.source)
+            nodes += await _below(call, plan)
         await _copy_nodes(call, plan, nodes)
         return plan.answer
 
@@ -84,8 +89,6 @@ async def copy(call: Call) -> Answer:
 
 async def move(call: Call) -> Answer:
     """Move or rename a file or folder."""
-    await call.may(Right.WRITE)
-    await call.may(Right.DELETE)
     if call.depth("infinity") != "infinity":
         raise Refusal(400, "A MOVE takes all along.")
 
@@ -95,11 +98,11 @@ async def move(call: Call) -> Answer:
         if plan.is_file_onto_file:
             await _edit_target(call, plan)
             # The bytes are at the target now. What changed in the source since it was looked at keeps it there.
-            await call.commit(look, DeleteOp(new_op_id(call.services), source.node_id, look.head_seq))
+            await call.commit(look, plan.ns, DeleteOp(new_op_id(call.services), source.node_id, plan.head_seq))
         else:
             placement = Placement(source.node_id, source.place_rev, plan.parent, plan.target[-1])
             await _replace(call, plan, _alone(MoveOp(new_op_id(call.services), (placement,))))
-        await drop_locks(call.services.db, look.ns, look.locks.within(source.node_id))
+        await drop_locks(call.services.db, plan.ns, look.locks[plan.ns].within(source.node_id))
         return plan.answer
 
     return await decided(attempt)
@@ -123,32 +126,36 @@ async def _planned(call: Call, *, is_move: bool) -> _Plan:
         raise Refusal(403, "A folder cannot go into itself.")
     if at_target.is_folder and not is_same and is_inside(call.names, target):
         raise Refusal(403, "What it is in cannot be replaced by it.")
+    if at_source.ns != at_target.ns:
+        raise Refusal(502, "Between shared folders nothing is copied or moved by name alone.")
+    await call.may(at_target, *((Right.WRITE, Right.DELETE) if is_move else (Right.WRITE,)))
     in_the_way = None if is_same else at_target.entry
+    if Kind.MOUNT in (None if in_the_way is None else in_the_way.kind, None if is_move else source.kind):
+        raise Refusal(403, "A shared folder is neither replaced nor copied as a whole.")
     if in_the_way is not None and overwrite == "F":
         raise Refusal(412, "There is something at the target.")
     _check_locks(call, look, at_source, at_target, is_move=is_move)
-    return _Plan(look, source, in_the_way, target, folder_of(at_target))
+    return _Plan(look, at_target.ns, source, in_the_way, target, folder_of(at_target))
 
 
 def _check_locks(call: Call, look: Look, at_source: Place, at_target: Place, *, is_move: bool) -> None:
-    under, units = changed_nodes(at_target), [at_target.entry.node_id] if at_target.entry is not None else []
+    under, units = at_target.own + at_target.above, at_target.own
     if is_move:
-        under += changed_nodes(at_source)
-        units.append(existing(at_source).node_id)
-    look.locks.require(call.principal, look.submitted, under=under, units=units)
+        under, units = under + at_source.own + at_source.above, units + at_source.own
+    look.require(call.principal, under, units)
 
 
 async def _edit_target(call: Call, plan: _Plan) -> None:
     """Give the file at the target the source's content, as a new version, and the source's properties."""
     source, target = plan.source, plan.in_the_way
     assert target is not None
-    [content] = await _contents(call, [source])
+    [content] = await _contents(call, plan, [source])
     bit = source.is_executable
     edit = EditOp(
         new_op_id(call.services), target.node_id, target.content_rev, content, "", source.mtime_ns, bit, source.xattrs
     )
-    await call.commit(plan.look, edit)
-    await copy_properties(call.services.db, plan.look.ns, [(source.node_id, target.node_id)])
+    await call.commit(plan.look, plan.ns, edit)
+    await copy_properties(call.services.db, plan.ns, [(source.node_id, target.node_id)])
 
 
 async def _copy_nodes(call: Call, plan: _Plan, nodes: Sequence[Entry]) -> None:
@@ -157,11 +164,11 @@ async def _copy_nodes(call: Call, plan: _Plan, nodes: Sequence[Entry]) -> None:
 
     async def made() -> AsyncIterator[list[Op]]:
         for batch in _batches(nodes):
-            contents = await _contents(call, batch)
+            contents = await _contents(call, plan, batch)
             yield [_created(call, plan, each, content, copies) for each, content in zip(batch, contents, strict=True)]
 
     await _replace(call, plan, made(), made=copies[plan.source.node_id])
-    await copy_properties(call.services.db, plan.look.ns, list(copies.items()))
+    await copy_properties(call.services.db, plan.ns, list(copies.items()))
 
 
 async def _replace(call: Call, plan: _Plan, batches: AsyncIterator[list[Op]], *, made: NodeId | None = None) -> None:
@@ -169,43 +176,43 @@ async def _replace(call: Call, plan: _Plan, batches: AsyncIterator[list[Op]], *,
 
     made: the node that the first op makes.
     """
-    look, in_the_way = plan.look, plan.in_the_way
+    look, ns, in_the_way = plan.look, plan.ns, plan.in_the_way
     is_first, is_deleted = True, False
     try:
         async for ops in batches:
             if is_first and in_the_way is not None:
-                gone = DeleteOp(new_op_id(call.services), in_the_way.node_id, look.head_seq)
-                deleted, *outcomes = await call.outcomes(look, gone, *ops)
+                gone = DeleteOp(new_op_id(call.services), in_the_way.node_id, plan.head_seq)
+                deleted, *outcomes = await call.outcomes(look, ns, gone, *ops)
                 is_deleted = isinstance(deleted, Stored) and deleted.seq > 0
                 outcomes = [deleted, *outcomes]
             else:
-                outcomes = list(await (call.outcomes(look, *ops) if is_first else call.further(look, *ops)))
+                outcomes = list(await (call.outcomes(look, ns, *ops) if is_first else call.further(ns, *ops)))
             is_first = False
             for outcome in outcomes:
                 stored(outcome)
     except Exception:
         if made is not None and not is_first:
             # Half a copy looks like a whole one.
-            await call.further(look, DeleteOp(new_op_id(call.services), made, await call.head_seq()))
+            await call.further(ns, DeleteOp(new_op_id(call.services), made, (await call.heads()).get(ns, 0)))
         if is_deleted and in_the_way is not None:
-            await _bring_back(call, look, in_the_way)
+            await _bring_back(call, ns, in_the_way)
         raise
 
 
-async def _bring_back(call: Call, look: Look, entry: Entry) -> None:
+async def _bring_back(call: Call, ns: NamespaceId, entry: Entry) -> None:
     services = call.services
-    back = await restore_unit(services.db, services.clock, call.principal, look.ns, entry.node_id)
+    back = await restore_unit(services.db, services.clock, call.principal, ns, entry.node_id)
     if isinstance(back, Stored) and back.seq:
-        await services.bus.publish(look.ns, back.seq)
+        await services.bus.publish(ns, back.seq)
 
 
-async def _below(call: Call, folder: Entry) -> list[Entry]:
+async def _below(call: Call, plan: _Plan) -> list[Entry]:
     """Return all that is in a folder, what is nearer to it first. Raises: LimitExceeded."""
     found: list[Entry] = []
-    waiting = [folder.node_id]
+    waiting = [plan.source.node_id]
     while waiting:
         after, node_id = "", waiting.pop(0)
-        while page := await list_folder(call.services.db, call.principal, call.ns, node_id, after):
+        while page := await list_folder(call.services.db, call.principal, plan.ns, node_id, after):
             found += [entry for entry in page if entry.kind != Kind.MOUNT]
             waiting += [entry.node_id for entry in page if entry.kind == Kind.FOLDER]
             after = page[-1].name_key
@@ -219,9 +226,9 @@ async def _below(call: Call, folder: Entry) -> list[Entry]:
     return found
 
 
-async def _contents(call: Call, entries: Sequence[Entry]) -> list[Content | None]:
+async def _contents(call: Call, plan: _Plan, entries: Sequence[Entry]) -> list[Content | None]:
     """Return the content of each, None for what is no file. Raises: ChangedMeanwhile when one is gone."""
-    told = await with_blocklists(call.services.db, call.ns, entries, blocks_max=BLOCKS_PER_COMMIT_MAX)
+    told = await with_blocklists(call.services.db, plan.ns, entries, blocks_max=BLOCKS_PER_COMMIT_MAX)
     if any(entry.kind == Kind.FILE and entry.size and not entry.blocks for entry in told):
         raise ChangedMeanwhile
     return [

@@ -16,7 +16,7 @@ from satchel.server.db.engine import Connection
 from satchel.server.gateway.commits import commit_request, new_op_id
 from satchel.server.gateway.files import new_node_id
 from satchel.server.gateway.webdav.answers import Answer, ChangedMeanwhile, Refusal, locked, xml_answer
-from satchel.server.gateway.webdav.calls import Call, Look, decided, existing, folder_of, stored
+from satchel.server.gateway.webdav.calls import Call, Look, Spot, decided, existing, folder_of, stored
 from satchel.server.gateway.webdav.locks import (
     TOKEN_BYTES,
     Held,
@@ -36,7 +36,6 @@ _MATCHES = "<D:lock-token-matches-request-uri/>"
 
 async def lock(call: Call) -> Answer:
     """Lock what stands at a path, or the name; without a body, let a lock that is held end later."""
-    await call.may(Right.WRITE)
     body = await call.xml()
     if not body.strip():
         return await _refresh(call)
@@ -54,89 +53,93 @@ async def lock(call: Call) -> Answer:
 
     async def attempt() -> Answer:
         look = await call.look()
-        place = look.places[0]
-        node_id = place.entry.node_id if place.entry is not None else new_node_id(call.services)
+        place = look.place
+        await call.may(place, Right.WRITE)
+        [spot] = place.own or [Spot(place.ns, new_node_id(call.services))]
         is_deep = int(depth == "infinity")
         token = new_token(call.services.clock.random(TOKEN_BYTES))
         expires_at = call.services.clock.now_ms() + 1_000 * lock_s(call.header(b"timeout"))
         account_id = call.principal.account_id
-        wanted = Lock(token, node_id, account_id, int(is_exclusive), is_deep, owner, expires_at)
+        wanted = Lock(token, spot.node_id, account_id, int(is_exclusive), is_deep, owner, expires_at)
         if place.entry is None:
             await _lock_name(call, look, wanted)
         else:
             existing(place)
-            _require_free(look.locks, wanted, [node_id])
-            await _add(call, look, wanted)
-        return await _told(call, look, wanted, 200 if place.entry is not None else 201)
+            _require_free(look.locks[spot.ns], wanted, [spot.node_id])
+            await _add(call, look.locks[spot.ns], wanted)
+        return await _told(call, spot, wanted, 200 if place.entry is not None else 201)
 
     return await decided(attempt)
 
 
 async def unlock(call: Call) -> Answer:
     """End a lock."""
-    await call.may(Right.WRITE)
     told = call.header(b"lock-token")
     if not (told.startswith("<") and told.endswith(">")):
         raise Refusal(400, "The request has no Lock-Token.")
     look = await call.look()
-    entry = existing(look.places[0])
-    found = [each for each in look.locks.covering(entry.node_id) if each.name == told[1:-1]]
+    existing(look.place)
+    await call.may(look.place, Right.WRITE)
+    [spot] = look.place.own
+    found = [each for each in look.covering([spot]) if each.name == told[1:-1]]
     if not found:
         raise Refusal(409, "It is not locked by this token.", _MATCHES)
     if found[0].account_id != call.principal.account_id:
         raise Refusal(403, "Another account holds this lock.")
-    await drop_locks(call.services.db, look.ns, found)
+    await drop_locks(call.services.db, spot.ns, found)
     return Answer(204)
 
 
 async def _refresh(call: Call) -> Answer:
     look = await call.look()
-    entry = existing(look.places[0])
+    existing(look.place)
+    await call.may(look.place, Right.WRITE)
+    [spot] = look.place.own
     own = [
         each
-        for each in look.locks.covering(entry.node_id)
+        for each in look.covering([spot])
         if each.name in look.submitted and each.account_id == call.principal.account_id
     ]
     if len(own) != 1:
         raise Refusal(412, "The If header names no lock that is held here.", _MATCHES)
     expires_at = call.services.clock.now_ms() + 1_000 * lock_s(call.header(b"timeout"))
-    if not await refresh_lock(call.services.db, look.ns, own[0], expires_at):
+    if not await refresh_lock(call.services.db, spot.ns, own[0], expires_at):
         raise Refusal(412, "The lock has ended.", _MATCHES)
-    return await _told(call, look, own[0]._replace(expires_at=expires_at), 200, is_new=False)
+    return await _told(call, spot, own[0]._replace(expires_at=expires_at), 200, is_new=False)
 
 
 async def _lock_name(call: Call, look: Look, wanted: Lock) -> None:
     """Make an empty file with its lock."""
-    parent: NodeId = folder_of(look.places[0])
-    look.locks.require(call.principal, look.submitted, under=[parent])
-    _require_free(look.locks, wanted, [], above=parent)
-    guard = unchanged(call.services.clock, look.locks)
+    ns, parent = look.place.ns, folder_of(look.place)
+    look.require(call.principal, look.place.above)
+    _require_free(look.locks[ns], wanted, [], above=parent)
+    guard = unchanged(call.services.clock, look.locks[ns])
 
     async def guard_and_add_txn(conn: Connection) -> None:
         await guard(conn)
-        await add_lock_txn(conn, look.ns, wanted, call.services.clock.now_ms())
+        await add_lock_txn(conn, ns, wanted, call.services.clock.now_ms())
 
     mtime_ns = call.services.clock.now_ms() * 1_000_000
     content = Content(EMPTY_CONTENT, b"", 0)
     op_id = new_op_id(call.services)
     op = CreateOp(op_id, wanted.node_id, parent, call.names[-1], Kind.FILE, content, mtime_ns=mtime_ns)
-    request = CommitRequest(look.ns, call.link, (op,))
+    request = CommitRequest(ns, call.link, (op,))
     reply = await commit_request(call.services, call.principal, request, (), guard_and_add_txn)
     try:
         stored(reply.outcomes[0])
     except Exception:
-        await drop_locks(call.services.db, look.ns, [wanted])
+        await drop_locks(call.services.db, ns, [wanted])
         raise
 
 
-async def _add(call: Call, look: Look, wanted: Lock) -> None:
-    guard = unchanged(call.services.clock, look.locks)
+async def _add(call: Call, locks: Held, wanted: Lock) -> None:
+    guard = unchanged(call.services.clock, locks)
 
     async def add_txn(conn: Connection) -> None:
         await guard(conn)
-        await add_lock_txn(conn, look.ns, wanted, call.services.clock.now_ms())
+        await add_lock_txn(conn, locks.ns, wanted, call.services.clock.now_ms())
 
-    await call.services.db.write(look.ns, add_txn)
+    await call.services.db.write(locks.ns, add_txn)
 
 
 def _require_free(locks: Held, wanted: Lock, nodes: list[NodeId], *, above: NodeId | None = None) -> None:
@@ -152,8 +155,8 @@ def _require_free(locks: Held, wanted: Lock, nodes: list[NodeId], *, above: Node
         raise locked(hrefs, "Another lock is in the way.", condition="no-conflicting-lock")
 
 
-async def _told(call: Call, look: Look, given: Lock, status: int, *, is_new: bool = True) -> Answer:
-    now = await held(call.services.db, call.services.clock, look.ns, [given.node_id])
+async def _told(call: Call, spot: Spot, given: Lock, status: int, *, is_new: bool = True) -> Answer:
+    now = await held(call.services.db, call.services.clock, spot.ns, [given.node_id])
     if not any(each.token == given.token for each in now.locks):
         raise ChangedMeanwhile
     inner = lockdiscovery([given], now, call.services.clock.now_ms())

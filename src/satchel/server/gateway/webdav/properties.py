@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from typing import NamedTuple
 
-from satchel.core.entries import Entry, Kind
+from satchel.core.entries import Entry
 from satchel.core.errors import MessageInvalid
 from satchel.server.gateway.webdav.answers import Refusal
-from satchel.server.gateway.webdav.calls import etag_of
+from satchel.server.gateway.webdav.calls import FOLDERS, etag_of
 from satchel.server.gateway.webdav.dead_properties import DeadValue, Properties, PropertyChange
 from satchel.server.gateway.webdav.locks import Held, Lock
 from satchel.server.gateway.webdav.xml_bodies import DAV, LANG, Element, Name, escaped, inside, parse, tagged
@@ -117,7 +117,7 @@ def read_lockinfo(body: bytes) -> tuple[bool, str]:
 
 def live_properties(entry: Entry, quota: Quota | None) -> dict[Name, str]:
     """Return a node's own properties as XML, without those about locks. quota: None where it was not asked for."""
-    is_folder = entry.kind == Kind.FOLDER
+    is_folder = entry.kind in FOLDERS
     changed_ms = entry.mtime_ns // 1_000_000 if entry.mtime_ns > 0 else entry.created_ms
     found = {
         "resourcetype": "<D:collection/>" if is_folder else "",

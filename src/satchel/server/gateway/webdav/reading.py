@@ -10,15 +10,15 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from urllib.parse import quote
 
 from satchel.core.access import Right
-from satchel.core.entries import Entry, Kind
+from satchel.core.entries import Entry
 from satchel.core.hashing import unpack_blocks
-from satchel.core.ids import ContentHash
+from satchel.core.ids import ContentHash, NamespaceId
 from satchel.core.limits import LIST_PAGE_MAX
 from satchel.server.accounts.service import account_of
 from satchel.server.gateway.content import pieces_of, range_of
 from satchel.server.gateway.raw import Joining, Send
 from satchel.server.gateway.webdav.answers import HEAD, XML_TYPE, Answer, Refusal
-from satchel.server.gateway.webdav.calls import SHOWN, Call, Look, etag_of, existing
+from satchel.server.gateway.webdav.calls import FOLDERS, SHOWN, Call, Look, etag_of, existing
 from satchel.server.gateway.webdav.conditions import names_tag
 from satchel.server.gateway.webdav.dead_properties import Properties, properties_of
 from satchel.server.gateway.webdav.locks import held
@@ -49,10 +49,10 @@ def options() -> Answer:
 
 async def get(call: Call) -> Answer | None:
     """Give a file's bytes, whole or one range of them; None when all is sent."""
-    await call.may(Right.READ)
     place = await call.place(call.names)
     entry = existing(place)
-    if entry.kind == Kind.FOLDER:
+    await call.may(place, Right.READ)
+    if place.is_folder:
         return Answer(200, ((b"content-type", b"text/plain; charset=utf-8"), *ABILITIES), _FOLDER_TEXT)
     tag = etag_of(entry)
     if (told := call.header(b"if-match")) and not names_tag(told, tag):
@@ -68,8 +68,8 @@ async def get(call: Call) -> Answer | None:
         headers.append((b"content-range", b"bytes %d-%d/%d" % (first, last, entry.size)))
     headers.append((b"content-length", b"%d" % (last + 1 - first)))
     content = ContentHash(entry.content)
-    packed = await blocklist_of(call.services.db, call.ns, content) if entry.size else b""
-    pieces = pieces_of(call.services, call.ns, unpack_blocks(packed), first, last + 1)
+    packed = await blocklist_of(call.services.db, place.ns, content) if entry.size else b""
+    pieces = pieces_of(call.services, place.ns, unpack_blocks(packed), first, last + 1)
     if call.scope["method"] == "HEAD":
         await call.send({"type": "http.response.start", "status": 206 if is_part else 200, "headers": headers})
         await call.send({"type": "http.response.body", "body": b""})
@@ -86,13 +86,13 @@ async def get(call: Call) -> Answer | None:
 
 async def propfind(call: Call) -> Answer | None:
     """Tell properties of a file or folder and, at depth 1, of what stands in it; None when all is sent."""
-    await call.may(Right.READ)
     # Without the header the standard says all levels.
     depth = call.depth("infinity")
     wanted = read_propfind(await call.xml())
     look = await call.look()
-    entry = existing(look.places[0])
-    if entry.kind != Kind.FOLDER:
+    entry = existing(look.place)
+    await call.may(look.place, Right.READ)
+    if not look.place.is_folder:
         depth = "0"
     if depth == "infinity":
         raise Refusal(403, "Folders are told level by level: Depth 0 or 1.", _FINITE)
@@ -102,33 +102,41 @@ async def propfind(call: Call) -> Answer | None:
 
 async def _responses(call: Call, look: Look, entry: Entry, wanted: Wanted, *, is_deep: bool) -> AsyncIterator[str]:
     quota = await _quota(call) if wanted.has_quota else None
-    yield await _page(call, look, [(_names(look, entry), entry)], wanted, quota)
+    yield await _page(call, look, look.place.ns, [(_names(look, entry), entry)], wanted, quota)
     after = ""
+    [inside] = look.place.own
     while is_deep:
-        page = await list_folder(call.services.db, call.principal, look.ns, entry.node_id, after, LIST_PAGE_MAX)
+        page = await list_folder(call.services.db, call.principal, *inside, after, LIST_PAGE_MAX)
         shown = [(_names(look, entry, each), each) for each in page if each.kind in SHOWN]
-        yield await _page(call, look, shown, wanted, quota)
+        yield await _page(call, look, inside.ns, shown, wanted, quota)
         if len(page) < LIST_PAGE_MAX:
             return
         after = page[-1].name_key
 
 
 async def _page(
-    call: Call, look: Look, entries: Sequence[tuple[Names, Entry]], wanted: Wanted, quota: Quota | None
+    call: Call,
+    look: Look,
+    ns: NamespaceId,
+    entries: Sequence[tuple[Names, Entry]],
+    wanted: Wanted,
+    quota: Quota | None,
 ) -> str:
     """Return the parts of some resources."""
     nodes = [entry.node_id for _, entry in entries]
     is_kept = wanted.names is None or any(name[0] != DAV for name in wanted.names)
-    dead = await properties_of(call.services.db, look.ns, nodes) if is_kept else {}
+    dead = await properties_of(call.services.db, ns, nodes) if is_kept else {}
     # Most namespaces have no locks, and then nothing is asked again.
-    locks = await held(call.services.db, call.services.clock, look.ns, nodes) if look.locks.locks else look.locks
+    locks = look.locks[ns]
+    if locks.locks:
+        locks = await held(call.services.db, call.services.clock, ns, nodes)
     now_ms = call.services.clock.now_ms()
     nothing: Properties = {}
     parts = []
     for names, entry in entries:
         live = live_properties(entry, quota)
         live[DAV, "lockdiscovery"] = lockdiscovery(locks.covering(entry.node_id), locks, now_ms)
-        href = href_of(names, is_folder=entry.kind == Kind.FOLDER)
+        href = href_of(names, is_folder=entry.kind in FOLDERS)
         parts.append(response(href, live, dead.get(entry.node_id, nothing), wanted))
     return "".join(parts)
 
@@ -157,7 +165,7 @@ async def _send_multistatus(send: Send, parts: AsyncIterator[str]) -> None:
 
 def _names(look: Look, entry: Entry, child: Entry | None = None) -> Names:
     """Return the path to tell: by the names as they are kept, whatever the case of those in the address."""
-    asked = look.places[0].names
+    asked = look.place.names
     own = (*asked[:-1], entry.name) if asked else ()
     return own if child is None else (*own, child.name)
 

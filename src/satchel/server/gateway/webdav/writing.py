@@ -19,7 +19,7 @@ from satchel.server.gateway.content import UPLOAD_BYTES_IN_MEMORY, received
 from satchel.server.gateway.files import new_node_id
 from satchel.server.gateway.raw import Disconnected
 from satchel.server.gateway.webdav.answers import Answer, Refusal, xml_answer
-from satchel.server.gateway.webdav.calls import Call, Look, changed_nodes, decided, existing, folder_of, tag_of
+from satchel.server.gateway.webdav.calls import Call, Look, decided, existing, folder_of, tag_of
 from satchel.server.gateway.webdav.dead_properties import PropertyChange, change_properties
 from satchel.server.gateway.webdav.locks import drop_locks, unchanged
 from satchel.server.gateway.webdav.names import href_of
@@ -33,43 +33,46 @@ _PROTECTED = "<D:cannot-modify-protected-property/>"
 
 async def put(call: Call) -> Answer:
     """Store the request's body as the file at its path."""
-    await call.may(Right.WRITE)
     if call.header(b"content-range"):
         raise Refusal(400, "A part of a file cannot be put.")
     if call.header(b"content-encoding") not in ("", "identity"):
         raise Refusal(415, "A file is put as it is, without a coding.")
-    _check_put(call, await call.look())
+    look = await call.look()
+    await call.may(look.place, Right.WRITE)
+    _check_put(call, look)
     size = _length(call.header(b"content-length"))
     expected = _length(call.header(b"x-expected-entity-length"))
     await check_room(call.services, call.principal, size or expected or 0)
     taken = UPLOAD_BYTES_IN_MEMORY if size is None else min(UPLOAD_BYTES_IN_MEMORY, 4 * size)
     with call.services.room.taken(call.principal.account_id, taken):
-        content = await received(call.services, call.ns, _pieces(call))
+        content = await received(call.services, look.place.ns, _pieces(call))
     mtime_ns = _mtime_ns(call)
 
     async def attempt() -> Answer:
-        look = await call.look()
-        _check_put(call, look)
-        return await _store(call, look, content, mtime_ns)
+        now = await call.look()
+        _check_put(call, now)
+        if now.place.ns != look.place.ns:
+            raise Refusal(409, "The folder went elsewhere while the file came.")
+        return await _store(call, now, content, mtime_ns)
 
     return await decided(attempt)
 
 
 async def mkcol(call: Call) -> Answer:
     """Make a folder in one that exists."""
-    await call.may(Right.WRITE)
     if await call.xml():
         raise Refusal(415, "A MKCOL has no body that is understood.")
 
     async def attempt() -> Answer:
         look = await call.look()
-        place = look.places[0]
+        place = look.place
+        await call.may(place, Right.WRITE)
         if place.entry is not None or not call.names:
             raise Refusal(405, "There is something at this path.")
         parent = folder_of(place)
-        look.locks.require(call.principal, look.submitted, under=[parent])
+        look.require(call.principal, place.above)
         op_id, node_id = new_op_id(call.services), new_node_id(call.services)
-        await call.commit(look, CreateOp(op_id, node_id, parent, call.names[-1], Kind.FOLDER))
+        await call.commit(look, place.ns, CreateOp(op_id, node_id, parent, call.names[-1], Kind.FOLDER))
         return Answer(201)
 
     return await decided(attempt)
@@ -77,19 +80,22 @@ async def mkcol(call: Call) -> Answer:
 
 async def delete(call: Call) -> Answer:
     """Put a file or folder, with all that is in it, into the trash."""
-    await call.may(Right.DELETE)
 
     async def attempt() -> Answer:
         look = await call.look()
-        place = look.places[0]
+        place = look.place
         entry = existing(place)
+        await call.may(place, Right.DELETE)
         if not call.names:
             raise Refusal(403, "The root folder itself cannot be deleted.")
+        if entry.kind == Kind.MOUNT:
+            raise Refusal(403, "A shared folder is left with 'satchel share leave', not deleted.")
         if place.is_folder and call.depth("infinity") != "infinity":
             raise Refusal(400, "A folder is deleted with all that is in it.")
-        look.locks.require(call.principal, look.submitted, under=changed_nodes(place), units=[entry.node_id])
-        await call.commit(look, DeleteOp(new_op_id(call.services), entry.node_id, look.head_seq))
-        await drop_locks(call.services.db, look.ns, look.locks.within(entry.node_id))
+        look.require(call.principal, place.own + place.above, place.own)
+        gone = DeleteOp(new_op_id(call.services), entry.node_id, look.heads.get(place.ns, 0))
+        await call.commit(look, place.ns, gone)
+        await drop_locks(call.services.db, place.ns, look.locks[place.ns].within(entry.node_id))
         return Answer(204)
 
     return await decided(attempt)
@@ -97,19 +103,20 @@ async def delete(call: Call) -> Answer:
 
 async def proppatch(call: Call) -> Answer:
     """Set and remove properties that clients make; all of them or none."""
-    await call.may(Right.WRITE)
     changes = read_propertyupdate(await call.xml())
 
     async def attempt() -> Answer:
         look = await call.look()
-        entry = existing(look.places[0])
-        look.locks.require(call.principal, look.submitted, under=[entry.node_id])
-        href = href_of(call.names, is_folder=look.places[0].is_folder)
+        place = look.place
+        entry = existing(place)
+        await call.may(place, Right.WRITE)
+        look.require(call.principal, place.own)
+        href = href_of(call.names, is_folder=place.is_folder)
         if any(change.name[0] == DAV for change in changes):
             return _patched(href, changes, 403, _PROTECTED)
-        guard = unchanged(call.services.clock, look.locks)
+        guard = unchanged(call.services.clock, look.locks[place.ns])
         try:
-            await change_properties(call.services.db, look.ns, entry.node_id, changes, guard)
+            await change_properties(call.services.db, place.ns, entry.node_id, changes, guard)
         except LimitExceeded:
             return _patched(href, changes, 507, "")
         return _patched(href, changes, 200, "")
@@ -119,29 +126,26 @@ async def proppatch(call: Call) -> Answer:
 
 def _check_put(call: Call, look: Look) -> None:
     """Accept what a file can be put to. Raises: Refusal."""
-    place = look.places[0]
+    place = look.place
     if place.is_folder or not call.names:
         raise Refusal(405, "There is a folder at this path.")
-    if place.entry is None:
-        look.locks.require(call.principal, look.submitted, under=[folder_of(place)])
-    else:
-        folder_of(place)
-        look.locks.require(call.principal, look.submitted, under=[place.entry.node_id])
+    folder_of(place)
+    look.require(call.principal, place.own or place.above)
 
 
 async def _store(call: Call, look: Look, content: Content, mtime_ns: int) -> Answer:
-    place, op_id = look.places[0], new_op_id(call.services)
+    place, op_id = look.place, new_op_id(call.services)
     headers: list[tuple[bytes, bytes]] = [(b"etag", tag_of(content.content_hash).encode())]
     if call.header(b"x-oc-mtime"):
         headers.append((b"x-oc-mtime", b"accepted"))
     if place.entry is None:
         node_id = new_node_id(call.services)
         op = CreateOp(op_id, node_id, folder_of(place), call.names[-1], Kind.FILE, content, mtime_ns=mtime_ns)
-        await call.commit(look, op)
+        await call.commit(look, place.ns, op)
         return Answer(201, tuple(headers))
     entry = place.entry
     bit = entry.is_executable
-    await call.commit(look, EditOp(op_id, entry.node_id, entry.content_rev, content, "", mtime_ns, bit))
+    await call.commit(look, place.ns, EditOp(op_id, entry.node_id, entry.content_rev, content, "", mtime_ns, bit))
     return Answer(204, tuple(headers))
 
 

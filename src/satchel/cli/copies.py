@@ -79,7 +79,7 @@ async def _below(api: Api, folder: str) -> AsyncIterator[tuple[str, Item]]:
         at = waiting.pop()
         async for item in api.list_folder(at):
             path = join_path((*split_path(at), item.name))
-            if item.kind == "folder":
+            if item.is_folder:
                 waiting.append(path)
             yield path, item
 

@@ -76,6 +76,7 @@ _OF_FAULT: dict[str, int] = {
     errors.TooManyRequests.code: UNAVAILABLE,
     errors.RequestTimedOut.code: UNAVAILABLE,
     errors.NameInvalid.code: REFUSED,
+    errors.ShareRefused.code: REFUSED,
     errors.MessageInvalid.code: REFUSED,
     errors.VersionUnsupported.code: REFUSED,
     errors.SettingInvalid.code: SETTING,

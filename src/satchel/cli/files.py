@@ -36,7 +36,7 @@ async def _listed(path: str) -> list[Item]:
     async with session.api() as api:
         if path != "/":
             one = await api.entry(path)
-            if one.kind != "folder":
+            if not one.is_folder:
                 return [one]
         return [item async for item in api.list_folder(path)]
 
@@ -55,7 +55,7 @@ def _long_text(items: Sequence[Item]) -> str:
 
 
 def _shown_name(item: Item) -> str:
-    return item.name + ("/" if item.kind == "folder" else "")
+    return item.name + ("/" if item.is_folder else "")
 
 
 def cat(
@@ -88,7 +88,7 @@ async def inside(api: Api, target: str, name: str) -> str:
     """Return the path to write to: `target` itself, or `name` in it when it is a folder."""
     if target != "/":
         try:
-            if (await api.entry(target)).kind != "folder":
+            if not (await api.entry(target)).is_folder:
                 return target
         except NotFound:
             return target
@@ -106,7 +106,10 @@ def rm(
 async def _remove(paths: Sequence[str], recursive: bool) -> None:
     async with session.api() as api:
         for path in paths:
-            if not recursive and (await api.entry(path)).kind == "folder":
+            kind = (await api.entry(path)).kind
+            if kind == "mount":
+                raise Fault(f"{path} is a shared folder; 'satchel share leave' ends your part in it.")
+            if not recursive and kind == "folder":
                 raise Fault(f"{path} is a folder; say -r to move it to the trash with all in it.")
             await api.delete(path)
             output.say(f"{path} is in the trash.")
@@ -127,5 +130,5 @@ async def _make(path: str, parents: bool) -> None:
             try:
                 await api.make_folder(join_path(names[:depth]))
             except AlreadyExists:
-                if not parents or (await api.entry(join_path(names[:depth]))).kind != "folder":
+                if not parents or not (await api.entry(join_path(names[:depth]))).is_folder:
                     raise

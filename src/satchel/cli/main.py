@@ -33,6 +33,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "files": ("ls", "cat", "mv", "rm", "mkdir"),
     "copies": ("cp", "find", "diff"),
     "transfers": ("put", "get"),
+    "shares": ("share",),
     "history": ("versions", "restore", "trash"),
     "config": ("config",),
     "doctor": ("doctor",),

@@ -89,7 +89,7 @@ async def _ensure_folder(api: Api, path: str) -> None:
     try:
         await api.make_folder(path)
     except AlreadyExists:
-        if (await api.entry(path)).kind != "folder":
+        if not (await api.entry(path)).is_folder:
             raise
 
 

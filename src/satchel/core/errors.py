@@ -71,6 +71,13 @@ class AlreadyExists(Fault):
     hint = "Choose another name."
 
 
+class ShareRefused(Fault):
+    """A folder that cannot be shared, or a part in it that cannot change so. Fields: reason."""
+
+    code, status = "share_refused", 409
+    hint = "Shared folders do not stand in one another; the owner hands a folder over before leaving it."
+
+
 class PreconditionFailed(Fault):
     """The thing changed since it was read. Fields: expected, actual."""
 

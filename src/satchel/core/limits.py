@@ -41,6 +41,14 @@ LIST_PAGE_MAX = 2_000
 SCOPE_NODES_MAX = 1_000
 """So many files and folders a link may leave out."""
 
+SHARED_NODES_MAX = 100_000
+"""A folder of so many files and folders can be made a shared one, those in its trash among them."""
+MOVED_NODES_MAX = 10_000
+"""So many files and folders go from one namespace to another in one move."""
+MEMBERS_MAX = 1_000
+MOUNTS_MAX = 999
+"""Shared folders and invitations of an account: with its own root as many as a cursor covers."""
+
 JSON_BODY_BYTES_MAX = 16 * MIB
 JSON_DEPTH_MAX = 32
 HEADER_DEADLINE_S = 10

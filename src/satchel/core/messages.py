@@ -200,6 +200,7 @@ REFUSAL_CODES = frozenset(
         "kind_mismatch",
         "content_invalid",
         "forbidden",
+        "holds_mount",
     }
 )
 

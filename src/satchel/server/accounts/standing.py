@@ -5,12 +5,15 @@ number.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from satchel.core.ids import LinkId, NamespaceId
+from satchel.core.access import Right, Role, allows
+from satchel.core.ids import AccountId, LinkId, NamespaceId
 from satchel.server.accounts.link_runs import holds_run
+from satchel.server.accounts.members import State
 from satchel.server.accounts.principal import Principal
 from satchel.server.db.engine import Connection, Database, fetch_in, fetch_in_pairs
 from satchel.server.db.gathering import Gathering
@@ -22,21 +25,29 @@ GROUP_MAX = 1_024
 
 
 class Standing(Enum):
-    """HOLDS: all is as it was. REVOKED: the token is worthless. TAKEN: another start of the link said hello."""
+    """HOLDS: all is as it was. REVOKED: the token is worthless. TAKEN: another start of the link said hello.
+
+    CHANGED: the account may read or write something else than when it came.
+    """
 
     HOLDS = "holds"
     REVOKED = "revoked"
     TAKEN = "taken"
+    CHANGED = "changed"
 
 
 class Held(NamedTuple):
-    """Who holds a connection: by which token, for which start of which link; namespaces: what it follows."""
+    """Who holds a connection: by which token, for which start of which link; namespaces: what it follows.
+
+    readable: what the account could read, and whether it could write there; None for who does not care.
+    """
 
     principal: Principal
     token_hash: bytes
     link: LinkId
     run: int
     namespaces: tuple[NamespaceId, ...] = ()
+    readable: frozenset[tuple[NamespaceId, bool]] | None = None
 
 
 class Answer(NamedTuple):
@@ -66,7 +77,7 @@ class Standings:
 
 
 async def standings_txn(conn: Connection, asked: Sequence[Held]) -> list[Answer]:
-    """Return how each stands, in order, in three statements for all."""
+    """Return how each stands, in order, in four statements for all."""
     valid = await fetch_in(
         conn,
         "SELECT d.token_hash FROM devices d JOIN accounts a ON a.account_id = d.account_id"
@@ -83,13 +94,25 @@ async def standings_txn(conn: Connection, asked: Sequence[Held]) -> list[Answer]
     heads: dict[NamespaceId, int] = dict(
         await fetch_in(conn, "SELECT ns, head_seq FROM namespaces WHERE ns IN {keys}", followed)
     )
+    shared = await fetch_in(
+        conn,
+        f"SELECT account_id, ns, role FROM memberships WHERE account_id IN {{keys}} AND state = {int(State.ACCEPTED)}",
+        sorted({each.principal.account_id for each in asked if each.readable is not None}),
+    )
     tokens = {row[0] for row in valid}
     last = {(device, link): run for device, link, run in runs}
+
+    readable: defaultdict[AccountId, set[tuple[bytes, Role]]] = defaultdict(set)
+    for account, ns, role in shared:
+        readable[account].add((ns, Role(role)))
 
     def standing(each: Held) -> Standing:
         if each.token_hash not in tokens:
             return Standing.REVOKED
-        is_held = holds_run(each.run, last.get((each.principal.device_id, each.link)))
-        return Standing.HOLDS if is_held else Standing.TAKEN
+        if not holds_run(each.run, last.get((each.principal.device_id, each.link))):
+            return Standing.TAKEN
+        now = {(NamespaceId(ns), allows(role, Right.WRITE)) for ns, role in readable[each.principal.account_id]}
+        is_same = each.readable is None or each.readable == now | {(each.principal.root_ns, True)}
+        return Standing.HOLDS if is_same else Standing.CHANGED
 
     return [Answer(standing(each), {ns: heads[ns] for ns in each.namespaces if ns in heads}) for each in asked]

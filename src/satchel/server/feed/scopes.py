@@ -44,7 +44,7 @@ class LinkScope:
 
 async def store_scope(db: Database, principal: Principal, request: ScopeRequest) -> ScopeReply:
     """Make this all that the link leaves out, durable on return. Idempotent. Raises: NotFound, LimitExceeded."""
-    authorize(principal, request.ns, Right.READ)
+    await authorize(db, principal, request.ns, Right.READ)
     if len(request.left_out) > SCOPE_NODES_MAX:
         raise LimitExceeded(
             "Too many files and folders are left out.",

@@ -10,18 +10,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from satchel.core.access import Right
 from satchel.core.cursor import CursorPayload, CursorPlace, seal, unseal
 from satchel.core.entries import Entry, Kind
 from satchel.core.errors import CursorInvalid, EpochChanged
 from satchel.core.ids import ROOT_NODE, NamespaceId, NodeId, Tag
-from satchel.core.limits import FEED_PAGE_ENTRIES_MAX
-from satchel.server.accounts.access import authorize
+from satchel.core.limits import CURSOR_NAMESPACES_MAX, FEED_PAGE_ENTRIES_MAX
+from satchel.server.accounts.members import memberships_txn
 from satchel.server.accounts.principal import Principal
 from satchel.server.db.engine import Connection, Database
 from satchel.server.db.schema import store_facts_txn
 from satchel.server.feed.snapshots import page_txn
-from satchel.server.metadata.journal import entry_of, head_txn, knows, read_txn, tag_at_txn
+from satchel.server.metadata.journal import Head, entry_of, heads_txn, knows, read_txn, tag_at_txn
+from satchel.server.metadata.namespaces import mounted_of
 from satchel.server.metadata.nodes import image_of
 from satchel.server.metadata.tree import path_in
 from satchel.server.metadata.view import View
@@ -34,8 +34,8 @@ _TYPES = {Kind.FILE: "file", Kind.FOLDER: "folder", Kind.SYMLINK: "symlink", Kin
 class SeedEntry:
     """What happened to one node. action: `update` or `delete`; a folder's entry stands for all below it.
 
-    Ids and hashes are hex. path: where it is (or was) by the names its folders have now. is_unit: the folder came back
-    with what lies in it: list it. rev: expected by a conditional write of the content.
+    Ids and hashes are hex. path: where it is (or was) by the names its folders have now, those above its mount too.
+    is_unit: the folder came back with what lies in it: list it. rev: expected by a conditional write of the content.
     """
 
     type: str
@@ -95,28 +95,53 @@ async def position(db: Database, principal: Principal, cursor: str) -> SeedPosit
 
 async def _sync_txn(conn: Connection, principal: Principal, cursor: str | None, limit: int) -> SeedPage:
     facts = await store_facts_txn(conn)
-    ns = principal.root_ns
-    authorize(principal, ns, Right.READ)
-    head = await head_txn(conn, ns)
-    start = CursorPlace(ns, head.seq, head.tag, NO_NODE)
-    place = start if not cursor else (await _opened_txn(conn, principal, cursor)).places[0]
-    authorize(principal, place.ns, Right.READ)
-    found = await tag_at_txn(conn, ns, place.seq)
-    is_reset = not knows(head, seq=place.seq, tag=place.tag, found=found)
+    roots = await _shown_txn(conn, principal)
+    heads = await heads_txn(conn, roots)
+    starts = {ns: CursorPlace(ns, head.seq, head.tag, NO_NODE) for ns, head in heads.items()}
+    opened = (await _opened_txn(conn, principal, cursor)).places if cursor else ()
+    # What is not readable any more is left out: its mount's end stands in the root's journal.
+    places = starts | {place.ns: place for place in opened if place.ns in heads}
+    is_reset = False
+    for ns, place in places.items():
+        head = heads[ns]
+        found = head.tag if place.seq == head.seq else await tag_at_txn(conn, ns, place.seq)
+        is_reset |= not knows(head, seq=place.seq, tag=place.tag, found=found)
     if is_reset:
-        place = start
+        places = dict(starts)
+    told: list[SeedEntry] = []
+    has_more = False
+    for ns in roots:
+        if len(told) < limit:
+            entries, places[ns] = await _read_place_txn(conn, places[ns], heads[ns], limit - len(told))
+            told += await _told_txn(conn, ns, entries, roots[ns])
+        has_more |= places[ns].joining_after is not None or places[ns].seq < heads[ns].seq
+    sealed = seal(facts.cursor_key, CursorPayload(facts.epoch, principal.account_id, tuple(places[ns] for ns in roots)))
+    return SeedPage(told, sealed, has_more, is_reset)
+
+
+async def _shown_txn(conn: Connection, principal: Principal) -> dict[NamespaceId, str]:
+    """Return all namespaces that the principal can read with the paths of their mounts, the root one first."""
+    mounted = mounted_of(await memberships_txn(conn, principal.account_id))
+    view = View(principal.root_ns)
+    if mounted:
+        await view.load_txn(conn, {each.mount_node for each in mounted.values()}, set())
+    shown = {ns: path_in(view, each.mount_node) for ns, each in mounted.items()}
+    return {principal.root_ns: "/", **dict(list(shown.items())[: CURSOR_NAMESPACES_MAX - 1])}
+
+
+async def _read_place_txn(
+    conn: Connection, place: CursorPlace, head: Head, limit: int
+) -> tuple[list[Entry], CursorPlace]:
+    """Return what comes next in one namespace, and the place behind it."""
+    ns = place.ns
     if place.joining_after is not None:
         entries, has_more = await page_txn(conn, ns, ROOT_NODE, after=place.joining_after, limit=limit)
-        joined = CursorPlace(ns, place.seq, place.tag, entries[-1].node_id if has_more else None)
-        has_more = has_more or place.seq < head.seq
-    else:
-        entries = [entry_of(row, image_of(row.post)) for row in await read_txn(conn, ns, after=place.seq, limit=limit)]
-        seq, tag = (entries[-1].seq, entries[-1].tag) if entries else (place.seq, place.tag)
-        joined = CursorPlace(ns, seq, Tag(tag))
-        has_more = seq < head.seq
-    told = await _told_txn(conn, ns, entries)
-    sealed = seal(facts.cursor_key, CursorPayload(facts.epoch, principal.account_id, (joined,)))
-    return SeedPage(told, sealed, has_more, is_reset)
+        return entries, CursorPlace(ns, place.seq, place.tag, entries[-1].node_id if has_more else None)
+    if place.seq == head.seq:
+        return [], place
+    rows = await read_txn(conn, ns, after=place.seq, limit=limit)
+    entries = [entry_of(row, image_of(row.post)) for row in rows]
+    return entries, CursorPlace(ns, entries[-1].seq, Tag(entries[-1].tag)) if entries else place
 
 
 async def _opened_txn(conn: Connection, principal: Principal, cursor: str) -> CursorPayload:
@@ -129,14 +154,14 @@ async def _opened_txn(conn: Connection, principal: Principal, cursor: str) -> Cu
     return payload
 
 
-async def _told_txn(conn: Connection, ns: NamespaceId, entries: Sequence[Entry]) -> list[SeedEntry]:
+async def _told_txn(conn: Connection, ns: NamespaceId, entries: Sequence[Entry], mount: str) -> list[SeedEntry]:
     view = View(ns)
     await view.load_txn(conn, {entry.parent_id for entry in entries}, set())
-    return [_seed_entry(ns, view, entry) for entry in entries]
+    return [_seed_entry(ns, view, entry, mount) for entry in entries]
 
 
-def _seed_entry(ns: NamespaceId, view: View, entry: Entry) -> SeedEntry:
-    above = path_in(view, entry.parent_id)
+def _seed_entry(ns: NamespaceId, view: View, entry: Entry, mount: str) -> SeedEntry:
+    above = mount.rstrip("/") + path_in(view, entry.parent_id)
     return SeedEntry(
         type=_TYPES[Kind(entry.kind)],
         action="update" if entry.is_live else "delete",

@@ -48,7 +48,7 @@ async def changes(
     Raises: NotFound.
     """
     ns = request.position.ns
-    authorize(principal, ns, Right.READ)
+    await authorize(db, principal, ns, Right.READ)
 
     async def look(conn: Connection) -> tuple[Head, Found | None]:
         whose = (principal.device_id, request.link)
@@ -70,7 +70,7 @@ async def snapshot(db: Database, principal: Principal, request: SnapshotRequest)
 
     A unit that is not live has none. Raises: NotFound.
     """
-    authorize(principal, request.ns, Right.READ)
+    await authorize(db, principal, request.ns, Right.READ)
     limit = max(1, min(request.limit, FEED_PAGE_ENTRIES_MAX))
 
     async def read(conn: Connection) -> SnapshotPage:
@@ -91,7 +91,7 @@ async def snapshot(db: Database, principal: Principal, request: SnapshotRequest)
 
 async def manifests(db: Database, principal: Principal, request: ManifestsRequest) -> ManifestsReply:
     """Return blocklists by content hash; unknown ones are left out. Raises: NotFound, LimitExceeded."""
-    authorize(principal, request.ns, Right.READ)
+    await authorize(db, principal, request.ns, Right.READ)
     if len(request.ids) > MANIFESTS_GET_COUNT_MAX:
         raise LimitExceeded(
             "Too many blocklists are asked for.",

@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from satchel.core.access import Right
-from satchel.core.ids import BlockHash, DeviceId, LinkId, NamespaceId
+from satchel.core.access import Right, allows
+from satchel.core.errors import NotFound
+from satchel.core.ids import AccountId, BlockHash, DeviceId, LinkId, NamespaceId
 from satchel.core.messages import Changes, ChangesRequest, Pushed, WireBlock, encode_frame
-from satchel.server.accounts.access import authorize
+from satchel.server.accounts.members import role_question, roles_of
 from satchel.server.accounts.principal import Principal
 from satchel.server.db.engine import Connection, Database, fetch_together
 from satchel.server.db.gathering import Gathering
@@ -60,13 +61,16 @@ class SharedPages:
     def __init__(self, db: Database, blocks: InlineBlocks) -> None:
         self._db = db
         self._blocks = blocks
-        self._asked: Gathering[NamespaceId, _Ask, Page] = Gathering(self._read, _pause, count_max=GROUP_MAX)
+        self._asked: Gathering[NamespaceId, _Ask, Page | None] = Gathering(self._read, _pause, count_max=GROUP_MAX)
         self._framed: tuple[Changes, int, bytes] | None = None
 
     async def changes(self, principal: Principal, request: ChangesRequest) -> Page:
-        """As `feed.service.changes`; one look at the database serves all that ask in the same moment."""
-        authorize(principal, request.position.ns, Right.READ)
-        return await self._asked.ask(request.position.ns, _Ask(principal, request))
+        """As `feed.service.changes`; one look at the database serves all that ask in the same moment, and tells in the
+        same view whether each of them may read."""
+        page = await self._asked.ask(request.position.ns, _Ask(principal, request))
+        if page is None:
+            raise NotFound("There is no such namespace.")
+        return page
 
     def frame(self, page: Changes, bodies: Sequence[bytes], *, prev_seq: int) -> bytes:
         """Return the frame that pushes the page to a device that stands at `prev_seq`, made once for all in a row."""
@@ -76,13 +80,17 @@ class SharedPages:
             self._framed = framed = (page, prev_seq, b"".join(encode_frame(Pushed(told), bodies)))
         return framed[2]
 
-    async def _read(self, ns: NamespaceId, group: Sequence[_Ask]) -> list[Page]:
-        async def look(conn: Connection) -> tuple[Head, list[Found | None]]:
+    async def _read(self, ns: NamespaceId, group: Sequence[_Ask]) -> list[Page | None]:
+        """Return each one's page, None for those who may not read the namespace."""
+        guests = {ask.principal.account_id for ask in group if ask.principal.root_ns != ns}
+
+        async def look(conn: Connection) -> tuple[Head, list[Found | None], set[AccountId]]:
             links = {ask.whose for ask in group}
             # Most stand at one place: the first's is asked for with the rest, in one journey.
             first = group[0].request
-            asked = [head_question(ns), scopes_question(ns, links), *look_questions(first)]
-            ends, left_out, *answers = await fetch_together(conn, asked)
+            asked = [head_question(ns), role_question(ns, guests), scopes_question(ns, links), *look_questions(first)]
+            ends, roles, left_out, *answers = await fetch_together(conn, asked)
+            readers = {account for account, role in roles_of(roles).items() if allows(role, Right.READ)}
             head, scopes = head_of(ends), scopes_of(links, left_out)
             known: dict[Hashable, Found | None] = {}
             for ask in group:
@@ -91,9 +99,9 @@ class SharedPages:
                     if _place_key(ask.request) != _place_key(first):
                         first, answers = ask.request, await fetch_together(conn, look_questions(ask.request))
                     known[key] = await look_txn(conn, head, ask.request, scopes[ask.whose], answers)
-            return head, [known[_look_key(ask.request, scopes[ask.whose])] for ask in group]
+            return head, [known[_look_key(ask.request, scopes[ask.whose])] for ask in group], guests - readers
 
-        head, found = await self._db.glance(look)
+        head, found, strangers = await self._db.glance(look)
         drafts: dict[Hashable, Draft] = {}
         keys = [_page_key(ask.request, each) for ask, each in zip(group, found, strict=True)]
         for key, ask, each in zip(keys, group, found, strict=True):
@@ -101,7 +109,9 @@ class SharedPages:
                 drafts[key] = draft_of(ask.request, each)
         wanted = {name for draft in drafts.values() for name in draft.hashes}
         contents = await self._blocks.read_inline(ns, wanted) if wanted else {}
-        return _pages(ns, head, group, found, keys, drafts, contents)
+        pages = _pages(ns, head, group, found, keys, drafts, contents)
+        is_stranger = [ask.principal.root_ns != ns and ask.principal.account_id in strangers for ask in group]
+        return [None if is_hidden else page for page, is_hidden in zip(pages, is_stranger, strict=True)]
 
 
 async def _pause() -> None:

@@ -15,15 +15,17 @@ from satchel.core.errors import (
     PreconditionFailed,
     QuotaExceeded,
 )
-from satchel.core.ids import LinkId, OpId, uuid7
+from satchel.core.ids import LinkId, NamespaceId, OpId, uuid7
 from satchel.core.limits import INLINE_UP_BYTES_MAX
 from satchel.core.messages import CommitReply, CommitRequest, Conflict, Moved, NeedBlocks, Op, Outcome, Refused, Stored
 from satchel.server.accounts.access import authorize
 from satchel.server.accounts.principal import Principal
-from satchel.server.accounts.service import account_of
 from satchel.server.blocks.service import paired
+from satchel.server.db.engine import Connection
 from satchel.server.gateway.services import Services
 from satchel.server.metadata.commit import Guard, commit
+from satchel.server.metadata.journal import Head, head_txn
+from satchel.server.metadata.quota import quota_here_txn
 
 NO_LINK = LinkId(b"")
 """Programs have no link: their own entries come back to them like anyone's."""
@@ -40,7 +42,7 @@ async def commit_request(
 
     guard: as of `commit`.
     """
-    authorize(principal, request.ns, Right.WRITE)
+    await authorize(services.db, principal, request.ns, Right.WRITE)
     for wire in request.inline:
         if wire.size > INLINE_UP_BYTES_MAX:
             raise LimitExceeded(
@@ -57,9 +59,9 @@ async def commit_request(
     return reply
 
 
-async def commit_op(services: Services, principal: Principal, op: Op) -> Stored:
-    """Commit one op of a program in its account's root. Raises: the fault that its outcome means outside."""
-    request = CommitRequest(principal.root_ns, NO_LINK, (op,))
+async def commit_op(services: Services, principal: Principal, ns: NamespaceId, op: Op) -> Stored:
+    """Commit one op of a program. Raises: the fault that its outcome means outside."""
+    request = CommitRequest(ns, NO_LINK, (op,))
     reply = await commit_request(services, principal, request, ())
     return stored_or_fault(reply.outcomes[0])
 
@@ -99,13 +101,18 @@ def refusal(code: str, detail: str) -> Fault:
             return MessageInvalid("This cannot be done.", reason=code, detail=detail)
 
 
-async def check_room(services: Services, principal: Principal, more_bytes: int) -> None:
-    """Return if the account may store `more_bytes` more. Raises: QuotaExceeded."""
-    account = await account_of(services.db, principal)
-    if account.quota_bytes is not None and account.used_bytes + more_bytes > account.quota_bytes:
-        raise QuotaExceeded(
-            "The account has no room left.", used_bytes=account.used_bytes, quota_bytes=account.quota_bytes
-        )
+async def check_room(services: Services, principal: Principal, ns: NamespaceId, more_bytes: int) -> None:
+    """Return if `more_bytes` more may be stored in the namespace; its owner answers for it. Raises: QuotaExceeded."""
+
+    async def look_txn(conn: Connection) -> tuple[Head, int | None]:
+        head = await head_txn(conn, ns)
+        return head, await quota_here_txn(conn, ns, head)
+
+    head, quota = await services.db.glance(look_txn)
+    if quota is not None and head.bytes_used + more_bytes > quota:
+        if head.owner != principal.account_id:
+            raise QuotaExceeded("The owner of this folder has no room left.")
+        raise QuotaExceeded("The account has no room left.", used_bytes=head.bytes_used, quota_bytes=quota)
 
 
 def new_op_id(services: Services) -> OpId:

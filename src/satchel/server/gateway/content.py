@@ -14,6 +14,7 @@ from urllib.parse import quote
 from litestar import Response, get, put
 from litestar.response import Stream
 
+from satchel.core.access import Right
 from satchel.core.cutting import CDC1, StreamCutter
 from satchel.core.entries import Entry, Kind
 from satchel.core.errors import LimitExceeded, MessageInvalid, NotFound, PreconditionFailed
@@ -21,9 +22,10 @@ from satchel.core.hashing import Block, content_hash, pack_blocks, unpack_blocks
 from satchel.core.ids import BlockHash, ContentHash, NamespaceId, NodeId
 from satchel.core.limits import BLOCKS_PER_COMMIT_MAX, MIB
 from satchel.core.messages import Content, CreateOp, EditOp
+from satchel.server.accounts.access import authorize
 from satchel.server.accounts.principal import Principal
 from satchel.server.gateway.commits import check_room, commit_op, new_op_id
-from satchel.server.gateway.files import new_node_id, place_of, resolve_or_none
+from satchel.server.gateway.files import locate_or_none, new_node_id, place_of
 from satchel.server.gateway.history import node_of
 from satchel.server.gateway.rest import Asked, Item, item_of, principal_of, services_of
 from satchel.server.gateway.services import Services
@@ -51,10 +53,12 @@ async def download(
     path: str = "",
     id: str = "",
     rev: int = 0,  # the query's name
+    namespace: str = "",
 ) -> Response[bytes] | Stream:
     """Give a file's bytes, whole or one range of them; `rev` names an earlier version."""
     services, principal = services_of(request), await principal_of(request)
-    file = await _file(services, principal, await node_of(services, principal, path=path, node=id), rev)
+    ns, node_id = await node_of(services, principal, path=path, node=id, namespace=namespace)
+    file = await _file(services, principal, ns, node_id, rev)
     tag = f'"{file.content.hex()}"'
     headers = {
         "etag": tag,
@@ -71,8 +75,8 @@ async def download(
         return Response(b"", status_code=416, headers=headers | {"content-range": f"bytes */{file.size}"})
     if is_part:
         headers["content-range"] = f"bytes {first}-{last}/{file.size}"
-    blocks = unpack_blocks(await blocklist_of(services.db, principal.root_ns, file.content)) if file.size else []
-    pieces = pieces_of(services, principal.root_ns, blocks, first, last + 1)
+    blocks = unpack_blocks(await blocklist_of(services.db, ns, file.content)) if file.size else []
+    pieces = pieces_of(services, ns, blocks, first, last + 1)
     # The first piece is read before the answer begins, so that damage is an error and not a short file.
     head = await anext(pieces, b"")
 
@@ -89,28 +93,29 @@ async def download(
 async def upload(request: Asked, path: str, mtime_ns: int = 0) -> Item:
     """Store the request's body as the file at a path; with `If-Match: rev`, only if the file is still at that rev."""
     services, principal = services_of(request), await principal_of(request)
-    parent, name = await place_of(services, principal, path)
-    current = await resolve_or_none(services, principal, path)
+    ns, parent, name = await place_of(services, principal, path)
+    found = await locate_or_none(services, principal, path)
+    current = None if found is None else found.entry
+    await authorize(services.db, principal, ns, Right.WRITE)
     _check_match(request, current)
     declared = request.headers.get("content-length", "")
-    await check_room(services, principal, int(declared) if declared.isdigit() else 0)
+    await check_room(services, principal, ns, int(declared) if declared.isdigit() else 0)
     with services.room.taken(principal.account_id, UPLOAD_BYTES_IN_MEMORY):
-        content = await received(services, principal.root_ns, request.stream())
+        content = await received(services, ns, request.stream())
     op_id = new_op_id(services)
     if current is None:
         node_id = new_node_id(services)
-        await commit_op(
-            services, principal, CreateOp(op_id, node_id, parent, name, Kind.FILE, content, mtime_ns=mtime_ns)
-        )
+        made = CreateOp(op_id, node_id, parent, name, Kind.FILE, content, mtime_ns=mtime_ns)
+        await commit_op(services, principal, ns, made)
     else:
         node_id = current.node_id
         bit = current.is_executable
-        await commit_op(services, principal, EditOp(op_id, node_id, current.content_rev, content, "", mtime_ns, bit))
-    return item_of(await entry_by_id(services.db, principal, principal.root_ns, node_id))
+        edit = EditOp(op_id, node_id, current.content_rev, content, "", mtime_ns, bit)
+        await commit_op(services, principal, ns, edit)
+    return item_of(ns, await entry_by_id(services.db, principal, ns, node_id))
 
 
-async def _file(services: Services, principal: Principal, node_id: NodeId, rev: int) -> _File:
-    ns = principal.root_ns
+async def _file(services: Services, principal: Principal, ns: NamespaceId, node_id: NodeId, rev: int) -> _File:
     if not rev:
         entry = await entry_by_id(services.db, principal, ns, node_id)
         if entry.kind != Kind.FILE:

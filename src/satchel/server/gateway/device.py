@@ -140,14 +140,14 @@ async def _commit(services: Services, principal: Principal, body: bytes) -> Piec
 
 async def _put(services: Services, principal: Principal, body: bytes) -> Pieces:
     request, bodies = _decoded(body, PutRequest)
-    authorize(principal, request.ns, Right.WRITE)
-    await check_room(services, principal, sum(wire.size for wire in request.blocks))
+    await authorize(services.db, principal, request.ns, Right.WRITE)
+    await check_room(services, principal, request.ns, sum(wire.size for wire in request.blocks))
     return encode_frame(await services.blocks.put(request, bodies))
 
 
 async def _get(services: Services, principal: Principal, body: bytes) -> Pieces:
     request, _ = _decoded(body, GetRequest)
-    authorize(principal, request.ns, Right.READ)
+    await authorize(services.db, principal, request.ns, Right.READ)
     reply, bodies = await services.blocks.get(request)
     head = encode_frame_head(reply, [wire.stored_size for wire in reply.blocks])
 

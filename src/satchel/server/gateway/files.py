@@ -11,9 +11,9 @@ import msgspec
 from litestar import get, post
 from litestar.params import Parameter
 
-from satchel.core.entries import Entry, Kind
+from satchel.core.entries import Kind
 from satchel.core.errors import AlreadyExists, MessageInvalid, NotFound
-from satchel.core.ids import ROOT_NODE, NodeId, uuid7
+from satchel.core.ids import ROOT_NODE, NamespaceId, NodeId, uuid7
 from satchel.core.limits import LIST_PAGE_MAX
 from satchel.core.messages import CreateOp, DeleteOp, MoveOp, Placement
 from satchel.core.paths import join_path, split_path
@@ -21,8 +21,10 @@ from satchel.server.accounts.principal import Principal
 from satchel.server.gateway.commits import commit_op, new_op_id
 from satchel.server.gateway.rest import Asked, Item, Items, item_of, principal_of, services_of
 from satchel.server.gateway.services import Services
+from satchel.server.gateway.telling import leave_share, tell_heads
 from satchel.server.metadata.namespaces import namespaces
-from satchel.server.metadata.tree import entry_by_id, list_folder, resolve
+from satchel.server.metadata.tree import Located, entry_by_id, list_folder, locate
+from satchel.server.sharing.between import Place, move_between
 
 Limit = Annotated[int, Parameter(ge=1, le=LIST_PAGE_MAX)]
 
@@ -42,78 +44,95 @@ class MoveAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
 
 @get("/api/v1/files")
 async def listing(request: Asked, path: str = "/", after: str = "", limit: Limit = LIST_PAGE_MAX) -> Items:
-    """List a folder by name, a page at a time."""
+    """List a folder by name, a page at a time; a shared folder where it is mounted."""
     services, principal = services_of(request), await principal_of(request)
-    folder = await resolve(services.db, principal, principal.root_ns, path)
-    found = await list_folder(services.db, principal, principal.root_ns, folder.node_id, after, limit)
-    return Items([item_of(entry) for entry in found], found[-1].name_key if len(found) == limit else "")
+    ns, folder = (await locate(services.db, principal, path)).inside
+    found = await list_folder(services.db, principal, ns, folder, after, limit)
+    return Items([item_of(ns, entry) for entry in found], found[-1].name_key if len(found) == limit else "")
 
 
 @get("/api/v1/entry")
 async def entry(request: Asked, path: str) -> Item:
     """Tell what stands at a path."""
     services, principal = services_of(request), await principal_of(request)
-    return item_of(await resolve(services.db, principal, principal.root_ns, path))
+    found = await locate(services.db, principal, path)
+    return item_of(found.ns, found.entry)
 
 
 @post("/api/v1/folders", status_code=201)
 async def make_folder(request: Asked, data: PathAsked) -> Item:
     """Make a folder in one that exists."""
     services, principal = services_of(request), await principal_of(request)
-    parent, name = await place_of(services, principal, data.path)
-    if await resolve_or_none(services, principal, data.path) is not None:
+    ns, parent, name = await place_of(services, principal, data.path)
+    if await locate_or_none(services, principal, data.path) is not None:
         raise AlreadyExists("There is something at this path.", what="path", name=name)
     node_id = new_node_id(services)
-    await commit_op(services, principal, CreateOp(new_op_id(services), node_id, parent, name, Kind.FOLDER))
-    return item_of(await entry_by_id(services.db, principal, principal.root_ns, node_id))
+    await commit_op(services, principal, ns, CreateOp(new_op_id(services), node_id, parent, name, Kind.FOLDER))
+    return item_of(ns, await entry_by_id(services.db, principal, ns, node_id))
 
 
 @post("/api/v1/move", status_code=200)
 async def move(request: Asked, data: MoveAsked) -> Item:
-    """Move or rename a file or folder; the target must be free."""
+    """Move or rename a file or folder; the target must be free.
+
+    Out of a shared folder, or into one, it is copied and the source goes into the trash of where it was.
+    """
     services, principal = services_of(request), await principal_of(request)
     source = await existing(services, principal, data.source)
-    parent, name = await place_of(services, principal, data.target)
-    in_the_way = await resolve_or_none(services, principal, data.target)
-    if in_the_way is not None and in_the_way.node_id != source.node_id:
+    ns, parent, name = await place_of(services, principal, data.target)
+    in_the_way = await locate_or_none(services, principal, data.target)
+    if in_the_way is not None and in_the_way.entry.node_id != source.entry.node_id:
         raise AlreadyExists("There is something at the target.", what="path", name=name)
-    placement = Placement(source.node_id, source.place_rev, parent, name)
-    await commit_op(services, principal, MoveOp(new_op_id(services), (placement,)))
-    return item_of(await entry_by_id(services.db, principal, principal.root_ns, source.node_id))
+    moved = source.entry
+    if ns != source.ns:
+        place = Place(ns, parent, name)
+        node_id = await move_between(services.db, services.clock, principal, source.ns, moved, place)
+        await tell_heads(services, (source.ns, ns))
+        return item_of(ns, await entry_by_id(services.db, principal, ns, node_id))
+    placement = Placement(moved.node_id, moved.place_rev, parent, name)
+    await commit_op(services, principal, ns, MoveOp(new_op_id(services), (placement,)))
+    return item_of(ns, await entry_by_id(services.db, principal, ns, moved.node_id))
 
 
 @post("/api/v1/delete", status_code=204)
 async def delete(request: Asked, data: PathAsked) -> None:
-    """Put a file or folder, with all that is in it, into the trash."""
+    """Put a file or folder, with all that is in it, into the trash. Of a mounted shared folder: leave it."""
     services, principal = services_of(request), await principal_of(request)
     found = await existing(services, principal, data.path)
-    head = (await namespaces(services.db, principal)).namespaces[0]
-    await commit_op(services, principal, DeleteOp(new_op_id(services), found.node_id, head.head_seq))
+    if found.entry.kind == Kind.MOUNT:
+        await leave_share(services, principal, found.inside[0])
+        return
+    heads = (await namespaces(services.db, principal)).namespaces
+    seen = next((head.head_seq for head in heads if head.ns == found.ns), 0)
+    await commit_op(services, principal, found.ns, DeleteOp(new_op_id(services), found.entry.node_id, seen))
 
 
-async def existing(services: Services, principal: Principal, path: str) -> Entry:
+async def existing(services: Services, principal: Principal, path: str) -> Located:
     """Return the file or folder at a path; the root is none that could be changed. Raises: NotFound, MessageInvalid."""
-    found = await resolve(services.db, principal, principal.root_ns, path)
-    if found.node_id == ROOT_NODE:
+    found = await locate(services.db, principal, path)
+    if found.entry.node_id == ROOT_NODE:
         raise MessageInvalid("The root folder itself cannot be changed.", reason="root")
     return found
 
 
-async def place_of(services: Services, principal: Principal, path: str) -> tuple[NodeId, str]:
-    """Return the folder a path stands in, and its last name. Raises: NotFound, NameInvalid, MessageInvalid."""
+async def place_of(services: Services, principal: Principal, path: str) -> tuple[NamespaceId, NodeId, str]:
+    """Return the namespace and folder that a path stands in, and its last name.
+
+    Raises: NotFound, NameInvalid, MessageInvalid.
+    """
     names = split_path(path)
     if not names:
         raise MessageInvalid("The root folder itself cannot be changed.", reason="root")
-    parent = await resolve(services.db, principal, principal.root_ns, join_path(names[:-1]))
-    if parent.kind != Kind.FOLDER:
+    parent = await locate(services.db, principal, join_path(names[:-1]))
+    if not parent.is_folder:
         raise NotFound("The path leads through a file.")
-    return parent.node_id, names[-1]
+    return *parent.inside, names[-1]
 
 
-async def resolve_or_none(services: Services, principal: Principal, path: str) -> Entry | None:
+async def locate_or_none(services: Services, principal: Principal, path: str) -> Located | None:
     """Return what stands at a path, or None."""
     try:
-        return await resolve(services.db, principal, principal.root_ns, path)
+        return await locate(services.db, principal, path)
     except NotFound:
         return None
 

@@ -7,16 +7,16 @@ from litestar import get, post
 
 from satchel.core.entries import Entry
 from satchel.core.errors import MessageInvalid
-from satchel.core.ids import NodeId
+from satchel.core.ids import NamespaceId, NodeId
 from satchel.core.limits import LIST_PAGE_MAX
 from satchel.core.messages import Outcome
 from satchel.server.accounts.principal import Principal
 from satchel.server.gateway.commits import stored_or_fault
 from satchel.server.gateway.files import Limit, existing
-from satchel.server.gateway.rest import KINDS, Asked, Item, from_hex, item_of, principal_of, services_of
+from satchel.server.gateway.rest import KINDS, Asked, Item, from_hex, item_of, namespace_of, principal_of, services_of
 from satchel.server.gateway.services import Services
 from satchel.server.metadata.restore import restore_unit, restore_version
-from satchel.server.metadata.tree import entry_by_id, trash, versions
+from satchel.server.metadata.tree import entry_by_id, locate, trash, versions
 
 
 class Version(msgspec.Struct, frozen=True):
@@ -45,10 +45,11 @@ class RestoreAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rev: int
     path: str = ""
     id: str = ""
+    namespace: str = ""
 
 
 class Trashed(msgspec.Struct, frozen=True):
-    """A deleted file or folder. path: where it was; deleted_ms: 0 when unknown."""
+    """A deleted file or folder. path: where it was in its namespace; deleted_ms: 0 when unknown."""
 
     id: str
     path: str
@@ -56,6 +57,7 @@ class Trashed(msgspec.Struct, frozen=True):
     kind: str
     size: int
     deleted_ms: int
+    namespace: str = ""
 
 
 class TrashPage(msgspec.Struct, frozen=True):
@@ -66,17 +68,20 @@ class TrashPage(msgspec.Struct, frozen=True):
 
 
 class TrashRestoreAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What to bring back, by id."""
+    """What to bring back, by id. namespace: whose trash, as its list says; without it the account's own."""
 
     id: str
+    namespace: str = ""
 
 
 @get("/api/v1/versions")
-async def list_versions(request: Asked, path: str = "", id: str = "") -> Versions:  # the query's name
+async def list_versions(
+    request: Asked, path: str = "", id: str = "", namespace: str = ""
+) -> Versions:  # the query's name
     """List the versions of a file, by path, or by id (also of a deleted one)."""
     services, principal = services_of(request), await principal_of(request)
-    node_id = await node_of(services, principal, path=path, node=id)
-    found = await versions(services.db, principal, principal.root_ns, node_id)
+    ns, node_id = await node_of(services, principal, path=path, node=id, namespace=namespace)
+    found = await versions(services.db, principal, ns, node_id)
     shown = [
         Version(
             rev=version.rev,
@@ -97,19 +102,22 @@ async def list_versions(request: Asked, path: str = "", id: str = "") -> Version
 async def restore(request: Asked, data: RestoreAsked) -> Item:
     """Give a file the content of an earlier version, as its newest one."""
     services, principal = services_of(request), await principal_of(request)
-    node_id = await node_of(services, principal, path=data.path, node=data.id)
-    ns = principal.root_ns
+    ns, node_id = await node_of(services, principal, path=data.path, node=data.id, namespace=data.namespace)
     outcome = await restore_version(services.db, services.clock, principal, ns, node_id, data.rev)
-    return item_of(await _told(services, principal, node_id, outcome))
+    return item_of(ns, await _told(services, principal, ns, node_id, outcome))
 
 
 @get("/api/v1/trash")
-async def list_trash(request: Asked, after: str = "", limit: Limit = LIST_PAGE_MAX) -> TrashPage:
-    """List what was deleted, the last first."""
+async def list_trash(
+    request: Asked, after: str = "", limit: Limit = LIST_PAGE_MAX, path: str = "", namespace: str = ""
+) -> TrashPage:
+    """List what was deleted, the last first: from the account's own folders, or from the shared folder that `path`
+    leads into or `namespace` names."""
     services, principal = services_of(request), await principal_of(request)
-    found = await trash(services.db, principal, principal.root_ns, after, limit)
+    ns = (await locate(services.db, principal, path)).inside[0] if path else namespace_of(principal, namespace)
+    found = await trash(services.db, principal, ns, after, limit)
     items = [
-        Trashed(item.node_id.hex(), item.path, item.name, KINDS[item.kind], item.size, item.deleted_ms)
+        Trashed(item.node_id.hex(), item.path, item.name, KINDS[item.kind], item.size, item.deleted_ms, ns.hex())
         for item in found
     ]
     return TrashPage(items, found[-1].token if len(found) == limit else "")
@@ -119,24 +127,32 @@ async def list_trash(request: Asked, after: str = "", limit: Limit = LIST_PAGE_M
 async def restore_trash(request: Asked, data: TrashRestoreAsked) -> Item:
     """Bring a deleted file or folder back, with all that went with it."""
     services, principal = services_of(request), await principal_of(request)
-    node_id = NodeId(from_hex(data.id, what="id"))
-    outcome = await restore_unit(services.db, services.clock, principal, principal.root_ns, node_id)
-    return item_of(await _told(services, principal, node_id, outcome))
+    ns, node_id = namespace_of(principal, data.namespace), NodeId(from_hex(data.id, what="id"))
+    outcome = await restore_unit(services.db, services.clock, principal, ns, node_id)
+    return item_of(ns, await _told(services, principal, ns, node_id, outcome))
 
 
-async def node_of(services: Services, principal: Principal, *, path: str, node: str) -> NodeId:
-    """Return the node that is named by path or by id, exactly one of them. Raises: MessageInvalid, NotFound."""
+async def node_of(
+    services: Services, principal: Principal, *, path: str, node: str, namespace: str
+) -> tuple[NamespaceId, NodeId]:
+    """Return the node that is named by path or by id, exactly one of them, and its namespace.
+
+    namespace: of an id; without it the account's own. Raises: MessageInvalid, NotFound.
+    """
     if bool(path) == bool(node):
         raise MessageInvalid("Name the file by its path or by its id.", reason="path or id")
-    return NodeId(from_hex(node, what="id")) if node else (await existing(services, principal, path)).node_id
+    if node:
+        return namespace_of(principal, namespace), NodeId(from_hex(node, what="id"))
+    found = await existing(services, principal, path)
+    return found.ns, found.entry.node_id
 
 
-async def _told(services: Services, principal: Principal, node_id: NodeId, outcome: Outcome) -> Entry:
+async def _told(services: Services, principal: Principal, ns: NamespaceId, node_id: NodeId, outcome: Outcome) -> Entry:
     """Tell who waits of what was restored, and return it as it stands now."""
     stored = stored_or_fault(outcome)
     if stored.seq:
-        await services.bus.publish(principal.root_ns, stored.seq)
-    return await entry_by_id(services.db, principal, principal.root_ns, node_id)
+        await services.bus.publish(ns, stored.seq)
+    return await entry_by_id(services.db, principal, ns, node_id)
 
 
 ROUTES = (list_versions, restore, list_trash, restore_trash)

@@ -9,6 +9,7 @@ from litestar.exceptions import HTTPException
 
 from satchel.core.entries import Entry, Kind
 from satchel.core.errors import Fault, LimitExceeded, MessageInvalid, NotFound
+from satchel.core.ids import NamespaceId
 from satchel.core.limits import JSON_BODY_BYTES_MAX
 from satchel.server.accounts.principal import Principal
 from satchel.server.gateway.counters import OTHER
@@ -22,7 +23,10 @@ KINDS: dict[int, str] = {Kind.FILE: "file", Kind.FOLDER: "folder", Kind.SYMLINK:
 
 
 class Item(msgspec.Struct, frozen=True):
-    """A node as programs see it. rev: writes expect it as `If-Match`; content_hash: of a file; target: of a symlink."""
+    """A node as programs see it. rev: writes expect it as `If-Match`; content_hash: of a file; target: of a symlink.
+
+    namespace: the one it stands in, whose id goes with its own. mounts: of a mount, the namespace that it shows.
+    """
 
     id: str
     parent_id: str
@@ -35,6 +39,8 @@ class Item(msgspec.Struct, frozen=True):
     seq: int
     content_hash: str
     target: str
+    namespace: str = ""
+    mounts: str = ""
 
 
 class Items(msgspec.Struct, frozen=True):
@@ -55,8 +61,8 @@ async def principal_of(request: Asked) -> Principal:
     return await services_of(request).identity.of(request.scope["headers"])
 
 
-def item_of(entry: Entry) -> Item:
-    """Return an entry as programs see it."""
+def item_of(ns: NamespaceId, entry: Entry) -> Item:
+    """Return an entry of a namespace as programs see it."""
     kind = Kind(entry.kind)
     return Item(
         id=entry.node_id.hex(),
@@ -70,6 +76,8 @@ def item_of(entry: Entry) -> Item:
         seq=entry.seq,
         content_hash=entry.content.hex() if kind is Kind.FILE else "",
         target=entry.content.decode(errors="replace") if kind is Kind.SYMLINK else "",
+        namespace=ns.hex(),
+        mounts=entry.content.hex() if kind is Kind.MOUNT else "",
     )
 
 
@@ -82,6 +90,11 @@ def from_hex(text: str, *, what: str, length: int = 16) -> bytes:
     if len(raw) != length:
         raise MessageInvalid(f"The {what} is no id.", reason=what)
     return raw
+
+
+def namespace_of(principal: Principal, text: str) -> NamespaceId:
+    """Return the namespace that a query names in hex; the account's own when it names none. Raises: MessageInvalid."""
+    return NamespaceId(from_hex(text, what="namespace")) if text else principal.root_ns
 
 
 def answer_fault(request: Asked, error: Exception) -> Response[bytes]:

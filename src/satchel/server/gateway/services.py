@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from satchel.server.accounts.passwords import Guesses
 from satchel.server.accounts.standing import Standings
 from satchel.server.blocks.service import BlockService
 from satchel.server.db.engine import Database
@@ -42,3 +43,5 @@ class Services:
     readiness: Readiness
     pages: SharedPages
     standings: Standings
+    names_guessed: Guesses = field(default_factory=Guesses)
+    """Names of accounts that were asked for and are none, by who asked."""

@@ -13,7 +13,7 @@ import contextlib
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 
-from satchel.core.errors import Fault, MessageInvalid, RequestTimedOut, TooManyRequests, Unauthenticated
+from satchel.core.errors import Fault, MessageInvalid, NotFound, RequestTimedOut, TooManyRequests, Unauthenticated
 from satchel.core.ids import NamespaceId
 from satchel.core.limits import STREAM_FRAME_BYTES_MAX
 from satchel.core.messages import (
@@ -67,6 +67,10 @@ CLOSE_TOO_SLOW = 4408
 CLOSE_TOO_MANY = 4429
 
 
+class RightsChanged(Exception):
+    """What the account may read is not what it was: the device comes again and asks what there is."""
+
+
 class LinkTaken(Exception):
     """Another start of this link said hello: this one comes again, and is told to recover or that it is a twin."""
 
@@ -76,7 +80,7 @@ class _Stream:
     """One connected device. positions: how far each namespace was looked at for it; told: how far it was told.
 
     The two differ by entries that its link leaves out: nothing is sent for those alone.
-    connected: its packed `Connected`.
+    connected: its packed `Connected`; readable: what the account could read when the stream began.
     """
 
     services: Services
@@ -87,6 +91,7 @@ class _Stream:
     positions: dict[NamespaceId, Position]
     told: dict[NamespaceId, int]
     connected: bytes
+    readable: frozenset[tuple[NamespaceId, bool]]
     checked_at: float = field(default_factory=lambda: asyncio.get_running_loop().time())
     renewed_at: float = field(default_factory=lambda: asyncio.get_running_loop().time())
 
@@ -111,7 +116,7 @@ async def serve_stream(services: Services, scope: Scope, receive: Receive, send:
         await _serve(services, principal, token, hello, receive, send)
     except Disconnected:
         return
-    except LinkTaken:
+    except (LinkTaken, RightsChanged):
         code = CLOSE_GOING_AWAY
     except Unauthenticated:
         code = CLOSE_REVOKED
@@ -140,12 +145,14 @@ async def _serve(
     await touch_device(services.db, services.clock, principal)
     heads = {head.ns: Position(head.ns, head.head_seq, head.head_tag) for head in known.namespaces}
     told = {position.ns: position for position in hello.positions if position.ns in heads}
-    positions = heads | told
+    # The root always; a mounted one only for who says where it is there: others would not know what to do with it.
+    positions = {principal.root_ns: heads[principal.root_ns]} | told
+    readable = frozenset((head.ns, head.can_write) for head in known.namespaces)
     seqs = {ns: position.seq for ns, position in positions.items()}
     connected = pack_connected(Connected(services.server_id, services.clock.now_ms()))
-    stream = _Stream(services, principal, token, hello, send, positions, seqs, connected)
+    stream = _Stream(services, principal, token, hello, send, positions, seqs, connected, readable)
     presence = presence_key(principal.account_id)
-    with services.waiters.joined(principal.account_id, heads) as waiter:
+    with services.waiters.joined(principal.account_id, positions) as waiter:
         recover = is_restored or hello.epoch not in (b"", known.epoch)
         await _push(stream, Welcome(known.epoch, recover, principal.device_id, known.version))
         member = member_of(principal.device_id, hello.link)
@@ -194,7 +201,7 @@ async def _push_forever(stream: _Stream, waiter: Waiter, presence: str) -> None:
 async def _check(stream: _Stream) -> set[NamespaceId]:
     """Return the namespaces that are further than was looked at, told of or not. Raises: Unauthenticated, LinkTaken."""
     hello, seen = stream.hello, stream.positions
-    held = Held(stream.principal, token_hash(stream.token), hello.link, hello.run, tuple(seen))
+    held = Held(stream.principal, token_hash(stream.token), hello.link, hello.run, tuple(seen), stream.readable)
     standing, heads = await stream.services.standings.of(held)
     match standing:
         case Standing.HOLDS:
@@ -203,13 +210,18 @@ async def _check(stream: _Stream) -> set[NamespaceId]:
             raise Unauthenticated("The token is not valid.")
         case Standing.TAKEN:
             raise LinkTaken
+        case Standing.CHANGED:
+            raise RightsChanged
 
 
 async def _push_news(stream: _Stream, ns: NamespaceId) -> None:
     services = stream.services
     hello = stream.hello
     asked = ChangesRequest(stream.positions[ns], hello.link, PAGE_ENTRIES_MAX, with_xattrs=hello.with_xattrs)
-    page, bodies = await services.pages.changes(stream.principal, asked)
+    try:
+        page, bodies = await services.pages.changes(stream.principal, asked)
+    except NotFound:
+        raise RightsChanged from None
     if page.is_reset or page.has_more or _size(page, bodies) > STREAM_FRAME_BYTES_MAX:
         head = await _head(stream, ns)
         await _push(stream, Pushed(page) if page.is_reset else Behind(head))
@@ -228,7 +240,7 @@ async def _head(stream: _Stream, ns: NamespaceId) -> Position:
     for head in known.namespaces:
         if head.ns == ns:
             return Position(ns, head.head_seq, head.head_tag)
-    raise Unauthenticated("The namespace is no longer shared with this device.")
+    raise RightsChanged
 
 
 async def _push(stream: _Stream, frame: StreamFrame) -> None:

@@ -12,9 +12,19 @@ from msgspec.structs import replace
 
 from satchel.core.access import Right
 from satchel.core.errors import EpochChanged
-from satchel.core.ids import TAG_BYTES, NamespaceId, OpId, Tag
+from satchel.core.ids import ROOT_NODE, TAG_BYTES, NamespaceId, OpId, Tag
 from satchel.core.limits import LEASE_HOURS_MIN, MANIFEST_INLINE_BLOCKS_MAX
-from satchel.core.messages import CommitReply, CommitRequest, Conflict, DeleteOp, Outcome, Position, Refused, Stored
+from satchel.core.messages import (
+    CommitReply,
+    CommitRequest,
+    Conflict,
+    CreateOp,
+    DeleteOp,
+    Outcome,
+    Position,
+    Refused,
+    Stored,
+)
 from satchel.server.accounts.access import authorize
 from satchel.server.accounts.principal import Principal
 from satchel.server.blocks.refs import PlacedBlock, place_txn
@@ -36,6 +46,7 @@ from satchel.server.metadata.decide import Author, Batch, Version
 from satchel.server.metadata.journal import Head, appended, head_txn, knows, tag_of, tag_question
 from satchel.server.metadata.nodes import COLUMN_LIST, COLUMNS, LIFTED, LIVE, is_file, values_of
 from satchel.server.metadata.prepare import Prepared, prepare
+from satchel.server.metadata.quota import quota_of_txn, quota_question
 from satchel.server.metadata.view import View
 from satchel.server.ports import Clock
 
@@ -59,9 +70,8 @@ async def commit(
     such namespace for the principal), EpochChanged, LimitExceeded, MessageInvalid, StorageFull, StorageFailed,
     Unavailable, and what `guard` raises.
     """
-    authorize(principal, request.ns, Right.WRITE)
-    if any(isinstance(op, DeleteOp) for op in request.ops):
-        authorize(principal, request.ns, Right.DELETE)
+    is_deleting = any(isinstance(op, DeleteOp) for op in request.ops)
+    await authorize(db, principal, request.ns, Right.WRITE, *([Right.DELETE] if is_deleting else ()))
     prepared = prepare(request)
     author = Author(principal.account_id, principal.device_id, request.link)
     if placed and db.dialect != "sqlite":
@@ -106,7 +116,7 @@ async def commit_txn(
         else:
             outcome = earlier[1] if earlier[0] == one.body_hash else Refused("op_id_reused")
         outcomes[at] = outcome
-    await _write_txn(conn, ns, batch, _results(ns, author, batch.now_ms, answered))
+    await write_batch_txn(conn, ns, batch, _results(ns, author, batch.now_ms, answered))
     known = [outcome for outcome in outcomes if outcome is not None]
     return CommitReply(tuple(await _with_blocklists_txn(conn, ns, known)), batch.head_seq)
 
@@ -161,19 +171,37 @@ async def _loaded_txn(
     places = {place for one in possible for place in one.places}
     ids = {node_id for one in possible for node_id in one.nodes}.union([parent for parent, _ in places])
     asked = [_results_question(ns, author, prepared), *view.questions(ids, places), *contents.questions(conn)]
+    asked.append(quota_question(head))
     answers = await fetch_together(conn, asked + _position_questions(ns, head, position))
-    results, by_id, by_place, used, held = answers[: len(asked)]
+    results, by_id, by_place, used, held, owned = answers[: len(asked)]
     if position is not None and len(answers) > len(asked):
         _require_known(head, position, answers[-1])
     outcomes = _replayed(prepared, results)
     fresh = [one for at, one in enumerate(prepared) if outcomes[at] is None and one.refusal is None]
     await view.take_txn(conn, (by_id, by_place))
+    await _load_elsewhere_txn(conn, view, fresh)
     seen = [one.op.seen_seq for one in fresh if isinstance(one.op, DeleteOp)]
     if seen and (oldest := max(0, min(seen))) < head.seq:
-        await view.load_foreign_txn(conn, after=oldest, head_seq=head.seq, device=author.device, link=author.link)
+        await view.load_foreign_txn(
+            conn, after=oldest, head_seq=head.seq, min_seq=head.min_seq, device=author.device, link=author.link
+        )
+    contents.quota = await quota_of_txn(conn, ns, head, owned)
     await contents.load_txn(conn, fresh, used=used, held=held)
     now = max(head.at, clock.now_ms())
     return outcomes, Batch(view, contents, author, head.seq, now, tags(clock.random))
+
+
+async def _load_elsewhere_txn(conn: Connection, view: View, fresh: Sequence[Prepared]) -> None:
+    """Load mounts for whoever deletes, and where unknown nodes went when their folder was shared."""
+    if any(isinstance(one.op, DeleteOp) for one in fresh):
+        await view.load_mounts_txn(conn)
+    made = {one.op.node_id for one in fresh if isinstance(one.op, CreateOp)}
+    named = {node_id for one in fresh for node_id in one.nodes}.union(
+        parent for one in fresh for parent, _ in one.places
+    )
+    unknown = named.difference(view.nodes, made, (ROOT_NODE,))
+    if unknown:
+        await view.load_moved_txn(conn, unknown)
 
 
 def tags(random: Callable[[int], bytes]) -> Iterator[Tag]:
@@ -202,7 +230,8 @@ _TOLD = (
 _HEAD = "UPDATE namespaces SET head_seq = $2, head_tag = $3, head_at = $4, bytes_used = $5 WHERE ns = $1"
 
 
-async def _write_txn(conn: Connection, ns: NamespaceId, batch: Batch, results: Change) -> None:
+async def write_batch_txn(conn: Connection, ns: NamespaceId, batch: Batch, *more: Change) -> None:
+    """Write what a batch decided, and `more`; the caller holds the namespace's row."""
     view, author = batch.view, batch.author
     changed = {node_id: view.nodes[node_id] for node_id, old in view.stored.items() if view.nodes[node_id] is not old}
     left = [
@@ -228,7 +257,7 @@ async def _write_txn(conn: Connection, ns: NamespaceId, batch: Batch, results: C
             Change(_TOLD, [position]),
             Change(_HEAD, [(*position, batch.now_ms, batch.contents.bytes_used)]),
         ]
-    await change_together(conn, [*changes, results])
+    await change_together(conn, [*changes, *more])
 
 
 def _version_row(version: Version) -> tuple[Value, ...]:

@@ -26,7 +26,7 @@ class Contents:
         self, ns: NamespaceId, *, bytes_used: int, quota: int | None, placed: Sequence[PlacedBlock] = ()
     ) -> None:
         self._ns = ns
-        self._quota = quota
+        self.quota = quota
         self._placed = sorted({block.hash for block in placed})
         self._held: dict[BlockHash, int] = {block.hash: block.size for block in placed}
         """Lengths of the blocks that the namespace has a right to."""
@@ -81,10 +81,10 @@ class Contents:
         if sizes != one.sizes:
             missing = tuple(dict.fromkeys(hash_ for hash_ in one.hashes if hash_ not in self._held))
             return NeedBlocks(missing) if missing else Refused("content_invalid", "block_size")
-        if self._quota is not None:
+        if self.quota is not None:
             added = self._added_bytes(one.hashes)
-            if added and self.bytes_used + added > self._quota:
-                return Refused("quota_exceeded", str(self._quota))
+            if added and self.bytes_used + added > self.quota:
+                return Refused("quota_exceeded", str(self.quota))
         return None
 
     def use(self, content: Content, one: Prepared) -> None:

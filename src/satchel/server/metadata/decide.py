@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from satchel.core.entries import Action, Kind
 from satchel.core.hashing import PACKED_BYTES
-from satchel.core.ids import ROOT_NODE, AccountId, DeviceId, LinkId, NodeId, OpId, Tag
+from satchel.core.ids import ROOT_NODE, AccountId, DeviceId, LinkId, NamespaceId, NodeId, OpId, Tag
 from satchel.core.limits import DEPTH_MAX, PATH_BYTES_MAX
 from satchel.core.messages import (
     AttrOp,
@@ -24,6 +24,7 @@ from satchel.core.messages import (
     CreateOp,
     DeleteOp,
     EditOp,
+    Moved,
     MoveOp,
     NeedBlocks,
     Op,
@@ -115,8 +116,8 @@ class Batch:
         problem = self._place_problem(op.node_id, op.parent_id, op.name, one.keys[0]) or self._content_problem(op, one)
         if problem is not None:
             return problem
-        self._free_place(op.parent_id, one.keys[0])
-        seq, content = self._next_seq(), op.content
+        self.free_place(op.parent_id, one.keys[0])
+        seq, content = self.next_seq(), op.content
         # By position, in the order of Node's fields: this is what a first upload is made of.
         node = Node(
             op.node_id,
@@ -142,7 +143,7 @@ class Batch:
         if content is not None:
             self.contents.use(content, one)
             self.versions.append(Version(node, op.op_id))
-        return self._store(Action.CREATE, None, node, op)
+        return self.store(Action.CREATE, None, node, op)
 
     def _edit(self, op: EditOp, one: Prepared) -> Outcome:
         old = self.view.nodes.get(op.node_id)
@@ -150,7 +151,7 @@ class Batch:
             return self._unknown(op.node_id)
         if not self.view.is_live(old):
             return self._conflict(old)
-        if old.kind == Kind.FOLDER or is_file(old.kind) != (op.content is not None):
+        if old.kind in (Kind.FOLDER, Kind.MOUNT) or is_file(old.kind) != (op.content is not None):
             return Refused("kind_mismatch")
         bit, xattrs = int(op.is_executable and is_file(old.kind)), _xattrs(op, old.kind, old.xattrs)
         is_equal = _value(op, old.content) == old.content
@@ -161,9 +162,9 @@ class Batch:
         problem = self._content_problem(op, one)
         if problem is not None:
             return problem
-        seq = self._next_seq()
+        seq = self.next_seq()
         node = replace(old, is_executable=bit, xattrs=xattrs, mtime_ns=op.mtime_ns, content_rev=seq, seq=seq)
-        return self._store(Action.EDIT, old, self._with_content(node, op, one), op)
+        return self.store(Action.EDIT, old, self._with_content(node, op, one), op)
 
     def _attr(self, op: AttrOp) -> Outcome:
         old = self.view.nodes.get(op.node_id)
@@ -178,9 +179,9 @@ class Batch:
             return NOTHING
         if op.base_rev != old.content_rev:
             return self._conflict(old)
-        seq = self._next_seq()
+        seq = self.next_seq()
         node = replace(old, is_executable=bit, xattrs=xattrs, content_rev=seq, seq=seq)
-        return self._store(Action.ATTR, old, node, op)
+        return self.store(Action.ATTR, old, node, op)
 
     def _delete(self, op: DeleteOp) -> Outcome:
         old = self.view.nodes.get(op.node_id)
@@ -188,15 +189,17 @@ class Batch:
             return self._unknown(op.node_id)
         if not self.view.is_live(old):
             return NOTHING
+        if any(self.view.stands_in(mount, op.node_id) for mount in self.view.mounts):
+            return Refused("holds_mount")
         if self.view.foreign_seq(op.node_id) > op.seen_seq:
             return Refused("changed_since", str(self.view.foreign_seq(op.node_id)))
         if any(self.view.stands_in(node_id, op.node_id) for node_id in self.failed):
             return Refused("depends_on_refused")
-        seq = self._next_seq()
+        seq = self.next_seq()
         node = replace(
             old, state=DEAD, deleted_at=self.now_ms, cleared_before=old.cleared_seq, cleared_seq=seq, seq=seq
         )
-        return self._store(Action.DELETE, old, node, op)
+        return self.store(Action.DELETE, old, node, op)
 
     def _undelete(self, op: UndeleteOp, one: Prepared) -> Outcome:
         old = self.view.nodes.get(op.node_id)
@@ -217,8 +220,8 @@ class Batch:
         problem = self._place_problem(op.node_id, op.parent_id, op.name, one.keys[0]) or self._content_problem(op, one)
         if problem is not None:
             return problem
-        self._free_place(op.parent_id, one.keys[0], but=op.node_id)
-        seq = self._next_seq()
+        self.free_place(op.parent_id, one.keys[0], but=op.node_id)
+        seq = self.next_seq()
         has_value = op.content is not None or bool(op.target)
         node = replace(
             old,
@@ -237,7 +240,7 @@ class Batch:
         )
         is_subtree = op.is_subtree and old.kind == Kind.FOLDER
         node = self._with_content(node, op, one)
-        return self._store(Action.UNDELETE, old, node, op, is_subtree=is_subtree)
+        return self.store(Action.UNDELETE, old, node, op, is_subtree=is_subtree)
 
     def _move(self, op: MoveOp, one: Prepared) -> Outcome:
         moves: list[tuple[Node, Placement, str]] = []
@@ -260,13 +263,13 @@ class Batch:
         outcome = NOTHING
         lifted = {old.node_id for old, _, _ in moves}
         for _, placement, key in moves:
-            self._free_place(placement.parent_id, key, but=lifted)
+            self.free_place(placement.parent_id, key, but=lifted)
         for old, placement, key in moves:
-            seq = self._next_seq()
+            seq = self.next_seq()
             node = replace(
                 old, parent_id=placement.parent_id, name=placement.name, name_key=key, place_rev=seq, seq=seq
             )
-            outcome = self._store(Action.MOVE, old, node, op)
+            outcome = self.store(Action.MOVE, old, node, op)
         return outcome
 
     # -- what several ops ask
@@ -318,18 +321,24 @@ class Batch:
             return self._conflict(holder)
         return None
 
-    def _parent_problem(self, parent_id: NodeId) -> Refused | None:
+    def _parent_problem(self, parent_id: NodeId) -> Refused | Moved | None:
         if self.view.facts(parent_id) is not None:
             return None
         if parent_id in self.unborn:
             return Refused("depends_on_refused")
+        if parent_id in self.view.moved:
+            return Moved(self.view.moved[parent_id])
         parent = self.view.nodes.get(parent_id)
+        if parent is not None and parent.kind == Kind.MOUNT and self.view.is_live(parent):
+            return Moved(NamespaceId(parent.content))
         return Refused("parent_gone" if parent is None or parent.kind == Kind.FOLDER else "kind_mismatch")
 
     def _content_problem(self, op: CreateOp | EditOp | UndeleteOp, one: Prepared) -> Refused | NeedBlocks | None:
         return None if op.content is None else self.contents.refusal(op.content, one)
 
-    def _unknown(self, node_id: NodeId) -> Refused:
+    def _unknown(self, node_id: NodeId) -> Refused | Moved:
+        if node_id in self.view.moved:
+            return Moved(self.view.moved[node_id])
         return Refused("depends_on_refused" if node_id in self.unborn else "not_found")
 
     def _conflict(self, node: Node) -> Conflict:
@@ -337,7 +346,7 @@ class Batch:
 
     # -- effects
 
-    def _free_place(self, parent_id: NodeId, key: str, *, but: NodeId | set[NodeId] | None = None) -> None:
+    def free_place(self, parent_id: NodeId, key: str, *, but: NodeId | set[NodeId] | None = None) -> None:
         """Mark the dead row that still holds the place as deleted by itself, so that the name can be taken."""
         holder = self.view.holder((parent_id, key))
         if holder is None:
@@ -360,7 +369,8 @@ class Batch:
         self.versions.append(Version(node, op.op_id))
         return node
 
-    def _store(self, action: Action, old: Node | None, new: Node, op: Op, *, is_subtree: bool = False) -> Stored:
+    def store(self, action: Action, old: Node | None, new: Node, op: Op, *, is_subtree: bool = False) -> Stored:
+        """Make `new` the state of its node, with the journal's entry of that; it was decided before."""
         pre = None if old is None else image_bytes(old, is_live=self.view.is_live(old))
         self.view.put(new)
         author, post = self.author, image_bytes(new, is_live=new.state == LIVE, blocks=_one_block(op))
@@ -383,7 +393,8 @@ class Batch:
         )
         return Stored(new.seq)
 
-    def _next_seq(self) -> int:
+    def next_seq(self) -> int:
+        """Return the seq of the next entry."""
         self.head_seq += 1
         return self.head_seq
 

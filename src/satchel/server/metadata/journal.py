@@ -6,13 +6,13 @@ Source: docs/design (journal and cursor).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from satchel.core.entries import Entry
 from satchel.core.errors import NotFound
 from satchel.core.ids import AccountId, DeviceId, LinkId, NamespaceId, NodeId, OpId, Tag
-from satchel.server.db.engine import Change, Connection, Question, Row, fetch_together, row_lock
+from satchel.server.db.engine import Change, Connection, Question, Row, fetch_in, fetch_together, row_lock
 from satchel.server.metadata.nodes import Image
 
 
@@ -38,7 +38,8 @@ class JournalRow(NamedTuple):
         return self.actor, self.device, self.link, self.created_at
 
 
-_HEAD = "SELECT head_seq, head_tag, head_at, min_seq, bytes_used, quota FROM namespaces WHERE ns = $1"
+_HEAD_COLUMNS = "head_seq, head_tag, head_at, min_seq, bytes_used, quota, kind, owner"
+_HEAD = f"SELECT {_HEAD_COLUMNS} FROM namespaces WHERE ns = $1"
 _COLUMNS = ", ".join(JournalRow._fields)
 _SHARED_AT = JournalRow._fields.index("actor")
 _OWN_COLUMNS = ", ".join((*JournalRow._fields[:_SHARED_AT], "op_id"))
@@ -46,7 +47,10 @@ _MARKS = ", ".join(f"${number}" for number in range(1, 2 + len(JournalRow._field
 
 
 class Head(NamedTuple):
-    """Where a namespace's journal stands. at: Unix ms of its newest entry; min_seq: positions below it are pruned."""
+    """Where a namespace's journal stands. at: Unix ms of its newest entry; min_seq: positions below it are pruned.
+
+    kind: `root` or `shared`; owner: whose quota it counts against.
+    """
 
     seq: int
     tag: Tag
@@ -54,6 +58,8 @@ class Head(NamedTuple):
     min_seq: int
     bytes_used: int
     quota: int | None
+    kind: str
+    owner: AccountId
 
 
 def head_question(ns: NamespaceId) -> Question:
@@ -72,6 +78,12 @@ async def head_txn(conn: Connection, ns: NamespaceId, *, for_update: bool = Fals
     """Return the head, holding the namespace row when it is read for a write. Raises: NotFound."""
     lock = row_lock(conn) if for_update else ""
     return head_of(await conn.fetch(_HEAD + lock, ns))
+
+
+async def heads_txn(conn: Connection, namespaces: Iterable[NamespaceId]) -> dict[NamespaceId, Head]:
+    """Return where the journals of the namespaces stand; those that are not there are left out."""
+    text = f"SELECT ns, {_HEAD_COLUMNS} FROM namespaces WHERE ns IN {{keys}}"
+    return {NamespaceId(ns): Head(*head) for ns, *head in await fetch_in(conn, text, sorted(set(namespaces)))}
 
 
 def appended(ns: NamespaceId, rows: Sequence[JournalRow]) -> Change:

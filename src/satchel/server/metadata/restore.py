@@ -29,7 +29,7 @@ async def restore_version(
 
     Conflict: somebody changed it at the same moment; try again. Raises: NotFound, and as `commit`.
     """
-    authorize(principal, ns, Right.WRITE)
+    await authorize(db, principal, ns, Right.WRITE)
 
     async def find_txn(conn: Connection) -> tuple[View, Content, int]:
         rows = await conn.fetch(
@@ -64,7 +64,7 @@ async def restore_unit(db: Database, clock: Clock, principal: Principal, ns: Nam
     If its folder is gone it comes to the root; if its name is taken it gets another. Refused: it was removed for good
     meanwhile. Raises: NotFound, as `commit`.
     """
-    authorize(principal, ns, Right.WRITE)
+    await authorize(db, principal, ns, Right.WRITE)
 
     async def find_txn(conn: Connection) -> View:
         view = View(ns)

@@ -16,7 +16,7 @@ from satchel.core.errors import MessageInvalid, NotFound
 from satchel.core.ids import ROOT_NODE, ContentHash, DeviceId, NamespaceId, NodeId
 from satchel.core.limits import LIST_PAGE_MAX
 from satchel.core.paths import join_path, name_key, split_path
-from satchel.server.accounts.access import authorize
+from satchel.server.accounts.access import authorize, authorize_txn
 from satchel.server.accounts.principal import Principal
 from satchel.server.db.engine import Connection, Database, Row
 from satchel.server.metadata.blocklists import blocklists_txn
@@ -76,22 +76,51 @@ class TrashItem:
     token: str
 
 
+@dataclass(frozen=True, slots=True)
+class Located:
+    """What stands at a path: in which namespace, and the node. A mount is a node of the namespace that it stands in."""
+
+    ns: NamespaceId
+    entry: Entry
+
+    @property
+    def inside(self) -> tuple[NamespaceId, NodeId]:
+        """The namespace and the folder whose children are listed at this path: behind a mount, another namespace's."""
+        if self.entry.kind == Kind.MOUNT:
+            return NamespaceId(self.entry.content), ROOT_NODE
+        return self.ns, self.entry.node_id
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether other nodes can stand in it."""
+        return self.entry.kind in (Kind.FOLDER, Kind.MOUNT)
+
+
+async def locate(db: Database, principal: Principal, path: str) -> Located:
+    """Return what stands at a path of the principal's tree, through mounts. Raises: NotFound, NameInvalid."""
+    names = split_path(path)
+
+    async def walk_txn(conn: Connection) -> Located:
+        ns, node = principal.root_ns, ROOT
+        for name in names:
+            if node.kind == Kind.MOUNT:
+                ns, node = NamespaceId(node.content), ROOT
+                await authorize_txn(conn, principal, ns, Right.READ)
+            node = await _child_txn(conn, ns, node, name, path)
+        return Located(ns, snapshot_entry(node, is_live=True))
+
+    return await db.read(walk_txn)
+
+
 async def resolve(db: Database, principal: Principal, ns: NamespaceId, path: str) -> Entry:
     """Return the live node at a path; the root is a folder without a name. Raises: NotFound, NameInvalid."""
-    authorize(principal, ns, Right.READ)
+    await authorize(db, principal, ns, Right.READ)
     names = split_path(path)
 
     async def walk_txn(conn: Connection) -> Entry:
         node = ROOT
         for name in names:
-            rows = await conn.fetch(
-                f"SELECT {COLUMN_LIST} FROM files"
-                f" WHERE ns = $1 AND parent_id = $2 AND name_key = $3 AND state = {LIVE} AND seq > $4",
-                *(ns, node.node_id, name_key(name), node.cleared_seq),
-            )
-            if not rows:
-                raise NotFound("There is nothing at this path.", path=path)
-            node = node_of(rows[0])
+            node = await _child_txn(conn, ns, node, name, path)
         return snapshot_entry(node, is_live=True)
 
     return await db.read(walk_txn)
@@ -99,14 +128,14 @@ async def resolve(db: Database, principal: Principal, ns: NamespaceId, path: str
 
 async def entry_by_id(db: Database, principal: Principal, ns: NamespaceId, node_id: NodeId) -> Entry:
     """Return a live node. Raises: NotFound."""
-    authorize(principal, ns, Right.READ)
+    await authorize(db, principal, ns, Right.READ)
     node, _ = await db.read(lambda conn: _live_txn(conn, ns, node_id))
     return snapshot_entry(node, is_live=True)
 
 
 async def path_of(db: Database, principal: Principal, ns: NamespaceId, node_id: NodeId) -> str:
     """Return the path of a live node. Raises: NotFound."""
-    authorize(principal, ns, Right.READ)
+    await authorize(db, principal, ns, Right.READ)
     node, view = await db.read(lambda conn: _live_txn(conn, ns, node_id))
     return path_in(view, node.node_id)
 
@@ -118,7 +147,7 @@ async def list_folder(
 
     Raises: NotFound (also for what is no folder).
     """
-    authorize(principal, ns, Right.READ)
+    await authorize(db, principal, ns, Right.READ)
     limit = max(1, min(limit, LIST_PAGE_MAX))
 
     async def list_txn(conn: Connection) -> list[Entry]:
@@ -138,7 +167,7 @@ async def list_folder(
 
 async def versions(db: Database, principal: Principal, ns: NamespaceId, node_id: NodeId) -> list[VersionInfo]:
     """Return the content states of a file, live or in the trash, the newest first. Raises: NotFound."""
-    authorize(principal, ns, Right.READ)
+    await authorize(db, principal, ns, Right.READ)
 
     async def read_txn(conn: Connection) -> list[VersionInfo]:
         rows = await conn.fetch(
@@ -174,7 +203,7 @@ async def trash(
 
     Those that died because their folder was revived without them come last. Raises: NotFound, MessageInvalid.
     """
-    authorize(principal, ns, Right.READ)
+    await authorize(db, principal, ns, Right.READ)
     limit = max(1, min(limit, LIST_PAGE_MAX))
     deleted_ms, above = _token_parts(after)
 
@@ -218,6 +247,18 @@ async def _live_txn(conn: Connection, ns: NamespaceId, node_id: NodeId) -> tuple
     if node is None or not view.is_live(node):
         raise NotFound("There is no such node.")
     return node, view
+
+
+async def _child_txn(conn: Connection, ns: NamespaceId, folder: Node, name: str, path: str) -> Node:
+    """Return the live node of a name in a live folder. Raises: NotFound, which names the path."""
+    rows = await conn.fetch(
+        f"SELECT {COLUMN_LIST} FROM files"
+        f" WHERE ns = $1 AND parent_id = $2 AND name_key = $3 AND state = {LIVE} AND seq > $4",
+        *(ns, folder.node_id, name_key(name), folder.cleared_seq),
+    )
+    if not rows:
+        raise NotFound("There is nothing at this path.", path=path)
+    return node_of(rows[0])
 
 
 async def _left_behind_txn(conn: Connection, ns: NamespaceId, below: NodeId, limit: int) -> Sequence[Row]:

@@ -11,13 +11,15 @@ from typing import NamedTuple
 
 from satchel.core.entries import Kind
 from satchel.core.ids import ROOT_NODE, DeviceId, LinkId, NamespaceId, NodeId
-from satchel.server.db.engine import Connection, Question, Row, fetch_in, fetch_together
+from satchel.server.db.engine import Connection, Question, Row, fetch_in, fetch_in_pairs, fetch_together
 from satchel.server.metadata.nodes import COLUMN_LIST, LIVE, Node, columns_of, image_of, node_of
 
 FOREIGN_CHANGES_MAX = 5_000
 FOREIGN_SEQS_MAX = 100_000
 """A delete that has not seen more than so many changes of others, or so many entries at all, is refused: its device has
 to catch up with the feed first."""
+MOVED_LOOKS_MAX = 20_000
+"""So many pairs of an unknown node and a mounted namespace are looked for at once; the rest is answered as unknown."""
 
 Place = tuple[NodeId, str]
 _BY_ID = f"SELECT {COLUMN_LIST} FROM files WHERE ns = $1 AND node_id IN {{keys}}"
@@ -38,6 +40,10 @@ class View:
         self.nodes: dict[NodeId, Node] = {}
         self.stored: dict[NodeId, Node | None] = {}
         """What the database holds of each node that the batch changed; None for a new one."""
+        self.moved: dict[NodeId, NamespaceId] = {}
+        """Nodes that live in a namespace that is mounted here: this one has no row of them."""
+        self.mounts: set[NodeId] = set()
+        """The live mounts here, where somebody asked for them."""
         self._names: dict[Place, NodeId] = {}
         self._facts: dict[NodeId, FolderFacts | None] = {ROOT_NODE: FolderFacts(0, 0)}
         self._foreign: dict[NodeId, int] = {}
@@ -65,10 +71,39 @@ class View:
                 self._take(node_of(row))
         await self._load_ancestors_txn(conn)
 
+    async def load_mounts_txn(self, conn: Connection) -> None:
+        """Load all mounts of this namespace, for `mounts`."""
+        rows = await conn.fetch(
+            f"SELECT {COLUMN_LIST} FROM files WHERE ns = $1 AND kind = 4 AND state = {LIVE}", self.ns
+        )
+        for node in [node_of(row) for row in rows]:
+            if node.node_id not in self.nodes:
+                self._take(node)
+        await self._load_ancestors_txn(conn)
+        mounts = [node for node in self.nodes.values() if node.kind == Kind.MOUNT]
+        self.mounts = {node.node_id for node in mounts if self.is_live(node)}
+
+    async def load_moved_txn(self, conn: Connection, wanted: Iterable[NodeId]) -> None:
+        """Look for nodes without a row here in the namespaces that are mounted here, for `moved`."""
+        text = f"SELECT content FROM files WHERE ns = $1 AND kind = 4 AND state = {LIVE}"
+        targets = [NamespaceId(row[0]) for row in await conn.fetch(text, self.ns)]
+        pairs = [(target, node_id) for target in targets for node_id in sorted(set(wanted))]
+        found = await fetch_in_pairs(
+            conn,
+            "SELECT f.ns, f.node_id FROM {wanted} CROSS JOIN files f WHERE f.ns = w.k0 AND f.node_id = w.k1",
+            pairs[:MOVED_LOOKS_MAX],
+        )
+        self.moved.update({NodeId(node_id): NamespaceId(ns) for ns, node_id in found})
+
     async def load_foreign_txn(
-        self, conn: Connection, *, after: int, head_seq: int, device: DeviceId, link: LinkId
+        self, conn: Connection, *, after: int, head_seq: int, min_seq: int, device: DeviceId, link: LinkId
     ) -> None:
-        """Load what others than this device's link changed above `after`, for `foreign_seq`."""
+        """Load what others than this device's link changed above `after`, for `foreign_seq`.
+
+        What was changed below `min_seq` nobody can tell any more, so it counts as changed by others.
+        """
+        if after < min_seq:
+            after = self._foreign_floor = min_seq
         if after < head_seq - FOREIGN_SEQS_MAX:
             after = self._foreign_floor = head_seq - FOREIGN_SEQS_MAX
         rows = await conn.fetch(

@@ -20,7 +20,7 @@ from satchel.core.paths import join_path
 from satchel.server.accounts.access import authorize
 from satchel.server.accounts.principal import Principal
 from satchel.server.gateway.commits import commit_request, stored_or_fault
-from satchel.server.gateway.files import resolve_or_none
+from satchel.server.gateway.files import locate_or_none
 from satchel.server.gateway.raw import Receive, Scope, Send, header, read_body
 from satchel.server.gateway.services import Services
 from satchel.server.gateway.webdav.answers import Answer, ChangedMeanwhile, Refusal
@@ -148,8 +148,7 @@ class Call:
 
     async def may(self, place: Place, *rights: Right) -> None:
         """Return when the sender has the rights where a place is. Raises: NotFound."""
-        for right in rights:
-            authorize(self.principal, place.ns, right)
+        await authorize(self.services.db, self.principal, place.ns, *rights)
 
     async def heads(self) -> dict[NamespaceId, int]:
         """Return the newest seq of each namespace."""
@@ -158,15 +157,15 @@ class Call:
 
     async def place(self, names: Names) -> Place:
         """Return what a path names now."""
-        services, principal, ns = self.services, self.principal, self.principal.root_ns
-        entry = await resolve_or_none(services, principal, join_path(names))
-        if not names:
-            return Place(names, ns, entry, None)
-        if entry is not None:
-            return Place(names, ns, entry, entry.parent_id)
-        above = await resolve_or_none(services, principal, join_path(names[:-1]))
-        is_folder = above is not None and above.kind == Kind.FOLDER
-        return Place(names, ns, None, above.node_id if above is not None and is_folder else None)
+        services, principal = self.services, self.principal
+        found = await locate_or_none(services, principal, join_path(names))
+        if found is not None:
+            return Place(names, found.ns, found.entry, found.entry.parent_id if names else None)
+        above = await locate_or_none(services, principal, join_path(names[:-1])) if names else None
+        if above is None or not above.is_folder:
+            return Place(names, principal.root_ns, None, None)
+        ns, folder = above.inside
+        return Place(names, ns, None, folder)
 
     async def look(self, *paths: Names) -> Look:
         """Look at the request's own path and at others, and hold its conditions against that.

@@ -18,6 +18,7 @@ from satchel.core.limits import BLOCKS_PER_COMMIT_MAX, DAV_COPY_NODES_MAX, KIB
 from satchel.core.messages import Content, CreateOp, DeleteOp, EditOp, MoveOp, Op, Placement, Stored
 from satchel.server.gateway.commits import new_op_id
 from satchel.server.gateway.files import new_node_id
+from satchel.server.gateway.telling import tell_heads
 from satchel.server.gateway.webdav.answers import Answer, ChangedMeanwhile, Refusal
 from satchel.server.gateway.webdav.calls import (
     Call,
@@ -33,6 +34,8 @@ from satchel.server.gateway.webdav.locks import drop_locks
 from satchel.server.gateway.webdav.names import Names, destination_of, is_inside
 from satchel.server.metadata.restore import restore_unit
 from satchel.server.metadata.tree import list_folder, with_blocklists
+from satchel.server.sharing.between import Place as ElsewherePlace
+from satchel.server.sharing.between import move_between
 
 BATCH_OPS_MAX = 500
 BLOCK_BYTES_MIN = 256 * KIB
@@ -41,11 +44,12 @@ BLOCK_BYTES_MIN = 256 * KIB
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What goes where, in one namespace. in_the_way: what stands at the target and is another node; target: its
-    names."""
+    """What goes where. in_the_way: what stands at the target and is another node; target: its names; ns: the target's
+    namespace, source_ns: the source's, which is another one for a move alone."""
 
     look: Look
     ns: NamespaceId
+    source_ns: NamespaceId
     source: Entry
     in_the_way: Entry | None
     target: Names
@@ -95,14 +99,19 @@ async def move(call: Call) -> Answer:
     async def attempt() -> Answer:
         plan = await _planned(call, is_move=True)
         look, source = plan.look, plan.source
-        if plan.is_file_onto_file:
+        if plan.source_ns != plan.ns:
+            place = ElsewherePlace(plan.ns, plan.parent, plan.target[-1])
+            services = call.services
+            await move_between(services.db, services.clock, call.principal, plan.source_ns, source, place)
+            await tell_heads(services, (plan.source_ns, plan.ns))
+        elif plan.is_file_onto_file:
             await _edit_target(call, plan)
             # The bytes are at the target now. What changed in the source since it was looked at keeps it there.
             await call.commit(look, plan.ns, DeleteOp(new_op_id(call.services), source.node_id, plan.head_seq))
         else:
             placement = Placement(source.node_id, source.place_rev, plan.parent, plan.target[-1])
             await _replace(call, plan, _alone(MoveOp(new_op_id(call.services), (placement,))))
-        await drop_locks(call.services.db, plan.ns, look.locks[plan.ns].within(source.node_id))
+        await drop_locks(call.services.db, plan.source_ns, look.locks[plan.source_ns].within(source.node_id))
         return plan.answer
 
     return await decided(attempt)
@@ -126,8 +135,9 @@ async def _planned(call: Call, *, is_move: bool) -> _Plan:
         raise Refusal(403, "A folder cannot go into itself.")
     if at_target.is_folder and not is_same and is_inside(call.names, target):
         raise Refusal(403, "What it is in cannot be replaced by it.")
-    if at_source.ns != at_target.ns:
-        raise Refusal(502, "Between shared folders nothing is copied or moved by name alone.")
+    is_between = at_source.ns != at_target.ns
+    if is_between and (not is_move or at_target.entry is not None):
+        raise Refusal(502, "Between shared folders things are moved to names that are free, and never copied.")
     await call.may(at_target, *((Right.WRITE, Right.DELETE) if is_move else (Right.WRITE,)))
     in_the_way = None if is_same else at_target.entry
     if Kind.MOUNT in (None if in_the_way is None else in_the_way.kind, None if is_move else source.kind):
@@ -135,7 +145,7 @@ async def _planned(call: Call, *, is_move: bool) -> _Plan:
     if in_the_way is not None and overwrite == "F":
         raise Refusal(412, "There is something at the target.")
     _check_locks(call, look, at_source, at_target, is_move=is_move)
-    return _Plan(look, at_target.ns, source, in_the_way, target, folder_of(at_target))
+    return _Plan(look, at_target.ns, at_source.ns, source, in_the_way, target, folder_of(at_target))
 
 
 def _check_locks(call: Call, look: Look, at_source: Place, at_target: Place, *, is_move: bool) -> None:

@@ -12,12 +12,14 @@ from collections.abc import AsyncIterator
 from satchel.core.access import Right
 from satchel.core.entries import Kind
 from satchel.core.errors import LimitExceeded
+from satchel.core.ids import NamespaceId
 from satchel.core.limits import MIB
 from satchel.core.messages import Content, CreateOp, DeleteOp, EditOp
 from satchel.server.gateway.commits import check_room, new_op_id
 from satchel.server.gateway.content import UPLOAD_BYTES_IN_MEMORY, received
 from satchel.server.gateway.files import new_node_id
 from satchel.server.gateway.raw import Disconnected
+from satchel.server.gateway.telling import leave_share
 from satchel.server.gateway.webdav.answers import Answer, Refusal, xml_answer
 from satchel.server.gateway.webdav.calls import Call, Look, decided, existing, folder_of, tag_of
 from satchel.server.gateway.webdav.dead_properties import PropertyChange, change_properties
@@ -42,10 +44,10 @@ async def put(call: Call) -> Answer:
     _check_put(call, look)
     size = _length(call.header(b"content-length"))
     expected = _length(call.header(b"x-expected-entity-length"))
-    await check_room(call.services, call.principal, size or expected or 0)
+    await check_room(call.services, call.principal, look.place.ns, size or expected or 0)
     taken = UPLOAD_BYTES_IN_MEMORY if size is None else min(UPLOAD_BYTES_IN_MEMORY, 4 * size)
     with call.services.room.taken(call.principal.account_id, taken):
-        content = await received(call.services, look.place.ns, _pieces(call))
+        content = await received(call.services, look.place.ns, _pieces(call, look.place.ns))
     mtime_ns = _mtime_ns(call)
 
     async def attempt() -> Answer:
@@ -89,7 +91,10 @@ async def delete(call: Call) -> Answer:
         if not call.names:
             raise Refusal(403, "The root folder itself cannot be deleted.")
         if entry.kind == Kind.MOUNT:
-            raise Refusal(403, "A shared folder is left with 'satchel share leave', not deleted.")
+            # As over REST: whose folder it is not anymore leaves it, and its files stay with the others.
+            look.require(call.principal, place.above)
+            await leave_share(call.services, call.principal, place.own[0].ns)
+            return Answer(204)
         if place.is_folder and call.depth("infinity") != "infinity":
             raise Refusal(400, "A folder is deleted with all that is in it.")
         look.require(call.principal, place.own + place.above, place.own)
@@ -149,7 +154,7 @@ async def _store(call: Call, look: Look, content: Content, mtime_ns: int) -> Ans
     return Answer(204, tuple(headers))
 
 
-async def _pieces(call: Call) -> AsyncIterator[bytes]:
+async def _pieces(call: Call, ns: NamespaceId) -> AsyncIterator[bytes]:
     """Yield the body as it comes, and look at the quota now and then. Raises: Disconnected, QuotaExceeded."""
     size = looked_at = 0
     while True:
@@ -160,7 +165,7 @@ async def _pieces(call: Call) -> AsyncIterator[bytes]:
         size += len(piece)
         if size - looked_at >= ROOM_LOOKED_AT_BYTES:
             looked_at = size
-            await check_room(call.services, call.principal, size)
+            await check_room(call.services, call.principal, ns, size)
         if piece:
             yield piece
         if not message.get("more_body", False):

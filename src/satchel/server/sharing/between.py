@@ -1,0 +1,230 @@
+"""Moves a file or folder from one namespace into another: a copy there, and a deletion here. Invariant: each moment
+shows it in one of the two, and what was taken away stays in the trash of where it was.
+
+Rows are copied under new node ids, with their versions, in one transaction that holds both namespaces; no block moves.
+The target's journal has one entry, whatever the unit holds, and the source's one deletion. Dead rows stay behind, with
+the source's trash. Source: docs/design/030 (between namespaces).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from satchel.core.access import Right
+from satchel.core.entries import Action, Entry, Kind
+from satchel.core.errors import (
+    AlreadyExists,
+    LimitExceeded,
+    MessageInvalid,
+    NotFound,
+    PreconditionFailed,
+    QuotaExceeded,
+    ShareRefused,
+)
+from satchel.core.ids import ID_BYTES, NamespaceId, NodeId, OpId, uuid7
+from satchel.core.limits import DEPTH_MAX, MOVED_NODES_MAX, PATH_BYTES_MAX
+from satchel.core.messages import CreateOp
+from satchel.core.paths import name_key, validate_name
+from satchel.server.accounts.access import authorize, authorize_txn
+from satchel.server.accounts.principal import Principal
+from satchel.server.db.engine import Change, Connection, Database, Row, change_together, fetch_in
+from satchel.server.metadata.commit import write_batch_txn
+from satchel.server.metadata.decide import Batch
+from satchel.server.metadata.journal import Head, head_txn
+from satchel.server.metadata.mounts import author_of, batch_of, lock_namespaces_txn
+from satchel.server.metadata.nodes import COLUMN_LIST, DEAD, LIVE, Node, node_of
+from satchel.server.metadata.quota import quota_here_txn
+from satchel.server.metadata.view import FolderFacts
+from satchel.server.ports import Clock
+from satchel.server.sharing.conversion import SHARING_KEY
+from satchel.server.sharing.counting import take_contents_txn
+
+_VERSIONS = (
+    "SELECT node_id, rev, content, size, mtime_ns, author, device, op_id, created_at FROM file_versions"
+    " WHERE ns = $1 AND node_id IN {keys}"
+)
+_VERSION = (
+    "INSERT INTO file_versions (ns, node_id, rev, version_number, content, size, mtime_ns, author, device, op_id,"
+    " created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+)
+
+
+class Place(NamedTuple):
+    """Where to: a folder of a namespace, and the name there."""
+
+    ns: NamespaceId
+    parent: NodeId
+    name: str
+
+
+async def move_between(
+    db: Database, clock: Clock, principal: Principal, source: NamespaceId, entry: Entry, place: Place
+) -> NodeId:
+    """Move what `entry` told of in `source` to a place of another namespace; return its id there.
+
+    Raises: NotFound, PreconditionFailed (it changed since), AlreadyExists, NameInvalid, ShareRefused (`inside_share`,
+    `holds_mount`), QuotaExceeded, LimitExceeded, MessageInvalid (too deep).
+    """
+    await authorize(db, principal, source, Right.READ, Right.DELETE)
+    await authorize(db, principal, place.ns, Right.WRITE)
+    validate_name(place.name)
+    key = SHARING_KEY + b"".join(sorted((source, place.ns)))
+    return await db.write(key, lambda conn: _move_txn(conn, clock, principal, source, entry, place))
+
+
+async def _move_txn(
+    conn: Connection, clock: Clock, principal: Principal, source: NamespaceId, entry: Entry, place: Place
+) -> NodeId:
+    await lock_namespaces_txn(conn, [source, place.ns])
+    await authorize_txn(conn, principal, source, Right.READ, Right.DELETE)
+    await authorize_txn(conn, principal, place.ns, Right.WRITE)
+    author = author_of(principal)
+    leaving = batch_of(clock, source, await head_txn(conn, source, for_update=True), author)
+    head = await head_txn(conn, place.ns, for_update=True)
+    arriving = batch_of(clock, place.ns, head, author)
+    top = await _found_txn(conn, leaving, entry)
+    unit = await _unit_txn(conn, source, top)
+    facts = await _facts_txn(conn, arriving, place)
+    _require_depth(facts, unit, place.name)
+    versions = await _versions_txn(conn, source, unit)
+    made = _arrive(clock, arriving, unit, place, versions)
+    await _copy_versions_txn(conn, source, head, arriving, versions, made)
+    await write_batch_txn(conn, place.ns, arriving)
+    seq = leaving.next_seq()
+    gone = replace(top, state=DEAD, deleted_at=leaving.now_ms, cleared_before=top.cleared_seq, cleared_seq=seq, seq=seq)
+    leaving.store(Action.DELETE, top, gone, _op(clock, gone))
+    await write_batch_txn(conn, source, leaving)
+    return made[top.node_id]
+
+
+async def _found_txn(conn: Connection, batch: Batch, entry: Entry) -> Node:
+    view = batch.view
+    await view.load_txn(conn, {entry.node_id}, set())
+    await view.load_mounts_txn(conn)
+    node = view.nodes.get(entry.node_id)
+    if node is None or not view.is_live(node):
+        raise NotFound("The file or folder is gone.")
+    if (node.content_rev, node.place_rev) != (entry.content_rev, entry.place_rev):
+        raise PreconditionFailed("It changed meanwhile.", actual=node.content_rev)
+    if node.kind == Kind.MOUNT:
+        raise ShareRefused("A shared folder does not stand inside another.", reason="inside_share")
+    if any(view.stands_in(mount, node.node_id) for mount in view.mounts):
+        raise ShareRefused("A shared folder stands in it.", reason="holds_mount")
+    return node
+
+
+async def _unit_txn(conn: Connection, ns: NamespaceId, top: Node) -> list[Node]:
+    """Return the node and all that lives below it, each folder before what stands in it. Raises: LimitExceeded."""
+    found, level = [top], {top.node_id: top}
+    text = f"SELECT {COLUMN_LIST} FROM files WHERE ns = $1 AND parent_id IN {{keys}} AND state = {LIVE}"
+    while level:
+        nodes = [node_of(row) for row in await fetch_in(conn, text, sorted(level), ns)]
+        below = [node for node in nodes if node.seq > level[node.parent_id].cleared_seq]
+        found += below
+        if len(found) > MOVED_NODES_MAX:
+            raise LimitExceeded(
+                "Too much stands in this folder.", limit="MOVED_NODES_MAX", maximum=MOVED_NODES_MAX, actual="more"
+            )
+        level = {node.node_id: node for node in below if node.kind == Kind.FOLDER}
+    return found
+
+
+async def _facts_txn(conn: Connection, batch: Batch, place: Place) -> FolderFacts:
+    """Return where the target folder stands. Raises: NotFound, AlreadyExists."""
+    key = name_key(place.name)
+    await batch.view.load_txn(conn, {place.parent}, {(place.parent, key)})
+    facts = batch.view.facts(place.parent)
+    if facts is None:
+        raise NotFound("There is no such folder.")
+    holder = batch.view.holder((place.parent, key))
+    if holder is not None and batch.view.is_live(holder):
+        raise AlreadyExists("There is something at the target.", what="path", name=place.name)
+    batch.free_place(place.parent, key)
+    return facts
+
+
+def _require_depth(facts: FolderFacts, unit: Sequence[Node], name: str) -> None:
+    known = {unit[0].parent_id: facts}
+    for node in unit:
+        above, own = known[node.parent_id], name if node is unit[0] else node.name
+        here = FolderFacts(above.depth + 1, above.path_bytes + 1 + len(own.encode()))
+        if here.depth > DEPTH_MAX or here.path_bytes > PATH_BYTES_MAX:
+            raise MessageInvalid("This cannot be done.", reason="too_deep", detail=own)
+        known[node.node_id] = here
+
+
+async def _versions_txn(conn: Connection, ns: NamespaceId, unit: Sequence[Node]) -> dict[NodeId, list[Row]]:
+    """Return the versions of the unit's files, each file's in the order of their revs."""
+    of_node: defaultdict[NodeId, list[Row]] = defaultdict(list)
+    for row in await fetch_in(conn, _VERSIONS, [node.node_id for node in unit if node.kind == Kind.FILE], ns):
+        of_node[row[0]].append(row)
+    return {node_id: sorted(rows, key=lambda row: int(row[1])) for node_id, rows in of_node.items()}
+
+
+def _arrive(
+    clock: Clock, batch: Batch, unit: Sequence[Node], place: Place, versions: dict[NodeId, list[Row]]
+) -> dict[NodeId, NodeId]:
+    """Put the unit under new ids into the batch, with one entry for all; return the new ids by the old ones."""
+    now, first, top = batch.now_ms, batch.next_seq(), unit[0]
+    ids = {node.node_id: NodeId(uuid7(now, clock.random(10))) for node in unit}
+    # Each version needs a rev of its own that is no seq to come: a young journal is given entries that change nothing.
+    last = max([first, *[len(rows) for rows in versions.values()]])
+    for node in unit:
+        is_top = node is top
+        fresh = replace(
+            node,
+            node_id=ids[node.node_id],
+            parent_id=place.parent if is_top else ids[node.parent_id],
+            name=place.name if is_top else node.name,
+            name_key=name_key(place.name) if is_top else node.name_key,
+            content_rev=first if is_top else last,
+            place_rev=first if is_top else last,
+            version_count=len(versions.get(node.node_id, ())),
+            cleared_seq=0,
+            cleared_before=0,
+            seq=first if is_top else last,
+            created_at=now,
+        )
+        if not is_top:
+            batch.view.put(fresh)
+            continue
+        # A folder that moves in appears with all that it holds: whoever does not know it fetches its snapshot.
+        is_unit = node.kind == Kind.FOLDER
+        batch.store(Action.MOVE if is_unit else Action.CREATE, None, fresh, _op(clock, fresh), is_subtree=is_unit)
+        while batch.head_seq < last:
+            old, seq = fresh, batch.next_seq()
+            fresh = replace(old, content_rev=seq, seq=seq)
+            batch.store(Action.ATTR, old, fresh, _op(clock, fresh))
+    return ids
+
+
+async def _copy_versions_txn(
+    conn: Connection,
+    source: NamespaceId,
+    head: Head,
+    batch: Batch,
+    versions: dict[NodeId, list[Row]],
+    ids: dict[NodeId, NodeId],
+) -> None:
+    """Copy the versions, and count their contents in the target. Raises: QuotaExceeded."""
+    rows, uses = [], Counter[bytes]()
+    for node_id, found in versions.items():
+        first = batch.head_seq - len(found) + 1
+        rows += [(ids[node_id], first + at, 1 + at, *row[2:]) for at, row in enumerate(found)]
+        uses.update(bytes(row[2]) for row in found)
+    await change_together(conn, [Change(_VERSION, rows, (batch.view.ns,))])
+    taken = await take_contents_txn(
+        conn, source=source, target=batch.view.ns, uses=uses, is_moving=False, now_ms=batch.now_ms
+    )
+    quota = await quota_here_txn(conn, batch.view.ns, head)
+    if quota is not None and head.bytes_used + taken.gained > quota:
+        raise QuotaExceeded("There is no room left where it is to go.")
+    batch.contents.bytes_used += taken.gained
+
+
+def _op(clock: Clock, node: Node) -> CreateOp:
+    return CreateOp(OpId(clock.random(ID_BYTES)), node.node_id, node.parent_id, node.name, node.kind)

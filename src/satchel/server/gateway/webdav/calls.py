@@ -146,10 +146,10 @@ class Call:
         """Return the request's body. Raises: LimitExceeded."""
         return await read_body(self.scope, self.receive, limit="DAV_XML_BYTES_MAX", maximum=DAV_XML_BYTES_MAX)
 
-    async def may(self, place: Place, *rights: Right) -> None:
-        """Return when the sender has the rights where a place is. Raises: NotFound."""
+    async def may(self, ns: NamespaceId, *rights: Right) -> None:
+        """Return when the sender has the rights in a namespace. Raises: NotFound."""
         for right in rights:
-            authorize(self.principal, place.ns, right)
+            authorize(self.principal, ns, right)
 
     async def heads(self) -> dict[NamespaceId, int]:
         """Return the newest seq of each namespace."""

@@ -146,9 +146,9 @@ class Call:
         """Return the request's body. Raises: LimitExceeded."""
         return await read_body(self.scope, self.receive, limit="DAV_XML_BYTES_MAX", maximum=DAV_XML_BYTES_MAX)
 
-    async def may(self, place: Place, *rights: Right) -> None:
-        """Return when the sender has the rights where a place is. Raises: NotFound."""
-        await authorize(self.services.db, self.principal, place.ns, *rights)
+    async def may(self, ns: NamespaceId, *rights: Right) -> None:
+        """Return when the sender has the rights in a namespace. Raises: NotFound."""
+        await authorize(self.services.db, self.principal, ns, *rights)
 
     async def heads(self) -> dict[NamespaceId, int]:
         """Return the newest seq of each namespace."""

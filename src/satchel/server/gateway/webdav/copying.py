@@ -138,7 +138,7 @@ async def _planned(call: Call, *, is_move: bool) -> _Plan:
     is_between = at_source.ns != at_target.ns
     if is_between and (not is_move or at_target.entry is not None):
         raise Refusal(502, "Between shared folders things are moved to names that are free, and never copied.")
-    await call.may(at_target, *((Right.WRITE, Right.DELETE) if is_move else (Right.WRITE,)))
+    await call.may(at_target.ns, *((Right.WRITE, Right.DELETE) if is_move else (Right.WRITE,)))
     in_the_way = None if is_same else at_target.entry
     if Kind.MOUNT in (None if in_the_way is None else in_the_way.kind, None if is_move else source.kind):
         raise Refusal(403, "A shared folder is neither replaced nor copied as a whole.")

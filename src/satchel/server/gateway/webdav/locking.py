@@ -54,8 +54,8 @@ async def lock(call: Call) -> Answer:
     async def attempt() -> Answer:
         look = await call.look()
         place = look.place
-        await call.may(place, Right.WRITE)
         [spot] = place.own or [Spot(place.ns, new_node_id(call.services))]
+        await call.may(spot.ns, Right.WRITE)
         is_deep = int(depth == "infinity")
         token = new_token(call.services.clock.random(TOKEN_BYTES))
         expires_at = call.services.clock.now_ms() + 1_000 * lock_s(call.header(b"timeout"))
@@ -79,8 +79,8 @@ async def unlock(call: Call) -> Answer:
         raise Refusal(400, "The request has no Lock-Token.")
     look = await call.look()
     existing(look.place)
-    await call.may(look.place, Right.WRITE)
     [spot] = look.place.own
+    await call.may(spot.ns, Right.WRITE)
     found = [each for each in look.covering([spot]) if each.name == told[1:-1]]
     if not found:
         raise Refusal(409, "It is not locked by this token.", _MATCHES)
@@ -93,8 +93,8 @@ async def unlock(call: Call) -> Answer:
 async def _refresh(call: Call) -> Answer:
     look = await call.look()
     existing(look.place)
-    await call.may(look.place, Right.WRITE)
     [spot] = look.place.own
+    await call.may(spot.ns, Right.WRITE)
     own = [
         each
         for each in look.covering([spot])

@@ -51,7 +51,7 @@ async def get(call: Call) -> Answer | None:
     """Give a file's bytes, whole or one range of them; None when all is sent."""
     place = await call.place(call.names)
     entry = existing(place)
-    await call.may(place, Right.READ)
+    await call.may(place.ns, Right.READ)
     if place.is_folder:
         return Answer(200, ((b"content-type", b"text/plain; charset=utf-8"), *ABILITIES), _FOLDER_TEXT)
     tag = etag_of(entry)
@@ -91,7 +91,7 @@ async def propfind(call: Call) -> Answer | None:
     wanted = read_propfind(await call.xml())
     look = await call.look()
     entry = existing(look.place)
-    await call.may(look.place, Right.READ)
+    await call.may(look.place.ns, Right.READ)
     if not look.place.is_folder:
         depth = "0"
     if depth == "infinity":

@@ -40,7 +40,7 @@ async def put(call: Call) -> Answer:
     if call.header(b"content-encoding") not in ("", "identity"):
         raise Refusal(415, "A file is put as it is, without a coding.")
     look = await call.look()
-    await call.may(look.place, Right.WRITE)
+    await call.may(look.place.ns, Right.WRITE)
     _check_put(call, look)
     size = _length(call.header(b"content-length"))
     expected = _length(call.header(b"x-expected-entity-length"))
@@ -68,7 +68,7 @@ async def mkcol(call: Call) -> Answer:
     async def attempt() -> Answer:
         look = await call.look()
         place = look.place
-        await call.may(place, Right.WRITE)
+        await call.may(place.ns, Right.WRITE)
         if place.entry is not None or not call.names:
             raise Refusal(405, "There is something at this path.")
         parent = folder_of(place)
@@ -87,7 +87,7 @@ async def delete(call: Call) -> Answer:
         look = await call.look()
         place = look.place
         entry = existing(place)
-        await call.may(place, Right.DELETE)
+        await call.may(place.ns, Right.DELETE)
         if not call.names:
             raise Refusal(403, "The root folder itself cannot be deleted.")
         if entry.kind == Kind.MOUNT:
@@ -114,7 +114,7 @@ async def proppatch(call: Call) -> Answer:
         look = await call.look()
         place = look.place
         entry = existing(place)
-        await call.may(place, Right.WRITE)
+        await call.may(place.ns, Right.WRITE)
         look.require(call.principal, place.own)
         href = href_of(call.names, is_folder=place.is_folder)
         if any(change.name[0] == DAV for change in changes):

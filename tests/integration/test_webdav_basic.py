@@ -167,6 +167,16 @@ def test_a_name_that_no_file_can_have_is_refused(dav: Dav) -> None:
         assert asked(dav.port, "GET", path, b"", {"Authorization": basic(dav.user, dav.password)}).status in (401, 404)
 
 
+def test_a_change_at_an_address_with_a_query_is_refused(dav: Dav) -> None:
+    dav.put("/a", b"mine")
+    # What a program meant that forgot to escape the name "a?b".
+    assert dav.status("PUT", "/a?b", b"x") == 400
+    assert dav.status("DELETE", "/a?b") == 400
+    assert dav.status("COPY", "/a", Destination=dav.to("/c?d")) == 400
+    assert dav.status("GET", "/a?b") == 200
+    assert dav.names("/") == ["/a"]
+
+
 def test_names_that_differ_in_case_alone_are_one_file(dav: Dav) -> None:
     dav.put("/Foo", b"one")
     assert dav.put("/foo", b"two").status == 204

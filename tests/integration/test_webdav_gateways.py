@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 from collections.abc import Awaitable, Callable
 
 import pytest
 
+from satchel.core.hashing import PACKED_BYTES
+from satchel.core.limits import MIB
 from satchel.server.db.engine import Database, Work
 from satchel.server.gateway.app import Gateway
 from tests.support.databases import Run
@@ -205,6 +208,23 @@ def test_a_lock_ends_by_itself_and_makes_room(run: Run) -> None:
         await other.locked("/f")
         rows = await db.read(lambda conn: conn.fetch("SELECT COUNT(*) FROM dav_locks"))
         assert rows == [(1,)]
+
+    run(scenario)
+
+
+def test_an_answer_that_cannot_go_on_is_never_taken_for_whole(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        one, _, _ = await two(db)
+        await db.write(b"test", lambda conn: conn.execute("UPDATE namespaces SET quota = NULL"))
+        assert await one.status("PUT", "/f", random.Random(1).randbytes(12 * MIB)) == 201
+        whole = (await one.ask("GET", "/f"))[2]
+        [(blocks,)] = await db.read(lambda conn: conn.fetch("SELECT blocks FROM manifests"))
+        last = bytes(blocks)[-PACKED_BYTES:-4]
+        await db.write(b"test", lambda conn: conn.execute("DELETE FROM namespace_blocks WHERE block_hash = $1", last))
+        status, found, body = await one.ask("GET", "/f")
+        # What is told in full and sent in part: without its end the server closes the connection.
+        assert (status, found["content-length"]) == (200, str(len(whole)))
+        assert 0 < len(body) < len(whole)
 
     run(scenario)
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 from satchel.core.errors import Unavailable
 from satchel.server.gateway.errors import as_fault
-from satchel.server.gateway.raw import Disconnected, Receive, Scope, Send, patient, respond
+from satchel.server.gateway.raw import Disconnected, Message, Receive, Scope, Send, patient, respond
 from satchel.server.gateway.services import Services
 from satchel.server.gateway.tally import CODE, ROUTE
 from satchel.server.gateway.webdav import copying, locking, reading, writing
@@ -34,6 +34,7 @@ _METHODS: dict[str, Handler] = {
     "LOCK": locking.lock,
     "UNLOCK": locking.unlock,
 }
+_READS = frozenset({"GET", "HEAD", "PROPFIND"})
 _TRANSFERS = frozenset({"GET", "HEAD", "PUT", "PROPFIND"})
 
 
@@ -52,20 +53,22 @@ class WebdavApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         scope[ROUTE] = PREFIX
-        send = patient(send)
+        sending = _Sending(patient(send))
         try:
-            answer = await self._answered(scope, receive, send)
+            answer = await self._answered(scope, receive, sending)
             if answer is not None:
-                await _send(send, scope, answer)
+                await _send(sending, scope, answer)
         except Disconnected:
             return
         except Refusal as refusal:
             scope[CODE] = "webdav_refused"
-            await _send(send, scope, refusal.answer())
+            await _send(sending, scope, refusal.answer())
         except Exception as error:  # the request's main loop: the fault is logged and answered
             fault, _ = as_fault(error, self._services.clock, route=PREFIX)
             scope[CODE] = fault.code
-            await _send(send, scope, fault_answer(fault))
+            if not sending.has_begun:
+                await _send(sending, scope, fault_answer(fault))
+            # An answer that has begun is left unfinished, which ends the connection: nobody takes it for whole.
 
     async def _answered(self, scope: Scope, receive: Receive, send: Send) -> Answer | None:
         method, room = scope["method"], self._services.room
@@ -77,8 +80,25 @@ class WebdavApp:
         handler = _METHODS.get(method)
         if handler is None:
             return Answer(405, ((b"allow", reading.ALLOWED),))
+        if scope["query_string"] and method not in _READS:
+            # A '?' that should have been escaped would name another file.
+            raise Refusal(400, "The address of a change has no query.")
         with room.working(principal.account_id, is_transfer=method in _TRANSFERS):
             return await handler(Call(self._services, principal, scope, receive, send))
+
+
+class _Sending:
+    """Sends an answer, and knows whether it has begun."""
+
+    __slots__ = ("_send", "has_begun")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.has_begun = False
+
+    async def __call__(self, message: Message) -> None:
+        self.has_begun = True
+        await self._send(message)
 
 
 async def _send(send: Send, scope: Scope, answer: Answer) -> None:

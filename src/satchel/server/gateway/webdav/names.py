@@ -53,8 +53,9 @@ def names_here(scope: Scope, reference: str, *, public_url: str) -> Names:
         is_here = not parts.netloc or _authority(parts.scheme, parts.netloc) in _own(scope, public_url)
     except ValueError as error:
         raise Refusal(400, "An address in the request cannot be read.") from error
-    if parts.fragment or not parts.path.startswith("/"):
-        raise Refusal(400, "An address in the request is neither absolute nor a path.")
+    if parts.query or parts.fragment or not parts.path.startswith("/"):
+        # A '?' or '#' that should have been escaped would name another file.
+        raise Refusal(400, "An address in the request is no plain path, absolute or with its server.")
     if not is_here or not (parts.path + "/").startswith(PREFIX + "/"):
         raise Refusal(502, "That address is on another server.")
     return names_of(parts.path.encode("latin-1", errors="replace"))

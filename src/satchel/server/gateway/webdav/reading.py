@@ -13,7 +13,6 @@ from satchel.core.access import Right
 from satchel.core.entries import Entry
 from satchel.core.hashing import unpack_blocks
 from satchel.core.ids import ContentHash, NamespaceId
-from satchel.core.limits import LIST_PAGE_MAX
 from satchel.server.accounts.service import account_of
 from satchel.server.gateway.content import pieces_of, range_of
 from satchel.server.gateway.raw import Joining, Send
@@ -38,6 +37,8 @@ from satchel.server.metadata.tree import blocklist_of, list_folder
 
 ALLOWED = b"OPTIONS, GET, HEAD, PUT, DELETE, MKCOL, COPY, MOVE, PROPFIND, PROPPATCH, LOCK, UNLOCK"
 ABILITIES = ((b"dav", b"1, 2, 3"), (b"ms-author-via", b"DAV"), (b"allow", ALLOWED))
+PAGE_ENTRIES = 500
+"""So many are told in one go: nobody else is answered meanwhile."""
 _FOLDER_TEXT = b"This is a WebDAV folder. Open its address in a program that mounts WebDAV.\n"
 _FINITE = "<D:propfind-finite-depth/>"
 
@@ -106,10 +107,10 @@ async def _responses(call: Call, look: Look, entry: Entry, wanted: Wanted, *, is
     after = ""
     [inside] = look.place.own
     while is_deep:
-        page = await list_folder(call.services.db, call.principal, *inside, after, LIST_PAGE_MAX)
+        page = await list_folder(call.services.db, call.principal, *inside, after, PAGE_ENTRIES)
         shown = [(_names(look, entry, each), each) for each in page if each.kind in SHOWN]
         yield await _page(call, look, inside.ns, shown, wanted, quota)
-        if len(page) < LIST_PAGE_MAX:
+        if len(page) < PAGE_ENTRIES:
             return
         after = page[-1].name_key
 

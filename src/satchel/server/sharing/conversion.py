@@ -3,8 +3,9 @@ trash stay as they are, no block moves, and no moment shows a node in both names
 
 All of it is one transaction under the old namespace's row. The folder's node stays where it is, as a mount; everything
 below it, dead rows too, changes its namespace. The new journal begins with one entry about the root folder, at the seq
-of the mount's entry in the old one: so revs stay comparable, and whoever asks from an earlier place is told to start
-anew. Source: docs/design/030 (between namespaces), 085.
+and tag of the mount's entry in the old one: so revs stay comparable, a device that has folded that entry stands at the
+new journal's beginning, and whoever asks from an earlier place is told to start anew.
+Source: docs/design/030 (between namespaces), 085.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from satchel.server.accounts.principal import Principal
 from satchel.server.db.engine import Connection, Database, change_together, execute_in, fetch_in
 from satchel.server.metadata.commit import write_batch_txn
 from satchel.server.metadata.decide import Batch
-from satchel.server.metadata.journal import JournalRow, appended, head_txn
+from satchel.server.metadata.journal import appended, head_txn
 from satchel.server.metadata.mounts import author_of, batch_of
 from satchel.server.metadata.nodes import COLUMNS, DEAD, LIVE, Node, image_bytes
 from satchel.server.metadata.tree import ROOT
@@ -87,15 +88,14 @@ async def _share_txn(
         raise ShareRefused("A shared folder stands in it.", reason="holds_mount")
     require_room(await memberships_txn(conn, principal.account_id))
     unit = await unit_txn(conn, ns, node_id)
-    await _begin_txn(conn, target, principal, batch)
-    await _move_rows_txn(conn, ns, target, folder, unit, now_ms=batch.now_ms)
-    await _count_txn(conn, ns, target, batch)
     seq = batch.next_seq()
     mount = replace(folder, kind=Kind.MOUNT, content=target, content_rev=seq, cleared_seq=0, cleared_before=0, seq=seq)
     op = CreateOp(OpId(clock.random(ID_BYTES)), node_id, folder.parent_id, folder.name, Kind.MOUNT)
     batch.store(Action.MOUNT, folder, mount, op)
+    await _begin_txn(conn, target, principal, batch)
+    await _move_rows_txn(conn, ns, target, folder, unit, now_ms=batch.now_ms)
+    await _count_txn(conn, ns, target, batch)
     await write_batch_txn(conn, ns, batch)
-    await _open_journal_txn(conn, target, batch)
     me, now = principal.account_id, batch.now_ms
     await keep_member_txn(conn, Member(target, me, Role.OWNER, State.ACCEPTED, folder.name, me, node_id, now, now))
     return target
@@ -125,13 +125,17 @@ async def unit_txn(conn: Connection, ns: NamespaceId, folder: NodeId) -> list[No
 
 
 async def _begin_txn(conn: Connection, target: NamespaceId, principal: Principal, batch: Batch) -> None:
-    """Write the new namespace's row. It begins where the old one is after this change."""
+    """Write the new namespace's row and the first entry of its journal, at the seq and tag of the mount's entry: the
+    oldest place that a reader can stand at, and where a device that held the folder stands. Nobody is told of it."""
+    mounted = batch.rows[-1]
     await conn.execute(
         "INSERT INTO namespaces"
         " (ns, kind, owner, head_seq, head_tag, head_at, min_seq, bytes_used, quota, created_at)"
         " VALUES ($1, 'shared', $2, $3, $4, $5, $3, 0, NULL, $5)",
-        *(target, principal.account_id, batch.head_seq + 1, next(batch.tags), batch.now_ms),
+        *(target, principal.account_id, mounted.seq, mounted.tag, batch.now_ms),
     )
+    first = mounted._replace(node_id=ROOT_NODE, pre=None, post=image_bytes(ROOT, is_live=True), is_subtree=1)
+    await change_together(conn, [appended(target, [first])])
 
 
 async def _move_rows_txn(
@@ -167,24 +171,3 @@ async def _count_txn(conn: Connection, ns: NamespaceId, target: NamespaceId, bat
     taken = await take_contents_txn(conn, source=ns, target=target, uses=uses, is_moving=True, now_ms=batch.now_ms)
     batch.contents.bytes_used = max(0, batch.contents.bytes_used - taken.freed)
     await conn.execute("UPDATE namespaces SET bytes_used = $2 WHERE ns = $1", target, taken.gained)
-
-
-async def _open_journal_txn(conn: Connection, target: NamespaceId, batch: Batch) -> None:
-    """Write the first entry of the new journal: the oldest place that a reader can stand at. Nobody is told of it."""
-    [(tag,)] = await conn.fetch("SELECT head_tag FROM namespaces WHERE ns = $1", target)
-    author, entry = batch.author, batch.rows[-1]
-    row = JournalRow(
-        batch.head_seq,
-        tag,
-        Action.MOUNT,
-        ROOT_NODE,
-        None,
-        image_bytes(ROOT, is_live=True),
-        1,
-        author.account,
-        author.device,
-        author.link,
-        entry.op_id,
-        batch.now_ms,
-    )
-    await change_together(conn, [appended(target, [row])])

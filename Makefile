@@ -21,6 +21,7 @@ LOAD     ?=
 COSTS    ?=
 MUTANTS  ?=
 TOTAL    ?=
+PROGRAM  ?=
 export UV_PYTHON_DOWNLOADS := never
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -31,7 +32,7 @@ INSTALL := VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --constraint constraint
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format types walls unit sim sim-night mutants bench bench-tree bench-cluster micro load capacity fanout kill chaos races crashpoints powercut acceptance collisions damage clean
+.PHONY: help run test lint format types walls unit sim sim-night mutants bench bench-tree bench-cluster micro load capacity fanout kill chaos races litmus crashpoints powercut acceptance collisions damage clean
 
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -102,6 +103,9 @@ crashpoints: $(VENV)/.dev-stamp ## Stop each scenario at each writing call, in f
 
 powercut: $(VENV)/.dev-stamp ## Cut the power around each fsync of each scenario (root, /dev/fuse; MINUTES=10 ONLY=name; SITES=1: leave out each fsync once)
 	@$(BIN)/python -m tests.crash.powercut --minutes $(MINUTES) --only '$(ONLY)' $(if $(SITES),--sites)
+
+litmus: $(VENV)/.dev-stamp ## Run the WebDAV conformance suite, 104 tests (PROGRAM=litmus; Debian: apt-get install litmus)
+	@$(BIN)/python -m tests.e2e.litmus_run $(if $(PROGRAM),--program $(PROGRAM))
 
 collisions: $(VENV)/.dev-stamp ## Garbage without grace against commits, a million interleavings (SEED=n tells one; MUTANTS=1 plants bugs; TOTAL=10000)
 	@$(BIN)/python -m tests.store.collisions --ledger build/collisions.ledger $(if $(SEED),--seed $(SEED)) $(if $(MUTANTS),--mutants) $(if $(TOTAL),--total $(TOTAL))

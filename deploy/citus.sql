@@ -17,6 +17,8 @@ SELECT create_distributed_table('outbox', 'ns', colocate_with => 'namespaces');
 SELECT create_distributed_table('namespace_blocks', 'ns', colocate_with => 'namespaces');
 SELECT create_distributed_table('link_scopes', 'ns', colocate_with => 'namespaces');
 SELECT create_distributed_table('shares', 'ns', colocate_with => 'namespaces');
+SELECT create_distributed_table('dav_locks', 'ns', colocate_with => 'namespaces');
+SELECT create_distributed_table('dav_properties', 'ns', colocate_with => 'namespaces');
 SELECT create_distributed_table('members', 'ns', colocate_with => 'namespaces');
 
 -- By the block's hash: where its bytes are, and who holds it.

@@ -7,6 +7,7 @@ pytest_plugins = [
     "tests.support.kafka",
     "tests.support.s3",
     "tests.support.valkey",
+    "tests.support.webdav",
     # The last, since it imports the others, which must be known as plugins before.
     "tests.support.service",
 ]

@@ -55,6 +55,7 @@ from tests.integration.test_waiting_streams import Device
 from tests.support.memory_service import MemoryService, open_service
 from tests.support.postgres import PostgresServer
 from tests.support.recording import RecordingDatabase
+from tests.support.webdav import LOCK_BODY
 from tests.support.wire import content_of, raw_block
 
 pytestmark = pytest.mark.filterwarnings("ignore::litestar.exceptions.base_exceptions.LitestarDeprecationWarning")
@@ -72,6 +73,8 @@ KEYS = {
             "namespace_blocks",
             "link_scopes",
             "shares",
+            "dav_locks",
+            "dav_properties",
             "members",
         ),
         ("ns",),
@@ -123,6 +126,9 @@ class Program:
         self.link = LinkId(b"link" * 4)
 
     async def ask(self, method: str, route: str, /, body: bytes = b"", **query: object) -> bytes:
+        return await self.send(method, route, body, {}, **query)
+
+    async def send(self, method: str, route: str, /, body: bytes, headers: dict[str, str], **query: object) -> bytes:
         sent: list[dict[str, object]] = []
         unread, answered = [body], asyncio.Event()
 
@@ -138,8 +144,10 @@ class Program:
             if message["type"] == "http.response.body" and not message.get("more_body", False):
                 answered.set()
 
-        await self.gateway(_scope(method, route, query, self.service.token), receive, send)  # type: ignore[arg-type]
-        assert sent[0]["status"] in (200, 201, 204), (route, sent)
+        scope = _scope(method, route, query, self.service.token)
+        scope["headers"] += [(name.lower().encode(), value.encode()) for name, value in headers.items()]  # type: ignore[operator]
+        await self.gateway(scope, receive, send)  # type: ignore[arg-type]
+        assert sent[0]["status"] in (200, 201, 204, 207), (route, sent)
         return b"".join(each.get("body", b"") for each in sent[1:])  # type: ignore[misc]
 
     async def call(self, route: str, message: object, *bodies: bytes) -> bytes:
@@ -212,6 +220,7 @@ async def use_everything(program: Program) -> None:
     for path, query in REST:
         await program.ask("GET", path, **query)
     await _use_links(program, top.node_id)
+    await _use_webdav(program)
     await _share(program)
     await _wait(program, start)
 
@@ -238,6 +247,34 @@ async def _use_links(program: Program, folder: NodeId) -> None:
     await program.ask("PUT", f"{public}/content", b"edited", id=file)
     await program.ask("POST", f"{public}/delete", json.dumps({"id": file}).encode())
     await program.ask("DELETE", made)
+
+
+async def _use_webdav(program: Program) -> None:
+    for method, path, body, headers in (
+        ("MKCOL", "/dav/w", b"", {}),
+        ("PUT", "/dav/w/a", b"one", {}),
+        ("PUT", "/dav/w/a", b"two", {}),
+        (
+            "PROPPATCH",
+            "/dav/w/a",
+            b'<propertyupdate xmlns="DAV:"><set><prop><x xmlns="x"/></prop></set></propertyupdate>',
+            {},
+        ),
+        ("COPY", "/dav/w", b"", {"Destination": "/dav/v"}),
+        ("COPY", "/dav/w/a", b"", {"Destination": "/dav/v/a"}),
+        ("MOVE", "/dav/w/a", b"", {"Destination": "/dav/v/a"}),
+        ("MOVE", "/dav/v", b"", {"Destination": "/dav/w"}),
+        ("PROPFIND", "/dav/w", b"", {"Depth": "1"}),
+        ("GET", "/dav/w/a", b"", {}),
+    ):
+        await program.send(method, path, body, headers)
+    body = LOCK_BODY.format(scope="exclusive", owner="me").encode()
+    told = (await program.send("LOCK", "/dav/w/new", body, {})).decode()
+    token = re.search(r"urn:uuid:[-0-9a-f]+", told)
+    assert token is not None
+    await program.send("LOCK", "/dav/w/new", b"", {"If": f"(<{token[0]}>)"})
+    await program.send("PROPFIND", "/dav/w", b"", {"Depth": "1"})
+    await program.send("DELETE", "/dav/w", b"", {"If": f"<http://here/dav/w/new> (<{token[0]}>)", "Host": "here"})
 
 
 async def _share(program: Program) -> None:

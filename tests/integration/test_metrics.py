@@ -52,7 +52,7 @@ def test_what_happened_is_counted_and_nobody_is_named(server: RunningServer) -> 
             wire.commit(wire.create(name, b"same"), inline=[b"same"])
         with pytest.raises(Refusal):
             wire.call("canary-route", None, Hello)
-        assert ask(server.url, "PROPFIND", "/canary-route/canary-file").status == 404
+        assert ask(server.url, "REPORT", "/canary-route/canary-file").status == 404
         assert session.ask("GET", "/api/v1/entry", path="/canary-file three").status == 404
         now = asyncio.run(holding())
     commits = 'satchel_requests_total{method="POST",route="/sync/v1/commit",status="2xx",code=""}'

@@ -14,6 +14,7 @@ BROAD_CATCHES = {
     "src/satchel/server/db/sqlite.py": "the threads of the store outlive any job; its caller gets the error",
     "src/satchel/server/gateway/device.py": "a request's main loop: logged with the route, answered with a code",
     "src/satchel/server/upkeep/schedule.py": "the main loop of all tasks: logged, tried again; the others go on",
+    "src/satchel/server/gateway/webdav/app.py": "a request's main loop: logged with the route, answered with a code",
     "src/satchel/server/gateway/stream.py": "a stream's main loop: logged, closed with a code, the device comes again",
 }
 

@@ -74,3 +74,15 @@ REQUESTS_PER_ACCOUNT_MAX = 64
 SHARES_PER_ACCOUNT_MAX = 1_000
 """Links and file requests that an account made in one namespace and did not revoke."""
 ZIP_ENTRIES_MAX = 1_000_000
+DAV_XML_BYTES_MAX = MIB
+DAV_XML_DEPTH_MAX = 32
+DAV_XML_ELEMENTS_MAX = 10_000
+DAV_COPY_NODES_MAX = 10_000
+"""So many files and folders one WebDAV COPY takes along."""
+DAV_LOCKS_MAX = 1_000
+"""Of one namespace."""
+DAV_LOCK_S_MAX = 3_600
+DAV_LOCK_OWNER_BYTES_MAX = 4 * KIB
+DAV_PROPERTIES_MAX = 256
+"""That a WebDAV client made, of one file or folder."""
+DAV_PROPERTIES_BYTES_MAX = 64 * KIB

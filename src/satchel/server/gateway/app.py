@@ -26,6 +26,7 @@ from satchel.server.gateway.raw import HELD, Disconnected, Receive, Scope, Send,
 from satchel.server.gateway.rest import Asked, answer_fault
 from satchel.server.gateway.services import Services
 from satchel.server.gateway.tally import REQUEST_ID_BYTES, tallied
+from satchel.server.gateway.webdav.app import WebdavApp, is_webdav
 from satchel.server.logs import begin_request
 
 SAFE_HEADERS = [
@@ -47,6 +48,7 @@ class Gateway:
         self._services = services
         is_gateway = "gateway" in services.settings.roles
         self._device = DeviceApp(services) if is_gateway else None
+        self._webdav = WebdavApp(services) if is_gateway else None
         self._rest = rest_app(services, ROOMS if is_gateway else (health,))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,6 +60,8 @@ class Gateway:
         is_device = self._device is not None and scope["path"].startswith(PREFIX)
         if scope["type"] == "http":
             app = self._device if is_device and self._device is not None else self._answer
+            if self._webdav is not None and is_webdav(scope["path"]):
+                app = self._webdav
             headers = [] if is_device else SAFE_HEADERS
             if services.readiness.is_draining:
                 headers = [*headers, CLOSING]

@@ -23,7 +23,7 @@ from satchel.server.accounts.principal import Principal
 from satchel.server.blocks.service import paired
 from satchel.server.db.engine import Connection
 from satchel.server.gateway.services import Services
-from satchel.server.metadata.commit import commit
+from satchel.server.metadata.commit import Guard, commit
 from satchel.server.metadata.journal import Head, head_txn
 from satchel.server.metadata.quota import quota_here_txn
 
@@ -32,9 +32,16 @@ NO_LINK = LinkId(b"")
 
 
 async def commit_request(
-    services: Services, principal: Principal, request: CommitRequest, bodies: Sequence[bytes | memoryview]
+    services: Services,
+    principal: Principal,
+    request: CommitRequest,
+    bodies: Sequence[bytes | memoryview],
+    guard: Guard | None = None,
 ) -> CommitReply:
-    """Store the request's inline blocks, commit its ops, and tell who waits. Raises: as `commit`, BlockMismatch."""
+    """Store the request's inline blocks, commit its ops, and tell who waits. Raises: as `commit`, BlockMismatch.
+
+    guard: as of `commit`.
+    """
     await authorize(services.db, principal, request.ns, Right.WRITE)
     for wire in request.inline:
         if wire.size > INLINE_UP_BYTES_MAX:
@@ -45,7 +52,7 @@ async def commit_request(
                 actual=wire.size,
             )
     placed = await services.blocks.store(request.ns, paired(request.inline, bodies))
-    reply = await commit(services.db, services.clock, principal, request, placed)
+    reply = await commit(services.db, services.clock, principal, request, placed, guard)
     services.counters.committed(reply.outcomes)
     if any(isinstance(outcome, Stored) and outcome.seq for outcome in reply.outcomes):
         await services.bus.publish(request.ns, reply.head_seq)

@@ -35,7 +35,7 @@ FED_BYTES = 8 * MIB
 READ_BYTES_MAX = 8 * MIB
 UPLOAD_BYTES_IN_MEMORY = 4 * FED_BYTES
 """What comes, joined, squeezed, and on its way to the disk."""
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,9 @@ async def download(
     }
     if request.headers.get("if-none-match", "") == tag:
         return Response(b"", status_code=304, headers=headers)
-    first, last, is_part = byte_range(request, file.size, tag)
+    first, last, is_part = range_of(
+        request.headers.get("range", ""), if_range=request.headers.get("if-range", tag), size=file.size, tag=tag
+    )
     if first > last and file.size:
         return Response(b"", status_code=416, headers=headers | {"content-range": f"bytes */{file.size}"})
     if is_part:
@@ -99,7 +101,7 @@ async def upload(request: Asked, path: str, mtime_ns: int = 0) -> Item:
     declared = request.headers.get("content-length", "")
     await check_room(services, principal, ns, int(declared) if declared.isdigit() else 0)
     with services.room.taken(principal.account_id, UPLOAD_BYTES_IN_MEMORY):
-        content = await _received(services, ns, request)
+        content = await received(services, ns, request.stream())
     op_id = new_op_id(services)
     if current is None:
         node_id = new_node_id(services)
@@ -125,10 +127,10 @@ async def _file(services: Services, principal: Principal, ns: NamespaceId, node_
     raise NotFound("There is no such version.", rev=rev)
 
 
-def byte_range(request: Asked, size: int, tag: str) -> tuple[int, int, bool]:
+def range_of(told: str, *, if_range: str, size: int, tag: str) -> tuple[int, int, bool]:
     """Return the first and the last byte wanted, and whether that is a part. An empty part has first > last."""
-    match = _RANGE.fullmatch(request.headers.get("range", ""))
-    if match is None or request.headers.get("if-range", tag) != tag or match.groups() == ("", ""):
+    match = _RANGE.fullmatch(told)
+    if match is None or if_range != tag or match.groups() == ("", ""):
         return 0, size - 1, False
     first, last = match.groups()
     if not first:
@@ -170,13 +172,13 @@ def _check_match(request: Asked, current: Entry | None) -> None:
         raise PreconditionFailed("There is a file at this path.", expected="", actual=actual)
 
 
-async def _received(services: Services, ns: NamespaceId, request: Asked) -> Content:
-    """Cut, store and name what comes; return the content to commit."""
+async def received(services: Services, ns: NamespaceId, pieces: AsyncIterator[bytes]) -> Content:
+    """Cut, store and name what comes; return the content to commit. Raises: LimitExceeded."""
     cutter = StreamCutter(CDC1)
     listed: list[Block] = []
     waiting: list[bytes] = []
     waiting_bytes = 0
-    async for piece in request.stream():
+    async for piece in pieces:
         waiting.append(piece)
         waiting_bytes += len(piece)
         if waiting_bytes >= FED_BYTES:

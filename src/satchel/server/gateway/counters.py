@@ -12,7 +12,9 @@ from satchel.server.blocks.service import BlockCounts
 from satchel.server.metrics import Histogram
 
 OTHER = "other"
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WS"})
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WS"}).union(
+    ("COPY", "LOCK", "MKCOL", "MOVE", "PROPFIND", "PROPPATCH", "UNLOCK")
+)
 GONE = 499
 """Counted for a request whose other side went away before it had an answer."""
 

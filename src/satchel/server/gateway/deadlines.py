@@ -34,6 +34,10 @@ _FULL_TEXT = (
     b'{"error":{"code":"unavailable","message":"The server has no room for more connections.",'
     b'"hint":"Satchel tries again by itself.","fields":{},"id":""}}'
 )
+_FRAGMENT_TEXT = (
+    b'{"error":{"code":"message_invalid","message":"The address holds a \'#\'.",'
+    b'"hint":"Write a \'#\' in a name as %23.","fields":{"reason":"fragment"},"id":""}}'
+)
 _FULL_HEADERS = [
     (b"content-type", b"application/json"),
     (b"retry-after", b"30"),
@@ -92,7 +96,11 @@ class WatchedProtocol(HttpToolsProtocol):
         self._phase = _BODY
         self._since = self.loop.time()
         self._came = 0
+        app = self.app
+        if b"#" in self.url:
+            self.app = _answer_fragment
         super().on_headers_complete()
+        self.app = app
 
     def on_body(self, body: bytes) -> None:
         """A part of the body came."""
@@ -146,6 +154,13 @@ class WatchedProtocol(HttpToolsProtocol):
 async def _answer_full(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.start", "status": 503, "headers": _FULL_HEADERS})
     await send({"type": "http.response.body", "body": _FULL_TEXT})
+
+
+async def _answer_fragment(scope: Scope, receive: Receive, send: Send) -> None:
+    # Cut off, as the parser does, `DELETE /folder/#old` would delete the folder. From RFC 9112 3.2: it has no fragment.
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(_FRAGMENT_TEXT))]
+    await send({"type": "http.response.start", "status": 400, "headers": headers})
+    await send({"type": "http.response.body", "body": _FRAGMENT_TEXT})
 
 
 async def watch(connections: Iterable[object], deadlines: Deadlines) -> None:

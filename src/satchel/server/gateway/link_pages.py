@@ -20,7 +20,7 @@ from satchel.core.hashing import unpack_blocks
 from satchel.core.ids import ContentHash
 from satchel.core.limits import KIB, LIST_PAGE_MAX
 from satchel.server.accounts.passwords import matches
-from satchel.server.gateway.content import byte_range, pieces_of
+from satchel.server.gateway.content import pieces_of, range_of
 from satchel.server.gateway.files import Limit
 from satchel.server.gateway.link_access import (
     PAGE,
@@ -168,7 +168,8 @@ async def link_content(request: Asked, token: str, id: str = "", preview: bool =
     headers = _content_headers(node, tag, is_shown=is_shown)
     if request.headers.get("if-none-match", "") == tag:
         return Response(b"", status_code=304, headers=headers)
-    first, last, is_part = byte_range(request, node.size, tag)
+    told, if_range = request.headers.get("range", ""), request.headers.get("if-range", tag)
+    first, last, is_part = range_of(told, if_range=if_range, size=node.size, tag=tag)
     if first > last and node.size:
         return Response(b"", status_code=416, headers=headers | {"content-range": f"bytes */{node.size}"})
     if is_part:

@@ -6,7 +6,7 @@ seqs, without a gap. Blocks are durable and verified before. Source: docs/design
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from msgspec.structs import replace
 
@@ -52,16 +52,23 @@ from satchel.server.ports import Clock
 
 TAGS_DRAWN = 64
 LEASE_MS = LEASE_HOURS_MIN * 60 * 60 * 1000
+Guard = Callable[[Connection], Awaitable[None]]
 
 
 async def commit(
-    db: Database, clock: Clock, principal: Principal, request: CommitRequest, placed: Sequence[PlacedBlock] = ()
+    db: Database,
+    clock: Clock,
+    principal: Principal,
+    request: CommitRequest,
+    placed: Sequence[PlacedBlock] = (),
+    guard: Guard | None = None,
 ) -> CommitReply:
     """Store what can be stored of a request, durable on return; one outcome per op, in order.
 
-    placed: the blocks that came with the request, verified and durable. Idempotent by op_id. Raises: NotFound (no
+    placed: the blocks that came with the request, verified and durable. guard: called first in the transaction; it
+    takes the namespace's row and raises when the request is not to be done. Idempotent by op_id. Raises: NotFound (no
     such namespace for the principal), EpochChanged, LimitExceeded, MessageInvalid, StorageFull, StorageFailed,
-    Unavailable.
+    Unavailable, and what `guard` raises.
     """
     is_deleting = any(isinstance(op, DeleteOp) for op in request.ops)
     await authorize(db, principal, request.ns, Right.WRITE, *([Right.DELETE] if is_deleting else ()))
@@ -73,6 +80,8 @@ async def commit(
         await register(db, request.ns, placed, lease_until_ms=now + LEASE_MS, now_ms=now)
 
     async def work(conn: Connection) -> CommitReply:
+        if guard is not None:
+            await guard(conn)
         if placed and conn.dialect == "sqlite":
             now = clock.now_ms()
             await place_txn(conn, request.ns, placed, lease_until_ms=now + LEASE_MS, now_ms=now)

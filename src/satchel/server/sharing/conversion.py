@@ -43,6 +43,8 @@ FOLLOWING: dict[str, str] = {
     "link_scopes": "device_id link_id",
     "shares": "share_id maker device permission password_hash token_hash is_no_download expires_at downloads_max"
     " downloads hits created_at seen_at revoked_at",
+    "dav_locks": "token account_id is_exclusive is_deep owner expires_at",
+    "dav_properties": "namespace name value lang",
 }
 """Tables, beside `files`, whose rows go where their node goes, with their columns beside ns and node_id."""
 STAYING: dict[str, str] = {

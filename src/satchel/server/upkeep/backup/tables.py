@@ -51,6 +51,8 @@ COPIED: tuple[Table, ...] = (
         " hits created_at seen_at revoked_at",
     ),
     _table("share_tokens", "token_hash", "ns share_id"),
+    _table("dav_locks", "ns token", "node_id account_id is_exclusive is_deep owner expires_at"),
+    _table("dav_properties", "ns node_id namespace name", "value lang"),
     _table("namespaces", "ns", "kind owner head_seq head_tag head_at min_seq bytes_used quota created_at"),
     _table("members", "ns account_id", "role state name invited_by mount_node created_at changed_at"),
     _table("memberships", "account_id ns", "role state mount_node"),

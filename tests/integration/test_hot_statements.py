@@ -7,6 +7,7 @@ path has the namespace first in its key), docs/design/080.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import re
@@ -332,10 +333,17 @@ async def _wait(program: Program, start: Position) -> None:
             device.leave()
 
 
+_numbers = itertools.count()
+"""A worker comes back to this module after others: then its fixtures are made anew."""
+
+
 @pytest.fixture(scope="module")
 def urls(tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer) -> dict[str, str]:
     folder: Path = tmp_path_factory.mktemp("hot")
-    return {"sqlite": f"sqlite:///{folder}/hot.db", "postgres": postgres_server.create(f"hot_{os.getpid()}")}
+    return {
+        "sqlite": f"sqlite:///{folder}/hot.db",
+        "postgres": postgres_server.create(f"hot_{os.getpid()}_{next(_numbers)}"),
+    }
 
 
 @pytest.fixture(scope="module")

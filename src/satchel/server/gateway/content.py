@@ -35,6 +35,8 @@ FED_BYTES = 8 * MIB
 READ_BYTES_MAX = 8 * MIB
 UPLOAD_BYTES_IN_MEMORY = 4 * FED_BYTES
 """What comes, joined, squeezed, and on its way to the disk."""
+RECHECK_MS = 30_000
+"""A download whose token or right is gone is cut off after about so long."""
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
@@ -82,7 +84,12 @@ async def download(
 
     async def body() -> AsyncIterator[bytes]:
         yield head
+        looked_ms = services.clock.now_ms()
         async for piece in pieces:
+            if services.clock.now_ms() - looked_ms >= RECHECK_MS:
+                # A download may last hours; token and right are not believed for so long.
+                await authorize(services.db, await principal_of(request), ns, Right.READ)
+                looked_ms = services.clock.now_ms()
             yield piece
 
     headers["content-length"] = str(last + 1 - first)

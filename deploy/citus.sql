@@ -16,6 +16,7 @@ SELECT create_distributed_table('op_results', 'ns', colocate_with => 'namespaces
 SELECT create_distributed_table('outbox', 'ns', colocate_with => 'namespaces');
 SELECT create_distributed_table('namespace_blocks', 'ns', colocate_with => 'namespaces');
 SELECT create_distributed_table('link_scopes', 'ns', colocate_with => 'namespaces');
+SELECT create_distributed_table('rewinds', 'ns', colocate_with => 'namespaces');
 
 -- By the block's hash: where its bytes are, and who holds it.
 SELECT create_distributed_table('blocks', 'block_hash', colocate_with => 'none');

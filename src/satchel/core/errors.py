@@ -235,7 +235,7 @@ class NotSignedIn(Fault):
 
 
 class HistoryEnded(Fault):
-    """A time or place that the history does not reach back to, or not forward. Fields: oldest_seq, oldest_ms, head_seq."""
+    """A time or place that the history does not reach. Fields: oldest_seq, oldest_ms, head_seq."""
 
     code, status = "history_ended", 410
     hint = "Choose a later time: changes are kept for 180 days at least, and the newest million of them."

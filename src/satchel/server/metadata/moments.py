@@ -108,6 +108,6 @@ async def days(
     async def read_txn(conn: Connection) -> list[Day]:
         head = await head_txn(conn, ns)
         seqs = await seqs_at_txn(conn, ns, head, [begin - 1 for begin in (*begins, last + DAY_MS)])
-        return [Day(begin, after - before) for begin, before, after in zip(begins, seqs, seqs[1:], strict=True)]
+        return [Day(begin, after - before) for begin, before, after in zip(begins, seqs[:-1], seqs[1:], strict=True)]
 
     return await db.read(read_txn)

@@ -189,7 +189,7 @@ class _Planner:
         """Strangers of which the place alone is changed, and only while they live."""
         self._done: set[NodeId] = set()
         self._aside: set[NodeId] = set()
-        self._waiting: list[NodeId] = []
+        self._waiting: dict[NodeId, None] = {}
         """Strangers whose place elsewhere was taken when their turn came."""
         self._seq = plan.head_seq
         self._is_wanted = set(wanted)
@@ -200,7 +200,7 @@ class _Planner:
         for node_id in self._wanted:
             if node_id not in self._done:
                 self._settle(node_id)
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting, {}
         for node_id in waiting:
             self._settle(node_id)
         self._is_wanted.difference_update(self._waiting)
@@ -220,17 +220,20 @@ class _Planner:
         is_live = self._view.is_live(row)
         if not is_live and node_id in self._untouched:
             # It may yet come back with what it died in.
-            self._waiting.append(node_id)
+            self._waiting[node_id] = None
             return
         if is_live and (row.parent_id, row.name) == (was.parent_id, was.name):
             self._give(row, was)
             return
         if not self._can_stand(node_id, was):
-            (self._waiting if node_id in self._strangers else self._plan.gone).append(node_id)
+            if node_id in self._strangers:
+                self._waiting[node_id] = None
+            else:
+                self._plan.gone.append(node_id)
             return
         name = self._clear_way(node_id, was)
         if name is None:
-            self._waiting.append(node_id)
+            self._waiting[node_id] = None
         elif is_live:
             self._move(row, was, name)
             self._give(self._view.nodes[node_id], was)
@@ -261,7 +264,7 @@ class _Planner:
         if node_id in self._strangers:
             return None
         row = self._view.nodes[holder]
-        if row.kind == Kind.MOUNT or holder in self._done:
+        if row.kind == Kind.MOUNT or (holder in self._done and holder not in self._waiting):
             return _other_name(was.name, self._seq)
         if self._can_be_trashed(holder):
             self._trash(row)

@@ -12,7 +12,7 @@ from satchel.core.ids import AccountId, DeviceId, LinkId, NamespaceId, NodeId, u
 from satchel.core.limits import LIST_PAGE_MAX
 from satchel.server.accounts.access import authorize
 from satchel.server.accounts.principal import Principal
-from satchel.server.db.engine import Connection, Database
+from satchel.server.db.engine import Connection, Database, Question, fetch_together
 from satchel.server.metadata.journal import head_txn
 from satchel.server.ports import Clock
 
@@ -103,13 +103,51 @@ async def finish(db: Database, clock: Clock, ns: NamespaceId, record: Record, *,
     await db.write(ns, finish_txn)
 
 
+class Told(NamedTuple):
+    """A rewind for people. actor and device: as they are called now, empty when gone; to_ms: the time that it led back
+    to, 0 when the journal does not reach there any more; is_undoable: the journal reaches back to before it."""
+
+    record: Record
+    actor: str
+    device: str
+    to_ms: int
+    is_undoable: bool
+
+
 async def rewinds(
     db: Database, principal: Principal, ns: NamespaceId, after: bytes = b"", limit: int = LIST_PAGE_MAX
-) -> list[Record]:
+) -> list[Told]:
     """Return the rewinds that were made, the newest first, from the one after the id `after`. Raises: NotFound."""
     authorize(principal, ns, Right.READ)
     limit = max(1, min(limit, LIST_PAGE_MAX))
-    return await db.read(lambda conn: _newest_txn(conn, ns, limit, below=after or LAST_ID))
+
+    async def read_txn(conn: Connection) -> list[Told]:
+        head = await head_txn(conn, ns)
+        found = await _newest_txn(conn, ns, limit, below=after or LAST_ID)
+        times = "SELECT seq, created_at FROM file_changes WHERE ns = $1 AND seq IN {keys}"
+        people = "SELECT account_id, name FROM accounts WHERE account_id IN {keys}"
+        machines = "SELECT device_id, name FROM devices WHERE device_id IN {keys}"
+        asked = (
+            Question(times, (ns,), keys=[record.to_seq for record in found]),
+            Question(people, keys=[record.actor for record in found]),
+            Question(machines, keys=[record.device for record in found]),
+        )
+        rows = await fetch_together(conn, asked)
+        at: dict[int, int] = dict(rows[0])
+        named: dict[bytes, str] = dict(rows[1])
+        called: dict[bytes, str] = dict(rows[2])
+        return [
+            Told(
+                record,
+                named.get(record.actor, ""),
+                called.get(record.device, ""),
+                at.get(record.to_seq, 0),
+                record.before_seq >= head.min_seq,
+            )
+            for record in found
+        ]
+
+    return await db.read(read_txn)
 
 
 async def rewind_of(db: Database, principal: Principal, ns: NamespaceId, rewind_id: bytes) -> Record:

@@ -12,9 +12,12 @@ from satchel.server.metadata.activity import Wanted, activity
 from satchel.server.metadata.moments import DAY_MS, days, reach
 from satchel.server.metadata.rewind import Rewound, place_at, preview, rewind
 from satchel.server.metadata.rewind_records import begin, rewinds
+from satchel.simulation.stores import InlineWorkers
 from tests.support.clocks import SteppingClock
 from tests.support.databases import Run
 from tests.support.writers import Writer, content_of, create_file, new_id, op_id
+
+WORKERS = InlineWorkers()
 
 
 async def head_of(ada: Writer) -> int:
@@ -22,7 +25,7 @@ async def head_of(ada: Writer) -> int:
 
 
 async def to(ada: Writer, seq: int, unit: NodeId = ROOT_NODE, **more: int) -> Rewound:
-    return await rewind(ada.db, ada.clock, ada.principal, ada.principal.root_ns, unit, seq, **more)  # type: ignore[arg-type]
+    return await rewind(ada.db, ada.clock, WORKERS, ada.principal, ada.principal.root_ns, unit, seq, **more)  # type: ignore[arg-type]
 
 
 async def tree_of(ada: Writer) -> dict[str, bytes]:
@@ -58,7 +61,7 @@ def test_a_day_is_taken_back_and_that_too(run: Run) -> None:
         ada = await Writer.new(db)
         before, tree = await a_day(ada)
         after = await tree_of(ada)
-        shown = await preview(db, ada.principal, ada.principal.root_ns, ROOT_NODE, before)
+        shown = await preview(db, WORKERS, ada.principal, ada.principal.root_ns, ROOT_NODE, before)
         assert shown.counts == {"trash": 1, "back": 2, "moved": 1, "content": 1}
         done = await to(ada, before, seen_seq=shown.head_seq)
         assert (done.is_finished, done.counts) == (True, shown.counts)
@@ -67,6 +70,7 @@ def test_a_day_is_taken_back_and_that_too(run: Run) -> None:
         back = await rewind(
             db,
             ada.clock,
+            WORKERS,
             ada.principal,
             ada.principal.root_ns,
             ROOT_NODE,
@@ -113,7 +117,7 @@ def test_what_changes_meanwhile_is_looked_at_again(run: Run) -> None:
         ada = await Writer.new(db)
         folder = await ada.folder("new")
         desk = await ada.other_device()
-        shown = await preview(db, ada.principal, ada.principal.root_ns, ROOT_NODE, 0)
+        shown = await preview(db, WORKERS, ada.principal, ada.principal.root_ns, ROOT_NODE, 0)
         await desk.file("more", b"more", folder)
         with pytest.raises(PreconditionFailed):
             await to(ada, 0, seen_seq=shown.head_seq)
@@ -145,9 +149,9 @@ def test_nobody_else_sees_or_does_it(run: Run) -> None:
         ns = ada.principal.root_ns
         for unit in (ROOT_NODE, folder):
             with pytest.raises(NotFound):
-                await preview(db, eve.principal, ns, unit, 0)
+                await preview(db, WORKERS, eve.principal, ns, unit, 0)
             with pytest.raises(NotFound):
-                await rewind(db, eve.clock, eve.principal, ns, unit, 0)
+                await rewind(db, eve.clock, WORKERS, eve.principal, ns, unit, 0)
         for ask in (
             rewinds(db, eve.principal, ns),
             activity(db, eve.principal, ns, Wanted()),

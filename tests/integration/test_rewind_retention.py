@@ -21,11 +21,13 @@ async def head(world: RetentionWorld) -> int:
 
 
 async def shown(world: RetentionWorld, seq: int) -> Preview:
-    return await preview(world.db, world.ada.principal, world.ada.principal.root_ns, ROOT_NODE, seq)
+    return await preview(world.db, world.workers, world.ada.principal, world.ada.principal.root_ns, ROOT_NODE, seq)
 
 
 async def done(world: RetentionWorld, seq: int, unit: NodeId = ROOT_NODE) -> None:
-    told = await rewind(world.db, world.clock, world.ada.principal, world.ada.principal.root_ns, unit, seq)
+    told = await rewind(
+        world.db, world.clock, world.workers, world.ada.principal, world.ada.principal.root_ns, unit, seq
+    )
     assert told.is_finished
 
 

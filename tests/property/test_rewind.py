@@ -21,10 +21,12 @@ from satchel.server.db.schema import migrate
 from satchel.server.db.sqlite import InlineSqliteDatabase
 from satchel.server.metadata.rewind import Preview, preview, rewind
 from satchel.server.metadata.rewind_records import Record
+from satchel.simulation.stores import InlineWorkers
 from tests.property.test_commit_and_feed import DATA, Chaos, Model, Thing, seen
 from tests.support.clocks import SteppingClock
 from tests.support.writers import Writer, new_id, op_id
 
+WORKERS = InlineWorkers()
 Tree = dict[NodeId, tuple[NodeId, str, int, bytes, bool]]
 
 
@@ -76,24 +78,24 @@ async def tree_of(ada: Writer) -> Tree:
 
 async def looked(ada: Writer, unit: NodeId, seq: int) -> Preview:
     """Return the whole preview, read in small pages."""
-    whole = await preview(ada.db, ada.principal, ada.principal.root_ns, unit, seq, limit=3)
+    whole = await preview(ada.db, WORKERS, ada.principal, ada.principal.root_ns, unit, seq, limit=3)
     page = whole
     while page.next_at is not None:
-        page = await preview(ada.db, ada.principal, ada.principal.root_ns, unit, seq, at=page.next_at, limit=3)
+        page = await preview(ada.db, WORKERS, ada.principal, ada.principal.root_ns, unit, seq, at=page.next_at, limit=3)
         whole.lines.extend(page.lines)
     return whole
 
 
 async def to(ada: Writer, unit: NodeId, seq: int) -> Record:
     """Rewind; return what undoes it."""
-    told = await rewind(ada.db, ada.clock, ada.principal, ada.principal.root_ns, unit, seq)
+    told = await rewind(ada.db, ada.clock, WORKERS, ada.principal, ada.principal.root_ns, unit, seq)
     assert told.is_finished
     return told.record
 
 
 async def undo(ada: Writer, done: Record) -> None:
     ns, undoes = ada.principal.root_ns, done.rewind_id
-    told = await rewind(ada.db, ada.clock, ada.principal, ns, done.unit, done.before_seq, undoes=undoes)
+    told = await rewind(ada.db, ada.clock, WORKERS, ada.principal, ns, done.unit, done.before_seq, undoes=undoes)
     assert told.is_finished
 
 

@@ -170,7 +170,15 @@ async def preview_rewind(request: Asked, data: PreviewAsked) -> RewindPreview:
         raise MessageInvalid("A page has 1 to 1,000 lines.", reason="limit")
     unit, seq, undoes = await _target(services, principal, data)
     told = await preview(
-        services.db, principal, principal.root_ns, unit, seq, at=data.at, limit=data.limit, undoes=undoes
+        services.db,
+        services.workers,
+        principal,
+        principal.root_ns,
+        unit,
+        seq,
+        at=data.at,
+        limit=data.limit,
+        undoes=undoes,
     )
     lines = [_line_of(line) for line in told.lines]
     return RewindPreview(told.to_seq, told.to_ms, told.head_seq, told.counts, lines, told.next_at)
@@ -186,6 +194,7 @@ async def make_rewind(request: Asked, data: RewindAsked) -> RewindDone:
     told = await rewind(
         services.db,
         services.clock,
+        services.workers,
         principal,
         principal.root_ns,
         unit,

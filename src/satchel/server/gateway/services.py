@@ -15,7 +15,7 @@ from satchel.server.gateway.raw import Room
 from satchel.server.gateway.readiness import Readiness
 from satchel.server.notify.renewals import Renewals
 from satchel.server.notify.waiters import Waiters
-from satchel.server.ports import Bus, Clock, EphemeralState
+from satchel.server.ports import Bus, Clock, EphemeralState, Workers
 from satchel.server.settings import Settings
 
 
@@ -42,3 +42,4 @@ class Services:
     readiness: Readiness
     pages: SharedPages
     standings: Standings
+    workers: Workers

@@ -39,9 +39,9 @@ from satchel.server.db.engine import Connection, Database, fetch_in
 from satchel.server.metadata.commit import commit
 from satchel.server.metadata.journal import head_txn
 from satchel.server.metadata.moments import seq_at_txn, time_of_txn
-from satchel.server.metadata.rewind_plan import Plan, Step, What, plan_txn
+from satchel.server.metadata.rewind_plan import Plan, Step, What, plan
 from satchel.server.metadata.rewind_records import CLAIM_MS, Record, begin, claim, finish
-from satchel.server.ports import Clock
+from satchel.server.ports import Clock, Workers
 
 BATCHES_MAX = 20
 """So many commits are made by one call; who wants the rest calls again."""
@@ -105,6 +105,7 @@ async def place_at(db: Database, principal: Principal, ns: NamespaceId, time_ms:
 
 async def preview(
     db: Database,
+    workers: Workers,
     principal: Principal,
     ns: NamespaceId,
     unit: NodeId,
@@ -120,20 +121,22 @@ async def preview(
     """
     _authorize(principal, ns, unit)
 
-    async def look_txn(conn: Connection) -> Preview:
-        plan = await plan_txn(conn, ns, unit, to_seq, undoes)
-        every = _shown(plan)
-        page = [_line(plan, *one) for one in every[at : at + limit]]
-        next_at = at + limit if at + limit < len(every) else None
-        to_ms = await time_of_txn(conn, ns, to_seq)
-        return Preview(to_seq, to_ms, plan.head_seq, _counts(plan), page, next_at)
+    made = await plan(db, workers, ns, unit, to_seq, undoes)
+    to_ms = await db.read(lambda conn: time_of_txn(conn, ns, to_seq))
 
-    return await db.read(look_txn)
+    def shown() -> Preview:
+        every = _shown(made)
+        page = [_line(made, *one) for one in every[at : at + limit]]
+        next_at = at + limit if at + limit < len(every) else None
+        return Preview(to_seq, to_ms, made.head_seq, _counts(made), page, next_at)
+
+    return await workers.run(shown)
 
 
 async def rewind(
     db: Database,
     clock: Clock,
+    workers: Workers,
     principal: Principal,
     ns: NamespaceId,
     unit: NodeId,
@@ -150,15 +153,15 @@ async def rewind(
     Unavailable (another rewind is at work here; or others change the same files all the time), and as `commit`.
     """
     _authorize(principal, ns, unit)
-    plan = await db.read(lambda conn: plan_txn(conn, ns, unit, to_seq, undoes))
+    made = await plan(db, workers, ns, unit, to_seq, undoes)
     record = await begin(db, clock, principal, ns, unit=unit, to_seq=to_seq, seen_seq=seen_seq, undoes=undoes)
     work = _Work(db, clock, principal, ns, record, batches_max)
-    counts = _counts(plan)
+    counts = _counts(made)
     try:
         for round_number in range(ROUNDS_MAX):
             if round_number:
-                plan = await db.read(lambda conn: plan_txn(conn, ns, unit, to_seq, undoes))
-            if (ended := await work.do(plan)) is not Ended.STALE:
+                made = await plan(db, workers, ns, unit, to_seq, undoes)
+            if (ended := await work.do(made)) is not Ended.STALE:
                 break
         else:
             raise Unavailable("Others change the same files all the time.", where="rewind", reason="changed")
@@ -201,12 +204,12 @@ class _Work:
         self.head_seq = 0
         self.batches = 0
 
-    async def do(self, plan: Plan) -> Ended:
+    async def do(self, made: Plan) -> Ended:
         """Do a plan's steps, as many as this call may."""
-        contents = {step.content for step in plan.steps if step.content}
+        contents = {step.content for step in made.steps if step.content}
         lengths = await self._db.read(lambda conn: _lengths_txn(conn, self._ns, contents))
         put_aside: dict[NodeId, int] = {}
-        for batch in _batches(plan.steps, lengths):
+        for batch in _batches(made.steps, lengths):
             if self.batches == self._batches_max:
                 return Ended.MORE
             await self._keep_claim()
@@ -215,7 +218,7 @@ class _Work:
             if len(found) < len(used):
                 # One was thinned out since the plan.
                 return Ended.STALE
-            ops = tuple([self._op(step, plan, found, put_aside) for step in batch])
+            ops = tuple([self._op(step, made.head_seq, found, put_aside) for step in batch])
             request = CommitRequest(self._ns, self._record.rewind_id, ops)
             reply = await commit(self._db, self._clock, self._principal, request)
             self.batches += 1
@@ -237,7 +240,7 @@ class _Work:
             self._claimed_until_ms = now_ms + CLAIM_MS
             await claim(self._db, self._ns, self._record.rewind_id, self._claimed_until_ms)
 
-    def _op(self, step: Step, plan: Plan, found: dict[bytes, Content], put_aside: dict[NodeId, int]) -> Op:
+    def _op(self, step: Step, seen_seq: int, found: dict[bytes, Content], put_aside: dict[NodeId, int]) -> Op:
         op_id, node_id = OpId(self._clock.random(ID_BYTES)), step.node_id
         content = found.get(step.content)
         base = put_aside[node_id] if step.base_rev is None else step.base_rev
@@ -246,7 +249,7 @@ class _Work:
             case What.MOVED | What.ASIDE:
                 return MoveOp(op_id, (Placement(node_id, base, step.parent_id, step.name),))
             case What.TRASH:
-                return DeleteOp(op_id, node_id, plan.head_seq)
+                return DeleteOp(op_id, node_id, seen_seq)
             case What.CONTENT:
                 return EditOp(op_id, node_id, base, content, step.target, step.mtime_ns, bit, xattrs)
             case What.ATTRIBUTES:
@@ -291,35 +294,35 @@ async def _contents_txn(conn: Connection, ns: NamespaceId, contents: set[bytes])
     return {name: Content(ContentHash(name), blocks, size, cutter) for name, blocks, size, cutter in rows}
 
 
-def _shown(plan: Plan) -> list[tuple[str, NodeId, int]]:
+def _shown(made: Plan) -> list[tuple[str, NodeId, int]]:
     """Return what the steps come to, each node's part once: what it does, the node, and `instead_of`.
 
     What comes back within a folder may have steps of its own, to another place or into the trash again.
     """
     shown: list[tuple[str, NodeId, int]] = []
     back: set[NodeId] = set()
-    for step in plan.steps:
+    for step in made.steps:
         if step.what == What.ASIDE:
             continue
-        if step.node_id in plan.living:
+        if step.node_id in made.living:
             shown.append((step.what.value, step.node_id, step.instead_of))
         elif step.what != What.TRASH and step.node_id not in back:
             back.add(step.node_id)
             shown.append((What.BACK.value, step.node_id, step.instead_of))
-    return [*shown, *[(GONE, node_id, 0) for node_id in plan.gone]]
+    return [*shown, *[(GONE, node_id, 0) for node_id in made.gone]]
 
 
-def _counts(plan: Plan) -> dict[str, int]:
-    shown = _shown(plan)
+def _counts(made: Plan) -> dict[str, int]:
+    shown = _shown(made)
     counted = Counter([does for does, _, _ in shown])
     counted["thinned"] = sum(instead_of > 0 for _, _, instead_of in shown)
     return dict(+counted)
 
 
-def _line(plan: Plan, does: str, node_id: NodeId, instead_of: int) -> Line:
-    row, was = plan.rows.get(node_id), plan.past.was(node_id)
-    is_there = was is not None and plan.past.lived(node_id)
+def _line(made: Plan, does: str, node_id: NodeId, instead_of: int) -> Line:
+    row, was = made.rows.get(node_id), made.past.was(node_id)
+    is_there = was is not None and made.past.lived(node_id)
     kind = row.kind if row is not None else was.kind if was is not None else int(Kind.FILE)
     size = was.size if was is not None and is_there else 0 if row is None else row.size
-    path_now = plan.path_now(node_id) if row is not None else ""
-    return Line(does, node_id, kind, path_now, plan.past.path(node_id) if is_there else "", size, instead_of)
+    path_now = made.path_now(node_id) if row is not None else ""
+    return Line(does, node_id, kind, path_now, made.past.path(node_id) if is_there else "", size, instead_of)

@@ -27,10 +27,11 @@ from satchel.core.errors import NotFound
 from satchel.core.ids import ROOT_NODE, NamespaceId, NodeId
 from satchel.core.limits import NAME_BYTES_MAX
 from satchel.core.paths import join_path, name_key
-from satchel.server.db.engine import Connection, fetch_in
+from satchel.server.db.engine import Connection, Database, fetch_in
 from satchel.server.metadata.nodes import DEAD, LIVE, PURGED, Node, is_file
 from satchel.server.metadata.past import Past, Was, load_past_txn
-from satchel.server.metadata.view import View
+from satchel.server.metadata.view import Place, View
+from satchel.server.ports import Workers
 
 
 class What(StrEnum):
@@ -100,26 +101,47 @@ class Plan:
         return join_path(reversed(names))
 
 
-async def plan_txn(conn: Connection, ns: NamespaceId, unit: NodeId, seq: int, undoes: bytes | None = None) -> Plan:
+async def plan(
+    db: Database, workers: Workers, ns: NamespaceId, unit: NodeId, seq: int, undoes: bytes | None = None
+) -> Plan:
     """Choose what leads `unit` back to what it was at `seq`. undoes: the rewind that this is to take back.
 
-    Raises: NotFound (no such folder now, or not then), HistoryEnded, LimitExceeded.
+    It is read in three looks, with the thinking between them on a worker. What changes between two looks makes a step
+    that its commit refuses, never a wrong one. Raises: NotFound (no such folder now, or not then), HistoryEnded,
+    LimitExceeded.
     """
-    past = await load_past_txn(conn, ns, seq, undoes)
+
+    async def look_txn(conn: Connection) -> Past:
+        past = await load_past_txn(conn, ns, seq, undoes)
+        await past.view.load_txn(conn, {unit} - {ROOT_NODE}, set())
+        return past
+
+    past = await db.read(look_txn)
+    chosen, emptied = await workers.run(lambda: _choose(past, unit))
+    left = await db.read(lambda conn: past.load_left_txn(conn, emptied))
+    wanted, places = await workers.run(lambda: chosen.wanted(left))
+
+    async def look_again_txn(conn: Connection) -> dict[NodeId, Given]:
+        await past.view.load_txn(conn, set(), places)
+        return await _given_txn(conn, past, wanted)
+
+    given = await db.read(look_again_txn)
+    return await workers.run(lambda: _planned(past, unit, wanted, chosen, given))
+
+
+def _choose(past: Past, unit: NodeId) -> tuple[_Chosen, list[NodeId]]:
     if unit != ROOT_NODE:
-        await past.view.load_txn(conn, {unit}, set())
         _require_unit(past, unit)
     chosen = _Chosen(past, unit)
-    left = await past.load_left_txn(conn, chosen.emptied())
-    wanted = chosen.wanted(left)
-    places = {(was.parent_id, was.name_key) for node_id in wanted if (was := past.was(node_id)) is not None}
-    await past.view.load_txn(conn, set(), places)
-    given = await _given_txn(conn, past, wanted)
+    return chosen, chosen.emptied()
+
+
+def _planned(past: Past, unit: NodeId, wanted: list[NodeId], chosen: _Chosen, given: dict[NodeId, Given]) -> Plan:
     rows = dict(past.view.nodes)
     living = {node_id for node_id, row in rows.items() if past.view.is_live(row)}
-    plan = Plan(ns, unit, past, rows, living)
-    _Planner(plan, wanted, chosen, given).run()
-    return plan
+    made = Plan(past.ns, unit, past, rows, living)
+    _Planner(made, wanted, chosen, given).run()
+    return made
 
 
 def _require_unit(past: Past, unit: NodeId) -> None:
@@ -156,13 +178,14 @@ class _Chosen:
         purged = [n for n in {*self._above(), *self.inside} if (node := nodes.get(n)) and node.state == PURGED]
         return [*[n for n in past.bared if past.lived(n) and self._was_in(n)], *purged]
 
-    def wanted(self, left: Iterable[NodeId]) -> list[NodeId]:
-        """Return what is to be in the tree, from the top of the old one down; strangers first."""
+    def wanted(self, left: Iterable[NodeId]) -> tuple[list[NodeId], set[Place]]:
+        """Return what is to be in the tree, from the top of the old one down, strangers first; and its old places."""
         past = self._past
         lived = [n for n in left if past.lived(n) and self._was_in(n)]
         found = {*self.inside, *self.strangers, *lived, *self._above()} - {self._unit, ROOT_NODE}
         # What goes back elsewhere leaves first, or it would stand in the way under a name that is not its own.
-        return sorted(found, key=lambda n: (n not in self.strangers, past.depth(n), n))
+        ordered = sorted(found, key=lambda n: (n not in self.strangers, past.depth(n), n))
+        return ordered, {(was.parent_id, was.name_key) for n in ordered if (was := past.was(n)) is not None}
 
     def _above(self) -> set[NodeId]:
         """Return the folders above what was in the unit, up to it."""

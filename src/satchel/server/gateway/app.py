@@ -19,7 +19,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from satchel.core.limits import JSON_BODY_BYTES_MAX
-from satchel.server.gateway import account, content, files, health, history, rewinding, sync
+from satchel.server.gateway import account, content, diffing, files, health, history, rewinding, sync
 from satchel.server.gateway.device import PREFIX, DeviceApp
 from satchel.server.gateway.raw import Disconnected, Receive, Scope, Send, patient
 from satchel.server.gateway.rest import Asked, answer_fault
@@ -33,7 +33,7 @@ SAFE_HEADERS = [
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
-ROOMS = (account, files, content, history, rewinding, sync, health)
+ROOMS = (account, files, content, history, diffing, rewinding, sync, health)
 CLOSING = (b"connection", b"close")
 """A process that is about to stop has its answers taken elsewhere next time."""
 HELD = "satchel.held"

@@ -142,6 +142,22 @@ def test_what_changes_meanwhile_is_looked_at_again(run: Run) -> None:
     run(scenario)
 
 
+def test_a_place_within_a_swap_is_the_end_of_it(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        ada = await Writer.new(db)
+        one, other = await ada.file("one", b"1"), await ada.file("other", b"2")
+        swap = (Placement(one, 1, ROOT_NODE, "other"), Placement(other, 2, ROOT_NODE, "one"))
+        await ada.stored(MoveOp(op_id(), swap))
+        swapped = await tree_of(ada)
+        await ada.file("more")
+        done = await to(ada, 3)
+        assert (done.record.to_seq, await tree_of(ada)) == (4, swapped)
+        assert (await to(ada, 2)).counts == {"moved": 2}
+        assert (await tree_of(ada))["/one"] == content_of(b"1").content_hash
+
+    run(scenario)
+
+
 def test_nobody_else_sees_or_does_it(run: Run) -> None:
     async def scenario(db: Database) -> None:
         ada, eve = await Writer.new(db), await Writer.new(db, name="eve")

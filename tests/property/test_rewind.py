@@ -177,13 +177,13 @@ async def play_folders(seed: int, steps: int) -> None:
         assert await tree_of(ada) == end, seq
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.integers(min_value=0, max_value=2**32))
 def test_a_rewind_to_any_place_brings_back_the_tree_of_then_and_its_undo_that_of_before(seed: int) -> None:
     drive(play(seed, 24))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.integers(min_value=0, max_value=2**32))
 def test_a_rewind_of_a_folder_changes_what_is_and_was_in_it_alone(seed: int) -> None:
     drive(play_folders(seed, 24))

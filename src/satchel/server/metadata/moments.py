@@ -4,12 +4,14 @@ seq has no gap; so a time is found by halving, and what lies between two times i
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from satchel.core.access import Right
 from satchel.core.errors import HistoryEnded, LimitExceeded
 from satchel.core.ids import NamespaceId
+from satchel.core.limits import COMMIT_OPS_MAX
 from satchel.server.accounts.access import authorize
 from satchel.server.accounts.principal import Principal
 from satchel.server.db.engine import Connection, Database, fetch_in
@@ -61,6 +63,16 @@ async def seq_at_txn(conn: Connection, ns: NamespaceId, head: Head, time_ms: int
         reach = await _reach_txn(conn, ns, head)
         raise HistoryEnded("The history does not reach back so far.", **reach._asdict())
     return seq
+
+
+async def whole_txn(conn: Connection, ns: NamespaceId, seq: int) -> int:
+    """Return `seq`, or the end of the operation that it is within: several moves that are one, as a swap of two names,
+    are a tree only when all of them are done."""
+    text = "SELECT seq, op_id FROM file_changes WHERE ns = $1 AND seq >= $2 ORDER BY seq LIMIT $3"
+    rows = await conn.fetch(text, ns, seq, COMMIT_OPS_MAX)
+    if not rows or rows[0][0] != seq:
+        return seq
+    return int([row[0] for row in itertools.takewhile(lambda row: row[1] == rows[0][1], rows)][-1])
 
 
 async def time_of_txn(conn: Connection, ns: NamespaceId, seq: int) -> int:

@@ -38,7 +38,7 @@ from satchel.server.accounts.principal import Principal
 from satchel.server.db.engine import Connection, Database, fetch_in
 from satchel.server.metadata.commit import commit
 from satchel.server.metadata.journal import head_txn
-from satchel.server.metadata.moments import seq_at_txn, time_of_txn
+from satchel.server.metadata.moments import seq_at_txn, time_of_txn, whole_txn
 from satchel.server.metadata.rewind_plan import Plan, Step, What, plan
 from satchel.server.metadata.rewind_records import CLAIM_MS, Record, begin, claim, finish
 from satchel.server.ports import Clock, Workers
@@ -121,6 +121,7 @@ async def preview(
     """
     _authorize(principal, ns, unit)
 
+    to_seq = await db.read(lambda conn: whole_txn(conn, ns, to_seq))
     made = await plan(db, workers, ns, unit, to_seq, undoes)
     to_ms = await db.read(lambda conn: time_of_txn(conn, ns, to_seq))
 
@@ -153,6 +154,7 @@ async def rewind(
     Unavailable (another rewind is at work here; or others change the same files all the time), and as `commit`.
     """
     _authorize(principal, ns, unit)
+    to_seq = await db.read(lambda conn: whole_txn(conn, ns, to_seq))
     made = await plan(db, workers, ns, unit, to_seq, undoes)
     record = await begin(db, clock, principal, ns, unit=unit, to_seq=to_seq, seen_seq=seen_seq, undoes=undoes)
     work = _Work(db, clock, principal, ns, record, batches_max)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
 import pytest
 
 from satchel.core.errors import HistoryEnded, NotFound, PreconditionFailed, Unavailable
@@ -10,13 +13,16 @@ from satchel.core.messages import DeleteOp, EditOp, MoveOp, Placement
 from satchel.server.db.engine import Database
 from satchel.server.metadata.activity import Wanted, activity
 from satchel.server.metadata.moments import DAY_MS, days, reach
+from satchel.server.metadata.restore import restore_unit
 from satchel.server.metadata.rewind import Rewound, place_at, preview, rewind
 from satchel.server.metadata.rewind_records import begin, rewinds
+from satchel.server.metadata.tree import trash
 from satchel.simulation.stores import InlineWorkers
 from tests.support.clocks import SteppingClock
 from tests.support.databases import Run
 from tests.support.writers import Writer, content_of, create_file, new_id, op_id
 
+T = TypeVar("T")
 WORKERS = InlineWorkers()
 
 
@@ -154,6 +160,46 @@ def test_a_place_within_a_swap_is_the_end_of_it(run: Run) -> None:
         assert (done.record.to_seq, await tree_of(ada)) == (4, swapped)
         assert (await to(ada, 2)).counts == {"moved": 2}
         assert (await tree_of(ada))["/one"] == content_of(b"1").content_hash
+
+    run(scenario)
+
+
+class Meddling(InlineWorkers):
+    """Workers after whose thinking somebody else does something; three times a plan."""
+
+    def __init__(self, meddle: Callable[[], Awaitable[object]], times: int) -> None:
+        self._meddle, self._left = meddle, times
+
+    async def run(self, work: Callable[[], T]) -> T:
+        result = work()
+        if self._left:
+            self._left -= 1
+            await self._meddle()
+        return result
+
+
+def test_what_somebody_does_between_plan_and_commit_is_never_lost(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        ada = await Writer.new(db)
+        await ada.file("kept")
+        before, tree = await head_of(ada), await tree_of(ada)
+        folder, desk = await ada.folder("new"), await ada.other_device()
+        made: list[NodeId] = []
+
+        async def meddle() -> None:
+            made.append(await desk.file(f"more {len(made)}", b"more", folder))
+
+        ns, unlucky = ada.principal.root_ns, Meddling(meddle, 1_000)
+        with pytest.raises(Unavailable):
+            await rewind(db, ada.clock, unlucky, ada.principal, ns, ROOT_NODE, before)
+        assert "/new/more 0" in await tree_of(ada)
+        done = await rewind(db, ada.clock, Meddling(meddle, 5), ada.principal, ns, ROOT_NODE, before)
+        assert done.is_finished
+        assert await tree_of(ada) == tree
+        items = await trash(db, ada.principal, ns)
+        assert [item.path for item in items] == ["/new"]
+        await restore_unit(db, ada.clock, ada.principal, ns, folder)
+        assert len(await tree_of(ada)) == 1 + 1 + len(made)
 
     run(scenario)
 

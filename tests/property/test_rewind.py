@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from satchel.core.entries import Kind
 from satchel.core.ids import ROOT_NODE, NodeId
 from satchel.core.messages import CreateOp, Op, Stored
+from satchel.core.paths import name_key
 from satchel.server.db.engine import drive
 from satchel.server.db.schema import migrate
 from satchel.server.db.sqlite import InlineSqliteDatabase
@@ -177,6 +178,35 @@ async def play_folders(seed: int, steps: int) -> None:
         assert await tree_of(ada) == end, seq
 
 
+async def play_cut(seed: int, steps: int) -> None:
+    """Rewind step by step, each in a call of its own that plans anew: every tree on the way is a valid one."""
+    lived, chance = await live(seed, steps), random.Random(seed)
+    end, ns = lived.trees[max(lived.trees)], lived.ada.principal.root_ns
+    for seq in chance.sample(sorted(lived.trees), 4):
+        ada = lived.again()
+        first, calls = None, 0
+        while True:
+            told = await rewind(ada.db, ada.clock, WORKERS, ada.principal, ns, ROOT_NODE, seq, batches_max=1, ops_max=1)
+            first, calls = first or told.record, calls + 1
+            assert told.record.before_seq == first.before_seq
+            now = await tree_of(ada)
+            assert_valid(now)
+            if told.is_finished:
+                break
+            assert calls < 10 * (len(end) + len(lived.trees[seq]) + 1)
+        assert now == lived.trees[seq]
+        await undo(ada, told.record)
+        assert await tree_of(ada) == end
+
+
+def assert_valid(tree: Tree) -> None:
+    """Every node hangs from the root by folders, and no folder holds a name twice."""
+    places = [(parent, name_key(name)) for parent, name, _, _, _ in tree.values()]
+    assert len(set(places)) == len(places)
+    for node_id in tree:
+        assert all(tree[above][2] == Kind.FOLDER for above in above_in(tree, node_id)[1:])
+
+
 @settings(max_examples=12, deadline=None)
 @given(st.integers(min_value=0, max_value=2**32))
 def test_a_rewind_to_any_place_brings_back_the_tree_of_then_and_its_undo_that_of_before(seed: int) -> None:
@@ -187,3 +217,9 @@ def test_a_rewind_to_any_place_brings_back_the_tree_of_then_and_its_undo_that_of
 @given(st.integers(min_value=0, max_value=2**32))
 def test_a_rewind_of_a_folder_changes_what_is_and_was_in_it_alone(seed: int) -> None:
     drive(play_folders(seed, 24))
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(min_value=0, max_value=2**32))
+def test_a_rewind_that_is_cut_anywhere_leaves_a_valid_tree_and_is_finished_by_the_same_call(seed: int) -> None:
+    drive(play_cut(seed, 24))

@@ -146,9 +146,11 @@ async def rewind(
     seen_seq: int | None = None,
     undoes: bytes | None = None,
     batches_max: int = BATCHES_MAX,
+    ops_max: int = COMMIT_OPS_MAX,
 ) -> Rewound:
     """Lead `unit` (the root: all) back to what it was at `to_seq`. Safe to stop anywhere and to repeat: the same call
-    goes on with what was begun. seen_seq: only if nothing changed since a preview that stood there.
+    goes on with what was begun. seen_seq: only if nothing changed since a preview that stood there; batches_max,
+    ops_max: commits that this call makes at most, and operations in each.
 
     Raises: NotFound, HistoryEnded, LimitExceeded, PreconditionFailed (something changed since, or a step is refused),
     Unavailable (another rewind is at work here; or others change the same files all the time), and as `commit`.
@@ -157,7 +159,7 @@ async def rewind(
     to_seq = await db.read(lambda conn: whole_txn(conn, ns, to_seq))
     made = await plan(db, workers, ns, unit, to_seq, undoes)
     record = await begin(db, clock, principal, ns, unit=unit, to_seq=to_seq, seen_seq=seen_seq, undoes=undoes)
-    work = _Work(db, clock, principal, ns, record, batches_max)
+    work = _Work(db, clock, principal, ns, record, batches_max, ops_max)
     counts = _counts(made)
     try:
         for round_number in range(ROUNDS_MAX):
@@ -198,10 +200,17 @@ class _Work:
     """The commits of one call. head_seq: the journal's end after the last one; batches: how many were made."""
 
     def __init__(
-        self, db: Database, clock: Clock, principal: Principal, ns: NamespaceId, record: Record, batches_max: int
+        self,
+        db: Database,
+        clock: Clock,
+        principal: Principal,
+        ns: NamespaceId,
+        record: Record,
+        batches_max: int,
+        ops_max: int,
     ) -> None:
         self._db, self._clock, self._principal, self._ns = db, clock, principal, ns
-        self._record, self._batches_max = record, batches_max
+        self._record, self._batches_max, self._ops_max = record, batches_max, ops_max
         self._claimed_until_ms = record.claimed_until_ms
         self.head_seq = 0
         self.batches = 0
@@ -211,7 +220,7 @@ class _Work:
         contents = {step.content for step in made.steps if step.content}
         lengths = await self._db.read(lambda conn: _lengths_txn(conn, self._ns, contents))
         put_aside: dict[NodeId, int] = {}
-        for batch in _batches(made.steps, lengths):
+        for batch in _batches(made.steps, lengths, self._ops_max):
             if self.batches == self._batches_max:
                 return Ended.MORE
             await self._keep_claim()
@@ -262,7 +271,7 @@ class _Work:
                 return UndeleteOp(op_id, node_id, *place, content, step.target, step.mtime_ns, bit, unit, xattrs)
 
 
-def _batches(steps: list[Step], lengths: dict[bytes, int]) -> Iterator[list[Step]]:
+def _batches(steps: list[Step], lengths: dict[bytes, int], ops_max: int) -> Iterator[list[Step]]:
     """Yield the steps in order, as many together as one commit takes. What was put aside moves on in a later batch, for
     its rev is known only then."""
     batch: list[Step] = []
@@ -270,7 +279,7 @@ def _batches(steps: list[Step], lengths: dict[bytes, int]) -> Iterator[list[Step
     aside: set[NodeId] = set()
     for step in steps:
         more = lengths.get(step.content, 0)
-        is_too_much = len(batch) == COMMIT_OPS_MAX or blocks + more > BLOCKS_PER_COMMIT_MAX
+        is_too_much = len(batch) == ops_max or blocks + more > BLOCKS_PER_COMMIT_MAX
         if batch and (is_too_much or (step.base_rev is None and step.node_id in aside)):
             yield batch
             batch, blocks, aside = [], 0, set()

@@ -72,6 +72,9 @@ def test_a_day_is_taken_back_and_that_too(run: Run) -> None:
         done = await to(ada, before, seen_seq=shown.head_seq)
         assert (done.is_finished, done.counts) == (True, shown.counts)
         assert await tree_of(ada) == tree
+        # A person saw it before: devices ask nobody about the deletions.
+        made = (await ada.all_entries())[shown.head_seq :]
+        assert {(entry.is_live, entry.op_id[0]) for entry in made} == {(True, 0), (False, 2)}
         record = done.record
         back = await rewind(
             db,
@@ -85,8 +88,8 @@ def test_a_day_is_taken_back_and_that_too(run: Run) -> None:
         )
         assert back.is_finished
         assert await tree_of(ada) == after
-        made = await rewinds(db, ada.principal, ada.principal.root_ns)
-        assert [(told.record.undoes, told.actor, told.device, told.is_undoable) for told in made] == [
+        listed = await rewinds(db, ada.principal, ada.principal.root_ns)
+        assert [(told.record.undoes, told.actor, told.device, told.is_undoable) for told in listed] == [
             (record.rewind_id, "ada", "laptop", True),
             (None, "ada", "laptop", True),
         ]

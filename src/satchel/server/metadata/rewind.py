@@ -48,6 +48,9 @@ BATCHES_MAX = 20
 ROUNDS_MAX = 8
 """So often a plan is made anew within one call because somebody changed something meanwhile."""
 GONE = "gone"
+CONFIRMED = 2
+"""Flag in an op id's first byte: a person allowed this deletion, so devices carry it out however many there are. It was
+shown before it was asked for. Source: docs/protocol/device.md (op ids)."""
 FINAL = frozenset({"quota_exceeded", "too_deep", "name_invalid", "content_invalid", "forbidden", "kind_mismatch"})
 """Refusals that a new plan does not help with."""
 
@@ -252,7 +255,8 @@ class _Work:
             await claim(self._db, self._ns, self._record.rewind_id, self._claimed_until_ms)
 
     def _op(self, step: Step, seen_seq: int, found: dict[bytes, Content], put_aside: dict[NodeId, int]) -> Op:
-        op_id, node_id = OpId(self._clock.random(ID_BYTES)), step.node_id
+        flags = CONFIRMED if step.what == What.TRASH else 0
+        op_id, node_id = OpId(bytes((flags,)) + self._clock.random(ID_BYTES - 1)), step.node_id
         content = found.get(step.content)
         base = put_aside[node_id] if step.base_rev is None else step.base_rev
         bit, xattrs = step.is_executable, step.xattrs

@@ -284,7 +284,8 @@ class _Planner:
         holder = self._holder(node_id)
         if holder is None:
             return was.name
-        if node_id in self._strangers:
+        if node_id in self._strangers and holder not in self._past.linked:
+            # Somebody else's, outside the unit; but what the undone rewind put there goes away.
             return None
         row = self._view.nodes[holder]
         if row.kind == Kind.MOUNT or (holder in self._done and holder not in self._waiting):

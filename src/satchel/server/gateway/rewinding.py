@@ -12,7 +12,7 @@ from litestar.params import Parameter
 
 from satchel.core.errors import MessageInvalid, NotFound
 from satchel.core.ids import ROOT_NODE, NodeId
-from satchel.core.limits import LIST_PAGE_MAX
+from satchel.core.limits import LIST_PAGE_MAX, MIB
 from satchel.server.accounts.principal import Principal
 from satchel.server.gateway.files import Limit
 from satchel.server.gateway.rest import KINDS, Asked, from_hex, principal_of, services_of
@@ -27,6 +27,8 @@ from satchel.server.metadata.rewind_records import rewinds as rewinds_made
 from satchel.server.metadata.tree import path_of, resolve
 
 LINES_MAX = 1_000
+PLAN_BYTES = 64 * MIB
+"""Taken while a plan is made and held: so one account makes two at once, and the server eight."""
 Lines = Annotated[int, Parameter(ge=1, le=GROUPS_MAX)]
 Seq = Annotated[int, Parameter(ge=0, le=2**62)]
 
@@ -169,17 +171,18 @@ async def preview_rewind(request: Asked, data: PreviewAsked) -> RewindPreview:
     if not (data.at >= 0 and 1 <= data.limit <= LINES_MAX):
         raise MessageInvalid("A page has 1 to 1,000 lines.", reason="limit")
     unit, seq, undoes = await _target(services, principal, data)
-    told = await preview(
-        services.db,
-        services.workers,
-        principal,
-        principal.root_ns,
-        unit,
-        seq,
-        at=data.at,
-        limit=data.limit,
-        undoes=undoes,
-    )
+    with services.room.taken(principal.account_id, PLAN_BYTES):
+        told = await preview(
+            services.db,
+            services.workers,
+            principal,
+            principal.root_ns,
+            unit,
+            seq,
+            at=data.at,
+            limit=data.limit,
+            undoes=undoes,
+        )
     lines = [_line_of(line) for line in told.lines]
     return RewindPreview(told.to_seq, told.to_ms, told.head_seq, told.counts, lines, told.next_at)
 
@@ -191,17 +194,18 @@ async def make_rewind(request: Asked, data: RewindAsked) -> RewindDone:
     """
     services, principal = services_of(request), await principal_of(request)
     unit, seq, undoes = await _target(services, principal, data)
-    told = await rewind(
-        services.db,
-        services.clock,
-        services.workers,
-        principal,
-        principal.root_ns,
-        unit,
-        seq,
-        seen_seq=data.seen_seq,
-        undoes=undoes,
-    )
+    with services.room.taken(principal.account_id, PLAN_BYTES):
+        told = await rewind(
+            services.db,
+            services.clock,
+            services.workers,
+            principal,
+            principal.root_ns,
+            unit,
+            seq,
+            seen_seq=data.seen_seq,
+            undoes=undoes,
+        )
     if told.head_seq:
         await services.bus.publish(principal.root_ns, told.head_seq)
     record = told.record

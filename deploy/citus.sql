@@ -17,6 +17,7 @@ SELECT create_distributed_table('outbox', 'ns', colocate_with => 'namespaces');
 SELECT create_distributed_table('namespace_blocks', 'ns', colocate_with => 'namespaces');
 SELECT create_distributed_table('link_scopes', 'ns', colocate_with => 'namespaces');
 SELECT create_distributed_table('rewinds', 'ns', colocate_with => 'namespaces');
+SELECT create_distributed_table('shares', 'ns', colocate_with => 'namespaces');
 
 -- By the block's hash: where its bytes are, and who holds it.
 SELECT create_distributed_table('blocks', 'block_hash', colocate_with => 'none');
@@ -26,6 +27,7 @@ SELECT create_distributed_table('block_damage', 'block_hash', colocate_with => '
 -- By their own id.
 SELECT create_distributed_table('packs', 'pack_id', colocate_with => 'none');
 SELECT create_distributed_table('link_runs', 'device_id', colocate_with => 'none');
+SELECT create_distributed_table('share_tokens', 'token_hash', colocate_with => 'none');
 
 -- On every node: small, seldom written, joined by anyone. Past some ten million accounts the first two are too large
 -- for that; see the design.

@@ -57,6 +57,13 @@ class Unauthenticated(Fault):
     hint = "Sign in again with 'satchel login'."
 
 
+class LinkLocked(Fault):
+    """A link that asks for its password, or a wrong one."""
+
+    code, status = "link_locked", 403
+    hint = "Give the link's password; who sent the link knows it."
+
+
 class NotFound(Fault):
     """Unknown and forbidden answer alike."""
 

@@ -66,3 +66,7 @@ PASSWORD_BYTES_MAX = 1_024
 DEVICES_PER_ACCOUNT_MAX = 500
 STREAMS_PER_ACCOUNT_MAX = 200
 REQUESTS_PER_ACCOUNT_MAX = 64
+
+SHARES_PER_ACCOUNT_MAX = 1_000
+"""Links and file requests that an account made in one namespace and did not revoke."""
+ZIP_ENTRIES_MAX = 1_000_000

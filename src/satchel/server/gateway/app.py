@@ -19,9 +19,21 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from satchel.core.limits import JSON_BODY_BYTES_MAX
-from satchel.server.gateway import account, content, diffing, files, health, history, rewinding, sync
+from satchel.server.gateway import (
+    account,
+    content,
+    diffing,
+    files,
+    health,
+    history,
+    link_pages,
+    link_writes,
+    rewinding,
+    sync,
+)
+from satchel.server.gateway import links as made_links
 from satchel.server.gateway.device import PREFIX, DeviceApp
-from satchel.server.gateway.raw import Disconnected, Receive, Scope, Send, patient
+from satchel.server.gateway.raw import HELD, Disconnected, Receive, Scope, Send, patient
 from satchel.server.gateway.rest import Asked, answer_fault
 from satchel.server.gateway.services import Services
 from satchel.server.gateway.tally import REQUEST_ID_BYTES, tallied
@@ -33,11 +45,9 @@ SAFE_HEADERS = [
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
-ROOMS = (account, files, content, history, diffing, rewinding, sync, health)
+ROOMS = (account, files, content, history, diffing, rewinding, sync, health, made_links, link_pages, link_writes)
 CLOSING = (b"connection", b"close")
 """A process that is about to stop has its answers taken elsewhere next time."""
-HELD = "satchel.held"
-"""Where a request's scope has what is let go after its answer."""
 _VERSION = "1"
 
 

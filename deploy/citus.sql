@@ -16,6 +16,7 @@ SELECT create_distributed_table('op_results', 'ns', colocate_with => 'namespaces
 SELECT create_distributed_table('outbox', 'ns', colocate_with => 'namespaces');
 SELECT create_distributed_table('namespace_blocks', 'ns', colocate_with => 'namespaces');
 SELECT create_distributed_table('link_scopes', 'ns', colocate_with => 'namespaces');
+SELECT create_distributed_table('rewinds', 'ns', colocate_with => 'namespaces');
 SELECT create_distributed_table('shares', 'ns', colocate_with => 'namespaces');
 SELECT create_distributed_table('dav_locks', 'ns', colocate_with => 'namespaces');
 SELECT create_distributed_table('dav_properties', 'ns', colocate_with => 'namespaces');

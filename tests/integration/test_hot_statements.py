@@ -73,6 +73,7 @@ KEYS = {
             "namespaces",
             "namespace_blocks",
             "link_scopes",
+            "rewinds",
             "shares",
             "dav_locks",
             "dav_properties",
@@ -113,6 +114,10 @@ REST = (
     ("/api/v1/versions", {"path": "/top/b"}),
     ("/api/v1/trash", {}),
     ("/api/v1/sync", {}),
+    ("/api/v1/rewinds", {}),
+    ("/api/v1/activity", {}),
+    ("/api/v1/activity", {"path": "/top"}),
+    ("/api/v1/activity/days", {}),
 )
 _numbers = count(1)
 
@@ -218,6 +223,9 @@ async def use_everything(program: Program) -> None:
     await program.call("namespaces", None)
     await program.ask("POST", "/api/v1/folders", b'{"path":"/made"}')
     await program.ask("PUT", "/api/v1/content", b"whole", path="/made/whole")
+    for target in (b'{"to_seq":20}', b'{"path":"/top","to_seq":30}', b'{"to_ms":9000000000000}'):
+        await program.ask("POST", "/api/v1/rewind/preview", target)
+    await program.ask("POST", "/api/v1/rewind", b'{"to_seq":46}')
     for path, query in REST:
         await program.ask("GET", path, **query)
     await _use_links(program, top.node_id)

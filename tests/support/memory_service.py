@@ -61,7 +61,8 @@ async def open_service(store: Database | None = None) -> MemoryService:
     db = store
     account = await register_account(db, clock, name="ann", password_hash="none", quota_bytes=1 << 20)
     token, _ = await register_device(db, clock, account_id=account.account_id, name="laptop")
-    blocks = BlockService(MemoryBlocks(), db, clock, InlineWorkers())
+    workers = InlineWorkers()
+    blocks = BlockService(MemoryBlocks(), db, clock, workers)
     services = Services(
         settings=load_settings({"data": "/nowhere"}),
         db=db,
@@ -78,6 +79,7 @@ async def open_service(store: Database | None = None) -> MemoryService:
         room=Room(),
         pages=SharedPages(db, blocks),
         standings=Standings(db, clock),
+        workers=workers,
         readiness=Readiness(db, blocks.store_port),
     )
     return MemoryService(services, DeviceApp(services), token, account.root_ns)

@@ -86,7 +86,7 @@ def restore(
     config: Config = None,
 ) -> None:
     """Restore a backup into an empty store, with the server stopped; run again, it goes on."""
-    from satchel.cli.history import parse_time_ms
+    from satchel.cli.times import parse_time_ms
 
     passphrase = _passphrase(passphrase_file, no_encryption=no_encryption, is_new=False)
     arguments: dict[str, object] = {

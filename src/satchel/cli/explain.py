@@ -15,11 +15,13 @@ from satchel.core.errors import Fault, NotFound
 
 if TYPE_CHECKING:
     from satchel.device.api import Version
+    from satchel.device.api_history import Activity
     from satchel.device.explaining import Event, Explained, SideTold
 
 VERSIONS_SHOWN_MAX = 10
 EVENTS_SHOWN_MAX = 10
 PAGE_MAX = 1_000
+SERVER_ROWS_MAX = 500
 
 
 class _Told(msgspec.Struct, frozen=True):
@@ -124,8 +126,14 @@ def activity(
     path: Annotated[str, typer.Argument(help="A linked folder; the only one when left out.")] = "",
     limit: Annotated[int, typer.Option("--limit", min=1, max=PAGE_MAX, help="How many.")] = 50,
     before: Annotated[int, typer.Option("--before", min=0, help="Only what is older than this number.")] = 0,
+    server: Annotated[
+        bool, typer.Option("--server", help="What anyone did in a folder on the server; in all of it when left out.")
+    ] = False,
 ) -> None:
     """Show what was decided and what was done to a linked folder, the newest first."""
+    if server:
+        _show_server(session.remote_path(path) if path else "/", limit, before)
+        return
     from satchel.device.explaining import event_of
 
     link = session.link_of(path)
@@ -138,6 +146,29 @@ def activity(
     more = f"\nOlder: satchel activity --before {found[-1].number}" if len(found) == limit else ""
     head = ("NUMBER", "TIME", "WHAT", "RULE", "PATH")
     output.give(found, text=lambda: output.table(head, rows, right=(0,)) + more if rows else "Nothing yet.")
+
+
+def _show_server(path: str, limit: int, before: int) -> None:
+    from satchel.device.api_history import activity as activity_of
+
+    async def ask() -> Activity:
+        async with session.api() as api:
+            return await activity_of(api, path, before=before, limit=min(limit, SERVER_ROWS_MAX))
+
+    page = session.run(ask())
+    rows = [
+        (
+            output.time_text(row.at_ms),
+            row.device or row.account,
+            f"rewind: {row.does}" if row.rewind else row.does,
+            f"{row.entries:,}" if row.entries > 1 else "",
+            f"{row.path_before} -> {row.path}" if row.path_before else row.path,
+        )
+        for row in page.rows
+    ]
+    more = f"\nOlder: satchel activity --server {path} --before {page.before}" if page.before else ""
+    head = ("TIME", "BY", "WHAT", "COUNT", "PATH")
+    output.give(page, text=lambda: (output.table(head, rows, right=(3,)) or "Nothing here.") + more)
 
 
 def _shown_path(event: Event) -> str:

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import datetime
-import re
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from satchel.cli import output, session
+from satchel.cli.times import parse_time_ms
 from satchel.core.errors import Fault, NotFound
 
 if TYPE_CHECKING:
     from satchel.device.api import Api, Item, Trashed, Version
 
 trash = typer.Typer(help="Show what was deleted, and bring it back.", invoke_without_command=True)
-
-_AGO = re.compile(r"(\d+)\s*([smhdw])(?:\s+ago)?\Z")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def register(app: typer.Typer) -> None:
@@ -43,6 +38,8 @@ def restore(
     path: Annotated[str, typer.Argument(help="A remote path, or a path in a linked folder.")],
     rev: Annotated[int, typer.Option("--rev", help="The version, as 'satchel versions' names it.")] = 0,
     at: Annotated[str, typer.Option("--at", help="The state then: 2026-11-22 14:30, or 2h, 3d ago.")] = "",
+    as_copy: Annotated[bool, typer.Option("--as-copy", help="As a new file beside it, which stays as it is.")] = False,
+    copy_to: Annotated[str, typer.Option("--copy-to", help="As a new file at this path, which must be free.")] = "",
 ) -> None:
     """Bring back an earlier version of a file, or a deleted file or folder.
 
@@ -50,8 +47,13 @@ def restore(
     """
     if rev and at:
         raise Fault("Say --rev or --at, not both.")
-    item = session.run(_restore(session.remote_path(path), rev, parse_time_ms(at) if at else 0))
-    output.give(item, text="" if output.mode.quiet else f"{item.name} is back.")
+    if (as_copy or copy_to) and not (rev or at):
+        raise Fault("Say which version is to be copied: --rev or --at.")
+    target = session.remote_path(copy_to) if copy_to else ""
+    at_ms = parse_time_ms(at) if at else 0
+    item = session.run(_restore(session.remote_path(path), rev, at_ms, as_copy=as_copy, target=target))
+    told = f"{item.name} is made." if as_copy or copy_to else f"{item.name} is back."
+    output.give(item, text="" if output.mode.quiet else told)
 
 
 async def _versions(path: str) -> list[Version]:
@@ -59,13 +61,13 @@ async def _versions(path: str) -> list[Version]:
         return (await api.versions(path)).versions
 
 
-async def _restore(path: str, rev: int, at_ms: int) -> Item:
+async def _restore(path: str, rev: int, at_ms: int, *, as_copy: bool, target: str) -> Item:
     async with session.api() as api:
         if not rev and not at_ms:
             return await _restore_deleted(api, path)
         if at_ms:
             rev = version_at((await api.versions(path)).versions, at_ms).rev
-        return await api.restore(rev, path)
+        return await api.restore(rev, path, as_copy=as_copy, target=target)
 
 
 async def _restore_deleted(api: Api, path: str) -> Item:
@@ -87,18 +89,6 @@ def version_at(found: Sequence[Version], at_ms: int) -> Version:
     raise NotFound(f"There was no version yet at {output.time_text(at_ms)}.", at_ms=at_ms)
 
 
-def parse_time_ms(text: str, now_s: float | None = None) -> int:
-    """Return Unix ms of `2026-11-22 14:30` (local, or with a zone) or of `2h` ago. Raises: Fault."""
-    ago = _AGO.match(text.strip().lower())
-    if ago is not None:
-        now = time.time() if now_s is None else now_s
-        return int((now - int(ago[1]) * _SECONDS[ago[2]]) * 1000)
-    try:
-        return int(datetime.datetime.fromisoformat(text.strip()).astimezone().timestamp() * 1000)
-    except ValueError:
-        raise Fault(f"{text} is no time; write 2026-11-22, 2026-11-22 14:30, or 2h, 3d (ago).") from None
-
-
 @trash.callback()
 def _trash(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
@@ -114,22 +104,24 @@ def list_trash() -> None:
             output.time_text(item.deleted_ms),
             item.kind,
             output.size_text(item.size) if item.size else "",
+            item.device or item.deleted_by,
+            output.time_text(item.purge_ms).split(" ")[0],
             item.path,
             item.id,
         )
         for item in found
     ]
-    output.give(
-        found, text=lambda: output.table(("DELETED", "KIND", "SIZE", "PATH", "ID"), rows) or "The trash is empty."
-    )
+    head = ("DELETED", "KIND", "SIZE", "BY", "GONE", "PATH", "ID")
+    output.give(found, text=lambda: output.table(head, rows) or "The trash is empty.")
 
 
 @trash.command("restore")
 def restore_trash(
     what: Annotated[str, typer.Argument(help="A path as it was, or an id of 'satchel trash list'.")],
+    to: Annotated[str, typer.Option("--to", help="The path it gets, which must be free; else where it was.")] = "",
 ) -> None:
     """Bring back a deleted file or folder with all that went with it."""
-    item = session.run(_restore_trash(what))
+    item = session.run(_restore_trash(what, session.remote_path(to) if to else ""))
     output.give(item, text="" if output.mode.quiet else f"{item.name} is back.")
 
 
@@ -138,9 +130,9 @@ async def _trashed() -> list[Trashed]:
         return [item async for item in api.list_trash()]
 
 
-async def _restore_trash(what: str) -> Item:
+async def _restore_trash(what: str, target: str) -> Item:
     async with session.api() as api:
         async for item in api.list_trash():
             if what in (item.id, item.path):
-                return await api.restore_trashed(item.id)
+                return await api.restore_trashed(item.id, target=target)
     raise NotFound(f"Nothing in the trash is called {what}.", path=what)

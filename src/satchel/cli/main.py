@@ -35,6 +35,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "transfers": ("put", "get"),
     "shares": ("share",),
     "history": ("versions", "restore", "trash"),
+    "rewind": ("rewind", "rewinds"),
     "share_links": ("share",),
     "config": ("config",),
     "doctor": ("doctor",),

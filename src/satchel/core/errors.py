@@ -248,6 +248,13 @@ class NotSignedIn(Fault):
     hint = "Sign in with 'satchel login URL'."
 
 
+class HistoryEnded(Fault):
+    """A time or place that the history does not reach. Fields: oldest_seq, oldest_ms, head_seq."""
+
+    code, status = "history_ended", 410
+    hint = "Choose a later time: changes are kept for 180 days at least, and the newest million of them."
+
+
 def every_fault() -> list[type[Fault]]:
     """Return all fault classes, by code; the documentation test reads it."""
     return sorted(Fault.__subclasses__(), key=lambda fault: fault.code)

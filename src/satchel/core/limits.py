@@ -64,6 +64,10 @@ OP_RESULT_AGE_DAYS_MAX = 30
 LEASE_HOURS_MIN = 24
 JOURNAL_AGE_DAYS_MIN = 180
 JOURNAL_ENTRIES_MIN = 1_000_000
+DIFF_BYTES_MAX = MIB
+"""Of each of two versions that are compared line by line."""
+REWIND_CHANGES_MAX = 500_000
+"""Entries of the journal that one rewind looks back over."""
 
 PASSWORD_CHARS_MIN = 8
 PASSWORD_BYTES_MAX = 1_024

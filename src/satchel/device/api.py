@@ -129,7 +129,8 @@ class Versions(msgspec.Struct, frozen=True):
 
 
 class Trashed(msgspec.Struct, frozen=True):
-    """A deleted file or folder. path: where it was; deleted_ms: 0 when unknown."""
+    """A deleted file or folder. path: where it was; deleted_ms: 0 when unknown; deleted_by, device: who deleted it;
+    purge_ms: when it will be gone for good, 0 for never or unknown; has_home: the folder that it was in is there."""
 
     id: str
     path: str
@@ -137,6 +138,10 @@ class Trashed(msgspec.Struct, frozen=True):
     kind: str
     size: int
     deleted_ms: int
+    deleted_by: str = ""
+    device: str = ""
+    purge_ms: int = 0
+    has_home: bool = True
 
 
 class TrashPage(msgspec.Struct, frozen=True):
@@ -246,9 +251,15 @@ class Api:
         """Return a file's versions, by path, or by id (also of a deleted one). Raises: NotFound."""
         return await self._ask("GET", "/api/v1/versions", Versions, _named(path, node_id))
 
-    async def restore(self, rev: int, path: str = "", *, node_id: str = "") -> Item:
-        """Give a file the content of an earlier version, as its newest one. Raises: NotFound."""
-        return await self._ask("POST", "/api/v1/restore", Item, body={"rev": rev, **_named(path, node_id)})
+    async def restore(
+        self, rev: int, path: str = "", *, node_id: str = "", as_copy: bool = False, target: str = ""
+    ) -> Item:
+        """Give a file the content of an earlier version, as its newest one. as_copy: make a new file of it, beside it;
+        target: at this path. Raises: NotFound, PreconditionFailed (the target is taken)."""
+        more: dict[str, object] = {"as_copy": True} if as_copy else {}
+        if target:
+            more["to"] = target
+        return await self._ask("POST", "/api/v1/restore", Item, body={"rev": rev, **_named(path, node_id), **more})
 
     async def trash_page(self, after: str = "", limit: int = LIST_PAGE_MAX) -> TrashPage:
         """Return a page of what was deleted."""
@@ -263,9 +274,13 @@ class Api:
                 yield item
             after, has_more = page.after, bool(page.after)
 
-    async def restore_trashed(self, node_id: str) -> Item:
-        """Bring a deleted file or folder back, with all that went with it. Raises: NotFound."""
-        return await self._ask("POST", "/api/v1/trash/restore", Item, body={"id": node_id})
+    async def restore_trashed(self, node_id: str, *, target: str = "") -> Item:
+        """Bring a deleted file or folder back, with all that went with it. target: the path that it gets.
+
+        Raises: NotFound, PreconditionFailed (the target is taken).
+        """
+        body = {"id": node_id, "to": target} if target else {"id": node_id}
+        return await self._ask("POST", "/api/v1/trash/restore", Item, body=body)
 
     # -- content ------------------------------------------------------------------------------------------------------
 
@@ -375,6 +390,12 @@ class Api:
         return item
 
     # -- one call -----------------------------------------------------------------------------------------------------
+
+    async def ask(
+        self, method: str, route: str, into: type[T], params: dict[str, str] | None = None, *, body: object = None
+    ) -> T:
+        """Ask a route that has no method here; return its answer decoded. Raises: the fault that the server names."""
+        return await self._ask(method, route, into, params, body=body)
 
     async def _ask(
         self, method: str, route: str, into: type[T], params: dict[str, str] | None = None, *, body: object = None

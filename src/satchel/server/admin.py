@@ -18,12 +18,15 @@ import msgspec
 import structlog
 
 from satchel.core.errors import Fault, MessageInvalid, SettingInvalid, Unavailable, every_fault
+from satchel.core.ids import ROOT_NODE
 from satchel.core.limits import KIB
+from satchel.server.accounts.acting import acting_for
 from satchel.server.accounts.service import Account, add_user, disable_user, list_users, set_password, set_quota
 from satchel.server.adapters.machine import MachineClock, ThreadWorkers
 from satchel.server.db.engine import Database
 from satchel.server.db.opening import open_database
 from satchel.server.folder import data_lock, socket_path
+from satchel.server.metadata.rewind import place_at, preview, rewind
 from satchel.server.ports import BlockStore, Clock, Workers
 from satchel.server.settings import Settings
 from satchel.server.stopped import COMMANDS as STOPPED
@@ -44,8 +47,9 @@ TELL_EVERY_S = 2.0
 WORK_TIMEOUT_S = 7 * 24 * 3_600.0
 """A deep fsck reads everything that is stored."""
 
-LONG = frozenset({"gc", "fsck", "backup"})
+LONG = frozenset({"gc", "fsck", "backup", "rewind"})
 """Commands that need the blocks and may take long."""
+LINES_TOLD_MAX = 20
 LOOKING = frozenset({"fsck", "stats"})
 """Commands that may look into a store that is out of service."""
 
@@ -121,6 +125,15 @@ class Stats(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the store holds."""
 
 
+class RewindAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All of an account as it was at a time, Unix ms. dry_run: only tell; seen_seq: only if nothing changed since."""
+
+    name: str
+    to_ms: int
+    dry_run: bool = False
+    seen_seq: int | None = None
+
+
 class Asked(msgspec.Struct, frozen=True):
     """One line to the socket."""
 
@@ -160,6 +173,7 @@ class Admin:
             "fsck": (Fsck, self._fsck),
             "stats": (Stats, self._stats),
             "backup": (TakeBackup, self._backup),
+            "rewind": (RewindAccount, self._rewind),
         }
 
     async def run(self, command: str, args: Args, progress: Progress | None = None) -> object:
@@ -236,6 +250,22 @@ class Admin:
         counts = await taking.run(self._db, store, self._clock, workers, asked.folder, secret, progress=progress)
         return dataclasses.asdict(counts)
 
+    async def _rewind(self, asked: RewindAccount, progress: Progress) -> object:
+        _, workers = self._stored()
+        principal = await acting_for(self._db, asked.name)
+        ns = principal.root_ns
+        seq = await place_at(self._db, principal, ns, asked.to_ms)
+        shown = await preview(self._db, workers, principal, ns, ROOT_NODE, seq, limit=LINES_TOLD_MAX)
+        lines = [(line.does, line.path_now, line.path_then) for line in shown.lines]
+        told = {"to_ms": shown.to_ms, "to_seq": seq, "counts": shown.counts, "lines": lines}
+        if asked.dry_run:
+            return {**told, "head_seq": shown.head_seq}
+        done = await rewind(self._db, self._clock, workers, principal, ns, ROOT_NODE, seq, seen_seq=asked.seen_seq)
+        while not done.is_finished:
+            progress("changes", done.head_seq)
+            done = await rewind(self._db, self._clock, workers, principal, ns, ROOT_NODE, seq)
+        return {**told, "head_seq": done.head_seq, "id": done.record.rewind_id.hex()}
+
     async def _stats(self, asked: Stats) -> object:
         return await figures(self._db)
 
@@ -248,8 +278,8 @@ class Admin:
 async def run_admin(settings: Settings, command: str, args: Args, progress: Progress | None = None) -> object:
     """Do one command through the running service, or on the store itself when none runs; return plain data.
 
-    command: `user.add|list|disable|passwd|quota`, `gc`, `fsck`, `stats`, `backup`, or one of `stopped`; args: the
-    fields of its struct. progress: as `Admin.run`.
+    command: `user.add|list|disable|passwd|quota`, `gc`, `fsck`, `stats`, `backup`, `rewind`, or one of `stopped`;
+    args: the fields of its struct. progress: as `Admin.run`.
     Raises: the command's faults, AlreadyRunning (a service that starts or stops just now), Unavailable, SettingInvalid
     (a store that is out of service).
     """

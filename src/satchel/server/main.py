@@ -147,6 +147,7 @@ async def opened(settings: Settings) -> AsyncIterator[Opened]:
             room=Room(),
             pages=SharedPages(db, blocks),
             standings=Standings(db, clock),
+            workers=workers,
             readiness=Readiness(db, store, stores.state, stores.away),
         )
         schedulers = tuple(_upkeep(services, workers))

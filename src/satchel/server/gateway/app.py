@@ -19,7 +19,19 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from satchel.core.limits import JSON_BODY_BYTES_MAX
-from satchel.server.gateway import account, content, files, health, history, link_pages, link_writes, shares, sync
+from satchel.server.gateway import (
+    account,
+    content,
+    diffing,
+    files,
+    health,
+    history,
+    link_pages,
+    link_writes,
+    rewinding,
+    shares,
+    sync,
+)
 from satchel.server.gateway import links as made_links
 from satchel.server.gateway.device import PREFIX, DeviceApp
 from satchel.server.gateway.raw import HELD, Disconnected, Receive, Scope, Send, patient
@@ -35,7 +47,10 @@ SAFE_HEADERS = [
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
-ROOMS = (account, files, content, history, sync, health, shares, made_links, link_pages, link_writes)
+ROOMS = (
+    *(account, files, content, history, diffing, rewinding, sync, health, shares),
+    *(made_links, link_pages, link_writes),
+)
 CLOSING = (b"connection", b"close")
 """A process that is about to stop has its answers taken elsewhere next time."""
 _VERSION = "1"

@@ -10,13 +10,15 @@ from satchel.core.errors import MessageInvalid
 from satchel.core.ids import NamespaceId, NodeId
 from satchel.core.limits import LIST_PAGE_MAX
 from satchel.core.messages import Outcome
+from satchel.core.retention import DAY_MS
 from satchel.server.accounts.principal import Principal
 from satchel.server.gateway.commits import stored_or_fault
-from satchel.server.gateway.files import Limit, existing
+from satchel.server.gateway.files import Limit, existing, place_of
 from satchel.server.gateway.rest import KINDS, Asked, Item, from_hex, item_of, namespace_of, principal_of, services_of
 from satchel.server.gateway.services import Services
+from satchel.server.metadata.copies import copy_version
 from satchel.server.metadata.restore import restore_unit, restore_version
-from satchel.server.metadata.tree import entry_by_id, locate, trash, versions
+from satchel.server.metadata.tree import TrashItem, entry_by_id, locate, trash, versions
 
 
 class Version(msgspec.Struct, frozen=True):
@@ -40,16 +42,21 @@ class Versions(msgspec.Struct, frozen=True):
 
 
 class RestoreAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which version of which file: by path, or by id (also of a deleted one)."""
+    """Which version of which file: by path, or by id (also of a deleted one). as_copy: as a new file beside it; to: as
+    a new file at this path, which must be free."""
 
     rev: int
     path: str = ""
     id: str = ""
     namespace: str = ""
+    as_copy: bool = False
+    to: str = ""
 
 
 class Trashed(msgspec.Struct, frozen=True):
-    """A deleted file or folder. path: where it was in its namespace; deleted_ms: 0 when unknown."""
+    """A deleted file or folder. path: where it was in its namespace; deleted_ms: 0 when unknown; deleted_by, device:
+    who deleted it, empty when unknown; purge_ms: when it will be gone for good, 0 for never or unknown; has_home: its
+    folder is there, so it comes back to its place."""
 
     id: str
     path: str
@@ -57,6 +64,10 @@ class Trashed(msgspec.Struct, frozen=True):
     kind: str
     size: int
     deleted_ms: int
+    deleted_by: str
+    device: str
+    purge_ms: int
+    has_home: bool
     namespace: str = ""
 
 
@@ -68,10 +79,12 @@ class TrashPage(msgspec.Struct, frozen=True):
 
 
 class TrashRestoreAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What to bring back, by id. namespace: whose trash, as its list says; without it the account's own."""
+    """What to bring back, by id. namespace: whose trash, as its list says; without it the account's own. to: the path
+    that it gets, which must be free; else the one that it had."""
 
     id: str
     namespace: str = ""
+    to: str = ""
 
 
 @get("/api/v1/versions")
@@ -100,9 +113,13 @@ async def list_versions(
 
 @post("/api/v1/restore", status_code=200)
 async def restore(request: Asked, data: RestoreAsked) -> Item:
-    """Give a file the content of an earlier version, as its newest one."""
+    """Give a file the content of an earlier version, as its newest one; or make a new file of it."""
     services, principal = services_of(request), await principal_of(request)
     ns, node_id = await node_of(services, principal, path=data.path, node=data.id, namespace=data.namespace)
+    if data.as_copy or data.to:
+        place = await _place_in(services, principal, ns, data.to)
+        made, copied = await copy_version(services.db, services.clock, principal, ns, node_id, data.rev, place=place)
+        return item_of(ns, await _told(services, principal, ns, made, copied))
     outcome = await restore_version(services.db, services.clock, principal, ns, node_id, data.rev)
     return item_of(ns, await _told(services, principal, ns, node_id, outcome))
 
@@ -116,10 +133,7 @@ async def list_trash(
     services, principal = services_of(request), await principal_of(request)
     ns = (await locate(services.db, principal, path)).inside[0] if path else namespace_of(principal, namespace)
     found = await trash(services.db, principal, ns, after, limit)
-    items = [
-        Trashed(item.node_id.hex(), item.path, item.name, KINDS[item.kind], item.size, item.deleted_ms, ns.hex())
-        for item in found
-    ]
+    items = [_trashed(ns, item, services.settings.trash_keep_days) for item in found]
     return TrashPage(items, found[-1].token if len(found) == limit else "")
 
 
@@ -128,8 +142,38 @@ async def restore_trash(request: Asked, data: TrashRestoreAsked) -> Item:
     """Bring a deleted file or folder back, with all that went with it."""
     services, principal = services_of(request), await principal_of(request)
     ns, node_id = namespace_of(principal, data.namespace), NodeId(from_hex(data.id, what="id"))
-    outcome = await restore_unit(services.db, services.clock, principal, ns, node_id)
+    place = await _place_in(services, principal, ns, data.to)
+    outcome = await restore_unit(services.db, services.clock, principal, ns, node_id, place=place)
     return item_of(ns, await _told(services, principal, ns, node_id, outcome))
+
+
+async def _place_in(services: Services, principal: Principal, ns: NamespaceId, path: str) -> tuple[NodeId, str] | None:
+    """Return the folder and the name that a path leads to, None for no path. Raises: MessageInvalid, NotFound."""
+    if not path:
+        return None
+    place_ns, parent, name = await place_of(services, principal, path)
+    if place_ns != ns:
+        raise MessageInvalid(
+            "What comes back stays in its shared folder, or outside of all; move it then.", reason="to"
+        )
+    return parent, name
+
+
+def _trashed(ns: NamespaceId, item: TrashItem, keep_days: int | None) -> Trashed:
+    is_known = bool(item.deleted_ms) and keep_days is not None
+    return Trashed(
+        id=item.node_id.hex(),
+        path=item.path,
+        name=item.name,
+        kind=KINDS[item.kind],
+        size=item.size,
+        deleted_ms=item.deleted_ms,
+        deleted_by=item.actor,
+        device=item.device,
+        purge_ms=item.deleted_ms + (keep_days or 0) * DAY_MS if is_known else 0,
+        has_home=item.has_home,
+        namespace=ns.hex(),
+    )
 
 
 async def node_of(

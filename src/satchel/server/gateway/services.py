@@ -16,7 +16,7 @@ from satchel.server.gateway.raw import Room
 from satchel.server.gateway.readiness import Readiness
 from satchel.server.notify.renewals import Renewals
 from satchel.server.notify.waiters import Waiters
-from satchel.server.ports import Bus, Clock, EphemeralState
+from satchel.server.ports import Bus, Clock, EphemeralState, Workers
 from satchel.server.settings import Settings
 from satchel.server.sharing.hits import Hits
 
@@ -44,6 +44,7 @@ class Services:
     readiness: Readiness
     pages: SharedPages
     standings: Standings
+    workers: Workers
     hits: Hits = field(default_factory=Hits)
     names_guessed: Guesses = field(default_factory=Guesses)
     """Names of accounts that were asked for and are none, by who asked."""

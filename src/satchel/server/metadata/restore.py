@@ -58,11 +58,19 @@ async def restore_version(
     return outcome
 
 
-async def restore_unit(db: Database, clock: Clock, principal: Principal, ns: NamespaceId, node_id: NodeId) -> Outcome:
-    """Bring a deleted node back with all that its deletion took along, to where it was.
+async def restore_unit(
+    db: Database,
+    clock: Clock,
+    principal: Principal,
+    ns: NamespaceId,
+    node_id: NodeId,
+    *,
+    place: tuple[NodeId, str] | None = None,
+) -> Outcome:
+    """Bring a deleted node back with all that its deletion took along, to where it was, or to `place`: folder and name.
 
-    If its folder is gone it comes to the root; if its name is taken it gets another. Refused: it was removed for good
-    meanwhile. Raises: NotFound, as `commit`.
+    If its folder is gone it comes to the root; if its name is taken it gets another; a place that is asked for must be
+    free. Refused: it was removed for good meanwhile. Raises: NotFound, as `commit`.
     """
     await authorize(db, principal, ns, Right.WRITE)
 
@@ -74,6 +82,11 @@ async def restore_unit(db: Database, clock: Clock, principal: Principal, ns: Nam
         return view
 
     view = await db.read(find_txn)
+    if place is not None:
+        node = view.nodes[node_id]
+        bit = bool(node.is_executable)
+        op = UndeleteOp(_op_id(clock), node_id, *place, None, "", node.mtime_ns, bit, True)
+        return await _commit_one(db, clock, principal, ns, op)
     return await _revive(db, clock, principal, view, view.nodes[node_id])
 
 

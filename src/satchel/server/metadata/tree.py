@@ -18,7 +18,7 @@ from satchel.core.limits import LIST_PAGE_MAX
 from satchel.core.paths import join_path, name_key, split_path
 from satchel.server.accounts.access import authorize, authorize_txn
 from satchel.server.accounts.principal import Principal
-from satchel.server.db.engine import Connection, Database, Row
+from satchel.server.db.engine import Connection, Database, Question, Row, fetch_in, fetch_together
 from satchel.server.metadata.blocklists import blocklists_txn
 from satchel.server.metadata.nodes import COLUMN_LIST, LIVE, PURGED, Node, columns_of, node_of, snapshot_entry
 from satchel.server.metadata.view import View
@@ -64,6 +64,7 @@ class VersionInfo:
 class TrashItem:
     """A deleted unit: what restoring brings back. path: where it was; size: of a file alone; deleted_ms: 0 if unknown.
 
+    actor, device: who deleted it, as they are called now, empty when unknown; has_home: the folder it was in lives.
     token: pages the listing; hand the last one in as `after`.
     """
 
@@ -73,6 +74,9 @@ class TrashItem:
     kind: int
     size: int
     deleted_ms: int
+    actor: str
+    device: str
+    has_home: bool
     token: str
 
 
@@ -219,7 +223,8 @@ async def trash(
         nodes = [node_of(row) for row in rows]
         view = View(ns)
         await view.load_txn(conn, {node.node_id for node in nodes}, set())
-        return [_trash_item(view, node) for node in nodes]
+        deleters = await _deleters_txn(conn, ns, nodes)
+        return [_trash_item(view, node, *deleters.get(node.node_id, ("", ""))) for node in nodes]
 
     return await db.read(read_txn)
 
@@ -272,11 +277,27 @@ async def _left_behind_txn(conn: Connection, ns: NamespaceId, below: NodeId, lim
     )
 
 
-def _trash_item(view: View, node: Node) -> TrashItem:
+async def _deleters_txn(conn: Connection, ns: NamespaceId, nodes: Sequence[Node]) -> dict[NodeId, tuple[str, str]]:
+    """Return the names of who deleted these nodes, and with what device, where the journal still tells."""
+    # A deletion is the last entry of what it deleted; what only lost its name has none of its own.
+    seqs = {node.seq: node.node_id for node in nodes if node.cleared_seq == node.seq > node.cleared_before}
+    text = "SELECT seq, actor, device FROM file_changes WHERE ns = $1 AND seq IN {keys}"
+    rows = await fetch_in(conn, text, sorted(seqs), ns)
+    people = "SELECT account_id, name FROM accounts WHERE account_id IN {keys}"
+    machines = "SELECT device_id, name FROM devices WHERE device_id IN {keys}"
+    asked = (Question(people, keys=[row[1] for row in rows]), Question(machines, keys=[row[2] for row in rows]))
+    named, called = await fetch_together(conn, asked)
+    accounts: dict[bytes, str] = dict(named)
+    devices: dict[bytes, str] = dict(called)
+    return {seqs[seq]: (accounts.get(actor, ""), devices.get(device, "")) for seq, actor, device in rows}
+
+
+def _trash_item(view: View, node: Node, actor: str, device: str) -> TrashItem:
     deleted_ms = node.deleted_at or 0
     token = f"{deleted_ms}-{node.node_id.hex()}"
     path = path_in(view, node.node_id)
-    return TrashItem(node.node_id, path, node.name, node.kind, node.size, deleted_ms, token)
+    has_home = view.facts(node.parent_id) is not None
+    return TrashItem(node.node_id, path, node.name, node.kind, node.size, deleted_ms, actor, device, has_home, token)
 
 
 def _token_parts(token: str) -> tuple[int, NodeId]:

@@ -73,6 +73,11 @@ COPIED: tuple[Table, ...] = (
         "ns seq",
         "tag action node_id pre post is_subtree actor device link op_id created_at",
     ),
+    _table(
+        "rewinds",
+        "ns rewind_id",
+        "unit to_seq before_seq after_seq actor device undoes claimed_until created_at finished_at",
+    ),
     # A device that repeats an operation after the restore must get the answer that it missed before.
     _table("op_results", "ns actor op_id", "body_hash seq created_at"),
     _table("namespace_blocks", "ns block_hash", "refs lease_until"),

@@ -73,13 +73,13 @@ def test_wrong_names_and_passwords_and_disabled_accounts_answer_alike(run: Run) 
             with pytest.raises(Unauthenticated) as told:
                 await sign_in(db, clock, user=user, password=password, device_name="x")
             messages.add(str(told.value))
-        await disable_user(db, "ADA")
+        await disable_user(db, clock, "ADA")
         with pytest.raises(Unauthenticated) as told:
             await sign_in(db, clock, user="ada", password=PASSWORD, device_name="x")
         assert messages == {str(told.value)}
         with pytest.raises(Unauthenticated):
             await authenticate(db, token)
-        await disable_user(db, "ada", is_disabled=False)
+        await disable_user(db, clock, "ada", is_disabled=False)
         assert (await authenticate(db, token)).account_name == "ada"
 
     run(scenario)
@@ -156,16 +156,16 @@ def test_a_new_password_may_sign_all_devices_out(run: Run) -> None:
         clock = SteppingClock()
         await add_user(db, clock, name="ada", password=PASSWORD)
         old = await sign_in(db, clock, user="ada", password=PASSWORD, device_name="old")
-        await set_password(db, "ada", "another one")
+        await set_password(db, clock, "ada", "another one", keep_devices=True)
         assert (await authenticate(db, old.token)).device_id == old.device_id
         with pytest.raises(Unauthenticated):
             await sign_in(db, clock, user="ada", password=PASSWORD, device_name="x")
         await sign_in(db, clock, user="ada", password="another one", device_name="new")
-        await set_password(db, "ada", "a third one", revoke_devices_at_ms=clock.now_ms())
+        await set_password(db, clock, "ada", "a third one")
         with pytest.raises(Unauthenticated):
             await authenticate(db, old.token)
         with pytest.raises(NotFound):
-            await set_password(db, "nobody", "another one")
+            await set_password(db, clock, "nobody", "another one")
 
     run(scenario)
 
@@ -293,11 +293,11 @@ def test_a_quota_is_set_and_lifted(run: Run) -> None:
     async def scenario(db: Database) -> None:
         clock = SteppingClock()
         await register_account(db, clock, name="ada", password_hash="-")
-        await set_quota(db, "Ada", 100)
+        await set_quota(db, clock, "Ada", 100)
         assert (await list_users(db))[0].quota_bytes == 100
-        await set_quota(db, "ada", None)
+        await set_quota(db, clock, "ada", None)
         assert (await list_users(db))[0].quota_bytes is None
         with pytest.raises(NotFound):
-            await set_quota(db, "bob", 1)
+            await set_quota(db, clock, "bob", 1)
 
     run(scenario)

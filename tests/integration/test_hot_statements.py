@@ -79,6 +79,7 @@ KEYS = {
     "devices": ("device_id", "account_id", "token_hash"),
     "link_runs": ("device_id",),
     "store_meta": ("name",),
+    **dict.fromkeys(("audit", "audit_heads"), ("chain",)),
 }
 """By which column each table is asked: the one it would be spread by, or one with a unique index of its own."""
 

@@ -19,6 +19,8 @@ import structlog
 
 from satchel.core.errors import Fault, MessageInvalid, SettingInvalid, Unavailable, every_fault
 from satchel.core.limits import KIB
+from satchel.server.accounts.audit import STORE_CHAIN, Action, Event, record
+from satchel.server.accounts.audit_reports import AuditAsked, AuditVerifyAsked, shown_audit, verified_audit
 from satchel.server.accounts.service import Account, add_user, disable_user, list_users, set_password, set_quota
 from satchel.server.adapters.machine import MachineClock, ThreadWorkers
 from satchel.server.db.engine import Database
@@ -46,7 +48,7 @@ WORK_TIMEOUT_S = 7 * 24 * 3_600.0
 
 LONG = frozenset({"gc", "fsck", "backup"})
 """Commands that need the blocks and may take long."""
-LOOKING = frozenset({"fsck", "stats"})
+LOOKING = frozenset({"fsck", "stats", "audit", "audit.verify"})
 """Commands that may look into a store that is out of service."""
 
 Args = Mapping[str, object]
@@ -160,6 +162,8 @@ class Admin:
             "fsck": (Fsck, self._fsck),
             "stats": (Stats, self._stats),
             "backup": (TakeBackup, self._backup),
+            "audit": (AuditAsked, self._audit),
+            "audit.verify": (AuditVerifyAsked, self._verify_audit),
         }
 
     async def run(self, command: str, args: Args, progress: Progress | None = None) -> object:
@@ -194,18 +198,17 @@ class Admin:
         return [_shown(account) for account in await list_users(self._db)]
 
     async def _disable(self, asked: UserDisable) -> object:
-        await disable_user(self._db, asked.name, is_disabled=asked.is_disabled)
+        await disable_user(self._db, self._clock, asked.name, is_disabled=asked.is_disabled)
         self._changed()
         return {}
 
     async def _passwd(self, asked: UserPasswd) -> object:
-        at_ms = None if asked.keep_devices else self._clock.now_ms()
-        await set_password(self._db, asked.name, asked.password, revoke_devices_at_ms=at_ms)
+        await set_password(self._db, self._clock, asked.name, asked.password, keep_devices=asked.keep_devices)
         self._changed()
         return {}
 
     async def _quota(self, asked: UserQuota) -> object:
-        await set_quota(self._db, asked.name, asked.quota_bytes)
+        await set_quota(self._db, self._clock, asked.name, asked.quota_bytes)
         return {}
 
     async def _gc(self, asked: Gc, progress: Progress) -> object:
@@ -234,7 +237,15 @@ class Admin:
             )
         secret = Secret(asked.passphrase)
         counts = await taking.run(self._db, store, self._clock, workers, asked.folder, secret, progress=progress)
+        event = Event(Action.BACKED_UP, self._clock.now_ms(), subject=asked.folder)
+        await record(self._db, STORE_CHAIN, event)
         return dataclasses.asdict(counts)
+
+    async def _audit(self, asked: AuditAsked) -> object:
+        return await shown_audit(self._db, asked)
+
+    async def _verify_audit(self, asked: AuditVerifyAsked) -> object:
+        return await verified_audit(self._db, asked)
 
     async def _stats(self, asked: Stats) -> object:
         return await figures(self._db)

@@ -8,16 +8,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from satchel.core.errors import AlreadyExists, LimitExceeded, NameInvalid, NotFound, Unauthenticated
 from satchel.core.ids import AccountId, DeviceId, NamespaceId, uuid7
 from satchel.core.limits import DEVICES_PER_ACCOUNT_MAX
 from satchel.core.paths import name_key, validate_name
+from satchel.server.accounts.audit import STORE_CHAIN, Action, Event, by, record, record_txn
 from satchel.server.accounts.passwords import Guesses, check_new_password, hash_password, matches
 from satchel.server.accounts.principal import Principal
-from satchel.server.db.engine import Connection, Database
+from satchel.server.db.engine import Connection, Database, fetch_in
 from satchel.server.ports import Clock
 
 TOKEN_BYTES = 32
@@ -105,6 +106,8 @@ async def register_account(
             " VALUES ($1, 'root', $2, 0, $3, 0, 0, 0, $4, $5)",
             *(root_ns, account_id, b"", quota_bytes, now),
         )
+        told = {"is_admin": is_admin, "quota_bytes": quota_bytes}
+        await record_txn(conn, account_id, Event(Action.ACCOUNT_MADE, now, subject=name, detail=told))
         return Account(account_id, name, root_ns, is_admin, False, now, 0, quota_bytes)
 
     return await db.write(account_id, register_txn)
@@ -115,6 +118,25 @@ async def list_users(db: Database) -> list[Account]:
     return await db.read(lambda conn: _accounts_txn(conn, "1 = 1 ORDER BY a.name_key"))
 
 
+async def account_id_of(db: Database, name: str) -> AccountId:
+    """Return the id of the account of this name. Raises: NotFound."""
+    rows = await db.read(
+        lambda conn: conn.fetch("SELECT account_id FROM accounts WHERE name_key = $1", _plain(name_key(name)))
+    )
+    if not rows:
+        raise NotFound("There is no such account.", name=name)
+    return AccountId(rows[0][0])
+
+
+async def names_of(db: Database, accounts: Iterable[bytes]) -> dict[bytes, str]:
+    """Return the names of the accounts that are there."""
+    wanted = sorted(set(accounts))
+    rows = await db.read(
+        lambda conn: fetch_in(conn, "SELECT account_id, name FROM accounts WHERE account_id IN {keys}", wanted)
+    )
+    return {row[0]: row[1] for row in rows}
+
+
 async def account_of(db: Database, principal: Principal) -> Account:
     """Return the principal's own account. Raises: NotFound."""
     found = await db.glance(lambda conn: _accounts_txn(conn, "a.account_id = $1", principal.account_id))
@@ -123,38 +145,42 @@ async def account_of(db: Database, principal: Principal) -> Account:
     return found[0]
 
 
-async def set_password(db: Database, name: str, password: str, *, revoke_devices_at_ms: int | None = None) -> None:
-    """Set a new password; with a time, all its devices are signed out too. Raises: as `add_user`, NotFound."""
+async def set_password(db: Database, clock: Clock, name: str, password: str, *, keep_devices: bool = False) -> None:
+    """Set a new password; all its devices are signed out unless told otherwise. Raises: as `add_user`, NotFound."""
     check_new_password(password)
-    hashed = await hash_password(password)
+    hashed, now = await hash_password(password), clock.now_ms()
 
     async def set_txn(conn: Connection, account_id: AccountId) -> None:
         await conn.execute("UPDATE accounts SET password_hash = $2 WHERE account_id = $1", account_id, hashed)
-        if revoke_devices_at_ms is not None:
+        if not keep_devices:
             await conn.execute(
-                "UPDATE devices SET revoked_at = $2 WHERE account_id = $1 AND revoked_at IS NULL",
-                *(account_id, revoke_devices_at_ms),
+                "UPDATE devices SET revoked_at = $2 WHERE account_id = $1 AND revoked_at IS NULL", account_id, now
             )
+        await record_txn(conn, account_id, Event(Action.PASSWORD_CHANGED, now, detail={"keep_devices": keep_devices}))
 
     await _change_account(db, name, set_txn)
 
 
-async def disable_user(db: Database, name: str, *, is_disabled: bool = True) -> None:
+async def disable_user(db: Database, clock: Clock, name: str, *, is_disabled: bool = True) -> None:
     """Shut the account's devices out, or let them in again; nothing is deleted. Raises: NotFound."""
 
     async def set_txn(conn: Connection, account_id: AccountId) -> None:
         await conn.execute("UPDATE accounts SET is_disabled = $2 WHERE account_id = $1", account_id, int(is_disabled))
+        action = Action.ACCOUNT_DISABLED if is_disabled else Action.ACCOUNT_ENABLED
+        await record_txn(conn, account_id, Event(action, clock.now_ms()))
 
     await _change_account(db, name, set_txn)
 
 
-async def set_quota(db: Database, name: str, quota_bytes: int | None) -> None:
+async def set_quota(db: Database, clock: Clock, name: str, quota_bytes: int | None) -> None:
     """Limit the bytes that the account may hold; None ends the limit. What is there stays. Raises: NotFound."""
 
     async def set_txn(conn: Connection, account_id: AccountId) -> None:
         await conn.execute(
             "UPDATE namespaces SET quota = $2 WHERE owner = $1 AND kind = 'root'", account_id, quota_bytes
         )
+        told = {"quota_bytes": quota_bytes}
+        await record_txn(conn, account_id, Event(Action.QUOTA_CHANGED, clock.now_ms(), detail=told))
 
     await _change_account(db, name, set_txn)
 
@@ -184,16 +210,32 @@ async def sign_in(
     )
     is_right = await matches(password, rows[0][3] if rows else None)
     if not is_right or rows[0][4]:
-        guesses.failed(account=key, address=from_address, now_ms=clock.now_ms())
+        now = clock.now_ms()
+        guesses.failed(account=key, address=from_address, now_ms=now)
+        # What was typed in place of a name may be a password: it stands nowhere.
+        await record(db, rows[0][0] if rows else STORE_CHAIN, Event(Action.SIGN_IN_FAILED, now, address=from_address))
         raise Unauthenticated("The name or the password is wrong.")
     guesses.succeeded(account=key)
     account_id, name, root_ns = rows[0][:3]
-    token, device_id = await register_device(db, clock, account_id=account_id, name=device_name)
+    token, device_id = await register_device(
+        db, clock, account_id=account_id, name=device_name, action=Action.SIGN_IN, from_address=from_address
+    )
     return SignedIn(token, account_id, name, device_id, root_ns)
 
 
-async def register_device(db: Database, clock: Clock, *, account_id: AccountId, name: str) -> tuple[str, DeviceId]:
-    """Make a device without asking for the password; return its token and id. Raises: NameInvalid, LimitExceeded."""
+async def register_device(
+    db: Database,
+    clock: Clock,
+    *,
+    account_id: AccountId,
+    name: str,
+    action: Action = Action.TOKEN_MADE,
+    from_address: str = "",
+) -> tuple[str, DeviceId]:
+    """Make a device without asking for the password; return its token and id. Raises: NameInvalid, LimitExceeded.
+
+    action: what stands in the audit log.
+    """
     _check_name(name)
     now = clock.now_ms()
     device_id = DeviceId(uuid7(now, clock.random(10)))
@@ -212,6 +254,9 @@ async def register_device(db: Database, clock: Clock, *, account_id: AccountId, 
             "INSERT INTO devices (device_id, account_id, name, token_hash, created_at, seen_at, revoked_at)"
             " VALUES ($1, $2, $3, $4, $5, $5, NULL)",
             *(device_id, account_id, name, token_hash(token), now),
+        )
+        await record_txn(
+            conn, account_id, Event(action, now, account_id, device_id, from_address, device_id.hex(), {"name": name})
         )
 
     await db.write(account_id, register_txn)
@@ -256,7 +301,10 @@ async def rename_device(db: Database, principal: Principal, device_id: DeviceId,
 
 async def revoke_device(db: Database, clock: Clock, principal: Principal, device_id: DeviceId) -> None:
     """Make the token of one of the account's devices worthless, for ever. Raises: NotFound."""
-    await _change_device(db, principal, device_id, "revoked_at = $3", clock.now_ms())
+    now = clock.now_ms()
+    action = Action.SIGN_OUT if device_id == principal.device_id else Action.DEVICE_REVOKED
+    event = by(principal, action, now, subject=device_id.hex())
+    await _change_device(db, principal, device_id, "revoked_at = $3", now, event)
 
 
 async def sign_out(db: Database, clock: Clock, principal: Principal) -> None:
@@ -301,17 +349,24 @@ async def _change_account(
 
 
 async def _change_device(
-    db: Database, principal: Principal, device_id: DeviceId, change: str, value: str | int
+    db: Database,
+    principal: Principal,
+    device_id: DeviceId,
+    change: str,
+    value: str | int,
+    event: Event | None = None,
 ) -> None:
-    changed = await db.write(
-        principal.account_id,
-        lambda conn: conn.execute(
+    async def change_txn(conn: Connection) -> None:
+        changed = await conn.execute(
             f"UPDATE devices SET {change} WHERE account_id = $1 AND device_id = $2 AND revoked_at IS NULL",
             *(principal.account_id, device_id, value),
-        ),
-    )
-    if not changed:
-        raise NotFound("There is no such device.")
+        )
+        if not changed:
+            raise NotFound("There is no such device.")
+        if event is not None:
+            await record_txn(conn, principal.account_id, event)
+
+    await db.write(principal.account_id, change_txn)
 
 
 def token_hash(token: str) -> bytes:

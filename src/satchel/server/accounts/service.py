@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import weakref
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
-from satchel.core.errors import AlreadyExists, LimitExceeded, NameInvalid, NotFound, Unauthenticated
+from satchel.core.errors import AlreadyExists, LimitExceeded, NotFound, Unauthenticated
 from satchel.core.ids import AccountId, DeviceId, NamespaceId, uuid7
 from satchel.core.limits import DEVICES_PER_ACCOUNT_MAX
-from satchel.core.paths import name_key, validate_name
-from satchel.server.accounts.audit import STORE_CHAIN, Action, Event, by, record, record_txn
-from satchel.server.accounts.passwords import Guesses, check_new_password, hash_password, matches
+from satchel.core.paths import name_key
+from satchel.server.accounts.audit import Action, Event, by, record_txn
+from satchel.server.accounts.names import check_name, looked_up
+from satchel.server.accounts.passwords import check_new_password, hash_password
 from satchel.server.accounts.principal import Principal
+from satchel.server.accounts.proving import prove
 from satchel.server.db.engine import Connection, Database, fetch_in
-from satchel.server.ports import Clock
+from satchel.server.ports import Clock, EphemeralState
 
 TOKEN_BYTES = 32
 TOKEN_CHARS_MAX = 128
@@ -70,7 +71,7 @@ async def add_user(
 ) -> Account:
     """Make an account and its root namespace. Raises: NameInvalid, MessageInvalid, LimitExceeded, AlreadyExists."""
     check_new_password(password)
-    _check_name(name)
+    check_name(name)
     hashed = await hash_password(password)
     return await register_account(
         db, clock, name=name, password_hash=hashed, is_admin=is_admin, quota_bytes=quota_bytes
@@ -87,7 +88,7 @@ async def register_account(
     quota_bytes: int | None = None,
 ) -> Account:
     """Make an account whose password is hashed already (or can never match). Raises: NameInvalid, AlreadyExists."""
-    _check_name(name)
+    check_name(name)
     now = clock.now_ms()
     account_id, root_ns = AccountId(uuid7(now, clock.random(10))), NamespaceId(uuid7(now, clock.random(10)))
 
@@ -121,7 +122,7 @@ async def list_users(db: Database) -> list[Account]:
 async def account_id_of(db: Database, name: str) -> AccountId:
     """Return the id of the account of this name. Raises: NotFound."""
     rows = await db.read(
-        lambda conn: conn.fetch("SELECT account_id FROM accounts WHERE name_key = $1", _plain(name_key(name)))
+        lambda conn: conn.fetch("SELECT account_id FROM accounts WHERE name_key = $1", looked_up(name))
     )
     if not rows:
         raise NotFound("There is no such account.", name=name)
@@ -187,40 +188,28 @@ async def set_quota(db: Database, clock: Clock, name: str, quota_bytes: int | No
 
 # -- devices ----------------------------------------------------------------------------------------------------------
 
-_guesses: weakref.WeakKeyDictionary[Database, Guesses] = weakref.WeakKeyDictionary()
-
 
 async def sign_in(
-    db: Database, clock: Clock, *, user: str, password: str, device_name: str, from_address: str = ""
+    db: Database,
+    state: EphemeralState,
+    clock: Clock,
+    *,
+    user: str,
+    password: str,
+    device_name: str,
+    from_address: str = "",
 ) -> SignedIn:
     """Make a device of the account and its token.
 
     Raises: Unauthenticated (no such name, wrong password or disabled, all alike), TooManyRequests, LimitExceeded,
     NameInvalid (the device's name).
     """
-    _check_name(device_name)
-    key = name_key(user) if len(user) <= TOKEN_CHARS_MAX else ""
-    guesses = _guesses.setdefault(db, Guesses())
-    guesses.check(account=key, address=from_address, now_ms=clock.now_ms())
-    rows = await db.read(
-        lambda conn: conn.fetch(
-            "SELECT account_id, name, root_ns, password_hash, is_disabled FROM accounts WHERE name_key = $1",
-            _plain(key),
-        )
-    )
-    is_right = await matches(password, rows[0][3] if rows else None)
-    if not is_right or rows[0][4]:
-        now = clock.now_ms()
-        guesses.failed(account=key, address=from_address, now_ms=now)
-        # What was typed in place of a name may be a password: it stands nowhere.
-        await record(db, rows[0][0] if rows else STORE_CHAIN, Event(Action.SIGN_IN_FAILED, now, address=from_address))
-        raise Unauthenticated("The name or the password is wrong.")
-    guesses.succeeded(account=key)
-    account_id, name, root_ns = rows[0][:3]
+    check_name(device_name)
+    who = await prove(db, state, clock, user=user, password=password, from_address=from_address)
     token, device_id = await register_device(
-        db, clock, account_id=account_id, name=device_name, action=Action.SIGN_IN, from_address=from_address
+        db, clock, account_id=who.account_id, name=device_name, action=Action.SIGN_IN, from_address=from_address
     )
-    return SignedIn(token, account_id, name, device_id, root_ns)
+    return SignedIn(token, who.account_id, who.name, device_id, who.root_ns)
 
 
 async def register_device(
@@ -236,7 +225,7 @@ async def register_device(
 
     action: what stands in the audit log.
     """
-    _check_name(name)
+    check_name(name)
     now = clock.now_ms()
     device_id = DeviceId(uuid7(now, clock.random(10)))
     token = base64.urlsafe_b64encode(clock.random(TOKEN_BYTES)).rstrip(b"=").decode()
@@ -295,7 +284,7 @@ async def list_devices(db: Database, principal: Principal) -> list[Device]:
 
 async def rename_device(db: Database, principal: Principal, device_id: DeviceId, name: str) -> None:
     """Give one of the account's devices another name. Raises: NameInvalid, NotFound."""
-    _check_name(name)
+    check_name(name)
     await _change_device(db, principal, device_id, "name = $3", name)
 
 
@@ -340,7 +329,7 @@ async def _change_account(
     db: Database, name: str, change_txn: Callable[[Connection, AccountId], Awaitable[None]]
 ) -> None:
     async def find_txn(conn: Connection) -> None:
-        rows = await conn.fetch("SELECT account_id FROM accounts WHERE name_key = $1", _plain(name_key(name)))
+        rows = await conn.fetch("SELECT account_id FROM accounts WHERE name_key = $1", looked_up(name))
         if not rows:
             raise NotFound("There is no such account.", name=name)
         await change_txn(conn, rows[0][0])
@@ -372,14 +361,3 @@ async def _change_device(
 def token_hash(token: str) -> bytes:
     """Return what is stored of a token."""
     return hashlib.sha256(token.encode(errors="surrogatepass")).digest()
-
-
-def _check_name(name: str) -> None:
-    validate_name(name)
-    if not name.isprintable() or name != name.strip():
-        raise NameInvalid("A name holds unprintable characters or outer spaces.", name=name, reason="unprintable")
-
-
-def _plain(text: str) -> str:
-    """Return a text that every database takes; one that no account can have stays one that no account can have."""
-    return text.encode(errors="replace").decode().replace("\0", "?/")

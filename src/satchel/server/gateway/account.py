@@ -69,6 +69,7 @@ async def login(request: Asked, data: Login) -> LoggedIn:
     client = request.client
     signed = await sign_in(
         services.db,
+        services.state,
         services.clock,
         user=data.user,
         password=data.password,

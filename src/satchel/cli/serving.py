@@ -66,7 +66,11 @@ def serve(
 
     def ready(where: Ready) -> None:
         text = f"Satchel serves {where.url} from {settings.data}. Stop it with Ctrl-C."
-        output.give({"url": where.url, "data": settings.data}, text="" if output.mode.quiet else text)
+        told = {"url": where.url, "data": settings.data}
+        if where.setup_code:
+            told["setup_code"] = where.setup_code
+            text += f"\nThere is no account yet. Set-up code, good once and for an hour: {where.setup_code}"
+        output.give(told, text="" if output.mode.quiet else text)
 
     import asyncio
 

@@ -23,6 +23,7 @@ class Proved(NamedTuple):
     account_id: AccountId
     name: str
     root_ns: NamespaceId
+    password_hash: str
 
 
 async def prove(
@@ -49,7 +50,7 @@ async def prove(
         chain = rows[0][0] if rows else STORE_CHAIN
         await record(db, chain, Event(Action.SIGN_IN_FAILED, clock.now_ms(), address=from_address))
         raise Unauthenticated("The name or the password is wrong.")
-    found = Proved(*rows[0][:3])
+    found = Proved(*rows[0][:4])
     await note_sign_in(db, clock, found.account_id)
     return found
 

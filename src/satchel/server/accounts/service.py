@@ -6,7 +6,6 @@ A token is 32 random bytes in base64url, shown once. No row of these tables is w
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
@@ -15,10 +14,12 @@ from satchel.core.ids import AccountId, DeviceId, NamespaceId, uuid7
 from satchel.core.limits import DEVICES_PER_ACCOUNT_MAX
 from satchel.core.paths import name_key
 from satchel.server.accounts.audit import Action, Event, by, record_txn
+from satchel.server.accounts.ending import end_access_txn, require_unchanged_txn
 from satchel.server.accounts.names import check_name, looked_up
 from satchel.server.accounts.passwords import check_new_password, hash_password
 from satchel.server.accounts.principal import Principal
-from satchel.server.accounts.proving import prove
+from satchel.server.accounts.proving import Proved, prove
+from satchel.server.accounts.tokens import token_hash
 from satchel.server.db.engine import Connection, Database, fetch_in
 from satchel.server.ports import Clock, EphemeralState
 
@@ -40,6 +41,19 @@ class Account:
     created_ms: int
     used_bytes: int
     quota_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewAccount:
+    """An account that is to be made: its ids, what it may, and when."""
+
+    account_id: AccountId
+    root_ns: NamespaceId
+    name: str
+    password_hash: str
+    is_admin: bool
+    quota_bytes: int | None
+    now_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,29 +103,39 @@ async def register_account(
 ) -> Account:
     """Make an account whose password is hashed already (or can never match). Raises: NameInvalid, AlreadyExists."""
     check_name(name)
+    made = new_account(clock, name=name, password_hash=password_hash, is_admin=is_admin, quota_bytes=quota_bytes)
+    return await db.write(made.account_id, lambda conn: register_account_txn(conn, made))
+
+
+def new_account(
+    clock: Clock, *, name: str, password_hash: str, is_admin: bool = False, quota_bytes: int | None = None
+) -> NewAccount:
+    """Return an account that is to be made, with its ids."""
     now = clock.now_ms()
     account_id, root_ns = AccountId(uuid7(now, clock.random(10))), NamespaceId(uuid7(now, clock.random(10)))
+    return NewAccount(account_id, root_ns, name, password_hash, is_admin, quota_bytes, now)
 
-    async def register_txn(conn: Connection) -> Account:
-        made = await conn.execute(
-            "INSERT INTO accounts"
-            " (account_id, name, name_key, password_hash, root_ns, is_admin, is_disabled, created_at)"
-            " VALUES ($1, $2, $3, $4, $5, $6, 0, $7) ON CONFLICT (name_key) DO NOTHING",
-            *(account_id, name, name_key(name), password_hash, root_ns, int(is_admin), now),
-        )
-        if not made:
-            raise AlreadyExists("There is an account of this name.", what="account", name=name)
-        await conn.execute(
-            "INSERT INTO namespaces"
-            " (ns, kind, owner, head_seq, head_tag, head_at, min_seq, bytes_used, quota, created_at)"
-            " VALUES ($1, 'root', $2, 0, $3, 0, 0, 0, $4, $5)",
-            *(root_ns, account_id, b"", quota_bytes, now),
-        )
-        told = {"is_admin": is_admin, "quota_bytes": quota_bytes}
-        await record_txn(conn, account_id, Event(Action.ACCOUNT_MADE, now, subject=name, detail=told))
-        return Account(account_id, name, root_ns, is_admin, False, now, 0, quota_bytes)
 
-    return await db.write(account_id, register_txn)
+async def register_account_txn(conn: Connection, new: NewAccount) -> Account:
+    """Make the account and its root namespace. Raises: AlreadyExists."""
+    account_id, root_ns, name, now = new.account_id, new.root_ns, new.name, new.now_ms
+    made = await conn.execute(
+        "INSERT INTO accounts"
+        " (account_id, name, name_key, password_hash, root_ns, is_admin, is_disabled, created_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6, 0, $7) ON CONFLICT (name_key) DO NOTHING",
+        *(account_id, name, name_key(name), new.password_hash, root_ns, int(new.is_admin), now),
+    )
+    if not made:
+        raise AlreadyExists("There is an account of this name.", what="account", name=name)
+    await conn.execute(
+        "INSERT INTO namespaces"
+        " (ns, kind, owner, head_seq, head_tag, head_at, min_seq, bytes_used, quota, created_at)"
+        " VALUES ($1, 'root', $2, 0, $3, 0, 0, 0, $4, $5)",
+        *(root_ns, account_id, b"", new.quota_bytes, now),
+    )
+    told = {"is_admin": new.is_admin, "quota_bytes": new.quota_bytes}
+    await record_txn(conn, account_id, Event(Action.ACCOUNT_MADE, now, subject=name, detail=told))
+    return Account(account_id, name, root_ns, new.is_admin, False, now, 0, new.quota_bytes)
 
 
 async def list_users(db: Database) -> list[Account]:
@@ -147,16 +171,17 @@ async def account_of(db: Database, principal: Principal) -> Account:
 
 
 async def set_password(db: Database, clock: Clock, name: str, password: str, *, keep_devices: bool = False) -> None:
-    """Set a new password; all its devices are signed out unless told otherwise. Raises: as `add_user`, NotFound."""
+    """Set a new password; devices, sessions and app passwords end unless told otherwise.
+
+    Raises: as `add_user`, NotFound.
+    """
     check_new_password(password)
     hashed, now = await hash_password(password), clock.now_ms()
 
     async def set_txn(conn: Connection, account_id: AccountId) -> None:
         await conn.execute("UPDATE accounts SET password_hash = $2 WHERE account_id = $1", account_id, hashed)
         if not keep_devices:
-            await conn.execute(
-                "UPDATE devices SET revoked_at = $2 WHERE account_id = $1 AND revoked_at IS NULL", account_id, now
-            )
+            await end_access_txn(conn, account_id, now)
         await record_txn(conn, account_id, Event(Action.PASSWORD_CHANGED, now, detail={"keep_devices": keep_devices}))
 
     await _change_account(db, name, set_txn)
@@ -207,7 +232,13 @@ async def sign_in(
     check_name(device_name)
     who = await prove(db, state, clock, user=user, password=password, from_address=from_address)
     token, device_id = await register_device(
-        db, clock, account_id=who.account_id, name=device_name, action=Action.SIGN_IN, from_address=from_address
+        db,
+        clock,
+        account_id=who.account_id,
+        name=device_name,
+        action=Action.SIGN_IN,
+        from_address=from_address,
+        proved=who,
     )
     return SignedIn(token, who.account_id, who.name, device_id, who.root_ns)
 
@@ -220,10 +251,11 @@ async def register_device(
     name: str,
     action: Action = Action.TOKEN_MADE,
     from_address: str = "",
+    proved: Proved | None = None,
 ) -> tuple[str, DeviceId]:
     """Make a device without asking for the password; return its token and id. Raises: NameInvalid, LimitExceeded.
 
-    action: what stands in the audit log.
+    action: what stands in the audit log; proved: by which password, which must still be the account's.
     """
     check_name(name)
     now = clock.now_ms()
@@ -231,6 +263,8 @@ async def register_device(
     token = base64.urlsafe_b64encode(clock.random(TOKEN_BYTES)).rstrip(b"=").decode()
 
     async def register_txn(conn: Connection) -> None:
+        if proved is not None:
+            await require_unchanged_txn(conn, account_id, proved.password_hash)
         held = await conn.fetch("SELECT COUNT(*) FROM devices WHERE account_id = $1 AND revoked_at IS NULL", account_id)
         if held[0][0] >= DEVICES_PER_ACCOUNT_MAX:
             raise LimitExceeded(
@@ -356,8 +390,3 @@ async def _change_device(
             await record_txn(conn, principal.account_id, event)
 
     await db.write(principal.account_id, change_txn)
-
-
-def token_hash(token: str) -> bytes:
-    """Return what is stored of a token."""
-    return hashlib.sha256(token.encode(errors="surrogatepass")).digest()

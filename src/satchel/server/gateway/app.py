@@ -20,6 +20,10 @@ from litestar.openapi.plugins import JsonRenderPlugin
 
 from satchel.core.limits import JSON_BODY_BYTES_MAX
 from satchel.server.gateway import account, content, files, health, history, sync
+from satchel.server.gateway import app_passwords as app_passwords_room
+from satchel.server.gateway import invitations as invitations_room
+from satchel.server.gateway import sessions as sessions_room
+from satchel.server.gateway import setup as setup_room
 from satchel.server.gateway.device import PREFIX, DeviceApp
 from satchel.server.gateway.raw import Disconnected, Receive, Scope, Send, patient
 from satchel.server.gateway.rest import Asked, answer_fault
@@ -33,7 +37,10 @@ SAFE_HEADERS = [
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
-ROOMS = (account, files, content, history, sync, health)
+ROOMS = (
+    *(account, files, content, history, sync, health),
+    *(setup_room, invitations_room, sessions_room, app_passwords_room),
+)
 CLOSING = (b"connection", b"close")
 """A process that is about to stop has its answers taken elsewhere next time."""
 HELD = "satchel.held"
@@ -88,7 +95,7 @@ async def signed_in(connection: ASGIConnection[Any, Any, Any, Any], handler: Bas
     if handler.opt.get("public"):
         return
     services: Services = connection.app.state.services
-    principal = await services.identity.of(connection.scope["headers"])
+    principal = await services.identity.of_scope(connection.scope)  # type: ignore[arg-type]  # as above
     held = connection.scope.get(HELD)
     if isinstance(held, contextlib.ExitStack) and not handler.opt.get("waits"):
         is_transfer = bool(handler.opt.get("transfers"))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from satchel.server.accounts.second_factor import STEP_S, code_at
 from tests.support.server import PASSWORD, Answer, RunningServer, Session, ask, running_server
 
 _numbers = itertools.count()
@@ -283,3 +286,34 @@ def test_app_passwords_are_shown_once_and_open_no_rest(server: RunningServer, na
     assert same([stranger.ask("DELETE", route), stranger.ask("DELETE", f"/api/v1/app-passwords/{'00' * 16}")])
     assert browser.ask("DELETE", route).status == 204
     assert browser.ask("DELETE", route).status == 404
+
+
+# -- the second factor ------------------------------------------------------------------------------------------------
+
+
+def test_a_browser_that_sets_up_codes_signs_the_others_out(server: RunningServer, name: str) -> None:
+    browser, other = Browser(server.url), Browser(server.url)
+    browser.sign_in(name)
+    other.sign_in(name)
+    route = "/api/v1/account/second-factor"
+    assert browser.ask("POST", route, {"password": "wrong one"}).status == 401
+    secret = base64.b32decode(browser.ask("POST", route, {"password": PASSWORD}).json()["secret"])
+    confirmed = browser.ask("POST", f"{route}/confirm", {"code": code_now(secret)})
+    assert confirmed.status == 200
+    before, browser.token = browser.token, cookie_of(confirmed)
+    assert browser.ask("GET", route).json() == {"is_enabled": True, "recovery_codes": 10}
+    for token in (before, other.token):
+        assert Browser(server.url, token).ask("GET", route).status == 401
+    login = {"user": name, "password": PASSWORD, "device_name": "laptop"}
+    for way, asked in (("/api/v1/login", login), ("/api/v1/sessions", {"user": name, "password": PASSWORD})):
+        told = ask(server.url, "POST", way, asked)
+        assert (told.status, told.json()["error"]["code"]) == (401, "second_factor_required")
+    one = confirmed.json()["recovery_codes"][0]
+    assert ask(server.url, "POST", "/api/v1/login", {**login, "code": one}).status == 200
+    assert other.sign_in(name, code=one).status == 401
+    assert browser.ask("POST", f"{route}/disable", {"password": PASSWORD}).status == 204
+    assert other.sign_in(name).status == 201
+
+
+def code_now(secret: bytes) -> str:
+    return code_at(secret, int(time.time()) // STEP_S)

@@ -141,6 +141,20 @@ def passwd(
     output.give(told, text="" if output.mode.quiet else f"Account {name} has a new password.")
 
 
+@users.command("second-factor")
+def second_factor(
+    name: str,
+    end: Annotated[bool, typer.Option("--end", help="Ask for no codes any more.")] = False,
+    data: Data = None,
+    config: Config = None,
+) -> None:
+    """End an account's second factor, whose owner lost phone and recovery codes."""
+    if not end:
+        raise Fault("Say --end: the account is then protected by its password alone.")
+    told = administer(server_settings({"data": data}, config), "user.second-factor", {"name": name})
+    output.give(told, text="" if output.mode.quiet else f"Account {name} is asked for no codes any more.")
+
+
 @users.command()
 def quota(
     name: str,

@@ -21,7 +21,15 @@ from satchel.core.errors import Fault, MessageInvalid, SettingInvalid, Unavailab
 from satchel.core.limits import KIB
 from satchel.server.accounts.audit import STORE_CHAIN, Action, Event, record
 from satchel.server.accounts.audit_reports import AuditAsked, AuditVerifyAsked, shown_audit, verified_audit
-from satchel.server.accounts.service import Account, add_user, disable_user, list_users, set_password, set_quota
+from satchel.server.accounts.service import (
+    Account,
+    add_user,
+    disable_user,
+    list_users,
+    reset_second_factor,
+    set_password,
+    set_quota,
+)
 from satchel.server.adapters.machine import MachineClock, ThreadWorkers
 from satchel.server.db.engine import Database
 from satchel.server.db.opening import open_database
@@ -81,6 +89,12 @@ class UserPasswd(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     password: str
     keep_devices: bool = False
+
+
+class UserSecondFactor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Ask an account for no codes any more."""
+
+    name: str
 
 
 class UserQuota(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -157,6 +171,7 @@ class Admin:
             "user.list": (UserList, self._list),
             "user.disable": (UserDisable, self._disable),
             "user.passwd": (UserPasswd, self._passwd),
+            "user.second-factor": (UserSecondFactor, self._second_factor),
             "user.quota": (UserQuota, self._quota),
             "gc": (Gc, self._gc),
             "fsck": (Fsck, self._fsck),
@@ -205,6 +220,10 @@ class Admin:
     async def _passwd(self, asked: UserPasswd) -> object:
         await set_password(self._db, self._clock, asked.name, asked.password, keep_devices=asked.keep_devices)
         self._changed()
+        return {}
+
+    async def _second_factor(self, asked: UserSecondFactor) -> object:
+        await reset_second_factor(self._db, self._clock, asked.name)
         return {}
 
     async def _quota(self, asked: UserQuota) -> object:

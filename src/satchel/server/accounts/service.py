@@ -18,7 +18,8 @@ from satchel.server.accounts.ending import end_access_txn, require_unchanged_txn
 from satchel.server.accounts.names import check_name, looked_up
 from satchel.server.accounts.passwords import check_new_password, hash_password
 from satchel.server.accounts.principal import Principal
-from satchel.server.accounts.proving import Proved, prove
+from satchel.server.accounts.proving import Proved
+from satchel.server.accounts.second_factor import prove_fully, reset_second_factor_txn
 from satchel.server.accounts.tokens import token_hash
 from satchel.server.db.engine import Connection, Database, fetch_in
 from satchel.server.ports import Clock, EphemeralState
@@ -198,6 +199,15 @@ async def disable_user(db: Database, clock: Clock, name: str, *, is_disabled: bo
     await _change_account(db, name, set_txn)
 
 
+async def reset_second_factor(db: Database, clock: Clock, name: str) -> None:
+    """Ask the account for no codes any more, whose owner lost them all. Raises: NotFound."""
+
+    async def reset_txn(conn: Connection, account_id: AccountId) -> None:
+        await reset_second_factor_txn(conn, account_id, clock.now_ms())
+
+    await _change_account(db, name, reset_txn)
+
+
 async def set_quota(db: Database, clock: Clock, name: str, quota_bytes: int | None) -> None:
     """Limit the bytes that the account may hold; None ends the limit. What is there stays. Raises: NotFound."""
 
@@ -222,15 +232,16 @@ async def sign_in(
     user: str,
     password: str,
     device_name: str,
+    code: str = "",
     from_address: str = "",
 ) -> SignedIn:
-    """Make a device of the account and its token.
+    """Make a device of the account and its token. code: of the second factor, where the account has one.
 
-    Raises: Unauthenticated (no such name, wrong password or disabled, all alike), TooManyRequests, LimitExceeded,
-    NameInvalid (the device's name).
+    Raises: Unauthenticated (no such name, wrong password or disabled, all alike), SecondFactorRequired,
+    TooManyRequests, LimitExceeded, NameInvalid (the device's name).
     """
     check_name(device_name)
-    who = await prove(db, state, clock, user=user, password=password, from_address=from_address)
+    who = await prove_fully(db, state, clock, user=user, password=password, code=code, from_address=from_address)
     token, device_id = await register_device(
         db,
         clock,

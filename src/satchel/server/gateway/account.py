@@ -17,11 +17,12 @@ LOGIN_BODY_BYTES_MAX = 16 * KIB
 
 
 class Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who signs in, and what the device is called."""
+    """Who signs in, and what the device is called. code: of the second factor, where the account has one."""
 
     user: str
     password: str
     device_name: str
+    code: str = ""
 
 
 class LoggedIn(msgspec.Struct, frozen=True):
@@ -75,6 +76,7 @@ async def login(request: Asked, data: Login) -> LoggedIn:
         user=data.user,
         password=data.password,
         device_name=data.device_name,
+        code=data.code,
         from_address=address_of(request),
     )
     return LoggedIn(

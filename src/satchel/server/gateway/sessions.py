@@ -10,7 +10,7 @@ from litestar import Response, delete, get, post
 from satchel.core.errors import Unauthenticated
 from satchel.server.accounts.changing import change_password, sign_out_others
 from satchel.server.accounts.principal import Means, Principal
-from satchel.server.accounts.proving import prove
+from satchel.server.accounts.second_factor import prove_fully
 from satchel.server.accounts.sessions import AGE_MS_MAX, begin_session, list_sessions, revoke_session, rotate_session
 from satchel.server.gateway.account import LOGIN_BODY_BYTES_MAX
 from satchel.server.gateway.rest import Asked, address_of, from_hex, principal_of, services_of
@@ -18,11 +18,12 @@ from satchel.server.gateway.services import Services
 
 
 class SessionAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who signs in. name: what the browser is called."""
+    """Who signs in. name: what the browser is called; code: of the second factor, where the account has one."""
 
     user: str
     password: str
     name: str = "Browser"
+    code: str = ""
 
 
 class SessionMade(msgspec.Struct, frozen=True):
@@ -63,8 +64,14 @@ async def sign_in(request: Asked, data: SessionAsked) -> Response[SessionMade]:
     if request.headers.get("origin") and not cookies.is_own(headers, request.scope["scheme"]):
         raise Unauthenticated("This request was sent by a page of another site.")
     address = address_of(request)
-    who = await prove(
-        services.db, services.state, services.clock, user=data.user, password=data.password, from_address=address
+    who = await prove_fully(
+        services.db,
+        services.state,
+        services.clock,
+        user=data.user,
+        password=data.password,
+        code=data.code,
+        from_address=address,
     )
     token, made = await begin_session(
         services.db, services.clock, who, name=data.name, replaced=cookies.token(headers), from_address=address

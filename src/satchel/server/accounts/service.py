@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from satchel.core.errors import AlreadyExists, LimitExceeded, NotFound, Unauthenticated
 from satchel.core.ids import AccountId, DeviceId, NamespaceId, uuid7
@@ -65,6 +66,19 @@ class Device:
     name: str
     created_ms: int
     seen_ms: int
+
+
+class NewDevice(NamedTuple):
+    """A device that is to be made, and its token."""
+
+    account_id: AccountId
+    device_id: DeviceId
+    name: str
+    token: str
+    now_ms: int
+
+    def __repr__(self) -> str:
+        return f"NewDevice({self.name!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,32 +283,44 @@ async def register_device(
     action: what stands in the audit log; proved: by which password, which must still be the account's.
     """
     check_name(name)
-    now = clock.now_ms()
-    device_id = DeviceId(uuid7(now, clock.random(10)))
-    token = base64.urlsafe_b64encode(clock.random(TOKEN_BYTES)).rstrip(b"=").decode()
+    made = new_device(clock, account_id=account_id, name=name)
 
     async def register_txn(conn: Connection) -> None:
         if proved is not None:
             await require_unchanged_txn(conn, account_id, proved.password_hash)
-        held = await conn.fetch("SELECT COUNT(*) FROM devices WHERE account_id = $1 AND revoked_at IS NULL", account_id)
-        if held[0][0] >= DEVICES_PER_ACCOUNT_MAX:
-            raise LimitExceeded(
-                "The account has too many devices.",
-                limit="DEVICES_PER_ACCOUNT_MAX",
-                maximum=DEVICES_PER_ACCOUNT_MAX,
-                actual=held[0][0] + 1,
-            )
-        await conn.execute(
-            "INSERT INTO devices (device_id, account_id, name, token_hash, created_at, seen_at, revoked_at)"
-            " VALUES ($1, $2, $3, $4, $5, $5, NULL)",
-            *(device_id, account_id, name, token_hash(token), now),
-        )
-        await record_txn(
-            conn, account_id, Event(action, now, account_id, device_id, from_address, device_id.hex(), {"name": name})
-        )
+        await register_device_txn(conn, made, action, from_address)
 
     await db.write(account_id, register_txn)
-    return token, device_id
+    return made.token, made.device_id
+
+
+def new_device(clock: Clock, *, account_id: AccountId, name: str) -> NewDevice:
+    """Return a device that is to be made, with its token."""
+    now = clock.now_ms()
+    device_id = DeviceId(uuid7(now, clock.random(10)))
+    token = base64.urlsafe_b64encode(clock.random(TOKEN_BYTES)).rstrip(b"=").decode()
+    return NewDevice(account_id, device_id, name, token, now)
+
+
+async def register_device_txn(conn: Connection, made: NewDevice, action: Action, from_address: str) -> None:
+    """Make the device. action: what stands in the audit log. Raises: LimitExceeded."""
+    account_id, device_id, name, token, now = made
+    held = await conn.fetch("SELECT COUNT(*) FROM devices WHERE account_id = $1 AND revoked_at IS NULL", account_id)
+    if held[0][0] >= DEVICES_PER_ACCOUNT_MAX:
+        raise LimitExceeded(
+            "The account has too many devices.",
+            limit="DEVICES_PER_ACCOUNT_MAX",
+            maximum=DEVICES_PER_ACCOUNT_MAX,
+            actual=held[0][0] + 1,
+        )
+    await conn.execute(
+        "INSERT INTO devices (device_id, account_id, name, token_hash, created_at, seen_at, revoked_at)"
+        " VALUES ($1, $2, $3, $4, $5, $5, NULL)",
+        *(device_id, account_id, name, token_hash(token), now),
+    )
+    await record_txn(
+        conn, account_id, Event(action, now, account_id, device_id, from_address, device_id.hex(), {"name": name})
+    )
 
 
 async def authenticate(db: Database, token: str) -> Principal:

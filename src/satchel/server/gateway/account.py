@@ -8,7 +8,15 @@ from litestar import Response, delete, get, patch, post
 from satchel.core.ids import DeviceId
 from satchel.core.limits import KIB
 from satchel.server.accounts.principal import Means
-from satchel.server.accounts.service import account_of, list_devices, rename_device, revoke_device, sign_in, sign_out
+from satchel.server.accounts.service import (
+    SignedIn,
+    account_of,
+    list_devices,
+    rename_device,
+    revoke_device,
+    sign_in,
+    sign_out,
+)
 from satchel.server.accounts.sessions import revoke_session
 from satchel.server.gateway.rest import Asked, address_of, from_hex, principal_of, services_of
 from satchel.server.notify.presence import device_in, presence_key
@@ -79,6 +87,11 @@ async def login(request: Asked, data: Login) -> LoggedIn:
         code=data.code,
         from_address=address_of(request),
     )
+    return logged_in(signed)
+
+
+def logged_in(signed: SignedIn) -> LoggedIn:
+    """Return a new device as programs see it."""
     return LoggedIn(
         token=signed.token,
         account_id=signed.account_id.hex(),

@@ -21,6 +21,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from satchel.core.limits import JSON_BODY_BYTES_MAX
 from satchel.server.gateway import account, content, files, health, history, sync
 from satchel.server.gateway import app_passwords as app_passwords_room
+from satchel.server.gateway import device_codes as device_codes_room
 from satchel.server.gateway import invitations as invitations_room
 from satchel.server.gateway import second_factor as second_factor_room
 from satchel.server.gateway import sessions as sessions_room
@@ -40,7 +41,7 @@ SAFE_HEADERS = [
 ]
 ROOMS = (
     *(account, files, content, history, sync, health),
-    *(setup_room, invitations_room, sessions_room, app_passwords_room, second_factor_room),
+    *(setup_room, invitations_room, sessions_room, app_passwords_room, second_factor_room, device_codes_room),
 )
 CLOSING = (b"connection", b"close")
 """A process that is about to stop has its answers taken elsewhere next time."""

@@ -155,7 +155,7 @@ async def register_account_txn(conn: Connection, new: NewAccount) -> Account:
 
 async def list_users(db: Database) -> list[Account]:
     """Return all accounts by name."""
-    return await db.read(lambda conn: _accounts_txn(conn, "1 = 1 ORDER BY a.name_key"))
+    return await db.read(lambda conn: accounts_txn(conn, "1 = 1 ORDER BY a.name_key"))
 
 
 async def account_id_of(db: Database, name: str) -> AccountId:
@@ -179,7 +179,7 @@ async def names_of(db: Database, accounts: Iterable[bytes]) -> dict[bytes, str]:
 
 async def account_of(db: Database, principal: Principal) -> Account:
     """Return the principal's own account. Raises: NotFound."""
-    found = await db.glance(lambda conn: _accounts_txn(conn, "a.account_id = $1", principal.account_id))
+    found = await db.glance(lambda conn: accounts_txn(conn, "a.account_id = $1", principal.account_id))
     if not found:
         raise NotFound("There is no such account.")
     return found[0]
@@ -387,7 +387,8 @@ async def touch_device(db: Database, clock: Clock, principal: Principal) -> None
 # -- helpers ----------------------------------------------------------------------------------------------------------
 
 
-async def _accounts_txn(conn: Connection, where: str, *args: bytes) -> list[Account]:
+async def accounts_txn(conn: Connection, where: str, *args: bytes) -> list[Account]:
+    """Return accounts. where: SQL of ours over `accounts a`."""
     rows = await conn.fetch(
         "SELECT a.account_id, a.name, a.root_ns, a.is_admin, a.is_disabled, a.created_at, n.bytes_used, n.quota"
         f" FROM accounts a JOIN namespaces n ON n.ns = a.root_ns WHERE {where}",

@@ -22,7 +22,9 @@ from satchel.core.limits import JSON_BODY_BYTES_MAX
 from satchel.server.gateway import account, content, files, health, history, sync
 from satchel.server.gateway import app_passwords as app_passwords_room
 from satchel.server.gateway import device_codes as device_codes_room
+from satchel.server.gateway import groups as groups_room
 from satchel.server.gateway import invitations as invitations_room
+from satchel.server.gateway import people as people_room
 from satchel.server.gateway import second_factor as second_factor_room
 from satchel.server.gateway import sessions as sessions_room
 from satchel.server.gateway import setup as setup_room
@@ -41,7 +43,16 @@ SAFE_HEADERS = [
 ]
 ROOMS = (
     *(account, files, content, history, sync, health),
-    *(setup_room, invitations_room, sessions_room, app_passwords_room, second_factor_room, device_codes_room),
+    *(
+        setup_room,
+        invitations_room,
+        sessions_room,
+        app_passwords_room,
+        second_factor_room,
+        device_codes_room,
+        groups_room,
+        people_room,
+    ),
 )
 CLOSING = (b"connection", b"close")
 """A process that is about to stop has its answers taken elsewhere next time."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import itertools
 import time
@@ -10,7 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from satchel.core.ids import LinkId, NamespaceId, Tag
+from satchel.core.messages import (
+    PROTOCOL_VERSION,
+    Hello,
+    Position,
+    StreamFrame,
+    Welcome,
+    decode_frame,
+    encode_frame,
+)
 from satchel.server.accounts.second_factor import STEP_S, code_at
 from tests.support.server import PASSWORD, Answer, RunningServer, Session, ask, running_server
 
@@ -317,3 +330,71 @@ def test_a_browser_that_sets_up_codes_signs_the_others_out(server: RunningServer
 
 def code_now(secret: bytes) -> str:
     return code_at(secret, int(time.time()) // STEP_S)
+
+
+# -- streams ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_stream_opens_by_cookie_for_our_own_page_and_ends_with_the_session(server: RunningServer, name: str) -> None:
+    browser, other = Browser(server.url), Browser(server.url)
+    made = browser.sign_in(name).json()
+    other.sign_in(name)
+    hello = Hello(
+        PROTOCOL_VERSION, b"", LinkId(b"page"), 1, (Position(NamespaceId(bytes.fromhex(made["root_ns"])), 0, Tag(b"")),)
+    )
+
+    def opened(origin: str | None) -> connect:
+        headers = {"Cookie": f"{COOKIE}={browser.token}"} | ({"Origin": origin} if origin else {})
+        return connect(
+            f"{server.url.replace('http', 'ws')}/sync/v1/stream", additional_headers=headers, compression=None
+        )
+
+    async def main() -> None:
+        for origin in (None, "null", "https://evil.example"):
+            with pytest.raises(InvalidStatus) as refused:
+                await opened(origin)
+            assert refused.value.response.status_code == 401
+        async with asyncio.timeout(60), opened(server.url) as stream:
+            await stream.send(b"".join(bytes(part) for part in encode_frame(hello)))
+            frame, _ = decode_frame(await stream.recv(), StreamFrame)
+            assert isinstance(frame, Welcome)
+            ended = await asyncio.to_thread(other.ask, "DELETE", f"/api/v1/sessions/{made['session_id']}")
+            assert ended.status == 204
+            with pytest.raises(ConnectionClosed) as closed:
+                while True:
+                    await stream.recv()
+            assert closed.value.rcvd is not None and closed.value.rcvd.code == 4401
+
+    asyncio.run(main())
+
+
+# -- secrets ----------------------------------------------------------------------------------------------------------
+
+
+def test_no_secret_stands_in_the_store_the_log_or_the_audit_log(
+    server: RunningServer, admin: Session, name: str
+) -> None:
+    browser = Browser(server.url)
+    browser.sign_in(name)
+    enrolled = browser.ask("POST", "/api/v1/account/second-factor", {"password": PASSWORD}).json()
+    code = code_now(base64.b32decode(enrolled["secret"]))
+    confirmed = browser.ask("POST", "/api/v1/account/second-factor/confirm", {"code": code})
+    browser.token = cookie_of(confirmed)
+    device = ask(server.url, "POST", "/api/v1/device-codes", {"device_name": "tablet"}).json()
+    assert browser.ask("POST", "/api/v1/device-codes/approve", {"user_code": device["user_code"]}).status == 204
+    polled = ask(server.url, "POST", "/api/v1/device-codes/poll", {"device_code": device["device_code"]}).json()
+    assert polled["status"] == "approved"
+    again = ask(server.url, "POST", "/api/v1/device-codes/poll", {"device_code": device["device_code"]}).json()
+    assert (again["status"], again["signed_in"]) == ("expired", None)
+    secrets = [
+        *(PASSWORD, browser.token, enrolled["secret"], device["user_code"], device["device_code"]),
+        *(polled["signed_in"]["token"], confirmed.json()["recovery_codes"][0]),
+        browser.ask("POST", "/api/v1/app-passwords", {"name": "phone"}).json()["secret"],
+        admin.ask("POST", "/api/v1/invitations", {}).json()["token"],
+    ]
+    assert ask(server.url, "GET", "/api/v1/account", token=polled["signed_in"]["token"]).json()["account"] == name
+    told = server.log() + str(rows_of(server)) + str(rows_of(server, user=name)) + str(rows_of(server, is_store=True))
+    stored = b"".join(path.read_bytes() for path in server.data.glob("metadata.db*"))
+    for secret in secrets:
+        for form in (secret, secret.replace("-", "")):
+            assert form not in told and form.encode() not in stored, secret

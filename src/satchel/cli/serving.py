@@ -141,6 +141,22 @@ def passwd(
     output.give(told, text="" if output.mode.quiet else f"Account {name} has a new password.")
 
 
+@users.command()
+def invite(
+    note: Annotated[str, typer.Option("--note", help="For whom it is.")] = "",
+    is_admin: Annotated[bool, typer.Option("--admin", help="The account may administer the server.")] = False,
+    size: Annotated[str, typer.Option("--quota", help="How much it may keep; as of 'quota'.")] = "none",
+    days: Annotated[int, typer.Option("--days", help="How long the invitation is open.")] = 7,
+    data: Data = None,
+    config: Config = None,
+) -> None:
+    """Invite somebody to make an account; prints a token that is good once."""
+    asked: dict[str, object] = {"note": note, "is_admin": is_admin, "quota_bytes": size_bytes(size), "days": days}
+    told = administer(server_settings({"data": data}, config), "user.invite", asked)
+    assert isinstance(told, dict)
+    output.give(told, text=str(told["token"]))
+
+
 @users.command("second-factor")
 def second_factor(
     name: str,

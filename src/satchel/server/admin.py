@@ -21,6 +21,7 @@ from satchel.core.errors import Fault, MessageInvalid, SettingInvalid, Unavailab
 from satchel.core.limits import KIB
 from satchel.server.accounts.audit import STORE_CHAIN, Action, Event, record
 from satchel.server.accounts.audit_reports import AuditAsked, AuditVerifyAsked, shown_audit, verified_audit
+from satchel.server.accounts.invitations import invite
 from satchel.server.accounts.service import (
     Account,
     add_user,
@@ -95,6 +96,15 @@ class UserSecondFactor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Ask an account for no codes any more."""
 
     name: str
+
+
+class UserInvite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An invitation to make an account oneself. quota_bytes: None for no limit."""
+
+    note: str = ""
+    is_admin: bool = False
+    quota_bytes: int | None = None
+    days: int = 7
 
 
 class UserQuota(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -172,6 +182,7 @@ class Admin:
             "user.disable": (UserDisable, self._disable),
             "user.passwd": (UserPasswd, self._passwd),
             "user.second-factor": (UserSecondFactor, self._second_factor),
+            "user.invite": (UserInvite, self._invite),
             "user.quota": (UserQuota, self._quota),
             "gc": (Gc, self._gc),
             "fsck": (Fsck, self._fsck),
@@ -225,6 +236,18 @@ class Admin:
     async def _second_factor(self, asked: UserSecondFactor) -> object:
         await reset_second_factor(self._db, self._clock, asked.name)
         return {}
+
+    async def _invite(self, asked: UserInvite) -> object:
+        token, made = await invite(
+            self._db,
+            self._clock,
+            None,
+            note=asked.note,
+            is_admin=asked.is_admin,
+            quota_bytes=asked.quota_bytes,
+            days=asked.days,
+        )
+        return {"token": token, "id": made.invitation_id.hex(), "ends_ms": made.ends_ms}
 
     async def _quota(self, asked: UserQuota) -> object:
         await set_quota(self._db, self._clock, asked.name, asked.quota_bytes)

@@ -117,6 +117,21 @@ def test_the_last_administrator_stays_one(root: Session) -> None:
     assert root.ask("GET", "/api/v1/admin/accounts").status == 200
 
 
+def test_the_machine_says_who_administers(server: RunningServer) -> None:
+    dora = server.add_user("dora").sign_in()
+    for is_admin, status in ((True, 200), (False, 404)):
+        server.admin("user.role", name="Dora", is_admin=is_admin)
+        assert dora.ask("GET", "/api/v1/admin/accounts").status == status
+
+
+def test_guesses_are_answered_with_the_time_to_wait(server: RunningServer) -> None:
+    emil = server.add_user("emil").sign_in()
+    wrong = [emil.ask("POST", "/api/v1/device-codes/approve", {"user_code": "BBBB-BBBB"}) for _ in range(11)]
+    assert [answer.status for answer in wrong] == [*[404] * 10, 429]
+    assert wrong[-1].json()["error"]["code"] == "too_many_requests"
+    assert 1 <= int(wrong[-1].headers["retry-after"]) <= 31
+
+
 def test_none_of_it_is_there_for_others(server: RunningServer, root: Session, anns: Session) -> None:
     made, member = group(root), root.account_id.hex()
     unknown = told(anns.ask("GET", "/api/v1/nothing"))

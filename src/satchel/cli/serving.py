@@ -157,6 +157,20 @@ def invite(
     output.give(told, text=str(told["token"]))
 
 
+@users.command()
+def role(
+    name: str,
+    is_admin: Annotated[bool, typer.Option("--admin/--member", help="May administer the server, or not.")],
+    data: Data = None,
+    config: Config = None,
+) -> None:
+    """Say whether an account may administer the server."""
+    arguments: dict[str, object] = {"name": name, "is_admin": is_admin}
+    told = administer(server_settings({"data": data}, config), "user.role", arguments)
+    shown = "may" if is_admin else "may not"
+    output.give(told, text="" if output.mode.quiet else f"Account {name} {shown} administer the server.")
+
+
 @users.command("second-factor")
 def second_factor(
     name: str,

@@ -22,8 +22,10 @@ from satchel.core.limits import KIB
 from satchel.server.accounts.audit import STORE_CHAIN, Action, Event, record
 from satchel.server.accounts.audit_reports import AuditAsked, AuditVerifyAsked, shown_audit, verified_audit
 from satchel.server.accounts.invitations import invite
+from satchel.server.accounts.roles import Change, change_account
 from satchel.server.accounts.service import (
     Account,
+    account_id_of,
     add_user,
     disable_user,
     list_users,
@@ -107,6 +109,13 @@ class UserInvite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     days: int = 7
 
 
+class UserRole(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether an account may administer the server."""
+
+    name: str
+    is_admin: bool
+
+
 class UserQuota(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A limit in bytes; None ends it."""
 
@@ -183,6 +192,7 @@ class Admin:
             "user.passwd": (UserPasswd, self._passwd),
             "user.second-factor": (UserSecondFactor, self._second_factor),
             "user.invite": (UserInvite, self._invite),
+            "user.role": (UserRole, self._role),
             "user.quota": (UserQuota, self._quota),
             "gc": (Gc, self._gc),
             "fsck": (Fsck, self._fsck),
@@ -248,6 +258,12 @@ class Admin:
             days=asked.days,
         )
         return {"token": token, "id": made.invitation_id.hex(), "ends_ms": made.ends_ms}
+
+    async def _role(self, asked: UserRole) -> object:
+        account = await account_id_of(self._db, asked.name)
+        await change_account(self._db, self._clock, None, account, Change(is_admin=asked.is_admin))
+        self._changed()
+        return {}
 
     async def _quota(self, asked: UserQuota) -> object:
         await set_quota(self._db, self._clock, asked.name, asked.quota_bytes)

@@ -117,11 +117,12 @@ class Verified(NamedTuple):
 
 
 def by(
-    principal: Principal, action: Action, at_ms: int, *, address: str = "", subject: str = "", **detail: object
+    principal: Principal | None, action: Action, at_ms: int, *, address: str = "", subject: str = "", **detail: object
 ) -> Event:
-    """Return an act of the principal. detail: plain values."""
-    told = {name: value if isinstance(value, str | int | bool) else str(value) for name, value in detail.items()}
-    return Event(action, at_ms, principal.account_id, principal.device_id, address, subject, told)
+    """Return an act of the principal; None: of the machine's administrator. detail: plain values."""
+    told = {name: value if isinstance(value, str | int | None) else str(value) for name, value in detail.items()}
+    actor, device = (principal.account_id, principal.device_id) if principal is not None else (b"", b"")
+    return Event(action, at_ms, actor, device, address, subject, told)
 
 
 async def record_txn(conn: Connection, chain: bytes, event: Event) -> int:

@@ -35,8 +35,11 @@ async def list_accounts(db: Database, after: bytes, limit: int) -> list[Account]
     )
 
 
-async def change_account(db: Database, clock: Clock, admin: Principal, account_id: bytes, told: Change) -> None:
-    """Change an account. Raises: NotFound, MessageInvalid (a quota that is none; no administrator would be left)."""
+async def change_account(db: Database, clock: Clock, admin: Principal | None, account_id: bytes, told: Change) -> None:
+    """Change an account. admin: None for the machine's administrator, who needs no other one to be left.
+
+    Raises: NotFound, MessageInvalid (a quota that is none; no administrator would be left).
+    """
     if told.quota_bytes is not None and not 0 <= told.quota_bytes < QUOTA_BYTES_MAX:
         raise MessageInvalid("A quota is a number of bytes.", reason="quota_bytes")
     account = AccountId(account_id)
@@ -53,7 +56,8 @@ async def change_account(db: Database, clock: Clock, admin: Principal, account_i
             "UPDATE accounts SET is_admin = $2, is_disabled = $3 WHERE account_id = $1",
             *(account, int(is_admin), int(is_disabled)),
         )
-        if not await conn.fetch("SELECT 1 FROM accounts WHERE is_admin = 1 AND is_disabled = 0 LIMIT 1"):
+        left = await conn.fetch("SELECT 1 FROM accounts WHERE is_admin = 1 AND is_disabled = 0 LIMIT 1")
+        if admin is not None and not left:
             raise MessageInvalid("No administrator would be left who can sign in.", reason="last administrator")
         now = clock.now_ms()
         if is_admin != was_admin:

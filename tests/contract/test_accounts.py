@@ -74,6 +74,9 @@ def test_wrong_names_and_passwords_and_disabled_accounts_answer_alike(run: Run) 
             with pytest.raises(Unauthenticated) as told:
                 await sign_in(db, MemoryState(clock), clock, user=user, password=password, device_name="x")
             messages.add(str(told.value))
+        await register_account(db, clock, name="without a password", password_hash="-")
+        with pytest.raises(Unauthenticated):
+            await sign_in(db, MemoryState(clock), clock, user="without a password", password="-", device_name="x")
         await disable_user(db, clock, "ADA")
         with pytest.raises(Unauthenticated) as told:
             await sign_in(db, MemoryState(clock), clock, user="ada", password=PASSWORD, device_name="x")

@@ -9,6 +9,7 @@ import argon2
 import pytest
 
 from satchel.core.errors import TooManyRequests, Unauthenticated
+from satchel.server.accounts.app_passwords import authenticate_basic
 from satchel.server.accounts.audit import STORE_CHAIN, read_chain
 from satchel.server.accounts.guesses import ADDRESS, NETWORK, SUBJECT, Guessed, network_of, pay
 from satchel.server.accounts.service import register_account, sign_in
@@ -18,6 +19,8 @@ from satchel.server.db.engine import Database
 from satchel.server.ports import EphemeralState
 from tests.support.clocks import SteppingClock
 from tests.support.databases import Run
+from tests.support.recording import RecordingDatabase
+from tests.support.valkey import ValkeyServer
 
 PASSWORD = "correct horse"
 CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
@@ -133,12 +136,47 @@ def test_guesses_are_counted_by_network_across_addresses() -> None:
     asyncio.run(scenario())
 
 
+def test_gateways_share_the_counts(valkey_server: ValkeyServer) -> None:
+    async def scenario() -> None:
+        gateways = [RedisState(valkey_server.url(), SteppingClock()) for _ in range(2)]
+        passed = 0
+        for at in range(SUBJECT.burst + 4):
+            passed += await paid(gateways[at % 2], 1, lambda _: "192.0.2.1", lambda _: "ann")
+        assert passed == SUBJECT.burst
+        for gateway in gateways:
+            await gateway.close()
+
+    asyncio.run(scenario())
+
+
 def test_a_network_is_a_24_or_a_64() -> None:
     assert network_of("192.0.2.77") == "192.0.2.0/24"
     assert network_of("::ffff:192.0.2.77") == "192.0.2.0/24"
     assert network_of("2001:db8:1:2:3::4") == "2001:db8:1:2::/64"
     assert network_of("fe80::1%eth0") == "fe80::/64"
     assert network_of("testclient") == "testclient"
+
+
+def test_a_name_that_nobody_has_takes_the_same_statements_as_a_wrong_password(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        clock = SteppingClock()
+        state = MemoryState(clock)
+        await register_account(db, clock, name="ann", password_hash=CHEAP)
+        for way in ("password", "app password"):
+            seen = []
+            for user in ("ann", "nobody"):
+                recording = RecordingDatabase(db)
+                with pytest.raises(Unauthenticated):
+                    if way == "password":
+                        await attempt(recording, state, clock, user)
+                    else:
+                        await authenticate_basic(
+                            recording, state, clock, user=user, password="wrong", from_address="192.0.2.1"
+                        )
+                seen.append(recording.statements)
+            assert seen[0] == seen[1] != []
+
+    run(scenario)
 
 
 def test_failed_sign_ins_are_logged_without_what_was_typed(run: Run) -> None:

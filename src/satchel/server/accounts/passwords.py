@@ -60,11 +60,13 @@ async def matches(password: str, stored: str | None) -> bool:
 
 
 def _verify(password: str, stored: str | None) -> bool:
+    # An account without a password holds a text that is no hash: for a guesser it is like any other.
+    known = stored if stored is not None and stored.startswith("$argon2") else None
     try:
-        _hasher.verify(stored or _nobody(), password.encode(errors="surrogatepass"))
+        _hasher.verify(known or _nobody(), password.encode(errors="surrogatepass"))
     except argon2.exceptions.VerificationError:
         return False
-    return stored is not None
+    return known is not None
 
 
 @functools.cache

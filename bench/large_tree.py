@@ -102,13 +102,19 @@ def resident(pid: int) -> int:
 
 
 def children(pid: int) -> list[int]:
-    """Return the processes that a process has started, without one that still shares its memory."""
+    """Return the processes that a process has started, and those that they did, without one that is just being made."""
+    own = command_of(pid)
+    found = [child for child in started_by(pid) if command_of(child) != own]
+    return found + [second for child in found for second in started_by(child)]
+
+
+def started_by(pid: int) -> list[int]:
+    """Return the processes that the threads of a process have forked."""
     found: list[int] = []
     for told in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):
             found += map(int, told.read_text().split())
-    own = command_of(pid)
-    return [child for child in found if command_of(child) != own]
+    return found
 
 
 def command_of(pid: int) -> bytes:

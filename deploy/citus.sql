@@ -16,6 +16,7 @@ SELECT create_distributed_table('op_results', 'ns', colocate_with => 'namespaces
 SELECT create_distributed_table('outbox', 'ns', colocate_with => 'namespaces');
 SELECT create_distributed_table('namespace_blocks', 'ns', colocate_with => 'namespaces');
 SELECT create_distributed_table('link_scopes', 'ns', colocate_with => 'namespaces');
+SELECT create_distributed_table('shares', 'ns', colocate_with => 'namespaces');
 
 -- By the block's hash: where its bytes are, and who holds it.
 SELECT create_distributed_table('blocks', 'block_hash', colocate_with => 'none');
@@ -25,6 +26,7 @@ SELECT create_distributed_table('block_damage', 'block_hash', colocate_with => '
 -- By their own id.
 SELECT create_distributed_table('packs', 'pack_id', colocate_with => 'none');
 SELECT create_distributed_table('link_runs', 'device_id', colocate_with => 'none');
+SELECT create_distributed_table('share_tokens', 'token_hash', colocate_with => 'none');
 
 -- By account: what people sign in with beside their devices, and what they did.
 SELECT create_distributed_table('sessions', 'account_id', colocate_with => 'none');

@@ -75,6 +75,7 @@ KEYS = {
             "namespaces",
             "namespace_blocks",
             "link_scopes",
+            "shares",
         ),
         ("ns",),
     ),
@@ -83,6 +84,7 @@ KEYS = {
     "accounts": ("account_id", "name_key"),
     "devices": ("device_id", "account_id", "token_hash"),
     "link_runs": ("device_id",),
+    "share_tokens": ("token_hash",),
     "store_meta": ("name",),
     **dict.fromkeys(("audit", "audit_heads"), ("chain",)),
     **dict.fromkeys(("sessions", "app_passwords"), ("account_id",)),
@@ -98,6 +100,7 @@ CROSSING = {
     frozenset({"namespace_blocks", "blocks"}): "the right to a block and its place: two statements, later",
     frozenset({"file_versions", "accounts", "devices"}): "names of authors: both are copied to every node",
     frozenset({"accounts", "namespaces"}): "how much an account uses: accounts are copied to every node",
+    frozenset({"shares", "accounts"}): "who made a link: accounts are copied to every node",
     frozenset({"devices", "accounts"}): "who holds a token: both are copied to every node",
 }
 REST = (
@@ -213,7 +216,32 @@ async def use_everything(program: Program) -> None:
     for path, query in REST:
         await program.ask("GET", path, **query)
     await _browse(program)
+    await _use_links(program, top.node_id)
     await _wait(program, start)
+
+
+async def _use_links(program: Program, folder: NodeId) -> None:
+    """Make, list, show, change and revoke links; look, list, download and change through them."""
+
+    async def linked(**terms: object) -> tuple[str, str]:
+        body = json.dumps({"id": folder.hex(), **terms}).encode()
+        link = json.loads(await program.ask("POST", "/api/v1/links", body))
+        return f"/api/v1/links/{link['id']}", f"/api/v1/public/{link['token']}"
+
+    made, public = await linked(downloads_max=5)
+    await program.ask("GET", public)
+    items = json.loads(await program.ask("GET", f"{public}/list"))["items"]
+    file = next(item["id"] for item in items if item["kind"] == "file" and item["size"])
+    await program.ask("GET", f"{public}/content", id=file)
+    await program.ask("GET", f"{public}/zip")
+    await program.ask("GET", "/api/v1/links")
+    await program.ask("GET", made)
+    await program.ask("PATCH", made, b'{"downloads_max": null}')
+    _, public = await linked(permission="edit")
+    await program.ask("PUT", f"{public}/upload", b"up", name="up")
+    await program.ask("PUT", f"{public}/content", b"edited", id=file)
+    await program.ask("POST", f"{public}/delete", json.dumps({"id": file}).encode())
+    await program.ask("DELETE", made)
 
 
 async def _browse(program: Program) -> None:

@@ -18,9 +18,11 @@ CHUNK = 20
 
 @dataclass(slots=True)
 class Chunk:
-    """What some neighbouring seeds gave. first_trace: of the first one, empty when it failed."""
+    """What some neighbouring seeds gave. length: how many operations each has, at least; first_trace: of the first one,
+    empty when it failed."""
 
     first: int
+    length: int = 0
     operations: int = 0
     first_trace: str = ""
     fired: Counter[str] = field(default_factory=Counter)
@@ -29,7 +31,7 @@ class Chunk:
 
 def run_chunk(first: int, operations: int) -> Chunk:
     """Run the seeds of one chunk."""
-    done = Chunk(first)
+    done = Chunk(first, operations)
     # What is imported stays for ever, and a world dies as a whole: looking through both at each turn costs for nothing.
     gc.collect()
     gc.freeze()

@@ -225,6 +225,8 @@ class Rig:
         """Connect, join if needed, and finish the first scan. Nothing is planned before."""
         self.step()
         self.connect(remote, epoch=epoch, head=head)
+        if self.has(StreamTask):
+            self.welcome()
         self.scan(*disk, is_full=True)
 
     def connect(self, remote: Sequence[Entry] = (), *, epoch: bytes = EPOCH, head: int = 0) -> None:
@@ -240,10 +242,14 @@ class Rig:
         page = SnapshotPage(NS, head, tag(head), tuple(sorted(remote, key=lambda each: each.node_id)), False)
         self.step(SnapshotTaken(self.take(SnapshotTask), page))
         if self.has(StreamTask):
-            self.take(StreamTask)
-            self.step(StreamFrameCame(Welcome(EPOCH, False, DEVICE), {}))
+            self.welcome()
         self.take(PullTask)
         self.step(Pulled(changes(head)))
+
+    def welcome(self, *, recover: bool = False) -> None:
+        """Answer the hello."""
+        self.take(StreamTask)
+        self.step(StreamFrameCame(Welcome(EPOCH, recover, DEVICE), {}))
 
     def scan(self, *facts: LocalFact, is_full: bool = False) -> list[Task]:
         """Answer the pending scan; without one, as a hint about the whole folder gave one."""

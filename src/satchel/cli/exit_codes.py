@@ -66,6 +66,7 @@ _OF_FAULT: dict[str, int] = {
     errors.SecondFactorRequired.code: SIGNED_OUT,
     errors.NotFound.code: NOT_FOUND,
     errors.NotLinked.code: NOT_FOUND,
+    errors.LinkLocked.code: REFUSED,
     errors.AlreadyExists.code: EXISTS,
     errors.NameTaken.code: EXISTS,
     errors.PreconditionFailed.code: CHANGED,

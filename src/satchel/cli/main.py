@@ -34,6 +34,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "copies": ("cp", "find", "diff"),
     "transfers": ("put", "get"),
     "history": ("versions", "restore", "trash"),
+    "share_links": ("share",),
     "config": ("config",),
     "doctor": ("doctor",),
     "report": ("report",),

@@ -64,6 +64,13 @@ class SecondFactorRequired(Fault):
     hint = "Give the code of your authenticator app, or a recovery code."
 
 
+class LinkLocked(Fault):
+    """A link that asks for its password, or a wrong one."""
+
+    code, status = "link_locked", 403
+    hint = "Give the link's password; who sent the link knows it."
+
+
 class NotFound(Fault):
     """Unknown and forbidden answer alike."""
 

@@ -73,3 +73,7 @@ SESSION_IDLE_DAYS_MAX = 7
 SESSION_AGE_DAYS_MAX = 30
 STREAMS_PER_ACCOUNT_MAX = 200
 REQUESTS_PER_ACCOUNT_MAX = 64
+
+SHARES_PER_ACCOUNT_MAX = 1_000
+"""Links and file requests that an account made in one namespace and did not revoke."""
+ZIP_ENTRIES_MAX = 1_000_000

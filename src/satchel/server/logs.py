@@ -56,7 +56,7 @@ _FORMS = (
     ),
     (re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"), GONE),
     # A link's token is a part of its path.
-    (re.compile(r"(/(?:s|r|links?|requests?)/)[A-Za-z0-9_-]{16,}"), rf"\1{GONE}"),
+    (re.compile(r"(/(?:s|r|links?|requests?|public)/)[A-Za-z0-9_-]{16,}"), rf"\1{GONE}"),
 )
 _TURNING = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 _TURNING_IN_TRACES = re.compile(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import resource
 import signal
@@ -51,7 +52,7 @@ from satchel.server.notify.waiters import Waiters
 from satchel.server.ports import Workers
 from satchel.server.settings import Settings
 from satchel.server.stores import Work, opened_stores, opened_traces
-from satchel.server.upkeep import expiry, pruning, stored, thinning, trash, usage
+from satchel.server.upkeep import ended_links, expiry, pruning, stored, thinning, trash, usage
 from satchel.server.upkeep.backup.marks import require_in_service
 from satchel.server.upkeep.schedule import Scheduler
 
@@ -156,7 +157,8 @@ async def opened(settings: Settings) -> AsyncIterator[Opened]:
         )
         schedulers = tuple(_upkeep(services, workers))
         monitor = Monitor(Sources(services, db, store, stores.relay, stores.notifier, schedulers))
-        yield Opened(services, (*stores.work, *(each.run for each in schedulers)), workers, monitor)
+        counting = functools.partial(services.hits.keep, db, clock)
+        yield Opened(services, (*stores.work, *(each.run for each in schedulers), counting), workers, monitor)
 
 
 def _upkeep(services: Services, workers: Workers) -> Iterator[Scheduler]:
@@ -164,6 +166,7 @@ def _upkeep(services: Services, workers: Workers) -> Iterator[Scheduler]:
     if "upkeep" in services.settings.roles:
         db, clock, told = services.db, services.clock, services.settings
         short = [*expiry.tasks(db, clock), *pruning.tasks(db, clock), *usage.tasks(db, clock)]
+        short += ended_links.tasks(db, clock)
         policy = None if told.versions_keep_all_days is None else VersionPolicy(told.versions_keep_all_days)
         short += [*thinning.tasks(db, clock, policy), *trash.tasks(db, clock, told.trash_keep_days)]
         yield Scheduler(short, clock, db)

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 from satchel.simulation.fake_disk import DeadGeneration
 
-STEPS_MAX = 60_000
 STEP_S = 0.000_2
 """What a scheduling point takes: nothing is free of time, or a file just written would stay so for ever."""
 
@@ -63,8 +62,10 @@ class Stuck(Exception):
 class Scheduler:
     """Runs coroutines in an order drawn from `order`. now_s: virtual seconds since the start."""
 
-    def __init__(self, order: random.Random) -> None:
+    def __init__(self, order: random.Random, *, steps_max: int) -> None:
+        """steps_max: with more, the world turns in a circle."""
         self._order = order
+        self._steps_max = steps_max
         self._ready: list[_Job] = []
         self._asleep: list[tuple[float, int, _Job, int]] = []
         self._count = 0
@@ -151,8 +152,8 @@ class Scheduler:
     def _step(self) -> None:
         self.steps += 1
         self.now_s += STEP_S
-        if self.steps > STEPS_MAX:
-            raise Stuck(f"no rest after {STEPS_MAX} steps")
+        if self.steps > self._steps_max:
+            raise Stuck(f"no rest after {self._steps_max} steps")
         ready = self._ready
         if len(ready) > 1:
             at = int(self._order.random() * len(ready))

@@ -67,6 +67,9 @@ WRITES = frozenset(
 ROOM = frozenset({"stage", "staged_write", "make_folder", "stage_symlink"})
 READS = frozenset({"open_file", "list_folder", "stat"})
 DEATHS = ("crash", "power_cut", "torn_writes")
+STEPS_MIN = 60_000
+STEPS_EACH = 1_200
+"""Eight times as many turns as an operation takes, or more."""
 
 
 class SimClock:
@@ -408,7 +411,9 @@ class World:
         seed = self.seed = script.seed
         self.disk_s = script.disk_s
         self.bounds = script.bounds
-        self.scheduler = Scheduler(random.Random(f"{seed}:order"))
+        self.scheduler = Scheduler(
+            random.Random(f"{seed}:order"), steps_max=max(STEPS_MIN, STEPS_EACH * script.operations)
+        )
         self.scheduler.on_death = self._on_death
         self.faults = Faults(seed, script.rate, script.kinds)
         self._lines = lines

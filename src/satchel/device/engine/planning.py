@@ -225,14 +225,19 @@ def _size(op: Operation, sizes: dict[Nid, tuple[int, int]]) -> int:
 
 
 def _dropped(state: State, operations: tuple[Operation, ...], rows: dict[Nid, Row], chosen: set[Nid]) -> set[int]:
-    """Indexes of operations that must not go now: held deletions, rows that wait, and all that need those."""
+    """Indexes of operations that must not go now: held deletions, rows that wait, and all that need those.
+
+    No deletion goes before the service has answered a hello of this start: until then this index may be that of an
+    older image, and what it misses on the disk was taken off it later, by a word that only the newer one had.
+    """
     waiting = state.retry_at.keys() | state.after_scan.keys() | state.held_back
     needed = {need for op in operations for need in op.needs}
     dropped: set[int] = set()
     for op in operations:
         nids = _nids_of(state, op)
         premature = isinstance(op, (CommitDelete, TrashLocal)) and op.index not in needed and op.nid in state.deleting
-        if premature or is_barred(state, op) or any(nid in waiting and nid not in chosen for nid in nids):
+        is_early = premature or (isinstance(op, CommitDelete) and not state.is_answered)
+        if is_early or is_barred(state, op) or any(nid in waiting and nid not in chosen for nid in nids):
             dropped.add(op.index)
     held = deletions_to_hold(state, tuple(op for op in operations if op.index not in dropped), rows)
     for op in held:

@@ -186,8 +186,7 @@ def _ask_page(state: State, unit: NodeId, after: NodeId, seq: int) -> None:
 def _open_stream(state: State) -> None:
     assert state.position is not None
     state.phase = Phase.LIVE
-    state.fresh |= state.waiting
-    state.waiting.clear()
+    state.plan_waiting()
     if state.has_stream:
         return
     state.has_stream = True
@@ -217,6 +216,9 @@ def _welcomed(state: State, frame: Welcome) -> None:
     # It may have been replaced by a newer one since the hello's version was agreed on.
     state.version = max(state.version, min(frame.version, PROTOCOL_VERSION))
     is_same_store = frame.epoch == state.index.get("epoch")
+    if not state.is_answered:
+        state.is_answered = True
+        state.plan_waiting()
     if not frame.recover:
         state.is_welcomed = True
         return
@@ -523,6 +525,7 @@ def _fold_entry(state: State, entry: Entry, touched: list[Nid], gone: list[Nid])
     if nid is None:
         nid = index.add(entry.node_id)
     elif index.remote_seq(nid) >= entry.seq:
+        gone += _fold_old(state, nid, entry)
         return
     was_hiding = shows_again(state, nid)
     index.set_remote(nid, parent, entry)
@@ -534,6 +537,20 @@ def _fold_entry(state: State, entry: Entry, touched: list[Nid], gone: list[Nid])
     if is_unit and was_hiding:
         _need_unit(state, nid, entry.node_id)
     touched.append(nid)
+
+
+def _fold_old(state: State, nid: Nid, entry: Entry) -> list[Nid]:
+    """The row is newer: a page of a snapshot was read later. What the entry says of its unit may still be untold.
+
+    Rows in it may be of pages read before. Result: rows that are gone. Source: core/folding.
+    """
+    if entry.kind != Kind.FOLDER or is_out(state, nid) or not state.index.is_remote(nid):
+        return []
+    if entry.action == Action.UNDELETE and not entry.is_subtree:
+        return state.index.clear_remote_before(nid, entry.seq)
+    if entry.is_subtree or entry.action == Action.MOVE:
+        _need_unit(state, nid, entry.node_id)
+    return []
 
 
 def _agree_own(state: State, nid: Nid, parent: Nid | None, entry: Entry) -> None:

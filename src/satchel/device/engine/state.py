@@ -311,8 +311,10 @@ class State:
         self.has_stream = False
         self.version = PROTOCOL_VERSION_MIN
         """The protocol version that the service speaks with us."""
+        self.is_answered = False
+        """The service has answered a hello of this start: that this index went back in time would be known by now."""
         self.is_welcomed = False
-        """The service has taken a hello of this start."""
+        """And it has taken it."""
         self.snapshot_units: deque[NodeId] = deque()
         self.snapshot_busy: set[Nid] = set()
         self.unit_asked: NodeId | None = None
@@ -412,8 +414,12 @@ class State:
             else:
                 self.fresh.add(nid)
         if self.waiting:
-            self.fresh |= self.waiting
-            self.waiting.clear()
+            self.plan_waiting()
+
+    def plan_waiting(self) -> None:
+        """Plan anew what waited for any news."""
+        self.fresh |= self.waiting
+        self.waiting.clear()
 
     def wait_behind(self, folder: Nid, nid: Nid) -> None:
         """Plan the row anew when the busy folder above it is free."""

@@ -55,8 +55,13 @@ _PLACE = "(n.nid = ?2 OR (n.l_parent = n.{side}_parent AND n.l_name = n.{side}_n
 _COMMITTED = " OR ".join(
     f"(n.{side}_state = 1 AND {_VALUE.format(side=side)} AND {_PLACE.format(side=side)})" for side in "sr"
 )
+_OVERRULED = (
+    f"({_VALUE.format(side='s')} OR {_VALUE.format(side='r')}) AND n.r_state = 1 AND n.s_state = 1"
+    " AND (n.r_parent <> n.s_parent OR n.r_name <> n.s_name)"
+)
+"""The service moved it too, and that is its place: of this disk's move nothing is waited for."""
 _MEMBERS = f"""
-SELECT n.nid, n.l_state = 1, {_COMMITTED}, n.held_code, n.l_kind = 1 AND n.l_ctime = 0 FROM nodes AS n
+SELECT n.nid, n.l_state = 1, {_COMMITTED}, {_OVERRULED}, n.held_code, n.l_kind = 1 AND n.l_ctime = 0 FROM nodes AS n
 WHERE n.nid IN (SELECT value FROM json_each(?1)) AND n.l_state > 0
 """
 
@@ -103,16 +108,18 @@ def hide_remote(index: Index, nids: Iterable[Nid]) -> None:
 def leaving_unit(index: Index, top: Nid, *, any_place: bool) -> LeavingUnit:
     """Return what is to leave the disk with `top`. any_place: wherever the top itself stands."""
     here, there = index.unit("l", top), index.unit("r", top)
+    leaving = set(there)
     members: list[Nid] = []
     waiting: list[Nid] = []
     is_unsure = False
-    for nid, is_known, is_committed, held, is_young in index.connection.execute(
+    for nid, is_known, is_committed, is_overruled, held, is_young in index.connection.execute(
         _MEMBERS, (json_of(here), top if any_place else -1)
     ):
         if is_known:
             members.append(Nid(nid))
             is_unsure = is_unsure or bool(is_young)
-        if (is_known and not is_committed) or (not is_known and (nid == top or held == CHANGING)):
+        is_safe = is_committed or (is_overruled and nid in leaving)
+        if (is_known and not is_safe) or (not is_known and (nid == top or held == CHANGING)):
             waiting.append(Nid(nid))
     inside = set(here)
     elsewhere = tuple(nid for nid in there if nid not in inside and index.reader.local(nid) is not None)

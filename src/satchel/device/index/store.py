@@ -233,6 +233,12 @@ class Index:
         self._many("UPDATE nodes SET r_state = 0, r_seq = MAX(r_seq, ?) WHERE nid = ?", ((seq, each) for each in nids))
         return nids
 
+    def clear_remote_before(self, nid: Nid, seq: int) -> list[Nid]:
+        """A folder came back bare: units in it that are older are dead on the service. Result: all their rows."""
+        query = "SELECT nid FROM nodes WHERE r_parent = ? AND r_state = 1 AND r_seq < ? ORDER BY nid"
+        older = [Nid(row[0]) for row in self.connection.execute(query, (nid, seq))]
+        return [each for top in older for each in self.clear_remote_unit(top, seq)]
+
     def forget_remote(self, nid: Nid) -> None:
         """The service does not know the node at all."""
         self.connection.execute(

@@ -35,6 +35,7 @@ from satchel.device.scan_process.frames import (
     part_of,
     told,
 )
+from satchel.device.scan_process.second import SecondProcess, can_help
 from satchel.device.scanner import Scanner
 from satchel.device.tasks import Scanned, ScanTask
 
@@ -162,7 +163,7 @@ class MachineTimes:
         return time.monotonic()
 
 
-def scan(order: Order, line: Line) -> None:
+def scan(order: Order, line: Line, looker: SecondProcess | None = None) -> None:
     """Do the scan and report it. Raises: OSError when nobody listens any more."""
     ignore, short = IgnoreRules(), ShortOnTheWay(line)
     ignore.learn(order.rules)
@@ -174,11 +175,15 @@ def scan(order: Order, line: Line) -> None:
         ignore=ignore,
         volume=order.volume,
         short=short,
+        looker=looker,
     )
 
     def report(part: Scanned) -> None:
         short.send()
         if part.is_last:
+            if looker is not None:
+                # The daemon ends this process as soon as it has the last part.
+                looker.close()
             line.send(Learnt(scanner.volume, ignore.learnt()))
         line.send(part_of(part))
 
@@ -196,12 +201,27 @@ def scan(order: Order, line: Line) -> None:
         raise
 
 
+def _second(order: Order, line: Line) -> SecondProcess | None:
+    if not can_help():
+        return None
+    try:
+        return SecondProcess(order, other_lines=(LINE,), live=line.live)
+    except OSError:
+        return None
+
+
 def main() -> None:
     """Entry point of the process."""
     line = Line(LINE)
     order = line.take_order()
-    threading.Thread(target=line.end_with_daemon, name="satchel-end", daemon=True).start()
     collect_rarely()
-    scan(order, line)
+    # Before there is any thread: what is forked then is whole.
+    second = _second(order, line)
+    threading.Thread(target=line.end_with_daemon, name="satchel-end", daemon=True).start()
+    try:
+        scan(order, line, second)
+    finally:
+        if second is not None:
+            second.close()
     # Without the interpreter's tidying: nothing here has to be tidied, and the daemon waits.
     os._exit(0)

@@ -1,8 +1,8 @@
 """Where a scan is done: in the caller's thread, or for a large folder in a process of its own.
 
-Invariant: either way the same facts come in the same order. A process that is lost before its first part is replaced by
-the thread at once; one that is lost later cuts the scan short with a fault, nothing is derived from what is missing,
-and the engine's next look is done in the thread.
+Invariant: either way the same facts come, in an order that can be folded. A process that is lost before its first part
+is replaced by the thread at once; one that is lost later cuts the scan short with a fault, nothing is derived from what
+is missing, and the engine's next look is done in the thread.
 """
 
 from __future__ import annotations

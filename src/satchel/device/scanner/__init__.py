@@ -12,6 +12,7 @@ from satchel.core.errors import RootMissing
 from satchel.device.bounds import BOUNDS, Bounds
 from satchel.device.ignore import IgnoreRules
 from satchel.device.ports import ROOT_PATH, FileSystem, Times, Volume
+from satchel.device.scanner.beside import Looker
 from satchel.device.scanner.hints import Hints
 from satchel.device.scanner.known import KnownTree
 from satchel.device.scanner.parts import Parts
@@ -27,6 +28,7 @@ class Scanner:
     """Scans one linked folder. One scan at a time. volume: the root's identity as it was linked, when that is known.
 
     short: takes the bytes of short files, for the commit. turns: shared with the engine beside it, if there is one.
+    looker: looks at folders beside the walk (`beside`).
     """
 
     def __init__(
@@ -39,13 +41,14 @@ class Scanner:
         short: TakesShort | None = None,
         turns: Turns | None = None,
         bounds: Bounds = BOUNDS,
+        looker: Looker | None = None,
     ) -> None:
         self._fs = fs
         self._known = known
         self._clock = clock
         self.ignore = ignore or IgnoreRules()
         self.volume = volume
-        self._reading = Reading(short or ShortFiles(), turns)
+        self._reading = Reading(short or ShortFiles(), turns, looker)
         self._facts_max = bounds.facts_per_part
 
     async def scan(self, task: ScanTask, report: Callable[[Scanned], None]) -> None:

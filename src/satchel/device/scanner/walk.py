@@ -21,9 +21,11 @@ from satchel.device.hashing_files import FileRead, read_file
 from satchel.device.ignore import IGNORE_FILE, IgnoreRules, Scope
 from satchel.device.index.rows import LocalRow
 from satchel.device.ports import ROOT_PATH, Brief, DiskPath, FileSystem, Listed, Stat, Times, joined, split
+from satchel.device.scanner.beside import Looker, Shared
 from satchel.device.scanner.comparing import Seen, compare
-from satchel.device.scanner.hints import Hints, Names
+from satchel.device.scanner.hints import Hints
 from satchel.device.scanner.known import KnownTree
+from satchel.device.scanner.looks import Look, Missing, Taken
 from satchel.device.scanner.parts import Parts
 from satchel.device.scanner.places import Parent, Places, Step, is_identity
 from satchel.device.short_files import TakesShort
@@ -34,54 +36,16 @@ UNREAD_MOVE_BYTES_MIN = 16 * MIB
 """A moved file from this size on is not read again when size and mtime are the known ones; the next scan does."""
 
 
-@dataclass(slots=True)
-class _Look:
-    """One folder to compare. parent: what it is to its names; container: the folder it is in (of a new one only).
-
-    above: rules of the container, None when not known yet. inode: the folder's own. unsure: its row, when that is to
-    be reported as known again once the folder could be listed.
-    """
-
-    parent: Parent
-    path: DiskPath
-    inode: int
-    container: Parent | None = None
-    names: Names = None
-    is_deep: bool = True
-    above: Scope | None = None
-    unsure: LocalRow | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Missing:
-    row: LocalRow
-    folder: DiskPath
-    folder_inode: int
-    is_shadowed: bool = False
-    """Another row stands at its name."""
-    is_double: bool = False
-    """And it is the very same file."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Taken:
-    """A known name that something else stands at."""
-
-    look: _Look
-    scope: Scope
-    item: Listed
-    row: LocalRow
-
-
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What reading files shares with the rest of the device. short: takes the bytes of short files.
 
-    turns: None where no engine works beside the scan.
+    turns: None where no engine works beside the scan. looker: looks at folders beside this walk, if there is one.
     """
 
     short: TakesShort
     turns: Turns | None
+    looker: Looker | None = None
 
 
 class Walk:
@@ -105,11 +69,12 @@ class Walk:
         self._parts = parts
         self._reading = reading
         self._places = Places(fs, known)
+        self._shared = Shared(reading.looker, known, self._places.placed)
         self._device = 0
-        self._stack: list[_Look] = []
-        self._taken: list[_Taken] = []
-        self._unclaimed: list[_Taken] = []
-        self._missing: dict[Nid, _Missing] = {}
+        self._stack: list[Look] = []
+        self._taken: list[Taken] = []
+        self._unclaimed: list[Taken] = []
+        self._missing: dict[Nid, Missing] = {}
         self._handled: set[DiskPath] = set()
         self._doubtful_inodes: set[int] = set()
 
@@ -123,8 +88,11 @@ class Walk:
         self._device = root.device
         await self._hints.lift(self._places)
         while True:
+            self._parts.saw(self._shared.exchange(self._stack, is_waited=not self._stack))
             if self._stack:
                 await self._compare(self._stack.pop())
+            elif self._shared.is_due:
+                continue
             elif (folder := self._hints.next_folder()) is not None:
                 await self._start(folder)
             elif self._taken:
@@ -140,9 +108,9 @@ class Walk:
             self._hints.put_off(folder)
             return
         names, is_deep = self._hints.take(folder, frozenset(), is_deep=False)
-        self._stack.append(_Look(standing[0], folder, standing[1].inode, names=names, is_deep=is_deep))
+        self._stack.append(Look(standing[0], folder, standing[1].inode, names=names, is_deep=is_deep))
 
-    async def _compare(self, look: _Look) -> None:
+    async def _compare(self, look: Look) -> None:
         look.names, look.is_deep = self._hints.take(look.path, look.names, is_deep=look.is_deep)
         if look.names is not None and IGNORE_FILE in look.names:
             look.names, look.is_deep = None, True
@@ -177,25 +145,25 @@ class Walk:
             if scope.hides(look.path, row.name, is_folder=row.kind is Kind.FOLDER):
                 self._unknown(row, *_IGNORED, retry=False)
             else:
-                self._missing[row.nid] = _Missing(row, look.path, look.inode)
+                self._missing[row.nid] = Missing(row, look.path, look.inode)
 
-    def _go_into(self, look: _Look, scope: Scope | None, rows: list[LocalRow], briefs: list[Brief]) -> None:
+    def _go_into(self, look: Look, scope: Scope | None, rows: list[LocalRow], briefs: list[Brief]) -> None:
         """Let the known folders in a folder be looked at next, in the order of their names."""
         down = [(row.name, row.nid, row.stat.inode) for row in rows]
         if look.is_deep:
             down += [(name.encode(), nid, inode) for name, _, _, _, inode, nid, _ in briefs]
         self._stack += [
-            _Look(nid, joined(look.path, name), inode, above=scope) for name, nid, inode in sorted(down, reverse=True)
+            Look(nid, joined(look.path, name), inode, above=scope) for name, nid, inode in sorted(down, reverse=True)
         ]
 
-    async def _sure_again(self, look: _Look) -> None:
+    async def _sure_again(self, look: Look) -> None:
         stat = None if look.unsure is None else await self._places.stat(look.path)
         if look.unsure is not None and stat is not None:
             self._parts.add(SeenChanged(look.unsure.nid, look.unsure.version, stat, b"", b""))
 
     # -- what stands there -------------------------------------------------------------------------------------------
 
-    async def _list_all(self, look: _Look) -> Seen | None:
+    async def _list_all(self, look: Look) -> Seen | None:
         if look.above is None:
             look.above = await self._ignore.scope(self._fs, split(look.path)[0]) if look.path else self._ignore.base
         known, parent, placed = self._known, look.parent, self._places.placed
@@ -210,7 +178,7 @@ class Walk:
             return None
         return Seen(listed, [] if isinstance(parent, NewParent) else known.children(parent))
 
-    def _by_name(self, look: _Look, seen: Seen) -> dict[bytes, LocalRow]:
+    def _by_name(self, look: Look, seen: Seen) -> dict[bytes, LocalRow]:
         rows: dict[bytes, LocalRow] = {}
         for row in seen.rows:
             if row.name in rows:
@@ -219,7 +187,7 @@ class Walk:
             rows[row.name] = row
         return rows
 
-    async def _list_named(self, look: _Look, names: frozenset[bytes]) -> Seen | None:
+    async def _list_named(self, look: Look, names: frozenset[bytes]) -> Seen | None:
         assert not isinstance(look.parent, NewParent)
         listed: list[Listed] = []
         rows: list[LocalRow] = []
@@ -244,15 +212,15 @@ class Walk:
                 return None
         return Seen(listed, rows)
 
-    def _standing_twin(self, look: _Look, one: LocalRow, other: LocalRow, inode: int) -> LocalRow:
+    def _standing_twin(self, look: Look, one: LocalRow, other: LocalRow, inode: int) -> LocalRow:
         """Two rows are recorded at one name: return the one that stands there; the other has left it."""
         stands, left = (other, one) if other.stat.inode == inode else (one, other)
         if left.nid not in self._places.placed:
             is_double = is_identity(left.stat, stands.stat)
-            self._missing[left.nid] = _Missing(left, look.path, look.inode, is_shadowed=True, is_double=is_double)
+            self._missing[left.nid] = Missing(left, look.path, look.inode, is_shadowed=True, is_double=is_double)
         return stands
 
-    def _closed(self, look: _Look, fault: Fault) -> None:
+    def _closed(self, look: Look, fault: Fault) -> None:
         """Report a folder that cannot be looked into; what is below it is unknown."""
         if look.path == ROOT_PATH:
             raise RootMissing("The linked folder cannot be read.", path=ROOT_PATH, reason=fault.code) from fault
@@ -263,7 +231,7 @@ class Walk:
         self._places.placed.add(look.parent)
         self._parts.add(SeenUnknown(look.parent, None, split(look.path)[1], fault.code, fault.message, True))
 
-    async def _scope(self, look: _Look, listed: list[Listed], rows: dict[bytes, LocalRow]) -> Scope:
+    async def _scope(self, look: Look, listed: list[Listed], rows: dict[bytes, LocalRow]) -> Scope:
         """Return the rules inside the folder; when they changed, everything below has to be looked at."""
         if look.names is not None:
             return await self._ignore.scope(self._fs, look.path)
@@ -276,14 +244,14 @@ class Walk:
         return await self._ignore.inside(self._fs, look.above, look.path, stat)
 
     def _sort_out(
-        self, look: _Look, scope: Scope, listed: list[Listed], rows: dict[bytes, LocalRow]
-    ) -> tuple[list[Listed], list[_Taken], list[tuple[Listed, LocalRow]], list[LocalRow]]:
+        self, look: Look, scope: Scope, listed: list[Listed], rows: dict[bytes, LocalRow]
+    ) -> tuple[list[Listed], list[Taken], list[tuple[Listed, LocalRow]], list[LocalRow]]:
         """Return what is new, taken by something else, touched, and the known folders to go into; drop it from `rows`.
 
         What is left in `rows` is missing here. This loop runs over every name of a full scan.
         """
         fresh: list[Listed] = []
-        taken: list[_Taken] = []
+        taken: list[Taken] = []
         touched: list[tuple[Listed, LocalRow]] = []
         folders: list[LocalRow] = []
         placed, path, device = self._places.placed, look.path, self._device
@@ -301,14 +269,14 @@ class Walk:
                 if look.is_deep and stat.kind is Kind.FOLDER:
                     folders.append(row)
             elif row.kind is not stat.kind or row.stat.inode != stat.inode or stat.kind is Kind.FOLDER:
-                taken.append(_Taken(look, scope, item, row))
+                taken.append(Taken(look, scope, item, row))
             else:
                 touched.append((item, row))
         return fresh, taken, touched, folders
 
     # -- names that no row has ---------------------------------------------------------------------------------------
 
-    async def _fresh(self, look: _Look, scope: Scope, item: Listed) -> None:
+    async def _fresh(self, look: Look, scope: Scope, item: Listed) -> None:
         path = joined(look.path, item.name)
         if path in self._handled or not self._is_valid(look, item, path):
             return
@@ -317,7 +285,7 @@ class Walk:
         else:
             await self._fresh_file(look, item, path)
 
-    async def _fresh_in_turn(self, turns: Turns, look: _Look, scope: Scope, item: Listed) -> None:
+    async def _fresh_in_turn(self, turns: Turns, look: Look, scope: Scope, item: Listed) -> None:
         """As `_fresh` for a short file, of which there may be very many."""
         self._parts.is_holding = True
         try:
@@ -327,7 +295,7 @@ class Walk:
             self._parts.is_holding = False
         self._parts.send_due()
 
-    def _is_valid(self, look: _Look, item: Listed, path: DiskPath) -> bool:
+    def _is_valid(self, look: Look, item: Listed, path: DiskPath) -> bool:
         try:
             validate_name(item.name.decode(errors="surrogateescape"))
         except NameInvalid as fault:
@@ -338,7 +306,7 @@ class Walk:
             return False
         return True
 
-    async def _fresh_folder(self, look: _Look, scope: Scope, item: Listed, path: DiskPath) -> None:
+    async def _fresh_folder(self, look: Look, scope: Scope, item: Listed, path: DiskPath) -> None:
         stat = await self._places.stat(path)
         if stat is None or stat.kind is not Kind.FOLDER:
             self._unknown_at(look, item, "file_changing", "It was replaced during the scan.", retry=True)
@@ -348,11 +316,11 @@ class Walk:
             order = self._parts.next_order()
             self._parts.add(SeenNew(order, look.parent, item.name, stat, b"", b""))
             self._places.folder_made(path, order)
-            self._stack.append(_Look(NewParent(order), path, stat.inode, look.parent, above=scope))
+            self._stack.append(Look(NewParent(order), path, stat.inode, look.parent, above=scope))
             return
         self._follow_folder(row, path)
         self._parts.add(SeenMoved(row.nid, row.version, look.parent, item.name, stat, b"", b""))
-        self._stack.append(_Look(row.nid, path, stat.inode, is_deep=look.is_deep, above=scope))
+        self._stack.append(Look(row.nid, path, stat.inode, is_deep=look.is_deep, above=scope))
 
     def _follow_folder(self, row: LocalRow, path: DiskPath) -> None:
         old = self._places.path_now(row)
@@ -361,7 +329,7 @@ class Walk:
         self._place(row)
         self._places.folder_moved(row.nid, path)
 
-    async def _fresh_file(self, look: _Look, item: Listed, path: DiskPath) -> None:
+    async def _fresh_file(self, look: Look, item: Listed, path: DiskPath) -> None:
         unread = await self._read_moved(path, item.stat)
         moved = None if unread is None else await self._places.moved_file(unread.stat)
         read = unread if moved is not None else await self._read(look, item, path)
@@ -402,7 +370,7 @@ class Walk:
             if step.row.kind is Kind.FOLDER:
                 self._parts.add(SeenMoved(step.row.nid, step.row.version, parent, name, step.stat, b"", b""))
                 # Hints below crossed over as well, so all of it is looked at.
-                self._stack.append(_Look(step.row.nid, step.path, step.stat.inode))
+                self._stack.append(Look(step.row.nid, step.path, step.stat.inode))
                 continue
             try:
                 read = await self._read_content(step.path, step.row.kind)
@@ -413,7 +381,7 @@ class Walk:
 
     # -- names that a row has ----------------------------------------------------------------------------------------
 
-    async def _replaced(self, entry: _Taken) -> None:
+    async def _replaced(self, entry: Taken) -> None:
         """Decide at once what is clear; the rest waits until the walk has seen where the rows' own files are."""
         item, row = entry.item, entry.row
         path = joined(entry.look.path, item.name)
@@ -427,15 +395,15 @@ class Walk:
                 self._parts.add(SeenChanged(row.nid, row.version, stat, b"", b""))
             if not row.stat.ctime_ns:
                 # The index was not sure of it: unreadable or ignored until now.
-                self._stack.append(_Look(row.nid, path, stat.inode, above=entry.scope, unsure=row))
+                self._stack.append(Look(row.nid, path, stat.inode, above=entry.scope, unsure=row))
             elif entry.look.is_deep:
-                self._stack.append(_Look(row.nid, path, stat.inode, above=entry.scope))
+                self._stack.append(Look(row.nid, path, stat.inode, above=entry.scope))
         elif row.kind is stat.kind and row.kind is not Kind.FOLDER and self._places.row_of(stat, but=row.nid) is None:
             await self._edited(path, item.stat, row)
         else:
             self._taken.append(entry)
 
-    async def _settle_claimed(self, entry: _Taken) -> None:
+    async def _settle_claimed(self, entry: Taken) -> None:
         """Settle a name where a known node stands now; where something new stands, its own row has time to be found."""
         stat = await self._places.stat(joined(entry.look.path, entry.item.name))
         if stat is not None and self._places.row_of(stat, but=entry.row.nid) is not None:
@@ -443,7 +411,7 @@ class Walk:
         else:
             self._unclaimed.append(entry)
 
-    async def _settle(self, entry: _Taken) -> None:
+    async def _settle(self, entry: Taken) -> None:
         """Decide about a name that something else has taken, when the walk is over."""
         look, item, row = entry.look, entry.item, entry.row
         path = joined(look.path, item.name)
@@ -461,7 +429,7 @@ class Walk:
         else:
             await self._edited(path, item.stat, row)
 
-    async def _settle_folder(self, entry: _Taken, path: DiskPath) -> None:
+    async def _settle_folder(self, entry: Taken, path: DiskPath) -> None:
         look, row = entry.look, entry.row
         stat = await self._places.stat(path)
         if stat is None or stat.kind is not Kind.FOLDER:
@@ -473,7 +441,7 @@ class Walk:
             self._place(row)
             self._places.folder_moved(row.nid, path)
             self._parts.add(SeenChanged(row.nid, row.version, stat, b"", b""))
-            self._stack.append(_Look(row.nid, path, stat.inode, above=entry.scope))
+            self._stack.append(Look(row.nid, path, stat.inode, above=entry.scope))
 
     async def _gone_here(self, row: LocalRow) -> None:
         """Report a row as gone whose name another node stands at, before that one takes it."""
@@ -496,7 +464,7 @@ class Walk:
 
     # -- contents ----------------------------------------------------------------------------------------------------
 
-    async def _read(self, look: _Look, item: Listed, path: DiskPath) -> FileRead | None:
+    async def _read(self, look: Look, item: Listed, path: DiskPath) -> FileRead | None:
         assert item.stat.kind is not None
         self._parts.will_hash(item.stat.size)
         try:
@@ -528,7 +496,7 @@ class Walk:
         self._places.placed.add(row.nid)
         self._missing.pop(row.nid, None)
 
-    def _not_ours(self, look: _Look, item: Listed, row: LocalRow | None) -> None:
+    def _not_ours(self, look: Look, item: Listed, row: LocalRow | None) -> None:
         is_foreign = item.stat.device != self._device and item.stat.device
         code, reason = ("foreign_mount", "Another volume is mounted there.") if is_foreign else _SPECIAL
         if row is not None and row.nid not in self._places.placed:
@@ -540,7 +508,7 @@ class Walk:
         self._place(row)
         self._parts.add(SeenUnknown(row.nid, None, row.name, code, reason, retry))
 
-    def _unknown_at(self, look: _Look, item: Listed, code: str, reason: str, *, retry: bool) -> None:
+    def _unknown_at(self, look: Look, item: Listed, code: str, reason: str, *, retry: bool) -> None:
         self._doubtful_inodes.add(item.stat.inode)
         self._parts.add(SeenUnknown(None, look.parent, item.name, code, reason, retry))
 
@@ -567,7 +535,7 @@ class Walk:
             elif not (contents[row.content] == 1 and row.kind is Kind.FILE and self._parts.adopt_new(row)):
                 self._parts.add(SeenGone(row.nid, row.version))
 
-    async def _is_back(self, one: _Missing) -> bool:
+    async def _is_back(self, one: Missing) -> bool:
         try:
             stat = await self._fs.stat(joined(one.folder, one.row.name))
             return stat is not None and not (one.is_double or (one.is_shadowed and stat.inode != one.row.stat.inode))

@@ -19,17 +19,18 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from satchel.core.limits import JSON_BODY_BYTES_MAX
-from satchel.server.gateway import account, content, files, health, history, sync
+from satchel.server.gateway import account, content, files, health, history, link_pages, link_writes, sync
 from satchel.server.gateway import app_passwords as app_passwords_room
 from satchel.server.gateway import device_codes as device_codes_room
 from satchel.server.gateway import groups as groups_room
 from satchel.server.gateway import invitations as invitations_room
+from satchel.server.gateway import links as made_links
 from satchel.server.gateway import people as people_room
 from satchel.server.gateway import second_factor as second_factor_room
 from satchel.server.gateway import sessions as sessions_room
 from satchel.server.gateway import setup as setup_room
 from satchel.server.gateway.device import PREFIX, DeviceApp
-from satchel.server.gateway.raw import Disconnected, Receive, Scope, Send, patient
+from satchel.server.gateway.raw import HELD, Disconnected, Receive, Scope, Send, patient
 from satchel.server.gateway.rest import Asked, answer_fault
 from satchel.server.gateway.services import Services
 from satchel.server.gateway.tally import REQUEST_ID_BYTES, tallied
@@ -42,7 +43,7 @@ SAFE_HEADERS = [
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
 ROOMS = (
-    *(account, files, content, history, sync, health),
+    *(account, files, content, history, sync, health, made_links, link_pages, link_writes),
     *(
         setup_room,
         invitations_room,
@@ -56,8 +57,6 @@ ROOMS = (
 )
 CLOSING = (b"connection", b"close")
 """A process that is about to stop has its answers taken elsewhere next time."""
-HELD = "satchel.held"
-"""Where a request's scope has what is let go after its answer."""
 _VERSION = "1"
 
 

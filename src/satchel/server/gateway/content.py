@@ -64,13 +64,13 @@ async def download(
     }
     if request.headers.get("if-none-match", "") == tag:
         return Response(b"", status_code=304, headers=headers)
-    first, last, is_part = _range(request, file.size, tag)
+    first, last, is_part = byte_range(request, file.size, tag)
     if first > last and file.size:
         return Response(b"", status_code=416, headers=headers | {"content-range": f"bytes */{file.size}"})
     if is_part:
         headers["content-range"] = f"bytes {first}-{last}/{file.size}"
     blocks = unpack_blocks(await blocklist_of(services.db, principal.root_ns, file.content)) if file.size else []
-    pieces = _pieces(services, principal.root_ns, blocks, first, last + 1)
+    pieces = pieces_of(services, principal.root_ns, blocks, first, last + 1)
     # The first piece is read before the answer begins, so that damage is an error and not a short file.
     head = await anext(pieces, b"")
 
@@ -120,7 +120,7 @@ async def _file(services: Services, principal: Principal, node_id: NodeId, rev: 
     raise NotFound("There is no such version.", rev=rev)
 
 
-def _range(request: Asked, size: int, tag: str) -> tuple[int, int, bool]:
+def byte_range(request: Asked, size: int, tag: str) -> tuple[int, int, bool]:
     """Return the first and the last byte wanted, and whether that is a part. An empty part has first > last."""
     match = _RANGE.fullmatch(request.headers.get("range", ""))
     if match is None or request.headers.get("if-range", tag) != tag or match.groups() == ("", ""):
@@ -131,7 +131,7 @@ def _range(request: Asked, size: int, tag: str) -> tuple[int, int, bool]:
     return int(first), min(int(last), size - 1) if last else size - 1, True
 
 
-async def _pieces(
+async def pieces_of(
     services: Services, ns: NamespaceId, blocks: list[Block], start: int, end: int
 ) -> AsyncIterator[bytes]:
     """Yield the file's bytes from `start` to before `end`, a few blocks at a time. Raises: BlockDamaged."""

@@ -18,6 +18,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+HELD = "satchel.held"
+"""Where a request's scope has what is let go after its answer."""
 JOINED_BYTES_MAX = 64 * KIB
 """Shorter answers, and runs of short pieces, go out in one write: a copy costs less than a call."""
 SEND_TIMEOUT_S = 60.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from satchel.server.accounts.standing import Standings
 from satchel.server.blocks.service import BlockService
@@ -17,6 +17,7 @@ from satchel.server.notify.renewals import Renewals
 from satchel.server.notify.waiters import Waiters
 from satchel.server.ports import Bus, Clock, EphemeralState
 from satchel.server.settings import Settings
+from satchel.server.sharing.hits import Hits
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +43,4 @@ class Services:
     readiness: Readiness
     pages: SharedPages
     standings: Standings
+    hits: Hits = field(default_factory=Hits)

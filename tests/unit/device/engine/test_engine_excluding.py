@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from satchel.core.entries import Action
 from satchel.core.errors import NotFound, Unavailable
 from satchel.core.ids import Nid, scope_mark
 from satchel.core.messages import NamespaceHead, NamespacesReply, SnapshotPage
@@ -16,8 +17,21 @@ from satchel.device.service_tasks import (
     StreamEnded,
     StreamTask,
 )
-from satchel.device.tasks import ApplyTask, FetchTask, TrashUnit
-from tests.support.engine_rig import NODE_A, NODE_B, NODE_D, NS, Rig, entry, folder, new, new_folder, pushed, tag
+from satchel.device.tasks import ApplyTask, FetchTask, SeenMoved, TrashUnit
+from tests.support.engine_rig import (
+    NODE_A,
+    NODE_B,
+    NODE_C,
+    NODE_D,
+    NS,
+    Rig,
+    entry,
+    folder,
+    new,
+    new_folder,
+    pushed,
+    tag,
+)
 
 
 def left_out() -> tuple[Rig, Nid]:
@@ -71,3 +85,26 @@ def test_a_service_that_knows_no_scopes_is_told_once_and_what_it_sends_stays_out
     assert not rig.has(ApplyTask) and not rig.has(FetchTask)
     assert not rig.has(ScopeTask)
     assert not (rig.state.fresh or rig.state.busy or rig.state.waiting)
+
+
+def test_a_file_that_both_sides_moved_into_what_leaves_does_not_keep_it_here() -> None:
+    """Seed 301567: where the service has it, this disk has no folder any more, so its move was waited for for ever."""
+    rig = Rig()
+    rig.start(
+        [folder(1, NODE_D, "d"), entry(2, NODE_A, "a.txt", b"one")],
+        [new_folder(1, "d"), new(2, "a.txt", b"one")],
+    )
+    excluding.exclude(rig.state, ["d"])
+    row = rig.index.reader.local(rig.nid(NODE_A))
+    assert row is not None
+    rig.step(
+        pushed(
+            2,
+            folder(3, NODE_C, "e", parent=NODE_D),
+            entry(4, NODE_A, "b.txt", b"one", parent=NODE_C, action=Action.MOVE, content_rev=2),
+        )
+    )
+    rig.scan(SeenMoved(row.nid, row.version, rig.nid(NODE_D), b"c.txt", row.stat, row.content, b""), is_full=True)
+    rig.wait(2.0)
+    (task,) = rig.apply().tasks
+    assert isinstance(task, TrashUnit) and set(task.members) == {b"", b"c.txt"}

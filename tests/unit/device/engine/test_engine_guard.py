@@ -207,6 +207,26 @@ def test_an_allowed_deletion_is_still_allowed_after_a_restart() -> None:
     assert deletes(again) == 250
 
 
+@pytest.mark.parametrize("is_older", [False, True])
+def test_no_deletion_goes_before_the_service_has_answered_a_hello(*, is_older: bool) -> None:
+    """The index may be that of an older image: then the file was left out, or deleted and made anew, since."""
+    rig = many(3)
+    again = rig.restarted()
+    again.step()
+    again.connect(head=3)
+    row = again.index.reader.local(again.nid(node(1)))
+    assert row is not None
+    again.scan(SeenGone(row.nid, row.version), is_full=True)
+    again.wait(60.0)
+    assert deletes(again) == 0
+    again.welcome(recover=is_older)
+    if is_older:
+        again.join([entry(number, node(number), f"f{number}") for number in (1, 2, 3)], 3)
+    again.wait(3.0)
+    again.wait(60.0)
+    assert deletes(again) == (0 if is_older else 1)
+
+
 # -- unknown is not gone ----------------------------------------------------------------------------------------------
 
 

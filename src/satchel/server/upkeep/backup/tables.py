@@ -58,6 +58,13 @@ COPIED: tuple[Table, ...] = (
     _table("group_members", "group_id account_id", "added_at"),
     _table("link_runs", "device_id link_id", "run"),
     _table("link_scopes", "ns device_id link_id node_id", ""),
+    _table(
+        "shares",
+        "ns share_id",
+        "node_id maker device permission password_hash token_hash is_no_download expires_at downloads_max downloads"
+        " hits created_at seen_at revoked_at",
+    ),
+    _table("share_tokens", "token_hash", "ns share_id"),
     _table("namespaces", "ns", "kind owner head_seq head_tag head_at min_seq bytes_used quota created_at"),
     _table(
         "files",

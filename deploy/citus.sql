@@ -33,10 +33,23 @@ SELECT create_distributed_table('link_runs', 'device_id', colocate_with => 'none
 SELECT create_distributed_table('share_tokens', 'token_hash', colocate_with => 'none');
 SELECT create_distributed_table('memberships', 'account_id', colocate_with => 'none');
 
+-- By account: what people sign in with beside their devices, and what they did.
+SELECT create_distributed_table('sessions', 'account_id', colocate_with => 'memberships');
+SELECT create_distributed_table('app_passwords', 'account_id', colocate_with => 'memberships');
+SELECT create_distributed_table('second_factors', 'account_id', colocate_with => 'memberships');
+SELECT create_distributed_table('recovery_codes', 'account_id', colocate_with => 'memberships');
+SELECT create_distributed_table('audit', 'chain', colocate_with => 'none');
+SELECT create_distributed_table('audit_heads', 'chain', colocate_with => 'audit');
+SELECT create_distributed_table('device_codes', 'user_key', colocate_with => 'none');
+
 -- On every node: small, seldom written, joined by anyone. Past some ten million accounts the first two are too large
 -- for that; see the design.
 SELECT create_reference_table('accounts');
 SELECT create_reference_table('devices');
+SELECT create_reference_table('invitations');
+SELECT create_reference_table('groups_of_accounts');
+SELECT create_reference_table('group_members');
+SELECT create_reference_table('setup_codes');
 SELECT create_reference_table('store_meta');
 SELECT create_reference_table('schema_migrations');
 SELECT create_reference_table('upkeep_tasks');

@@ -12,13 +12,11 @@ from satchel.core.errors import (
     MessageInvalid,
     NameInvalid,
     NotFound,
-    TooManyRequests,
     Unauthenticated,
 )
 from satchel.core.ids import DeviceId, LinkId
 from satchel.core.limits import DEVICES_PER_ACCOUNT_MAX, PASSWORD_BYTES_MAX
 from satchel.server.accounts.link_runs import RUN_NAME_BITS, begin_link_run, holds_link
-from satchel.server.accounts.passwords import ACCOUNT_GUESSES_MAX, GUESS_WINDOW_MS, Guesses
 from satchel.server.accounts.principal import Principal
 from satchel.server.accounts.service import (
     account_of,
@@ -37,6 +35,7 @@ from satchel.server.accounts.service import (
     sign_out,
     touch_device,
 )
+from satchel.server.adapters.state_memory import MemoryState
 from satchel.server.db.engine import Database
 from tests.support.clocks import SteppingClock
 from tests.support.databases import Run
@@ -48,7 +47,7 @@ def test_a_token_opens_its_account_until_it_is_revoked(run: Run) -> None:
     async def scenario(db: Database) -> None:
         clock = SteppingClock()
         account = await add_user(db, clock, name="Ada", password=PASSWORD, is_admin=True, quota_bytes=5)
-        session = await sign_in(db, clock, user="ADA", password=PASSWORD, device_name="laptop")
+        session = await sign_in(db, MemoryState(clock), clock, user="ADA", password=PASSWORD, device_name="laptop")
         principal = await authenticate(db, session.token)
         assert (principal.account_id, principal.account_name) == (account.account_id, "Ada")
         assert (principal.root_ns, principal.device_name, principal.is_admin) == (account.root_ns, "laptop", True)
@@ -67,19 +66,24 @@ def test_wrong_names_and_passwords_and_disabled_accounts_answer_alike(run: Run) 
     async def scenario(db: Database) -> None:
         clock = SteppingClock()
         await add_user(db, clock, name="ada", password=PASSWORD)
-        token = (await sign_in(db, clock, user="ada", password=PASSWORD, device_name="laptop")).token
+        token = (
+            await sign_in(db, MemoryState(clock), clock, user="ada", password=PASSWORD, device_name="laptop")
+        ).token
         messages = set()
         for user, password in (("ada", "wrong"), ("nobody", PASSWORD), ("a\0b", PASSWORD), ("", "")):
             with pytest.raises(Unauthenticated) as told:
-                await sign_in(db, clock, user=user, password=password, device_name="x")
+                await sign_in(db, MemoryState(clock), clock, user=user, password=password, device_name="x")
             messages.add(str(told.value))
-        await disable_user(db, "ADA")
+        await register_account(db, clock, name="without a password", password_hash="-")
+        with pytest.raises(Unauthenticated):
+            await sign_in(db, MemoryState(clock), clock, user="without a password", password="-", device_name="x")
+        await disable_user(db, clock, "ADA")
         with pytest.raises(Unauthenticated) as told:
-            await sign_in(db, clock, user="ada", password=PASSWORD, device_name="x")
+            await sign_in(db, MemoryState(clock), clock, user="ada", password=PASSWORD, device_name="x")
         assert messages == {str(told.value)}
         with pytest.raises(Unauthenticated):
             await authenticate(db, token)
-        await disable_user(db, "ada", is_disabled=False)
+        await disable_user(db, clock, "ada", is_disabled=False)
         assert (await authenticate(db, token)).account_name == "ada"
 
     run(scenario)
@@ -94,31 +98,6 @@ def test_a_token_that_nobody_has_opens_nothing(run: Run, token: str) -> None:
     run(scenario)
 
 
-def test_guesses_run_out_for_the_account_and_come_back_with_time(run: Run) -> None:
-    async def scenario(db: Database) -> None:
-        clock = SteppingClock()
-        for _ in range(ACCOUNT_GUESSES_MAX):
-            with pytest.raises(Unauthenticated):
-                await sign_in(db, clock, user="nobody", password="wrong guess", device_name="x")
-        with pytest.raises(TooManyRequests):
-            await sign_in(db, clock, user="NOBODY", password="wrong guess", device_name="x")
-        clock.now += GUESS_WINDOW_MS
-        with pytest.raises(Unauthenticated):
-            await sign_in(db, clock, user="nobody", password="wrong guess", device_name="x")
-
-    run(scenario)
-
-
-def test_guesses_are_counted_by_address_across_accounts() -> None:
-    guesses = Guesses()
-    for number in range(100):
-        guesses.check(account=f"{number}", address="192.0.2.1", now_ms=number)
-        guesses.failed(account=f"{number}", address="192.0.2.1", now_ms=number)
-    with pytest.raises(TooManyRequests):
-        guesses.check(account="another", address="192.0.2.1", now_ms=100)
-    guesses.check(account="another", address="192.0.2.2", now_ms=100)
-
-
 def test_a_password_is_bounded_before_it_is_hashed(run: Run) -> None:
     async def scenario(db: Database) -> None:
         clock = SteppingClock()
@@ -128,7 +107,7 @@ def test_a_password_is_bounded_before_it_is_hashed(run: Run) -> None:
             await add_user(db, clock, name="ada", password="short")
         await add_user(db, clock, name="ada", password="ü" * (PASSWORD_BYTES_MAX // 2))
         with pytest.raises(LimitExceeded):
-            await sign_in(db, clock, user="ada", password="ü" * PASSWORD_BYTES_MAX, device_name="x")
+            await sign_in(db, MemoryState(clock), clock, user="ada", password="ü" * PASSWORD_BYTES_MAX, device_name="x")
 
     run(scenario)
 
@@ -155,17 +134,17 @@ def test_a_new_password_may_sign_all_devices_out(run: Run) -> None:
     async def scenario(db: Database) -> None:
         clock = SteppingClock()
         await add_user(db, clock, name="ada", password=PASSWORD)
-        old = await sign_in(db, clock, user="ada", password=PASSWORD, device_name="old")
-        await set_password(db, "ada", "another one")
+        old = await sign_in(db, MemoryState(clock), clock, user="ada", password=PASSWORD, device_name="old")
+        await set_password(db, clock, "ada", "another one", keep_devices=True)
         assert (await authenticate(db, old.token)).device_id == old.device_id
         with pytest.raises(Unauthenticated):
-            await sign_in(db, clock, user="ada", password=PASSWORD, device_name="x")
-        await sign_in(db, clock, user="ada", password="another one", device_name="new")
-        await set_password(db, "ada", "a third one", revoke_devices_at_ms=clock.now_ms())
+            await sign_in(db, MemoryState(clock), clock, user="ada", password=PASSWORD, device_name="x")
+        await sign_in(db, MemoryState(clock), clock, user="ada", password="another one", device_name="new")
+        await set_password(db, clock, "ada", "a third one")
         with pytest.raises(Unauthenticated):
             await authenticate(db, old.token)
         with pytest.raises(NotFound):
-            await set_password(db, "nobody", "another one")
+            await set_password(db, clock, "nobody", "another one")
 
     run(scenario)
 
@@ -293,11 +272,11 @@ def test_a_quota_is_set_and_lifted(run: Run) -> None:
     async def scenario(db: Database) -> None:
         clock = SteppingClock()
         await register_account(db, clock, name="ada", password_hash="-")
-        await set_quota(db, "Ada", 100)
+        await set_quota(db, clock, "Ada", 100)
         assert (await list_users(db))[0].quota_bytes == 100
-        await set_quota(db, "ada", None)
+        await set_quota(db, clock, "ada", None)
         assert (await list_users(db))[0].quota_bytes is None
         with pytest.raises(NotFound):
-            await set_quota(db, "bob", 1)
+            await set_quota(db, clock, "bob", 1)
 
     run(scenario)

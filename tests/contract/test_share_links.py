@@ -13,6 +13,7 @@ from satchel.core.errors import LimitExceeded, MessageInvalid, NotFound
 from satchel.core.ids import ROOT_NODE, LinkId, NamespaceId, NodeId, OpId
 from satchel.core.limits import SHARES_PER_ACCOUNT_MAX
 from satchel.core.messages import CommitRequest, CreateOp, DeleteOp, MoveOp, Op, Placement, Stored, UndeleteOp
+from satchel.server.accounts.audit import read_chain
 from satchel.server.accounts.principal import Principal
 from satchel.server.accounts.service import authenticate, disable_user, register_account, register_device
 from satchel.server.db.engine import Database
@@ -131,9 +132,9 @@ def test_a_link_ends_with_its_time_its_revocation_and_its_makers_account(run: Ru
         stage.clock.now += 1_000
         assert not await stage.opens(token)
         token, made = await stage.link(stage.docs)
-        await disable_user(db, "ann")
+        await disable_user(db, stage.clock, "ann")
         assert not await stage.opens(token)
-        await disable_user(db, "ann", is_disabled=False)
+        await disable_user(db, stage.clock, "ann", is_disabled=False)
         assert await stage.opens(token)
         await revoke_link(db, stage.clock, stage.ann, made.share.ns, made.share.share_id)
         assert not await stage.opens(token)
@@ -281,5 +282,19 @@ def test_terms_that_make_no_sense_and_too_many_links_are_refused(run: Run) -> No
             await stage.link(stage.docs)
         await revoke_link(db, stage.clock, stage.ann, made.share.ns, made.share.share_id)
         await stage.link(stage.docs)
+
+    run(scenario)
+
+
+def test_what_is_done_with_links_stands_in_the_audit_log_without_their_tokens(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        stage = await staged(db)
+        token, made = await stage.link(stage.docs, password="correct horse")
+        await change_link(db, stage.clock, stage.ann, made.share, Wanted(downloads_max=3), is_password_new=False)
+        await revoke_link(db, stage.clock, stage.ann, made.share.ns, made.share.share_id)
+        rows = await read_chain(db, stage.ann.account_id)
+        assert [row.action for row in rows[:3]] == ["link_revoked", "link_changed", "link_made"]
+        assert {row.subject for row in rows[:3]} == {made.share.share_id.hex()}
+        assert token not in str(rows)
 
     run(scenario)

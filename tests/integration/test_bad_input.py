@@ -216,13 +216,13 @@ def test_a_cycle_of_two_moves_loses_neither_folder(world: World) -> None:
 
 def test_what_does_not_fit_the_quota_waits_here_and_goes_when_there_is_room(world: World) -> None:
     first, second = world.devices
-    drive(set_quota(world.service.db, "ann", 100_000))
+    drive(set_quota(world.service.db, world.service.clock, "ann", 100_000))
     first.user.write_file(b"big", BIG)
     first.user.write_file(b"small", b"small")
     look(world, 30.0)
     assert second.user.tree() == {b"small": b"small"}
     assert held(first) == {"/big": "quota_exceeded"}
-    drive(set_quota(world.service.db, "ann", None))
+    drive(set_quota(world.service.db, world.service.clock, "ann", None))
     settle(world)
     assert trees(world) == [{b"big": BIG, b"small": b"small"}] * 2
 

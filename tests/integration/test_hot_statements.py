@@ -48,7 +48,12 @@ from satchel.core.messages import (
     decode_frame,
     encode_frame,
 )
+from satchel.server.accounts.app_passwords import add_app_password, authenticate_basic
+from satchel.server.accounts.proving import Proved
 from satchel.server.accounts.service import list_devices
+from satchel.server.accounts.sessions import begin_session
+from satchel.server.accounts.standing import Held
+from satchel.server.accounts.tokens import token_hash
 from satchel.server.adapters.machine import MachineClock
 from satchel.server.db.opening import open_database
 from satchel.server.gateway.app import Gateway
@@ -89,6 +94,8 @@ KEYS = {
     "share_tokens": ("token_hash",),
     "memberships": ("account_id",),
     "store_meta": ("name",),
+    **dict.fromkeys(("audit", "audit_heads"), ("chain",)),
+    **dict.fromkeys(("sessions", "app_passwords"), ("account_id",)),
 }
 """By which column each table is asked: the one it would be spread by, or one with a unique index of its own."""
 
@@ -228,6 +235,7 @@ async def use_everything(program: Program) -> None:
     await program.ask("POST", "/api/v1/rewind", b'{"to_seq":46}')
     for path, query in REST:
         await program.ask("GET", path, **query)
+    await _browse(program)
     await _use_links(program, top.node_id)
     await _use_webdav(program)
     await _share(program)
@@ -301,7 +309,7 @@ async def _share(program: Program) -> None:
     await program.call("commit", request, b"shared")
     await program.call("changes", ChangesRequest(Position(ns, 0, Tag(b"")), LinkId(b"")))
     await program.call("namespaces", None)
-    for route in ("shares", f"shares/{share['id']}", "invitations"):
+    for route in ("shares", f"shares/{share['id']}", "share-invitations"):
         await program.ask("GET", f"/api/v1/{route}")
     await program.ask("GET", "/api/v1/content", path="/shared/file")
     await program.ask("PUT", "/api/v1/content", b"through the mount", path="/shared/file")
@@ -312,6 +320,21 @@ async def _share(program: Program) -> None:
 async def _made_folder(program: Program, path: str) -> bytes:
     made = json.loads(await program.ask("POST", "/api/v1/folders", json.dumps({"path": path}).encode()))
     return bytes.fromhex(made["id"])
+
+
+async def _browse(program: Program) -> None:
+    """Ask as a browser does, and as a program that knows an app password."""
+    services = program.service.services
+    mine = await services.identity.of_token(program.service.token)
+    token, _ = await begin_session(
+        services.db, services.clock, Proved(mine.account_id, "ann", mine.root_ns, "none"), name="Fox"
+    )
+    browser = await services.identity.of_session(token)
+    assert len(await services.standings.of(Held(browser, token_hash(token), LinkId(b""), 0, ()))) == 2
+    secret, _ = await add_app_password(services.db, services.clock, mine, name="phone", may_write=True)
+    await authenticate_basic(
+        services.db, services.state, services.clock, user="ann", password=secret, from_address="192.0.2.1"
+    )
 
 
 async def _place_rev(program: Program, node: NodeId) -> int:

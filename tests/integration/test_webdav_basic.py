@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import socket
+from dataclasses import replace
 
 import pytest
 
@@ -263,6 +264,49 @@ def test_a_token_that_was_revoked_opens_nothing(dav_server: RunningServer) -> No
     dav.put("/mine")
     assert dav.session.ask("POST", "/api/v1/logout").status == 204
     assert dav.status("GET", "/mine") == 401
+
+
+def test_an_app_password_opens_webdav_and_nothing_else(dav: Dav) -> None:
+    made = dav.session.ask("POST", "/api/v1/app-passwords", {"name": "phone"}).json()
+    phone = replace(dav, password=made["secret"])
+    assert phone.put("/from-phone", b"hello").status == 201
+    token = phone.locked("/from-phone")
+    assert phone.status("UNLOCK", "/from-phone", Lock_Token=token) == 204
+    assert dav.get("/from-phone") == b"hello"
+    assert replace(phone, user="somebody else").status("GET", "/from-phone") == 401
+    bearer = {"Authorization": f"Bearer {made['secret']}"}
+    assert asked(dav.port, "GET", f"/dav{dav.base}/from-phone", b"", bearer).status == 401
+    assert dav.session.ask("DELETE", f"/api/v1/app-passwords/{made['app_password']['id']}").status == 204
+    assert phone.status("GET", "/from-phone") == 401
+
+
+def test_an_app_password_that_reads_changes_nothing(dav: Dav) -> None:
+    dav.put("/a", b"a")
+    asked_for = {"name": "reader", "may_write": False}
+    secret = dav.session.ask("POST", "/api/v1/app-passwords", asked_for).json()["secret"]
+    reader = replace(dav, password=secret)
+    assert reader.get("/a") == b"a"
+    assert reader.names("/") == ["/a"]
+    patch = b'<propertyupdate xmlns="DAV:"><set><prop><x xmlns="x"/></prop></set></propertyupdate>'
+    lock = b'<lockinfo xmlns="DAV:"><lockscope><shared/></lockscope><locktype><write/></locktype></lockinfo>'
+    target = dav.to("/b")
+    held = dav.locked("/a")
+    for method, path, body, headers in (
+        ("PUT", "/a", b"x", {}),
+        ("PUT", "/b", b"x", {}),
+        ("MKCOL", "/b", b"", {}),
+        ("DELETE", "/a", b"", {}),
+        ("COPY", "/a", b"", {"Destination": target}),
+        ("MOVE", "/a", b"", {"Destination": target}),
+        ("PROPPATCH", "/a", patch, {}),
+        ("LOCK", "/a", lock, {}),
+        ("LOCK", "/b", lock, {}),
+        ("LOCK", "/a", b"", {"If": f"({held})"}),
+        ("UNLOCK", "/a", b"", {"Lock-Token": held}),
+    ):
+        assert reader.status(method, path, body, **headers) == 403, (method, path)
+    assert dav.names("/") == ["/a"]
+    assert dav.get("/a") == b"a"
 
 
 def test_guesses_are_few(dav: Dav) -> None:

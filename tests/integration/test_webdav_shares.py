@@ -40,7 +40,7 @@ def shared(people: tuple[Dav, ...]) -> Shared:
     told = {"path": path, "with": [{"user": bob.user, "role": "editor"}, {"user": vic.user, "role": "viewer"}]}
     share = ann.session.ask("POST", "/api/v1/shares", told).json()["id"]
     for member in (bob, vic):
-        assert member.session.ask("POST", f"/api/v1/invitations/{share}/accept").status in (200, 201, 204)
+        assert member.session.ask("POST", f"/api/v1/share-invitations/{share}/accept").status in (200, 201, 204)
     return Shared(ann, bob, vic, eve, path)
 
 

@@ -90,6 +90,7 @@ class RunningServer:
     url: str = ""
     port: int = 0
     metrics_port: int = 0
+    setup_code: str = ""
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -110,6 +111,7 @@ class RunningServer:
             raise RuntimeError(f"the server did not start: {log.read_text()[-2_000:]}")
         told = json.loads(line)
         self.url, self.port, self.metrics_port = told["url"], told["port"], told["metrics_port"]
+        self.setup_code = told.get("setup_code", "")
 
     def stop(self) -> int:
         """Ask it to stop (SIGTERM) and wait; return its exit code."""

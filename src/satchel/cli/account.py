@@ -7,8 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from satchel.cli import daemon, output, session
-from satchel.core.errors import AlreadyExists, DaemonNotRunning, Fault, NotFound, NotSignedIn, Unauthenticated
+from satchel.cli import approving, daemon, output, session, signing_in
+from satchel.core.errors import (
+    DaemonNotRunning,
+    Fault,
+    NotFound,
+    SecondFactorRequired,
+    Unauthenticated,
+)
 
 if TYPE_CHECKING:
     from satchel.device.api import Account, Device
@@ -30,56 +36,32 @@ def login(
     password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from stdin.")] = False,
     device: Annotated[str, typer.Option("--device", help="Name of this device, as others see it.")] = "",
 ) -> None:
-    """Sign this device in."""
-    name = user or _ask("User: ")
-    password = output.read_password(from_stdin=password_stdin)
-    account = session.run(sign_in(with_scheme(url), name, password, device or session.settings().device_name))
+    """Sign this device in: by a code that you approve where you are signed in, or by name and password."""
+    address, called = with_scheme(url), device or session.settings().device_name
+    if user or password_stdin:
+        name = user or _ask("User: ")
+        password = output.read_password(from_stdin=password_stdin)
+        try:
+            account = session.run(sign_in(address, name, password, called))
+        except SecondFactorRequired:
+            code = output.read_password(from_stdin=password_stdin, prompt="Code of your app: ")
+            account = session.run(sign_in(address, name, password, called, code))
+    else:
+        account = session.run(approving.sign_in_by_code(address, called))
     output.give(
-        {"server": with_scheme(url), "account": account, "device": device or session.settings().device_name},
+        {"server": address, "account": account, "device": called},
         text="" if output.mode.quiet else f"Signed in as {account}. Next: satchel link ~/Satchel",
     )
 
 
-async def sign_in(url: str, user: str, password: str, device: str) -> str:
+async def sign_in(url: str, user: str, password: str, device: str, code: str = "") -> str:
     """Sign in and keep the token; return the account's name. Raises: AlreadyExists while signed in elsewhere."""
-    from satchel.device import credentials
     from satchel.device.api import Api
 
-    home = session.home()
-    try:
-        known = credentials.load(home)
-    except NotSignedIn:
-        known = None
-    if known is not None and (known.url != url or known.account != user):
-        raise AlreadyExists(
-            f"This device is signed in to {known.url} as {known.account}; run 'satchel logout' first.",
-            what="sign-in",
-            name=known.account,
-        )
+    signing_in.refuse_another(url, user)
     async with Api(url, "") as api:
-        signed_in = await api.login(user, password, device)
-    credentials.save(
-        home,
-        credentials.Credentials(
-            url=url,
-            account=signed_in.account,
-            device_id=signed_in.device_id,
-            device_name=device,
-            root_ns=signed_in.root_ns,
-            token=signed_in.token,
-        ),
-    )
-    _restart_daemon()
-    return signed_in.account
-
-
-def _restart_daemon() -> None:
-    """A running daemon holds the old token; it is started again with the new one."""
-    try:
-        daemon.stop_daemon()
-    except DaemonNotRunning:
-        return
-    daemon.ensure_daemon()
+        signed_in = await api.login(user, password, device, code)
+    return signing_in.keep(url, device, signed_in)
 
 
 def logout() -> None:
@@ -148,6 +130,16 @@ def revoke(device: str) -> None:
     """Sign a device out for good; the files on it stay. DEVICE: its name, or the end of its id."""
     session.run(_revoke(device))
     output.say(f"{device} is signed out.")
+
+
+@devices.command()
+def approve(
+    code: str,
+    deny: Annotated[bool, typer.Option("--deny", help="Turn the device away.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Sign in another device, which shows CODE, to your account."""
+    approving.answer(code, deny=deny, yes=yes)
 
 
 def _seen(device: Device) -> str:

@@ -63,6 +63,7 @@ _OF_STATE: dict[State, int] = {
 _OF_FAULT: dict[str, int] = {
     errors.Unauthenticated.code: SIGNED_OUT,
     errors.NotSignedIn.code: SIGNED_OUT,
+    errors.SecondFactorRequired.code: SIGNED_OUT,
     errors.NotFound.code: NOT_FOUND,
     errors.NotLinked.code: NOT_FOUND,
     errors.LinkLocked.code: REFUSED,

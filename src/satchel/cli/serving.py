@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from satchel.cli import admin_rewind, backups, output, store
+from satchel.cli import admin_rewind, audit, backups, output, store
 from satchel.cli.administering import Config, Data, administer, server_settings
 from satchel.core.errors import Fault, LimitExceeded
 from satchel.core.limits import PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN
@@ -33,6 +33,7 @@ def register(app: typer.Typer) -> None:
     store.register(admin)
     backups.register(admin)
     admin_rewind.register(admin)
+    audit.register(admin)
     app.add_typer(admin, name="admin")
 
 
@@ -66,7 +67,11 @@ def serve(
 
     def ready(where: Ready) -> None:
         text = f"Satchel serves {where.url} from {settings.data}. Stop it with Ctrl-C."
-        output.give({"url": where.url, "data": settings.data}, text="" if output.mode.quiet else text)
+        told = {"url": where.url, "data": settings.data}
+        if where.setup_code:
+            told["setup_code"] = where.setup_code
+            text += f"\nThere is no account yet. Set-up code, good once and for an hour: {where.setup_code}"
+        output.give(told, text="" if output.mode.quiet else text)
 
     import asyncio
 
@@ -135,6 +140,50 @@ def passwd(
     arguments: dict[str, object] = {"name": name, "password": password, "keep_devices": keep_devices}
     told = administer(server_settings({"data": data}, config), "user.passwd", arguments)
     output.give(told, text="" if output.mode.quiet else f"Account {name} has a new password.")
+
+
+@users.command()
+def invite(
+    note: Annotated[str, typer.Option("--note", help="For whom it is.")] = "",
+    is_admin: Annotated[bool, typer.Option("--admin", help="The account may administer the server.")] = False,
+    size: Annotated[str, typer.Option("--quota", help="How much it may keep; as of 'quota'.")] = "none",
+    days: Annotated[int, typer.Option("--days", help="How long the invitation is open.")] = 7,
+    data: Data = None,
+    config: Config = None,
+) -> None:
+    """Invite somebody to make an account; prints a token that is good once."""
+    asked: dict[str, object] = {"note": note, "is_admin": is_admin, "quota_bytes": size_bytes(size), "days": days}
+    told = administer(server_settings({"data": data}, config), "user.invite", asked)
+    assert isinstance(told, dict)
+    output.give(told, text=str(told["token"]))
+
+
+@users.command()
+def role(
+    name: str,
+    is_admin: Annotated[bool, typer.Option("--admin/--member", help="May administer the server, or not.")],
+    data: Data = None,
+    config: Config = None,
+) -> None:
+    """Say whether an account may administer the server."""
+    arguments: dict[str, object] = {"name": name, "is_admin": is_admin}
+    told = administer(server_settings({"data": data}, config), "user.role", arguments)
+    shown = "may" if is_admin else "may not"
+    output.give(told, text="" if output.mode.quiet else f"Account {name} {shown} administer the server.")
+
+
+@users.command("second-factor")
+def second_factor(
+    name: str,
+    end: Annotated[bool, typer.Option("--end", help="Ask for no codes any more.")] = False,
+    data: Data = None,
+    config: Config = None,
+) -> None:
+    """End an account's second factor, whose owner lost phone and recovery codes."""
+    if not end:
+        raise Fault("Say --end: the account is then protected by its password alone.")
+    told = administer(server_settings({"data": data}, config), "user.second-factor", {"name": name})
+    output.give(told, text="" if output.mode.quiet else f"Account {name} is asked for no codes any more.")
 
 
 @users.command()

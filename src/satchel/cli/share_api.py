@@ -76,18 +76,18 @@ class ShareApi(Api):
         """Yield the invitations that wait for an answer."""
         after, has_more = "", True
         while has_more:
-            page = await self._ask("GET", "/api/v1/invitations", _Invitations, {"after": after})
+            page = await self._ask("GET", "/api/v1/share-invitations", _Invitations, {"after": after})
             for one in page.items:
                 yield one
             after, has_more = page.after, bool(page.after)
 
     async def accept(self, share_id: str) -> Share:
         """Take an invitation up. Raises: NotFound, AlreadyExists."""
-        return await self._ask("POST", f"/api/v1/invitations/{share_id}/accept", Share)
+        return await self._ask("POST", f"/api/v1/share-invitations/{share_id}/accept", Share)
 
     async def decline(self, share_id: str) -> None:
         """Turn an invitation down. Raises: NotFound."""
-        await self._tell("POST", f"/api/v1/invitations/{share_id}/decline")
+        await self._tell("POST", f"/api/v1/share-invitations/{share_id}/decline")
 
     async def leave_share(self, share_id: str) -> None:
         """End one's own part. Raises: NotFound, ShareRefused."""

@@ -57,6 +57,13 @@ class Unauthenticated(Fault):
     hint = "Sign in again with 'satchel login'."
 
 
+class SecondFactorRequired(Fault):
+    """The password was right, and the account asks for a code too."""
+
+    code, status = "second_factor_required", 401
+    hint = "Give the code of your authenticator app, or a recovery code."
+
+
 class LinkLocked(Fault):
     """A link that asks for its password, or a wrong one."""
 

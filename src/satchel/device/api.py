@@ -51,6 +51,32 @@ class SignedIn(msgspec.Struct, frozen=True):
     root_ns: str
 
 
+class DeviceCode(msgspec.Struct, frozen=True):
+    """user_code: to be shown; device_code: a secret to ask with; page: where it is approved, below the address."""
+
+    user_code: str
+    device_code: str
+    page: str
+    expires_in_s: int
+    interval_s: int
+
+
+class DevicePolled(msgspec.Struct, frozen=True):
+    """status: pending, slow_down, approved (then with the device), denied or expired."""
+
+    status: str
+    interval_s: int
+    signed_in: SignedIn | None = None
+
+
+class DeviceWaiting(msgspec.Struct, frozen=True):
+    """A device that waits to be approved; address: where it asked from."""
+
+    device_name: str
+    address: str
+    created_ms: int
+
+
 class Account(msgspec.Struct, frozen=True):
     """Who asks, and how much is stored. quota_bytes: None when there is no limit."""
 
@@ -189,10 +215,26 @@ class Api:
 
     # -- account and devices ------------------------------------------------------------------------------------------
 
-    async def login(self, user: str, password: str, device_name: str) -> SignedIn:
-        """Make a device of the account. Raises: Unauthenticated, TooManyRequests."""
+    async def login(self, user: str, password: str, device_name: str, code: str = "") -> SignedIn:
+        """Make a device of the account. Raises: Unauthenticated, SecondFactorRequired, TooManyRequests."""
         told = {"user": user, "password": password, "device_name": device_name}
-        return await self._ask("POST", "/api/v1/login", SignedIn, body=told)
+        return await self._ask("POST", "/api/v1/login", SignedIn, body=told | ({"code": code} if code else {}))
+
+    async def begin_device_code(self, device_name: str) -> DeviceCode:
+        """Ask for a code that somebody who is signed in approves. Raises: TooManyRequests."""
+        return await self._ask("POST", "/api/v1/device-codes", DeviceCode, body={"device_name": device_name})
+
+    async def poll_device_code(self, device_code: str) -> DevicePolled:
+        """Ask how it stands with a code."""
+        return await self._ask("POST", "/api/v1/device-codes/poll", DevicePolled, body={"device_code": device_code})
+
+    async def look_at_device_code(self, user_code: str) -> DeviceWaiting:
+        """Return which device shows this code. Raises: NotFound, TooManyRequests."""
+        return await self._ask("POST", "/api/v1/device-codes/look", DeviceWaiting, body={"user_code": user_code})
+
+    async def approve_device_code(self, user_code: str, *, approve: bool = True) -> None:
+        """Sign the device that shows this code in, or turn it away. Raises: NotFound, TooManyRequests."""
+        await self._tell("POST", "/api/v1/device-codes/approve", body={"user_code": user_code, "approve": approve})
 
     async def logout(self) -> None:
         """Revoke the token that is used. Raises: Unauthenticated when it is not valid any more."""

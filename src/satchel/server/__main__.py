@@ -35,7 +35,9 @@ def run(arguments: list[str]) -> int:
 
 
 def _tell(ready: Ready) -> None:
-    told = {"url": ready.url, "port": ready.port, "metrics_port": ready.metrics_port}
+    told: dict[str, str | int] = {"url": ready.url, "port": ready.port, "metrics_port": ready.metrics_port}
+    if ready.setup_code:
+        told["setup_code"] = ready.setup_code
     sys.stdout.buffer.write(msgspec.json.encode(told) + b"\n")
     sys.stdout.buffer.flush()
 

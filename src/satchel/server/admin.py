@@ -21,7 +21,20 @@ from satchel.core.errors import Fault, MessageInvalid, SettingInvalid, Unavailab
 from satchel.core.ids import ROOT_NODE
 from satchel.core.limits import KIB
 from satchel.server.accounts.acting import acting_for
-from satchel.server.accounts.service import Account, add_user, disable_user, list_users, set_password, set_quota
+from satchel.server.accounts.audit import STORE_CHAIN, Action, Event, record
+from satchel.server.accounts.audit_reports import AuditAsked, AuditVerifyAsked, shown_audit, verified_audit
+from satchel.server.accounts.invitations import invite
+from satchel.server.accounts.roles import Change, change_account
+from satchel.server.accounts.service import (
+    Account,
+    account_id_of,
+    add_user,
+    disable_user,
+    list_users,
+    reset_second_factor,
+    set_password,
+    set_quota,
+)
 from satchel.server.adapters.machine import MachineClock, ThreadWorkers
 from satchel.server.db.engine import Database
 from satchel.server.db.opening import open_database
@@ -50,7 +63,7 @@ WORK_TIMEOUT_S = 7 * 24 * 3_600.0
 LONG = frozenset({"gc", "fsck", "backup", "rewind"})
 """Commands that need the blocks and may take long."""
 LINES_TOLD_MAX = 20
-LOOKING = frozenset({"fsck", "stats"})
+LOOKING = frozenset({"fsck", "stats", "audit", "audit.verify"})
 """Commands that may look into a store that is out of service."""
 
 Args = Mapping[str, object]
@@ -83,6 +96,28 @@ class UserPasswd(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     password: str
     keep_devices: bool = False
+
+
+class UserSecondFactor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Ask an account for no codes any more."""
+
+    name: str
+
+
+class UserInvite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An invitation to make an account oneself. quota_bytes: None for no limit."""
+
+    note: str = ""
+    is_admin: bool = False
+    quota_bytes: int | None = None
+    days: int = 7
+
+
+class UserRole(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether an account may administer the server."""
+
+    name: str
+    is_admin: bool
 
 
 class UserQuota(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -168,12 +203,17 @@ class Admin:
             "user.list": (UserList, self._list),
             "user.disable": (UserDisable, self._disable),
             "user.passwd": (UserPasswd, self._passwd),
+            "user.second-factor": (UserSecondFactor, self._second_factor),
+            "user.invite": (UserInvite, self._invite),
+            "user.role": (UserRole, self._role),
             "user.quota": (UserQuota, self._quota),
             "gc": (Gc, self._gc),
             "fsck": (Fsck, self._fsck),
             "stats": (Stats, self._stats),
             "backup": (TakeBackup, self._backup),
             "rewind": (RewindAccount, self._rewind),
+            "audit": (AuditAsked, self._audit),
+            "audit.verify": (AuditVerifyAsked, self._verify_audit),
         }
 
     async def run(self, command: str, args: Args, progress: Progress | None = None) -> object:
@@ -208,18 +248,39 @@ class Admin:
         return [_shown(account) for account in await list_users(self._db)]
 
     async def _disable(self, asked: UserDisable) -> object:
-        await disable_user(self._db, asked.name, is_disabled=asked.is_disabled)
+        await disable_user(self._db, self._clock, asked.name, is_disabled=asked.is_disabled)
         self._changed()
         return {}
 
     async def _passwd(self, asked: UserPasswd) -> object:
-        at_ms = None if asked.keep_devices else self._clock.now_ms()
-        await set_password(self._db, asked.name, asked.password, revoke_devices_at_ms=at_ms)
+        await set_password(self._db, self._clock, asked.name, asked.password, keep_devices=asked.keep_devices)
+        self._changed()
+        return {}
+
+    async def _second_factor(self, asked: UserSecondFactor) -> object:
+        await reset_second_factor(self._db, self._clock, asked.name)
+        return {}
+
+    async def _invite(self, asked: UserInvite) -> object:
+        token, made = await invite(
+            self._db,
+            self._clock,
+            None,
+            note=asked.note,
+            is_admin=asked.is_admin,
+            quota_bytes=asked.quota_bytes,
+            days=asked.days,
+        )
+        return {"token": token, "id": made.invitation_id.hex(), "ends_ms": made.ends_ms}
+
+    async def _role(self, asked: UserRole) -> object:
+        account = await account_id_of(self._db, asked.name)
+        await change_account(self._db, self._clock, None, account, Change(is_admin=asked.is_admin))
         self._changed()
         return {}
 
     async def _quota(self, asked: UserQuota) -> object:
-        await set_quota(self._db, asked.name, asked.quota_bytes)
+        await set_quota(self._db, self._clock, asked.name, asked.quota_bytes)
         return {}
 
     async def _gc(self, asked: Gc, progress: Progress) -> object:
@@ -248,6 +309,8 @@ class Admin:
             )
         secret = Secret(asked.passphrase)
         counts = await taking.run(self._db, store, self._clock, workers, asked.folder, secret, progress=progress)
+        event = Event(Action.BACKED_UP, self._clock.now_ms(), subject=asked.folder)
+        await record(self._db, STORE_CHAIN, event)
         return dataclasses.asdict(counts)
 
     async def _rewind(self, asked: RewindAccount, progress: Progress) -> object:
@@ -265,6 +328,12 @@ class Admin:
             progress("changes", done.head_seq)
             done = await rewind(self._db, self._clock, workers, principal, ns, ROOT_NODE, seq)
         return {**told, "head_seq": done.head_seq, "id": done.record.rewind_id.hex()}
+
+    async def _audit(self, asked: AuditAsked) -> object:
+        return await shown_audit(self._db, asked)
+
+    async def _verify_audit(self, asked: AuditVerifyAsked) -> object:
+        return await verified_audit(self._db, asked)
 
     async def _stats(self, asked: Stats) -> object:
         return await figures(self._db)

@@ -16,7 +16,7 @@ import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import structlog
 import uvicorn
@@ -25,6 +25,7 @@ from satchel.core.cutting import require_fast_cutter
 from satchel.core.errors import SettingInvalid
 from satchel.core.limits import MIB
 from satchel.core.retention import VersionPolicy
+from satchel.server.accounts.setup import begin_setup
 from satchel.server.accounts.standing import Standings
 from satchel.server.adapters.blocks_measured import MeasuredBlocks
 from satchel.server.adapters.machine import MachineClock, ThreadWorkers
@@ -37,6 +38,7 @@ from satchel.server.event_log import pause
 from satchel.server.feed.shared import SharedPages
 from satchel.server.folder import data_lock
 from satchel.server.gateway.app import Gateway
+from satchel.server.gateway.cookies import cookies_of
 from satchel.server.gateway.counters import Counters
 from satchel.server.gateway.deadlines import WatchedProtocol, watch
 from satchel.server.gateway.identity import Identity
@@ -71,12 +73,16 @@ WS_PING_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Where the service listens now. url: with the real port; metrics_port: 0 when there are none."""
+    """Where the service listens now. url: with the real port; metrics_port: 0 when there are none.
+
+    setup_code: makes the first account; empty where there is one.
+    """
 
     url: str
     host: str
     port: int
     metrics_port: int = 0
+    setup_code: str = field(default="", repr=False)
 
 
 async def serve(
@@ -140,7 +146,7 @@ async def opened(settings: Settings) -> AsyncIterator[Opened]:
             state=stores.state,
             renewals=Renewals(stores.state),
             waiters=Waiters(stores.bus),
-            identity=Identity(db, clock),
+            identity=Identity(db, clock, cookies_of(settings)),
             counters=Counters(blocks.counts),
             server_id=server_id,
             facts=facts,
@@ -177,6 +183,7 @@ async def _run(
     ready: Callable[[Ready], None] | None,
 ) -> None:
     services, ending = made.services, asyncio.Event()
+    setup_code = await begin_setup(services.db, services.clock) if "gateway" in settings.roles else ""
     server = _server(settings, Gateway(services))
     try:
         server.config.load()
@@ -206,7 +213,7 @@ async def _run(
         told = _told(settings, listener, metrics_port)
         _log.info("server.ready", url=told.url, run=services.facts.run, metrics_port=metrics_port)
         if ready is not None:
-            ready(told)
+            ready(replace(told, setup_code=setup_code))
         await stop.asked.wait()
         await _drained(settings, services, stop.hurry)
         ending.set()

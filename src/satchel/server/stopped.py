@@ -17,6 +17,7 @@ import msgspec
 import structlog
 
 from satchel.core.errors import MessageInvalid, SettingInvalid
+from satchel.server.accounts.audit import STORE_CHAIN, Action, Event, record
 from satchel.server.adapters.machine import MachineClock, ThreadWorkers
 from satchel.server.db.opening import open_database
 from satchel.server.folder import data_lock
@@ -92,6 +93,8 @@ async def _restore(settings: Settings, asked: Restore, progress: Progress) -> di
                 is_partial=asked.partial,
                 progress=progress,
             )
+            event = Event(Action.RESTORED, MachineClock().now_ms(), subject=counts.backup_id)
+            await record(half.db, STORE_CHAIN, event)
     return dataclasses.asdict(counts)
 
 

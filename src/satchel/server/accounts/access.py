@@ -20,16 +20,21 @@ from satchel.server.db.engine import Connection, Database, Question, fetch_toget
 async def role_of(db: Database, principal: Principal, ns: NamespaceId) -> Role:
     """Return what the principal is to the namespace."""
     if ns == principal.root_ns:
-        return Role.OWNER
+        return _limited(principal, Role.OWNER)
     return await db.glance(lambda conn: role_txn(conn, principal, ns))
 
 
 async def role_txn(conn: Connection, principal: Principal, ns: NamespaceId) -> Role:
     """As `role_of`, inside a transaction."""
     if ns == principal.root_ns:
-        return Role.OWNER
+        return _limited(principal, Role.OWNER)
     [rows] = await fetch_together(conn, [role_question(ns, (principal.account_id,))])
-    return roles_of(rows).get(principal.account_id, Role.NONE)
+    return _limited(principal, roles_of(rows).get(principal.account_id, Role.NONE))
+
+
+def _limited(principal: Principal, role: Role) -> Role:
+    """Return the role of one who came by a password that only reads, or the role as it is."""
+    return role if principal.may_write or role is Role.NONE else Role.VIEWER
 
 
 async def authorize(db: Database, principal: Principal, ns: NamespaceId, *rights: Right) -> None:

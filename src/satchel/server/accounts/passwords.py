@@ -1,4 +1,4 @@
-"""Passwords: their hash and the limits on guessing. Invariant: a password's length is bounded before any work is done.
+"""Passwords and their hash. Invariant: a password's length is bounded before any work is done.
 
 Argon2id with the library's parameters (RFC 9106, low memory). Hashing runs on two threads: it takes 64 MiB and tens of
 milliseconds each time, and neither the loop nor the machine's memory is given to guessers.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -22,10 +21,6 @@ T = TypeVar("T")
 
 HASHES_AT_ONCE_MAX = 2
 HASHES_WAITING_MAX = 64
-GUESS_WINDOW_MS = 5 * 60 * 1000
-ACCOUNT_GUESSES_MAX = 10
-ADDRESS_GUESSES_MAX = 100
-REMEMBERED_MAX = 10_000
 
 _hasher = argon2.PasswordHasher()
 _threads = ThreadPoolExecutor(HASHES_AT_ONCE_MAX, thread_name_prefix="satchel-passwords")
@@ -64,45 +59,14 @@ async def matches(password: str, stored: str | None) -> bool:
     return await _in_thread(lambda: _verify(password, stored))
 
 
-class Guesses:
-    """Failed guesses of the last minutes by account and by address, in memory; the oldest are forgotten first."""
-
-    def __init__(self) -> None:
-        self._failed: OrderedDict[tuple[str, str], deque[int]] = OrderedDict()
-
-    def check(self, *, account: str, address: str, now_ms: int) -> None:
-        """Accept another guess. Raises: TooManyRequests."""
-        for key, most in ((("account", account), ACCOUNT_GUESSES_MAX), (("address", address), ADDRESS_GUESSES_MAX)):
-            failed = self._recent(key, now_ms)
-            if len(failed) >= most:
-                wait_s = (failed[0] + GUESS_WINDOW_MS - now_ms) // 1000 + 1
-                raise TooManyRequests("Too many failed sign-ins.", retry_after_s=wait_s)
-
-    def failed(self, *, account: str, address: str, now_ms: int) -> None:
-        """Remember a failed guess."""
-        for key in (("account", account), ("address", address)):
-            self._recent(key, now_ms).append(now_ms)
-            self._failed.move_to_end(key)
-        while len(self._failed) > REMEMBERED_MAX:
-            self._failed.popitem(last=False)
-
-    def succeeded(self, *, account: str) -> None:
-        """Forget the account's failures; those of the address stay."""
-        self._failed.pop(("account", account), None)
-
-    def _recent(self, key: tuple[str, str], now_ms: int) -> deque[int]:
-        failed = self._failed.setdefault(key, deque(maxlen=ADDRESS_GUESSES_MAX))
-        while failed and failed[0] <= now_ms - GUESS_WINDOW_MS:
-            failed.popleft()
-        return failed
-
-
 def _verify(password: str, stored: str | None) -> bool:
+    # An account without a password holds a text that is no hash: for a guesser it is like any other.
+    known = stored if stored is not None and stored.startswith("$argon2") else None
     try:
-        _hasher.verify(stored or _nobody(), password.encode(errors="surrogatepass"))
+        _hasher.verify(known or _nobody(), password.encode(errors="surrogatepass"))
     except argon2.exceptions.VerificationError:
         return False
-    return stored is not None
+    return known is not None
 
 
 @functools.cache

@@ -14,7 +14,7 @@ from satchel.core.access import Right, Role, allows
 from satchel.core.ids import AccountId, LinkId, NamespaceId
 from satchel.server.accounts.link_runs import holds_run
 from satchel.server.accounts.members import State
-from satchel.server.accounts.principal import Principal
+from satchel.server.accounts.principal import Means, Principal
 from satchel.server.db.engine import Connection, Database, fetch_in, fetch_in_pairs
 from satchel.server.db.gathering import Gathering
 from satchel.server.ports import Clock
@@ -73,11 +73,12 @@ class Standings:
         await self._clock.sleep_s(GATHER_S)
 
     async def _read(self, _: None, asked: Sequence[Held]) -> list[Answer]:
-        return await self._db.read(lambda conn: standings_txn(conn, asked))
+        now_ms = self._clock.now_ms()
+        return await self._db.read(lambda conn: standings_txn(conn, asked, now_ms))
 
 
-async def standings_txn(conn: Connection, asked: Sequence[Held]) -> list[Answer]:
-    """Return how each stands, in order, in four statements for all."""
+async def standings_txn(conn: Connection, asked: Sequence[Held], now_ms: int) -> list[Answer]:
+    """Return how each stands, in order, in four statements for all; in one more where browsers are among them."""
     valid = await fetch_in(
         conn,
         "SELECT d.token_hash FROM devices d JOIN accounts a ON a.account_id = d.account_id"
@@ -100,6 +101,15 @@ async def standings_txn(conn: Connection, asked: Sequence[Held]) -> list[Answer]
         sorted({each.principal.account_id for each in asked if each.readable is not None}),
     )
     tokens = {row[0] for row in valid}
+    browsers = [each for each in asked if each.principal.means is Means.SESSION]
+    if browsers:
+        open_ones = await fetch_in_pairs(
+            conn,
+            "SELECT t.token_hash, t.ends_at FROM {wanted} CROSS JOIN sessions t JOIN accounts a"
+            " ON a.account_id = t.account_id WHERE t.account_id = w.k0 AND t.token_hash = w.k1 AND a.is_disabled = 0",
+            [(each.principal.account_id, each.token_hash) for each in browsers],
+        )
+        tokens |= {row[0] for row in open_ones if row[1] > now_ms}
     last = {(device, link): run for device, link, run in runs}
 
     readable: defaultdict[AccountId, set[tuple[bytes, Role]]] = defaultdict(set)

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import msgspec
-from litestar import delete, get, patch, post
+from litestar import Response, delete, get, patch, post
 
 from satchel.core.ids import DeviceId
 from satchel.core.limits import KIB
-from satchel.server.accounts.service import account_of, list_devices, rename_device, revoke_device, sign_in, sign_out
-from satchel.server.gateway.rest import Asked, from_hex, principal_of, services_of
+from satchel.server.accounts.principal import Means
+from satchel.server.accounts.service import (
+    SignedIn,
+    account_of,
+    list_devices,
+    rename_device,
+    revoke_device,
+    sign_in,
+    sign_out,
+)
+from satchel.server.accounts.sessions import revoke_session
+from satchel.server.gateway.rest import Asked, address_of, from_hex, principal_of, services_of
 from satchel.server.notify.presence import device_in, presence_key
 
 LOGIN_BODY_BYTES_MAX = 16 * KIB
 
 
 class Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who signs in, and what the device is called."""
+    """Who signs in, and what the device is called. code: of the second factor, where the account has one."""
 
     user: str
     password: str
     device_name: str
+    code: str = ""
 
 
 class LoggedIn(msgspec.Struct, frozen=True):
@@ -66,15 +77,21 @@ class DeviceName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 async def login(request: Asked, data: Login) -> LoggedIn:
     """Sign in with a password; makes a device and its token."""
     services = services_of(request)
-    client = request.client
     signed = await sign_in(
         services.db,
+        services.state,
         services.clock,
         user=data.user,
         password=data.password,
         device_name=data.device_name,
-        from_address=client.host if client else "",
+        code=data.code,
+        from_address=address_of(request),
     )
+    return logged_in(signed)
+
+
+def logged_in(signed: SignedIn) -> LoggedIn:
+    """Return a new device as programs see it."""
     return LoggedIn(
         token=signed.token,
         account_id=signed.account_id.hex(),
@@ -85,12 +102,18 @@ async def login(request: Asked, data: Login) -> LoggedIn:
 
 
 @post("/api/v1/logout", status_code=204)
-async def logout(request: Asked) -> None:
-    """Revoke the token that is used."""
+async def logout(request: Asked) -> Response[None]:
+    """Revoke the token, or end the session, that is used."""
     services, principal = services_of(request), await principal_of(request)
-    await sign_out(services.db, services.clock, principal)
+    headers = {}
+    if principal.means is Means.SESSION:
+        await revoke_session(services.db, services.clock, principal, principal.device_id)
+        headers["set-cookie"] = services.identity.cookies.setting("", 0)
+    else:
+        await sign_out(services.db, services.clock, principal)
     services.identity.forget(principal.device_id)
     services.waiters.doubt(principal.account_id)
+    return Response(None, status_code=204, headers=headers)
 
 
 @get("/api/v1/account")

@@ -32,7 +32,15 @@ from satchel.server.gateway import (
     shares,
     sync,
 )
+from satchel.server.gateway import app_passwords as app_passwords_room
+from satchel.server.gateway import device_codes as device_codes_room
+from satchel.server.gateway import groups as groups_room
+from satchel.server.gateway import invitations as invitations_room
 from satchel.server.gateway import links as made_links
+from satchel.server.gateway import people as people_room
+from satchel.server.gateway import second_factor as second_factor_room
+from satchel.server.gateway import sessions as sessions_room
+from satchel.server.gateway import setup as setup_room
 from satchel.server.gateway.device import PREFIX, DeviceApp
 from satchel.server.gateway.raw import HELD, Disconnected, Receive, Scope, Send, patient
 from satchel.server.gateway.rest import Asked, answer_fault
@@ -50,6 +58,16 @@ SAFE_HEADERS = [
 ROOMS = (
     *(account, files, content, history, diffing, rewinding, sync, health, shares),
     *(made_links, link_pages, link_writes),
+    *(
+        setup_room,
+        invitations_room,
+        sessions_room,
+        app_passwords_room,
+        second_factor_room,
+        device_codes_room,
+        groups_room,
+        people_room,
+    ),
 )
 CLOSING = (b"connection", b"close")
 """A process that is about to stop has its answers taken elsewhere next time."""
@@ -106,7 +124,7 @@ async def signed_in(connection: ASGIConnection[Any, Any, Any, Any], handler: Bas
     if handler.opt.get("public"):
         return
     services: Services = connection.app.state.services
-    principal = await services.identity.of(connection.scope["headers"])
+    principal = await services.identity.of_scope(connection.scope)  # type: ignore[arg-type]  # as above
     held = connection.scope.get(HELD)
     if isinstance(held, contextlib.ExitStack) and not handler.opt.get("waits"):
         is_transfer = bool(handler.opt.get("transfers"))

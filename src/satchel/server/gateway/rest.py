@@ -56,9 +56,22 @@ def services_of(request: Asked) -> Services:
     return services
 
 
+def address_of(request: Asked) -> str:
+    """Return where the request came from."""
+    return request.client.host if request.client else ""
+
+
+async def admin_of(request: Asked) -> Principal:
+    """Return who asks, an administrator. Raises: Unauthenticated, NotFound."""
+    principal = await principal_of(request)
+    if not principal.is_admin:
+        raise NotFound("There is no such route.")
+    return principal
+
+
 async def principal_of(request: Asked) -> Principal:
     """Return who asks. Raises: Unauthenticated."""
-    return await services_of(request).identity.of(request.scope["headers"])
+    return await services_of(request).identity.of_scope(request.scope)  # type: ignore[arg-type]  # its names for these
 
 
 def item_of(ns: NamespaceId, entry: Entry) -> Item:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from satchel.server.accounts.passwords import Guesses
 from satchel.server.accounts.standing import Standings
 from satchel.server.blocks.service import BlockService
 from satchel.server.db.engine import Database
@@ -46,5 +45,3 @@ class Services:
     standings: Standings
     workers: Workers
     hits: Hits = field(default_factory=Hits)
-    names_guessed: Guesses = field(default_factory=Guesses)
-    """Names of accounts that were asked for and are none, by who asked."""

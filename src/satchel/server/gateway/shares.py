@@ -14,9 +14,10 @@ from litestar import delete, get, patch, post
 from litestar.params import Parameter
 
 from satchel.core.access import Role
-from satchel.core.errors import NotFound, ShareRefused, TooManyRequests
+from satchel.core.errors import NotFound, ShareRefused
 from satchel.core.ids import AccountId, NamespaceId
 from satchel.core.limits import MOUNTS_MAX
+from satchel.server.accounts.guesses import Guessed, pay
 from satchel.server.accounts.members import State
 from satchel.server.accounts.principal import Principal
 from satchel.server.gateway.files import existing
@@ -194,7 +195,7 @@ async def hand_over(request: Asked, share_id: str, data: TransferAsked) -> None:
     await tell_touched(services, await transfer(services.db, services.clock, principal, ns, heir))
 
 
-@get("/api/v1/invitations")
+@get("/api/v1/share-invitations")
 async def list_invitations(request: Asked, after: str = "", limit: Limit = MOUNTS_MAX) -> Invitations:
     """List the invitations that wait for an answer."""
     services, principal = services_of(request), await principal_of(request)
@@ -205,7 +206,7 @@ async def list_invitations(request: Asked, after: str = "", limit: Limit = MOUNT
     return Invitations(shown, found[limit - 1].ns.hex() if len(found) > limit else "")
 
 
-@post("/api/v1/invitations/{share_id:str}/accept", status_code=200)
+@post("/api/v1/share-invitations/{share_id:str}/accept", status_code=200)
 async def accept_invitation(request: Asked, share_id: str) -> ShareShown:
     """Take an invitation up: the folder is mounted in the root folder, under its name or one like it."""
     services, principal = services_of(request), await principal_of(request)
@@ -214,7 +215,7 @@ async def accept_invitation(request: Asked, share_id: str) -> ShareShown:
     return await _shown(services, principal, ns)
 
 
-@post("/api/v1/invitations/{share_id:str}/decline", status_code=204)
+@post("/api/v1/share-invitations/{share_id:str}/decline", status_code=204)
 async def decline_invitation(request: Asked, share_id: str) -> None:
     """Turn an invitation down."""
     services, principal = services_of(request), await principal_of(request)
@@ -224,18 +225,10 @@ async def decline_invitation(request: Asked, share_id: str) -> None:
 async def _invite(
     services: Services, principal: Principal, ns: NamespaceId, people: Sequence[tuple[str, Role]]
 ) -> None:
-    now, guesser = services.clock.now_ms(), principal.account_id.hex()
     # A name that is none is told, so that a slip is noticed; asking for many is guessing.
-    try:
-        services.names_guessed.check(account=guesser, address=guesser, now_ms=now)
-    except TooManyRequests as many:
-        raise TooManyRequests("Too many names were asked for that nobody has.", **many.fields) from None
-    try:
-        await invite(services.db, services.clock, principal, ns, people)
-    except NotFound as missing:
-        if "name" in missing.fields:
-            services.names_guessed.failed(account=guesser, address=guesser, now_ms=now)
-        raise
+    for _ in people:
+        await pay(services.state, Guessed.ACCOUNT_NAME, subject=principal.account_id.hex())
+    await invite(services.db, services.clock, principal, ns, people)
 
 
 async def _shown(services: Services, principal: Principal, ns: NamespaceId) -> ShareShown:

@@ -33,10 +33,10 @@ from satchel.core.messages import (
 )
 from satchel.server.accounts.link_runs import begin_link_run
 from satchel.server.accounts.principal import Principal
-from satchel.server.accounts.service import token_hash, touch_device
+from satchel.server.accounts.service import touch_device
 from satchel.server.accounts.standing import Held, Standing
+from satchel.server.accounts.tokens import token_hash
 from satchel.server.gateway.errors import as_fault, frame_body, headers_of
-from satchel.server.gateway.identity import bearer
 from satchel.server.gateway.raw import Disconnected, Receive, Scope, Send
 from satchel.server.gateway.services import Services
 from satchel.server.metadata.namespaces import namespaces
@@ -100,8 +100,7 @@ async def serve_stream(services: Services, scope: Scope, receive: Receive, send:
     """Serve one WebSocket until either side ends it. Refused before the handshake: 401 with the usual error body."""
     await receive()
     try:
-        token = bearer(scope["headers"])
-        principal = await services.identity.of_token(token)
+        principal, token = await services.identity.holder(scope)
         if scope["path"] != PATH:
             raise MessageInvalid("There is no such stream.", reason="path")
     except Fault as fault:

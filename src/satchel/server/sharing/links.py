@@ -19,6 +19,7 @@ from satchel.core.errors import MessageInvalid, NotFound, QuotaExceeded
 from satchel.core.ids import ROOT_NODE, DeviceId, NamespaceId, NodeId, uuid7
 from satchel.core.limits import LIST_PAGE_MAX
 from satchel.server.accounts.access import authorize, role_of
+from satchel.server.accounts.audit import Action, by, record_txn
 from satchel.server.accounts.passwords import check_new_password, hash_password
 from satchel.server.accounts.principal import Principal
 from satchel.server.db.engine import Connection, Database
@@ -135,7 +136,8 @@ async def make_link(
         if wanted.permission is not Permission.VIEW and node.kind != Kind.FOLDER and not _is_edit_of_file(wanted, node):
             raise MessageInvalid("Only a folder takes uploads.", reason="kind")
         await insert_txn(conn, share, hash_of_token(token))
-        # AUDIT: a link was made (account, ns, share_id); `record_txn` belongs here.
+        told = {"ns": ns.hex(), "node": node_id.hex(), "permission": str(wanted.permission)}
+        await record_txn(conn, share.maker, by(principal, Action.LINK_MADE, now, subject=share.share_id.hex(), **told))
         return MadeLink(share, path_in(view, node_id), node.name, node.kind)
 
     return token, await db.write(ns, insert)
@@ -214,7 +216,15 @@ async def change_link(
         expires_ms=wanted.expires_ms,
         downloads_max=wanted.downloads_max,
     )
-    if not await db.write(old.ns, lambda conn: change_txn(conn, changed)):
+
+    async def change(conn: Connection) -> int:
+        count = await change_txn(conn, changed)
+        if count:
+            subject = old.share_id.hex()
+            await record_txn(conn, old.maker, by(principal, Action.LINK_CHANGED, clock.now_ms(), subject=subject))
+        return count
+
+    if not await db.write(old.ns, change):
         raise _no_link()
     return await link_of(db, principal, old.ns, old.share_id)
 
@@ -224,8 +234,12 @@ async def revoke_link(db: Database, clock: Clock, principal: Principal, ns: Name
     await authorize(db, principal, ns, Right.SHARE)
 
     async def revoke(conn: Connection) -> int:
-        # AUDIT: a link was revoked (account, ns, share_id); `record_txn` belongs here.
-        return await revoke_txn(conn, ns, share_id, principal.account_id, clock.now_ms())
+        now = clock.now_ms()
+        count = await revoke_txn(conn, ns, share_id, principal.account_id, now)
+        if count:
+            event = by(principal, Action.LINK_REVOKED, now, subject=share_id.hex())
+            await record_txn(conn, principal.account_id, event)
+        return count
 
     if not await db.write(ns, revoke):
         raise _no_link()

@@ -147,7 +147,9 @@ class Call:
         return await read_body(self.scope, self.receive, limit="DAV_XML_BYTES_MAX", maximum=DAV_XML_BYTES_MAX)
 
     async def may(self, ns: NamespaceId, *rights: Right) -> None:
-        """Return when the sender has the rights in a namespace. Raises: NotFound."""
+        """Return when the sender has the rights in a namespace. Raises: NotFound, Refusal (403)."""
+        if not self.principal.may_write and any(right is not Right.READ for right in rights):
+            raise Refusal(403, "This app password only reads.")
         await authorize(self.services.db, self.principal, ns, *rights)
 
     async def heads(self) -> dict[NamespaceId, int]:

@@ -1,7 +1,7 @@
-"""Who a WebDAV request comes from: HTTP Basic with a device's token as the password, or a bearer's token.
+"""Who a WebDAV request comes from: HTTP Basic with an app password or a device's token, or a bearer's token.
 
-Invariant: no password crosses a network in the clear, and guesses are few, from an address for a name. Clients send the
-password with each request; `Identity` remembers whose it is for seconds. Source: docs/design/060 (2, 4, 9).
+Invariant: no password crosses a network in the clear, and wrong ones are paid for. Clients send the password with each
+request: neither kind costs more than a look. Source: docs/design/060 (2, 4, 9).
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ import binascii
 
 from satchel.core.errors import Unauthenticated
 from satchel.core.paths import name_key
-from satchel.server.accounts.passwords import Guesses
+from satchel.server.accounts.app_passwords import authenticate_basic
+from satchel.server.accounts.guesses import Guessed, pay
 from satchel.server.accounts.principal import Principal
 from satchel.server.gateway.identity import TOKEN_CHARS_MAX
 from satchel.server.gateway.raw import Scope, header
 from satchel.server.gateway.services import Services
 
 USER_CHARS_MAX = 1_024
+TOKEN_CHARS_MIN = 40
+"""App passwords are shorter, devices' tokens longer."""
 _WRONG = "The name or the app password is wrong."
 _LOOPBACK = ("127.", "::1", "localhost")
 
@@ -27,7 +30,6 @@ class Credentials:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._guesses = Guesses()
 
     async def of(self, scope: Scope) -> Principal:
         """Return who asks. Raises: Unauthenticated, TooManyRequests."""
@@ -41,23 +43,22 @@ class Credentials:
             raise Unauthenticated("A password is taken over HTTPS only.")
         user, password = _read(rest.strip())
         client = scope.get("client")
-        return await self._guessed(user, password, client[0] if client else "")
+        return await self._authenticate(user, password, client[0] if client else "")
 
-    async def _guessed(self, user: str, password: str, address: str) -> Principal:
-        # By name and address together: a stranger's guesses lock nobody out elsewhere.
-        account, now_ms = f"{name_key(user)}\n{address}", self._services.clock.now_ms()
-        self._guesses.check(account=account, address=address, now_ms=now_ms)
+    async def _authenticate(self, user: str, password: str, address: str) -> Principal:
+        """Return whose password this is. Raises: Unauthenticated, TooManyRequests."""
+        services = self._services
+        if len(password) < TOKEN_CHARS_MIN:
+            return await authenticate_basic(
+                services.db, services.state, services.clock, user=user, password=password, from_address=address
+            )
         try:
-            return await self._authenticate(user, password)
+            principal = await services.identity.of_token(password)
+            if name_key(principal.account_name) != name_key(user):
+                raise Unauthenticated(_WRONG)
         except Unauthenticated:
-            self._guesses.failed(account=account, address=address, now_ms=now_ms)
+            await pay(services.state, Guessed.APP_PASSWORD, address=address, subject=name_key(user))
             raise
-
-    async def _authenticate(self, user: str, password: str) -> Principal:
-        """Return whose password this is. Raises: Unauthenticated."""
-        principal = await self._services.identity.of_token(password)
-        if name_key(principal.account_name) != name_key(user):
-            raise Unauthenticated(_WRONG)
         return principal
 
     def _is_private(self, scope: Scope) -> bool:

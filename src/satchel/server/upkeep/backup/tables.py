@@ -40,8 +40,22 @@ def _table(name: str, key: str, rest: str, *, order: str = "", page: int = 500) 
 
 COPIED: tuple[Table, ...] = (
     _table("store_meta", "name", "value"),
-    _table("accounts", "account_id", "name name_key password_hash root_ns is_admin is_disabled created_at"),
+    _table(
+        "accounts", "account_id", "name name_key password_hash root_ns is_admin is_disabled created_at signed_in_at"
+    ),
     _table("devices", "device_id", "account_id name token_hash created_at seen_at revoked_at"),
+    _table("audit", "chain seq", "at action actor device address subject detail hash"),
+    _table("audit_heads", "chain", "seq hash"),
+    _table(
+        "invitations",
+        "invitation_id",
+        "secret_hash invited_by note is_admin quota created_at ends_at used_at revoked_at account_id",
+    ),
+    _table("second_factors", "account_id", "secret is_enabled last_step created_at"),
+    _table("recovery_codes", "account_id code_hash", "used_at"),
+    _table("app_passwords", "account_id password_id", "secret_hash name may_write created_at seen_at revoked_at"),
+    _table("groups_of_accounts", "group_id", "name name_key created_at"),
+    _table("group_members", "group_id account_id", "added_at"),
     _table("link_runs", "device_id link_id", "run"),
     _table("link_scopes", "ns device_id link_id node_id", ""),
     _table(
@@ -93,6 +107,9 @@ COPIED: tuple[Table, ...] = (
 """What is copied, in the order of the stream: rows of blocks last, since those are followed by their bytes."""
 
 LEFT_OUT: dict[str, str] = {
+    "sessions": "browsers sign in again: one that was signed out since must not come back",
+    "device_codes": "devices that wait for minutes, and ask again",
+    "setup_codes": "made anew at each start, while there is no account",
     "schema_migrations": "made when a store is opened; a copy names the schema that it was taken from",
     "outbox": "positions that were not yet told to devices: they look for themselves when they come back",
     "packs": "places in one block store; a copy puts the blocks into packs of its own",

@@ -1,0 +1,145 @@
+"""REST: all accounts, for administrators, and the audit log. Invariant: there is always an administrator left who can
+sign in, and nobody reads another's log but an administrator.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from litestar import get, patch
+from litestar.params import Parameter
+
+from satchel.core.limits import LIST_PAGE_MAX
+from satchel.server.accounts.audit import PAGE_MAX, STORE_CHAIN, Recorded, read_chain
+from satchel.server.accounts.roles import Change, change_account, list_accounts
+from satchel.server.accounts.service import Account, names_of
+from satchel.server.gateway.files import Limit
+from satchel.server.gateway.rest import Asked, admin_of, from_hex, principal_of, services_of
+
+Before = Annotated[int, Parameter(ge=0, le=1 << 62)]
+
+
+class AccountListed(msgspec.Struct, frozen=True):
+    """An account. quota_bytes: null when there is no limit."""
+
+    account_id: str
+    account: str
+    is_admin: bool
+    is_disabled: bool
+    created_ms: int
+    used_bytes: int
+    quota_bytes: int | None
+
+
+class AccountPage(msgspec.Struct, frozen=True):
+    """A page of accounts, the oldest first. after: give it to get the next page; empty at the end."""
+
+    items: list[AccountListed]
+    after: str
+
+
+class AccountChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is to be different; what is left out stays. quota_bytes: null for no limit."""
+
+    is_admin: bool | msgspec.UnsetType = msgspec.UNSET
+    is_disabled: bool | msgspec.UnsetType = msgspec.UNSET
+    quota_bytes: int | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class AuditRow(msgspec.Struct, frozen=True):
+    """A row of the audit log. seq: its place in the chain; actor: empty for the machine's administrator or strangers.
+
+    detail: plain values, as JSON; hash: over the row before and this one.
+    """
+
+    seq: int
+    at_ms: int
+    action: str
+    actor: str
+    device: str
+    address: str
+    subject: str
+    detail: str
+    hash: str
+
+
+class AuditPage(msgspec.Struct, frozen=True):
+    """Rows, the newest first. before: give it to get older ones; 0 at the end."""
+
+    items: list[AuditRow]
+    before: int
+
+
+@get("/api/v1/admin/accounts")
+async def accounts(request: Asked, after: str = "", limit: Limit = LIST_PAGE_MAX) -> AccountPage:
+    """List all accounts, the oldest first; for administrators."""
+    services, _ = services_of(request), await admin_of(request)
+    found = await list_accounts(services.db, from_hex(after, what="after") if after else b"", limit)
+    return AccountPage([_shown(one) for one in found], found[-1].account_id.hex() if len(found) == limit else "")
+
+
+@patch("/api/v1/admin/accounts/{account_id:str}", status_code=204)
+async def change(request: Asked, account_id: str, data: AccountChange) -> None:
+    """Change an account's role, shut it out or in, or set its quota; for administrators."""
+    services, principal = services_of(request), await admin_of(request)
+    account = from_hex(account_id, what="account")
+    is_set = data.quota_bytes is not msgspec.UNSET
+    told = Change(
+        is_admin=None if data.is_admin is msgspec.UNSET else data.is_admin,
+        is_disabled=None if data.is_disabled is msgspec.UNSET else data.is_disabled,
+        is_quota_set=is_set,
+        quota_bytes=None if data.quota_bytes is msgspec.UNSET else data.quota_bytes,
+    )
+    await change_account(services.db, services.clock, principal, account, told)
+    services.identity.forget_all()
+    services.waiters.doubt()
+
+
+@get("/api/v1/audit")
+async def own_audit(request: Asked, before: Before = 0, limit: Limit = PAGE_MAX) -> AuditPage:
+    """List what was done about one's own account's rights and secrets, the newest first."""
+    services, principal = services_of(request), await principal_of(request)
+    return await _page(request, await read_chain(services.db, principal.account_id, before=before, limit=limit), limit)
+
+
+@get("/api/v1/admin/audit")
+async def store_audit(request: Asked, account_id: str = "", before: Before = 0, limit: Limit = PAGE_MAX) -> AuditPage:
+    """List the log of an account, or without one that of the store, the newest first; for administrators."""
+    services, _ = services_of(request), await admin_of(request)
+    chain = from_hex(account_id, what="account") if account_id else STORE_CHAIN
+    return await _page(request, await read_chain(services.db, chain, before=before, limit=limit), limit)
+
+
+async def _page(request: Asked, rows: list[Recorded], limit: int) -> AuditPage:
+    names = await names_of(services_of(request).db, {row.actor for row in rows if row.actor})
+    shown = [
+        AuditRow(
+            row.seq,
+            row.at_ms,
+            row.action,
+            names.get(row.actor, row.actor.hex()),
+            row.device.hex(),
+            row.address,
+            row.subject,
+            row.detail,
+            row.hash.hex(),
+        )
+        for row in rows
+    ]
+    return AuditPage(shown, rows[-1].seq if len(rows) == min(limit, PAGE_MAX) and rows[-1].seq > 1 else 0)
+
+
+def _shown(one: Account) -> AccountListed:
+    return AccountListed(
+        one.account_id.hex(),
+        one.name,
+        one.is_admin,
+        one.is_disabled,
+        one.created_ms,
+        one.used_bytes,
+        one.quota_bytes,
+    )
+
+
+ROUTES = (accounts, change, own_audit, store_audit)

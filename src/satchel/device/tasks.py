@@ -326,13 +326,15 @@ class TrashUnit:
     """Move a file or folder to the local trash. members: relative path below it (b"" itself) -> expected stat.
 
     What is found inside that is not expected is put back at its place (with its folders). trashed: the name that it
-    gets there, for whoever must find it again though the outcome was never told; empty: any.
+    gets there, for whoever must find it again though the outcome was never told; empty: any. twin: where an equal file
+    stands that is to come to this place instead: while that one is not as planned, nothing is taken away.
     """
 
     nid: Nid
     path: DiskPath
     members: dict[bytes, Stat]
     trashed: str = ""
+    twin: tuple[DiskPath, Stat] | None = None
 
 
 @dataclass(frozen=True, slots=True)

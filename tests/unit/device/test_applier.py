@@ -202,6 +202,24 @@ def test_a_stat_that_the_scanner_was_not_sure_of_equals_nothing(world: World) ->
     assert world.user.tree() == {b"file": UNSYNCED}
 
 
+@pytest.mark.parametrize("is_changed", [False, True])
+def test_a_file_goes_for_an_equal_one_only_while_that_one_is_as_planned(world: World, *, is_changed: bool) -> None:
+    world.user.write_file(b"first", UNSYNCED)
+    world.user.write_file(b"second", UNSYNCED)
+    twin = DiskPath(b"second"), stat_of(world.disk, b"second")
+    task = TrashUnit(NID, DiskPath(b"first"), {b"": stat_of(world.disk, b"first")}, twin=twin)
+    if is_changed:
+        world.user.save_file(b"second", EDIT)
+    before = world.user.tree()
+    (result,) = apply(world.disk, task)
+    if is_changed:
+        assert isinstance(result, Changed) and set(result.paths) == {b"first", b"second"}
+        assert world.user.tree() == before
+    else:
+        assert isinstance(result, Applied)
+        assert world.user.tree() == {b"second": UNSYNCED}
+
+
 def test_a_download_that_is_not_wanted_any_more_leaves_staging(world: World) -> None:
     world.user.write_file(b"file", UNSYNCED)
     stale = replace(stat_of(world.disk, b"file"), size=1)

@@ -55,6 +55,11 @@ class _InTrash:
 async def trash_unit(hands: Hands, task: TrashUnit) -> DiskResult:
     """Move the unit to the trash and put back what is in it unexpectedly. Raises: faults; nothing changed."""
     expected = task.members[b""]
+    if task.twin is not None:
+        where, planned = task.twin
+        there = await hands.fs.stat(where)
+        if there is None or not there.is_as_planned(planned):
+            return Changed((task.path, where), "the equal file that was to take its place is not as it was planned on")
     seen = await hands.fs.stat(task.path)
     if seen is None or not seen.is_as_planned(expected):
         return Changed((task.path,), "what is to be deleted is not as it was planned on")

@@ -25,6 +25,7 @@ from satchel.device.engine.late import remember_trashed
 from satchel.device.engine.leftovers import note_failure
 from satchel.device.engine.results import LOOK_AGAIN_S, fail, fail_until_scanned, fail_with, finish, look_again_s
 from satchel.device.engine.state import Job, Stage, State
+from satchel.device.index.left_out import remote_child
 from satchel.device.ports import ROOT_PATH, DiskPath, Hint, Stat, joined, split
 from satchel.device.tasks import (
     Applied,
@@ -216,7 +217,20 @@ def _trash(state: State, job: Job, op: TrashLocal) -> DiskTask | None:
         members[below] = row.stat
         pending += [(child.nid, below + b"/" + child.name if below else child.name) for child in reader.children(nid)]
     trashed = name_trash(state, op.nid, top) if op.nid in state.left else ""
-    return TrashUnit(op.nid, top, members, trashed)
+    return TrashUnit(op.nid, top, members, trashed, _twin(state, op.nid))
+
+
+def _twin(state: State, nid: Nid) -> tuple[DiskPath, Stat] | None:
+    """Return where the equal file is that makes a file superfluous which only this disk has: the one that the service
+    has at this place, and that stands elsewhere here. Its bytes are known as of the last look only."""
+    row = state.index.row(nid)
+    if row is None or row.remote is not None or row.synced is not None or not isinstance(row.local, Item):
+        return None
+    other = remote_child(state.index, row.local.parent, name_key(row.local.name))
+    local, path = (
+        (None, None) if other is None else (state.index.reader.local(other), state.index.reader.path_of(other))
+    )
+    return None if local is None or path is None else (path, local.stat)
 
 
 def _place(state: State, job: Job, op: Place, planned: dict[Nid, DiskPath]) -> DiskTask | None:

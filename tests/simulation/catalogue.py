@@ -54,7 +54,7 @@ BUGS = (
     _bug("cursor off by one", "a reader sees each change once",
          ("server.metadata.journal:rows_question", "seq > $2", "seq > $2 + 1")),
     _bug("the journal forgets the head", "head_seq is written last, with the entries",
-         (_COMMIT + "_write_txn", "(ns, batch.head_seq, batch.rows[-1].tag)",
+         (_COMMIT + "write_batch_txn", "(ns, batch.head_seq, batch.rows[-1].tag)",
           "(ns, batch.head_seq - 1, batch.rows[-1].tag)")),
     _bug("a unit comes back too full", "what lay beneath a revived skeleton stays dead",
          ("server.metadata.decide:_cleared_after_undelete", "return seq", "return old.cleared_before")),
@@ -65,7 +65,7 @@ BUGS = (
           "if sum(wire.size for wire, _ in incoming) <= INLINE_HASHING_BYTES_MAX:",
           "if incoming:\n        return\n    if True:")),
     _bug("names are not lifted", "all that leave a name do so before any takes one",
-         (_COMMIT + "_write_txn", "if left and any(", "if False and any(")),
+         (_COMMIT + "write_batch_txn", "if left and any(", "if False and any(")),
     _bug("moves may make a circle", "no folder is in itself",
          (_DECIDE + "_moves_problem", 'return Refused("cycle")', "continue")),
     # -- the planner

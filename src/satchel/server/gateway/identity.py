@@ -57,7 +57,8 @@ class Identity:
 
     async def of_session(self, token: str) -> Principal:
         """Return whose browser's token this is. Raises: Unauthenticated."""
-        return await self._known(f"session {token}", lambda: authenticate_session(self._db, self._clock, token))
+        # No header holds a line's end, so no device's token is taken for it.
+        return await self._known(f"session\n{token}", lambda: authenticate_session(self._db, self._clock, token))
 
     async def _known(self, token: str, ask: Callable[[], Awaitable[Principal]]) -> Principal:
         # Kept by hash, so that no living token lies about in memory.

@@ -65,7 +65,8 @@ def test_a_group_has_members_that_administrators_choose(root: Session, anns: Ses
     assert group(root, "Family") != made
 
 
-def test_lists_are_paged(root: Session) -> None:
+def test_lists_are_paged(server: RunningServer, root: Session) -> None:
+    server.add_user("paged")
     groups = {group(root) for _ in range(3)}
     for route, name in (("/api/v1/groups", "id"), ("/api/v1/admin/accounts", "account_id")):
         seen, after = [], ""

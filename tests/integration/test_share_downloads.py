@@ -65,7 +65,7 @@ def test_a_download_is_cut_off_when_the_part_ends(monkeypatch: pytest.MonkeyPatc
 
     async def main() -> None:
         async with scene() as play:
-            await set_quota(play.services.db, "ann", None)
+            await set_quota(play.services.db, play.services.clock, "ann", None)
             assert (await asked(play, play.token, "PUT", DATA, is_ending=False))[0] == 200
             status, size = await asked(play, play.token, "GET", b"", is_ending=is_ending)
             assert status == 200

@@ -87,6 +87,9 @@ class SteppedDatabase:
         await about_to(work)
         return await self._db.read(work)
 
+    async def glance(self, work: Work[T]) -> T:
+        return await self.read(work)
+
     async def write(self, key: bytes, work: Work[T]) -> T:
         await about_to(_Write(work))
         return await self._db.write(key, work)

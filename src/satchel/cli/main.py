@@ -36,7 +36,6 @@ FILES: dict[str, tuple[str, ...]] = {
     "shares": ("share",),
     "history": ("versions", "restore", "trash"),
     "rewind": ("rewind", "rewinds"),
-    "share_links": ("share",),
     "config": ("config",),
     "doctor": ("doctor",),
     "report": ("report",),

@@ -28,22 +28,11 @@ _SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _PERMISSIONS = ("view", "edit", "upload")
 
 
-def register(app: typer.Typer) -> None:
+def add_to(group: typer.Typer) -> None:
     """Add the commands of this file to the group `share`."""
-    group = share_group(app)
     group.command("link")(link)
     group.command("request")(request)
     group.add_typer(links, name="links")
-
-
-def share_group(app: typer.Typer) -> typer.Typer:
-    """Return the group `share`, whichever file added it first."""
-    for group in app.registered_groups:
-        if group.name == "share" and group.typer_instance is not None:
-            return group.typer_instance
-    made = typer.Typer(help="Share files and folders.", no_args_is_help=True)
-    app.add_typer(made, name="share")
-    return made
 
 
 def link(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from satchel.cli import output, session
+from satchel.cli import output, session, share_links
 from satchel.core.errors import Fault, NotFound
 
 if TYPE_CHECKING:
@@ -25,14 +25,12 @@ Name = Annotated[str, typer.Argument(help=NAME_HELP)]
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands of this file to the group `share`, whichever file made that first."""
-    groups = [each.typer_instance for each in app.registered_groups if each.name == "share"]
-    group = groups[0] if groups else None
-    if group is None:
-        group = typer.Typer(help="Share files and folders.", no_args_is_help=True)
-        app.add_typer(group, name="share")
+    """Add the group `share`, with people and by links."""
+    group = typer.Typer(help="Share files and folders.", no_args_is_help=True)
+    app.add_typer(group, name="share")
     for name, command in _COMMANDS.items():
         group.command(name)(command)
+    share_links.add_to(group)
 
 
 def add(

@@ -41,7 +41,7 @@ SUBJECT = Limit(10, 10 / 300)
 """Of one account: ten, and ten more in five minutes."""
 CODE = Limit(10, 1 / 600)
 """Six digits, of which three are right at a time: 1,440 guesses in ten days find one by a chance of 0.4 %."""
-NAMES = Limit(50, 1 / 10)
+NAMES = Limit(30, 10 / 300)
 """Names of others that one account asks for: whether there is such an account."""
 ADDRESS = Limit(200, 1 / 3)
 NETWORK = Limit(1_000, 3.0)

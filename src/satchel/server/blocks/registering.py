@@ -7,7 +7,6 @@ a transaction before its own. Those that come while some are on their way share 
 
 from __future__ import annotations
 
-import asyncio
 import weakref
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,7 +15,7 @@ from satchel.core.errors import Fault, Unavailable
 from satchel.core.ids import NamespaceId
 from satchel.server.blocks.refs import PlacedBlock, register_all_txn
 from satchel.server.db.engine import Database
-from satchel.server.db.gathering import Gathering
+from satchel.server.db.gathering import Gathering, Slots
 
 GROUP_MAX = 64
 BLOCKS_MAX = 64
@@ -38,20 +37,15 @@ class _Registrar:
 
     def __init__(self, db: Database) -> None:
         self._db = weakref.ref(db)
-        self._slots = asyncio.Semaphore(AT_ONCE)
-        self._waiting: Gathering[None, _Ask, Fault | None] = Gathering(self._register, self._turn, count_max=GROUP_MAX)
+        self._slots = Slots(AT_ONCE, wait_s=WAIT_S, where="database")
+        self._waiting: Gathering[None, _Ask, Fault | None] = Gathering(
+            self._register, self._slots.taken, count_max=GROUP_MAX
+        )
 
     async def register(self, ask: _Ask) -> None:
         fault = await self._waiting.ask(None, ask)
         if fault is not None:
             raise fault
-
-    async def _turn(self) -> None:
-        try:
-            async with asyncio.timeout(WAIT_S):
-                await self._slots.acquire()
-        except TimeoutError as error:
-            raise Unavailable("Too many callers wait for the store.", where="database", reason="overload") from error
 
     async def _register(self, _: None, asks: Sequence[_Ask]) -> list[Fault | None]:
         db = self._db()

@@ -8,13 +8,11 @@ that comes alone waits for nobody. Source: docs/design (blocks and packs).
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from satchel.core.errors import Unavailable
 from satchel.core.limits import KIB
-from satchel.server.db.gathering import Gathering
+from satchel.server.db.gathering import Gathering, Slots
 from satchel.server.ports import BlockStore, Place, Span
 
 SHARED_BYTES_MAX = 64 * KIB
@@ -37,8 +35,8 @@ class SharedPuts:
 
     def __init__(self, inner: BlockStore) -> None:
         self._inner = inner
-        self._slots = asyncio.Semaphore(PUTS_AT_ONCE)
-        self._waiting: Gathering[None, _Put, Place] = Gathering(self._put_all, self._turn, count_max=GROUP_MAX)
+        self._slots = Slots(PUTS_AT_ONCE, wait_s=WAIT_S, where="blocks")
+        self._waiting: Gathering[None, _Put, Place] = Gathering(self._put_all, self._slots.taken, count_max=GROUP_MAX)
 
     async def put(self, name: str, pieces: Sequence[Bytes]) -> Place:
         """See BlockStore."""
@@ -70,13 +68,6 @@ class SharedPuts:
     async def close(self) -> None:
         """See BlockStore."""
         await self._inner.close()
-
-    async def _turn(self) -> None:
-        try:
-            async with asyncio.timeout(WAIT_S):
-                await self._slots.acquire()
-        except TimeoutError as error:
-            raise Unavailable("Too many puts wait for the store.", where="blocks", reason="overload") from error
 
     async def _put_all(self, _: None, puts: Sequence[_Put]) -> list[Place]:
         try:

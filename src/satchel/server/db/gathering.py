@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from satchel.core.errors import Fault
+from satchel.core.errors import Fault, Unavailable
 
 K = TypeVar("K", bound=Hashable)
 Q = TypeVar("Q")
@@ -26,6 +26,27 @@ class Abandoned(Exception):  # no fault: the caller asks again
 class _Ask(Generic[Q, R]):
     question: Q
     answer: asyncio.Future[R]
+
+
+class Slots:
+    """So many groups are on their way at once. `taken` is a group's pause: what comes while all are taken gathers."""
+
+    def __init__(self, count: int, *, wait_s: float, where: str) -> None:
+        self._slots = asyncio.Semaphore(count)
+        self._wait_s = wait_s
+        self._where = where
+
+    async def taken(self) -> None:
+        """Wait for a slot. Raises: Unavailable."""
+        try:
+            async with asyncio.timeout(self._wait_s):
+                await self._slots.acquire()
+        except TimeoutError as error:
+            raise Unavailable("Too many callers wait for the store.", where=self._where, reason="overload") from error
+
+    def release(self) -> None:
+        """Give the slot to the next."""
+        self._slots.release()
 
 
 class Gathering(Generic[K, Q, R]):

@@ -10,10 +10,10 @@ import base64
 import binascii
 import hashlib
 import hmac
-import ipaddress
 
 from satchel.core.errors import TooManyRequests
 from satchel.core.ids import ContentHash, NodeId
+from satchel.server.accounts.guesses import network_of
 from satchel.server.ports import EphemeralState
 from satchel.server.sharing.shares import Share
 
@@ -83,12 +83,3 @@ async def spend_guess(state: EphemeralState, share: Share, address: str) -> None
         wait_s = await state.spend(key, burst=burst, per_s=per_s)
         if wait_s > 0:
             raise TooManyRequests("Too many passwords were tried.", retry_after_s=int(wait_s) + 1)
-
-
-def network_of(address: str) -> str:
-    """Return the network that an address stands in: the /64 of IPv6, the /24 of IPv4; what is no address as it is."""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return address[:64]
-    return str(ipaddress.ip_network((found, 64 if found.version == 6 else 24), strict=False))

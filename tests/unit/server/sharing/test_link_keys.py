@@ -7,8 +7,9 @@ import pytest
 
 from satchel.core.errors import TooManyRequests
 from satchel.core.ids import AccountId, ContentHash, DeviceId, NamespaceId, NodeId
+from satchel.server.accounts.guesses import network_of
 from satchel.server.adapters.state_memory import MemoryState
-from satchel.server.sharing.link_keys import LinkKeys, network_of, spend_guess
+from satchel.server.sharing.link_keys import LinkKeys, spend_guess
 from satchel.server.sharing.shares import Permission, Share, ShareId, hash_of_token, new_token
 from tests.support.clocks import SteppingClock
 

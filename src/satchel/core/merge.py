@@ -139,7 +139,9 @@ class Merge:
         remote, local = self.remote.get(nid), self.local.get(nid)
         for item in (remote, local):
             assert item is None or item.parent == ROOT_NID or item.parent in self.rows, "a plan needs all parents"
-        assert remote is None or local is None or remote.kind == local.kind, "a node never changes its kind"
+        # A folder that was made a shared one is a mount on the service; it is held as it is (`planner`).
+        is_mount = remote is not None and remote.kind is Kind.MOUNT
+        assert remote is None or local is None or is_mount or remote.kind == local.kind, "a node never changes its kind"
 
     # -- existence, place, content ------------------------------------------------------------------------------------
 

@@ -75,8 +75,10 @@ class Device:
         assert self.process is None
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         with open(self.home / "daemon.err", "ab") as errors:
-            files = {"stdout": errors.fileno(), "stderr": errors.fileno()}
-            self.process = warm.start("satchel.device.daemon", (), environment=self.environment(), **files)
+            log = errors.fileno()
+            self.process = warm.start(
+                "satchel.device.daemon", (), environment=self.environment(), stdout=log, stderr=log
+            )
         self.starts += 1
         client = self.control()
         until = time.monotonic() + START_S_MAX

@@ -89,8 +89,10 @@ def run(
 ) -> Ended:
     """Run `python -m module arguments` to its end. Raises: subprocess.TimeoutExpired, after it was killed."""
     with _memory(stdin) as given, _memory() as out, _memory() as err:
-        files = {"stdin": given.fileno(), "stdout": out.fileno(), "stderr": err.fileno()}
-        with start(module, arguments, environment=environment, cwd=cwd, **files) as program:
+        files = (given.fileno(), out.fileno(), err.fileno())
+        with start(
+            module, arguments, environment=environment, stdin=files[0], stdout=files[1], stderr=files[2], cwd=cwd
+        ) as program:
             try:
                 code = program.wait(timeout_s)
             except subprocess.TimeoutExpired:

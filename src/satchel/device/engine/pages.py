@@ -12,6 +12,7 @@ from satchel.core.ids import ROOT_NID, Nid, NodeId
 from satchel.device.engine.excluding import is_hiding, is_out
 from satchel.device.engine.state import FROM_DISK, State, is_flagged
 from satchel.device.index.bulk import known_remote
+from satchel.device.index.left_out import hide_remote
 from satchel.device.index.rows import KnownRemote, RemoteRow
 
 
@@ -81,6 +82,8 @@ def fold_rows(state: State, entries: Sequence[Entry], mark: int) -> list[Nid]:
             continue
         if home is None:
             home = known[entry.parent_id] = KnownRemote(state.index.add(entry.parent_id), is_live=False, seq=0)
+        if not home.is_live:
+            state.homeless.add(home.nid)
         if own is None:
             nid = state.index.reserve()
             new.append(nid)
@@ -92,3 +95,18 @@ def fold_rows(state: State, entries: Sequence[Entry], mark: int) -> list[Nid]:
     state.index.write_remote(rows, mark)
     state.fresh.update(new)
     return [row.nid for row in rows if row.node_id is None]
+
+
+def hide_stray(state: State) -> None:
+    """All was told: what stands in a folder that was not, or that is out of sight itself, is out of sight with it.
+
+    Places in the journal stay as they are: the journal may yet tell of the folder.
+    """
+    for home in sorted(state.homeless):
+        if not state.index.is_remote(home):
+            hidden = [nid for nid in state.index.unit("r", home) if nid != home]
+            hide_remote(state.index, hidden)
+            if state.index.get("recovering"):
+                state.index.clear_synced(hidden)
+            state.touch(hidden, is_deletion=True)
+    state.homeless.clear()

@@ -36,7 +36,7 @@ from satchel.device.engine.journal_places import (
     lowest_place,
     meets_places,
 )
-from satchel.device.engine.pages import fold_own_creates, fold_rows, is_stated, is_stated_create, parent_nid
+from satchel.device.engine.pages import fold_own_creates, fold_rows, hide_stray, is_stated, is_stated_create, parent_nid
 from satchel.device.engine.power_cuts import doubt_all
 from satchel.device.engine.results import fail, finish, finish_all, outdate
 from satchel.device.engine.scope import has_returned, is_believed
@@ -152,6 +152,7 @@ def _begin_join(state: State) -> None:
             state.touch([nid])
     state.unit_asked = None
     state.snapshot_units.clear()
+    state.homeless.clear()
     _keep_units(state)
     _new_mark(state)
     state.index.put("join_seq", -1)
@@ -309,6 +310,7 @@ def _end_join(state: State, page: SnapshotPage) -> None:
             if state.index.get("recovering"):
                 state.index.clear_synced(gone)
             state.touch(gone, is_deletion=True)
+    hide_stray(state)
     state.index.put("recovering", 0)
     state.set_position(page.seq, page.tag)
     _go_back_to_lowest(state)
@@ -381,6 +383,7 @@ def _end_unit(state: State, request: SnapshotRequest, page: SnapshotPage) -> Non
             if is_gone and state.index.is_remote(each):
                 state.touch(state.index.clear_remote_unit(each, page.seq), is_deletion=True)
         tidy_below(state)
+        hide_stray(state)
         has_returned(state, nid, untold)
     _unit_done(state, request.unit)
     # An entry of a folder that was not told yet was passed over.

@@ -317,6 +317,8 @@ class State:
         """And it has taken it."""
         self.snapshot_units: deque[NodeId] = deque()
         self.snapshot_busy: set[Nid] = set()
+        # Folders that pages told of only as the parent of something.
+        self.homeless: set[Nid] = set()
         self.unit_asked: NodeId | None = None
         self.page_asked: SnapshotRequest | None = None
         """The page of a snapshot that is under way; any other that comes was asked for before."""

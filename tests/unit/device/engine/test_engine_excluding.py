@@ -5,7 +5,7 @@ from __future__ import annotations
 from satchel.core.entries import Action
 from satchel.core.errors import NotFound, Unavailable
 from satchel.core.ids import Nid, scope_mark
-from satchel.core.messages import NamespaceHead, NamespacesReply, SnapshotPage
+from satchel.core.messages import Changes, NamespaceHead, NamespacesReply, Pushed, SnapshotPage
 from satchel.device.engine import excluding
 from satchel.device.service_tasks import (
     Reached,
@@ -15,6 +15,7 @@ from satchel.device.service_tasks import (
     SnapshotTaken,
     SnapshotTask,
     StreamEnded,
+    StreamFrameCame,
     StreamTask,
 )
 from satchel.device.tasks import ApplyTask, FetchTask, SeenMoved, TrashUnit
@@ -108,3 +109,19 @@ def test_a_file_that_both_sides_moved_into_what_leaves_does_not_keep_it_here() -
     rig.wait(2.0)
     (task,) = rig.apply().tasks
     assert isinstance(task, TrashUnit) and set(task.members) == {b"", b"c.txt"}
+
+
+def test_what_lies_deep_in_what_is_out_stays_out_of_sight_when_a_service_tells_all_of_it() -> None:
+    """Seed 500474: the service left nothing out any more, and told of a file before the folder that it is in."""
+    rig, _ = left_out()
+    rig.apply()
+    rig.step(ScopeTold(rig.take(ScopeTask), None))
+    rows = (entry(5, NODE_B, "b.txt", b"two", parent=NODE_C), folder(4, NODE_C, "e", parent=NODE_D))
+    for head in (3_000_000, 6_000_000):
+        rig.step(StreamFrameCame(Pushed(Changes(NS, 2, head, tag(head), (), head, is_reset=True)), {}))
+        page = SnapshotPage(NS, head, tag(head), (*rows, folder(1, NODE_D, "d")), False)
+        rig.step(SnapshotTaken(rig.take(SnapshotTask), page))
+        rig.wait(2.0)
+        assert not rig.has(ApplyTask) and not rig.has(FetchTask)
+        told = rig.index.reader.nid_of(NODE_B)
+        assert told is None or not rig.index.is_remote(told)

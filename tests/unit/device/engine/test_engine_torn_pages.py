@@ -67,3 +67,15 @@ def test_a_unit_that_came_back_whole_between_the_pages_is_asked_for() -> None:
     back = folder(8, NODE_D, "d", action=Action.UNDELETE, is_subtree=True)
     rig.step(Pulled(changes(S, folder(7, NODE_D, "d", action=Action.DELETE, is_live=False), back)))
     assert rig.take(SnapshotTask).request.unit == NODE_D
+
+
+def test_what_was_told_in_a_folder_that_was_not_is_out_of_sight_until_the_folder_is_told() -> None:
+    rig = joined(entry(4, NODE_A, "a", b"a", parent=NODE_D))
+    assert not is_remote(rig, NODE_A)
+    assert not (rig.state.fresh or rig.state.busy or rig.state.waiting)
+    rig.step(Pulled(changes(S, folder(7, NODE_D, "d", action=Action.MOVE))))
+    asked = rig.take(SnapshotTask)
+    assert asked.request.unit == NODE_D
+    rows = (entry(4, NODE_A, "a", b"a", parent=NODE_D), folder(7, NODE_D, "d"))
+    rig.step(SnapshotTaken(asked, SnapshotPage(NS, 7, tag(7), rows, False)))
+    assert is_remote(rig, NODE_A)

@@ -246,6 +246,20 @@ def test_a_full_account_ends_the_run_with_what_came_kept(server: RunningServer, 
     assert poor.names() == ["0"]
 
 
+def test_a_folder_that_is_shared_to_be_read_takes_nothing_and_the_rest_comes(
+    server: RunningServer, ann: Person, tmp_path: Path
+) -> None:
+    dora = person(server, f"dora {next(_numbers)}")
+    dora.session.ask("POST", "/api/v1/folders", {"path": "/Team"})
+    share(dora, "/Team", ann)
+    (tmp_path / "own" / "Team").mkdir(parents=True)
+    for name in ("a", "Team/b", "z"):
+        (tmp_path / "own" / name).write_bytes(name.encode())
+    told = ann.take_folder(tmp_path / "own")
+    assert ([path for path, _ in told.not_taken], told.files) == (["/Team/b"], 2)
+    assert (dora.names("/Team"), ann.names()) == ([], ["a", "Team", "z"])
+
+
 def test_names_that_a_disk_cannot_hold_are_escaped_and_told(ann: Person, bob: Person, tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     for name in ("a:b", "a%3Ab", "con.txt", "dot.", "fine"):

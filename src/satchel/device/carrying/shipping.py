@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from satchel.core.entries import Kind
-from satchel.core.errors import BlockMismatch, Fault, QuotaExceeded, TooManyRequests, Unavailable
+from satchel.core.errors import BlockMismatch, Fault, NotFound, QuotaExceeded, TooManyRequests, Unavailable
 from satchel.core.hashing import PACKED_BYTES
 from satchel.core.ids import BlockHash, LinkId, NamespaceId, NodeId, OpId, uuid7
 from satchel.core.limits import BLOCKS_PER_COMMIT_MAX, MIB
@@ -108,15 +108,24 @@ class Shipper:
         of_namespace: defaultdict[NamespaceId, list[Parcel]] = defaultdict(list)
         for parcel in parcels:
             of_namespace[parcel.ns].append(parcel)
-        for ns, left in of_namespace.items():
-            while left:
-                done = 0
-                for batch in _batches(left):
-                    done += await self._rounds(ns, batch, shipped)
+        for ns, all_there in of_namespace.items():
+            try:
+                await self._ship_into(ns, all_there, shipped)
+            except NotFound:
+                # A folder that somebody shared to be read alone, or shares no more.
                 failed = {id(parcel) for parcel, _ in shipped.failed}
-                left = [parcel for parcel in left if not parcel.is_made and id(parcel) not in failed]
-                assert done or not left, "each round stores or fails something"
+                left = [parcel for parcel in all_there if not parcel.is_made and id(parcel) not in failed]
+                shipped.failed += [(parcel, "there is no right to write there") for parcel in left]
         return shipped
+
+    async def _ship_into(self, ns: NamespaceId, left: list[Parcel], shipped: Shipped) -> None:
+        while left:
+            done = 0
+            for batch in _batches(left):
+                done += await self._rounds(ns, batch, shipped)
+            failed = {id(parcel) for parcel, _ in shipped.failed}
+            left = [parcel for parcel in left if not parcel.is_made and id(parcel) not in failed]
+            assert done or not left, "each round stores or fails something"
 
     async def _rounds(self, ns: NamespaceId, batch: Sequence[Parcel], shipped: Shipped) -> int:
         """As `_round`; where there is no room for all of them, one after another while there is for the next."""

@@ -8,7 +8,8 @@ import random
 import pytest
 
 from satchel.core.entries import Action, Kind
-from satchel.core.errors import NotFound, ShareRefused
+from satchel.core.errors import BlockDamaged, NotFound, ShareRefused
+from satchel.core.hashing import block_hash
 from satchel.core.ids import ROOT_NODE, LinkId, NamespaceId, NodeId, Tag
 from satchel.core.messages import (
     ChangesRequest,
@@ -18,12 +19,14 @@ from satchel.core.messages import (
     EditOp,
     Moved,
     MoveOp,
+    NeedBlocks,
     Placement,
     Position,
     Refused,
     Stored,
     UndeleteOp,
 )
+from satchel.server.blocks.service import LEASE_MS
 from satchel.server.db.engine import Database
 from satchel.server.feed.service import changes
 from satchel.server.metadata.commit import commit
@@ -31,7 +34,7 @@ from satchel.server.sharing.conversion import share_folder
 from satchel.simulation.stores import MemoryBlocks
 from tests.support.databases import Run
 from tests.support.shared_folders import NEVER, Past, picture, require_sound, versions_in
-from tests.support.upkeep_world import World
+from tests.support.upkeep_world import HOUR_MS, World
 from tests.support.writers import NoInline, content_of, new_id, op_id
 
 NO_LINK = LinkId(b"")
@@ -199,5 +202,38 @@ def test_commits_that_race_with_it_are_in_one_of_the_two(run: Run) -> None:
         text = "SELECT COUNT(*) FROM files WHERE ns = $1"
         assert (await past.world.rows(text, ns))[0][0] == len(past.contents)
         await require_sound(past.world, [past.owner.ns, ns], past)
+
+    run(scenario)
+
+
+def test_the_rights_of_the_former_namespace_end_with_their_leases(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        past = await lived(db, 5, 0)
+        world, old = past.world, past.owner.ns
+        folder = await past.folder(ROOT_NODE, "Team")
+        inside = await past.write(None, folder, b"inside", b"both")
+        await past.write(inside, folder, b"edited")
+        await past.write(None, ROOT_NODE, b"both")
+        ns = await shared(past, folder)
+
+        async def held(table: str, holder: bytes) -> set[bytes]:
+            return {row[0] for row in await world.rows(f"SELECT block_hash FROM {table} WHERE ns = $1", holder)}
+
+        inner, both = {block_hash(b"inside"), block_hash(b"edited")}, block_hash(b"both")
+        # The lease of the upload goes on: a device may be about to name the block again.
+        world.later(LEASE_MS / HOUR_MS - 1)
+        await world.gc()
+        assert await held("namespace_blocks", old) == await held("block_refs", old) == inner | {both}
+        world.later(2)
+        await world.gc()
+        assert await held("namespace_blocks", old) == await held("block_refs", old) == {both}
+        assert await held("namespace_blocks", ns) == await held("block_refs", ns) == inner | {both}
+        asked = CreateOp(op_id(), NodeId(new_id()), ROOT_NODE, "again", Kind.FILE, content_of(b"inside"))
+        outcome = await world.commit(past.owner, asked)
+        assert outcome == NeedBlocks((block_hash(b"inside"),))
+        with pytest.raises(BlockDamaged):
+            await world.service.read_bytes(past.owner.principal.root_ns, [block_hash(b"inside")])
+        await world.collect(3)
+        await require_sound(world, [old, ns], past)
 
     run(scenario)

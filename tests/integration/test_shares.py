@@ -304,3 +304,19 @@ def test_a_shared_folder_counts_against_its_owner(server: RunningServer, people:
     moved = people.bob.ask("POST", "/api/v1/move", {"from": "/two", "to": "/Team/two"})
     assert moved.status == 507
     assert got(people.bob, "/two") == data[::-1]
+
+
+def test_what_an_account_uses_is_its_own_files_and_the_folders_that_it_owns(people: People) -> None:
+    people.shared()
+
+    def used(who: Session) -> int:
+        return int(done(who.ask("GET", "/api/v1/account"))["used_bytes"])
+
+    before = used(people.ann)
+    assert before == len(b"first") + len(b"deep")
+    put(people.bob, "/Team/more", b"0123456789")
+    put(people.bob, "/own", b"own")
+    assert (used(people.ann), used(people.bob), used(people.eve)) == (before + 10, 3, 0)
+    told = people.server.admin("user.list")
+    assert isinstance(told, list)
+    assert {one["used_bytes"] for one in told if one["name"] == people.names["ann"]} == {before + 10}

@@ -116,9 +116,38 @@ def test_what_is_moved_between_is_there_and_in_the_trash_of_where_it_was(shared:
     assert shared.ann.names(top) == []
     assert bob.status("MOVE", name, Destination=bob.to(f"{top}/back")) == 201
     assert shared.ann.get(f"{top}/back") == b"first"
+    [found] = multistatus(bob.ask("PROPFIND", f"{top}/back", b"", Depth="0"))
+    assert found.properties["{urn:x}x"].text == "kept"
     bob.put(name, b"other")
     assert bob.status("MOVE", name, Destination=bob.to(f"{top}/back")) == 502
-    assert bob.status("COPY", name, Destination=bob.to(f"{top}/new")) == 502
+    assert bob.status("COPY", name, Destination=bob.to(f"{top}/back")) == 502
+
+
+def test_a_copy_between_has_the_newest_contents_and_properties_alone(shared: Shared) -> None:
+    ann, bob, vic, top = shared.ann, shared.bob, shared.vic, shared.path
+    ann.put(f"{top}/plan", b"second")
+    ann.mkcol(f"{top}/in")
+    ann.put(f"{top}/in/deep", b"deep")
+    name = f"/copy{next(_numbers)}"
+    for who in (bob, vic):
+        assert who.status("COPY", f"{top}/plan", Destination=who.to(f"{name}-plan")) == 201
+        assert who.get(f"{name}-plan") == b"second"
+        assert who.versions(f"{name}-plan") == 1
+        [found] = multistatus(who.ask("PROPFIND", f"{name}-plan", b"", Depth="0"))
+        assert found.properties["{urn:x}x"].text == "kept"
+        assert who.status("COPY", f"{top}/in", Destination=who.to(name)) == 201
+        assert who.get(f"{name}/deep") == b"deep"
+        assert who.status("COPY", f"{top}/in", Destination=who.to(f"{name}-alone"), Depth="0") == 201
+        assert who.names(f"{name}-alone") == []
+    assert ann.get(f"{top}/plan") == b"second"
+    assert bob.status("COPY", name, Destination=bob.to(f"{top}/back")) == 201
+    assert ann.get(f"{top}/back/deep") == b"deep"
+    assert vic.status("COPY", name, Destination=vic.to(f"{top}/other")) == 404
+    assert bob.status("COPY", f"{top}/plan", Destination=bob.to("/no/such/folder")) == 409
+    assert shared.eve.status("COPY", f"{top}/plan", Destination=shared.eve.to("/mine")) == 404
+    token = ann.locked(f"{top}/in")
+    assert bob.status("COPY", name, Destination=bob.to(f"{top}/in/new")) == 423
+    assert ann.status("UNLOCK", f"{top}/in", Lock_Token=token) == 204
 
 
 def test_the_mount_is_renamed_left_and_never_replaced(shared: Shared) -> None:

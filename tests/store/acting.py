@@ -9,15 +9,19 @@ import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 
-from satchel.core.errors import BlockDamaged, NotFound, Unavailable
+from satchel.core.entries import Kind
+from satchel.core.errors import BlockDamaged, NotFound, PreconditionFailed, Unavailable
 from satchel.core.hashing import block_hash
-from satchel.core.ids import BlockHash, NodeId
-from satchel.core.messages import CommitRequest, Conflict, GetRequest, NeedBlocks, Refused, Stored
+from satchel.core.ids import ROOT_NODE, BlockHash, NamespaceId, NodeId, OpId
+from satchel.core.messages import CommitRequest, Conflict, CreateOp, GetRequest, Moved, NeedBlocks, Refused, Stored
 from satchel.core.retention import VersionPolicy
 from satchel.server.blocks.codec import open_block
 from satchel.server.blocks.service import LEASE_MS, BlockService
 from satchel.server.metadata.commit import commit
 from satchel.server.metadata.restore import restore_unit
+from satchel.server.metadata.tree import entry_by_id
+from satchel.server.sharing.between import Place, move_between
+from satchel.server.sharing.conversion import share_folder
 from satchel.server.upkeep import compaction, garbage, recount, scrub, thinning, trash
 from tests.store.house import EAGER, LINK, NAMES, OWNERS, SENT, SMALL_TRASH, UNBRAKED, File, House, content_of, no_grace
 from tests.store.stage import SteppedDatabase, SteppedStore, Wrong
@@ -53,6 +57,7 @@ class Cast:
     told: Told = field(default_factory=Told)
     names: list[str] = field(default_factory=list)
     is_thinned: bool = False
+    shared: dict[int, NamespaceId] = field(default_factory=dict)
     compactions_begun: int = 0
     compactions_ended: int = 0
 
@@ -73,6 +78,8 @@ class Cast:
             "scrub": self.scrub,
             "recount": self.recount,
             "reader": self.reader,
+            "sharer": self.sharer,
+            "mover": self.mover,
         }
         for name in chance.sample(list(others), chance.choice((1, 1, 2))):
             parts.append((name, others[name]()))
@@ -96,7 +103,7 @@ class Cast:
             await self._save(service, file, blocks, mode=chance.choice(("put", "put", "ask", "inline")))
 
     async def _save(self, service: BlockService, file: File, blocks: tuple[BlockHash, ...], *, mode: str) -> None:
-        house, ns = self.house, self.house.owners[file.owner].root_ns
+        house, ns = self.house, self.house.ns_of(file)
         wanted = list(dict.fromkeys(blocks))
         inline, waiting = (wanted, []) if mode == "inline" else ([], wanted if mode == "put" else [])
         leased: dict[BlockHash, int] = {}
@@ -106,7 +113,7 @@ class Cast:
             try:
                 if waiting:
                     put_ms = house.clock.now
-                    await house.put(service, file.owner, waiting)
+                    await house.put(service, file.owner, waiting, ns)
                     # Between the two looks the clock may have gone back.
                     leased.update(dict.fromkeys(waiting, min(put_ms, house.clock.now)))
                     waiting = []
@@ -129,7 +136,8 @@ class Cast:
                         return
                     file.rev = max(file.versions)
                     op = house.op_of(file, content)
-                case Refused():
+                case Refused() | Moved():
+                    # It went elsewhere: its device learns of that by its feed.
                     return
         raise Wrong("an upload comes through", f"{file.node.hex()} after {ATTEMPTS_MAX} attempts")
 
@@ -149,7 +157,7 @@ class Cast:
             file = chance.choice(dead)
             owner = house.owners[file.owner]
             try:
-                outcome = await restore_unit(self.db, house.clock, owner, owner.root_ns, file.node)
+                outcome = await restore_unit(self.db, house.clock, owner, house.ns_of(file), file.node)
             except NotFound:
                 return
             file.is_restored = isinstance(outcome, Stored)
@@ -167,7 +175,7 @@ class Cast:
         for _ in range(2):
             ended, newest = self.compactions_ended, file.rev
             try:
-                reply, bodies = await service.get(GetRequest(house.owners[file.owner].root_ns, names))
+                reply, bodies = await service.get(GetRequest(house.ns_of(file), names))
                 read = [bytes(body) async for body in bodies]
             except BlockDamaged as damaged:
                 self.told.faults += 1
@@ -179,6 +187,68 @@ class Cast:
             for wire, body in zip(reply.blocks, read, strict=True):
                 if block_hash(open_block(wire, body)) != wire.hash:
                     raise Wrong("wrong bytes are never served", wire.hash.hex())
+
+    # -- between namespaces ---
+
+    async def sharer(self) -> None:
+        """Make a folder with files in it, live and deleted ones, and then a shared one of it."""
+        await self._shared(self.chance.randrange(OWNERS))
+
+    async def _shared(self, owner: int) -> NamespaceId:
+        house, chance, who = self.house, self.chance, self.house.owners[owner]
+        folder = NodeId(house.new_id())
+        made = CreateOp(OpId(house.new_id()), folder, ROOT_NODE, folder.hex(), Kind.FOLDER)
+        assert isinstance(await house.commit(self.db, owner, made), Stored)
+        service = self.service()
+        for _ in range(chance.choice((1, 2))):
+            file = File(owner, NodeId(house.new_id()), parent=folder)
+            for _ in range(chance.choice((1, 1, 2))):
+                blocks = tuple(chance.choices(NAMES, k=chance.choice((1, 2))))
+                await self._save(service, file, blocks, mode=chance.choice(("put", "inline")))
+            if file.versions and chance.random() < 0.2:
+                outcome = await house.delete(self.db, file)
+                file.is_deleted |= isinstance(outcome, Stored)
+        ns = await share_folder(self.db, house.clock, who, who.root_ns, folder)
+        # The same step: nobody has seen it yet.
+        for file in house.files:
+            if file.parent == folder:
+                file.ns = ns
+        self.shared[owner] = ns
+        return ns
+
+    async def mover(self) -> None:
+        """Move files of one person into a shared folder, and out of it."""
+        house, chance = self.house, self.chance
+        owner = chance.randrange(OWNERS)
+        ns = self.shared.get(owner) or await self._shared(owner)
+        for _ in range(chance.choice((1, 2))):
+            files = [file for file in house.files if file.owner == owner and not file.is_deleted]
+            if files:
+                file = chance.choice(files)
+                root = house.owners[owner].root_ns
+                await self._move(file, ns if house.ns_of(file) == root else root)
+
+    async def _move(self, file: File, target: NamespaceId) -> None:
+        house, who, source = self.house, self.house.owners[file.owner], self.house.ns_of(file)
+        if source == target:
+            return
+        try:
+            entry = await entry_by_id(self.db, who, source, file.node)
+            place = Place(target, ROOT_NODE, house.new_id().hex())
+            node = await move_between(self.db, house.clock, who, source, entry, place)
+        except (NotFound, PreconditionFailed):
+            # Somebody else was there first.
+            return
+        # The same step: what stands there now is what was acknowledged here, and whatever came with it.
+        contents = {content_of(names).content_hash: names for names in file.versions.values()}
+        text = "SELECT rev, content FROM file_versions WHERE ns = $1 AND node_id = $2"
+        found = {rev: contents[content] for rev, content in house.rows(text, target, node) if content in contents}
+        if not self.is_thinned and set(found.values()) != set(file.versions.values()):
+            raise Wrong("a move takes every version along", file.node.hex())
+        if found:
+            house.files.append(File(file.owner, node, max(found), found, ns=target))
+        file.is_deleted = file.may_go = True
+        file.is_restored = False
 
     # -- upkeep ---
 

@@ -16,7 +16,7 @@ import zstandard
 
 from satchel.core.entries import Kind
 from satchel.core.hashing import Block, block_hash, content_hash, pack_blocks
-from satchel.core.ids import ID_BYTES, ROOT_NODE, BlockHash, DeviceId, LinkId, NodeId, OpId
+from satchel.core.ids import ID_BYTES, ROOT_NODE, BlockHash, DeviceId, LinkId, NamespaceId, NodeId, OpId
 from satchel.core.messages import (
     CODEC_RAW,
     CODEC_ZSTD,
@@ -51,9 +51,10 @@ T = TypeVar("T")
 
 TABLES = (
     "namespaces", "files", "file_versions", "manifests", "file_changes", "op_results", "outbox", "namespace_blocks",
-    "blocks", "block_refs", "packs", "block_damage", "pins", "block_upkeep", "upkeep_tasks",
+    "blocks", "block_refs", "packs", "block_damage", "pins", "block_upkeep", "upkeep_tasks", "members", "memberships",
 )  # fmt: skip
 OWNERS = 2
+NO_NAMESPACE = NamespaceId(b"")
 STATEMENTS = 4_000
 LINK = LinkId(bytes(15) + b"\1")
 UNBRAKED = Brake(floor=1 << 40, share=1.0)
@@ -103,7 +104,8 @@ def content_of(names: Iterable[BlockHash]) -> Content:
 class File:
     """A file as its device knows it. versions: blocks by rev, all acknowledged.
 
-    may_go: somebody deleted it or tried to. is_restored: somebody brought it back, and was told so.
+    may_go: somebody deleted it or tried to. is_restored: somebody brought it back, and was told so. ns: where it
+    stands, empty for its owner's root; parent: the folder that it was made in.
     """
 
     owner: int
@@ -113,6 +115,8 @@ class File:
     is_deleted: bool = False
     may_go: bool = False
     is_restored: bool = False
+    ns: NamespaceId = NO_NAMESPACE
+    parent: NodeId = ROOT_NODE
 
     def copy(self) -> File:
         return replace(self, versions=dict(self.versions))
@@ -200,14 +204,20 @@ class House:
     def service(self, db: Database | None = None) -> BlockService:
         return BlockService(self.store, db or self.db, self.clock, self.workers)
 
-    async def put(self, service: BlockService, owner: int, names: Iterable[BlockHash]) -> None:
-        """Upload blocks as a device does, each raw or compressed."""
+    def ns_of(self, file: File) -> NamespaceId:
+        """Return the namespace that a file stands in."""
+        return file.ns or self.owners[file.owner].root_ns
+
+    async def put(
+        self, service: BlockService, owner: int, names: Iterable[BlockHash], ns: NamespaceId | None = None
+    ) -> None:
+        """Upload blocks as a device does, each raw or compressed. ns: where to, the owner's root by default."""
         sent = [self.clock.chance.choice(SENT[name]) for name in names]
-        request = PutRequest(self.owners[owner].root_ns, tuple(wire for wire, _ in sent))
+        request = PutRequest(ns or self.owners[owner].root_ns, tuple(wire for wire, _ in sent))
         await service.put(request, [body for _, body in sent])
 
-    async def commit(self, db: Database, owner: int, op: Op) -> Outcome:
-        request = CommitRequest(self.owners[owner].root_ns, LINK, (op,))
+    async def commit(self, db: Database, owner: int, op: Op, ns: NamespaceId | None = None) -> Outcome:
+        request = CommitRequest(ns or self.owners[owner].root_ns, LINK, (op,))
         return (await commit(db, self.clock, self.owners[owner], request)).outcomes[0]
 
     def op_of(self, file: File, content: Content) -> CreateOp | EditOp:
@@ -215,7 +225,7 @@ class House:
         op_id = OpId(self.new_id())
         if file.versions:
             return EditOp(op_id, file.node, file.rev, content)
-        return CreateOp(op_id, file.node, ROOT_NODE, file.node.hex(), Kind.FILE, content)
+        return CreateOp(op_id, file.node, file.parent, file.node.hex(), Kind.FILE, content)
 
     async def save(self, file: File, names: tuple[BlockHash, ...]) -> None:
         await self.put(self.service(), file.owner, names)
@@ -233,7 +243,7 @@ class House:
 
     async def delete(self, db: Database, file: File) -> Outcome:
         file.may_go = True
-        return await self.commit(db, file.owner, DeleteOp(OpId(self.new_id()), file.node, 1 << 40))
+        return await self.commit(db, file.owner, DeleteOp(OpId(self.new_id()), file.node, 1 << 40), self.ns_of(file))
 
 
 class Scene:

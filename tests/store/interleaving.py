@@ -10,6 +10,7 @@ import random
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+from satchel.core.entries import Kind
 from satchel.core.errors import Fault
 from satchel.core.hashing import content_hash, packed_hashes
 from satchel.core.ids import BlockHash, NamespaceId
@@ -102,8 +103,7 @@ class Stage:
             counts = run(recount.run(house.db, house.objects, house.clock, house.workers))
         if counts.found:
             raise Wrong("recount is clean", f"{dict(counts.found)} {counts.examples}")
-        for owner in house.owners:
-            ns = owner.root_ns
+        for (ns,) in house.rows("SELECT ns FROM namespaces"):
             usage = run(house.db.read(lambda conn, ns=ns: usage_txn(conn, ns)))  # type: ignore[misc]
             ((recorded,),) = house.rows("SELECT bytes_used FROM namespaces WHERE ns = $1", ns)
             if usage.bytes != recorded:
@@ -131,15 +131,14 @@ class Stage:
 
     def _acknowledged(self, versions: dict[tuple[bytes, bytes], dict[int, bytes]], *, is_thinned: bool) -> None:
         house = self.house
-        rows: dict[tuple[bytes, bytes], Row] = {
-            (row[0], row[1]): row for row in house.rows("SELECT ns, node_id, state, content FROM files")
-        }
+        text = "SELECT ns, node_id, state, content FROM files WHERE kind = $1"
+        rows: dict[tuple[bytes, bytes], Row] = {(row[0], row[1]): row for row in house.rows(text, int(Kind.FILE))}
         for key, (_, node, state, content) in rows.items():
             # A file that came back has a rev of its own without a version.
             if state != PURGED and versions[key].get(max(versions[key], default=0)) != content:
                 raise Wrong("a file has its newest version", node.hex())
         for file in house.files:
-            key = house.owners[file.owner].root_ns, file.node
+            key = house.ns_of(file), file.node
             row = rows.get(key)
             if row is None or row[2] == PURGED:
                 if file.is_restored or not (file.may_go or file.is_deleted):

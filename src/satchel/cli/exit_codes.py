@@ -34,7 +34,7 @@ MEANINGS: dict[int, str] = {
     FAILED: "something failed that has no code of its own; the message says what",
     USAGE: "the command line is wrong",
     SYNCING: "status, sync: work is going on",
-    ATTENTION: "status, sync: something needs a person (held files, held deletions)",
+    ATTENTION: "status, sync: held files, held deletions; export, import: something is missing",
     OFFLINE: "status, sync: the server cannot be reached; edits wait",
     HALTED: "status, sync: a link stopped; its message says why",
     NO_DAEMON: "the daemon is not running",

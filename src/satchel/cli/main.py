@@ -6,6 +6,7 @@ Invariant: a Fault never shows a traceback, and nothing is imported before a com
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 
@@ -33,6 +34,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "files": ("ls", "cat", "mv", "rm", "mkdir"),
     "copies": ("cp", "find", "diff"),
     "transfers": ("put", "get"),
+    "carrying": ("export", "import"),
     "shares": ("share",),
     "history": ("versions", "restore", "trash"),
     "rewind": ("rewind", "rewinds"),
@@ -43,6 +45,9 @@ FILES: dict[str, tuple[str, ...]] = {
     "completion": ("completion",),
 }
 """The files of this package and the commands in each, in the order of --help."""
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def program(first: str = "") -> typer.Typer:
@@ -125,7 +130,7 @@ def _ended_by(group: BaseExceptionGroup[BaseException]) -> int:
 def _fault_of(error: OSError) -> Fault:
     path = error.filename if isinstance(error.filename, str) else ""
     reason = error.strerror or str(error)
-    if error.errno == 28:
+    if error.errno in _FULL:
         return StorageFull("The disk is full.", where=path, reason=reason)
     return FileUnreadable(f"{path or 'A file'}: {reason}.", path=path, reason=reason)
 

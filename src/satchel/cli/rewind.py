@@ -78,7 +78,7 @@ async def _rewind(target: RewindTarget, shown: RewindPreview) -> RewindDone:
         while not done.is_finished:
             output.note("Going on...")
             done = await make_rewind(api, target)
-    return type(done)(done.id, done.to_seq, done.before_seq, done.head_seq, counts, True)
+    return type(done)(done.id, done.to_seq, done.before_seq, done.head_seq, counts, True, done.namespace)
 
 
 def preview_text(shown: RewindPreview) -> str:
@@ -117,9 +117,11 @@ def summary(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{counts[does]:,} {word}" for does, word in words.items() if counts.get(does)) or "no change"
 
 
-def rewinds() -> None:
-    """List the rewinds that were made, the newest first."""
-    found = session.run(_listed())
+def rewinds(
+    path: Annotated[str, typer.Argument(help="A shared folder, to list those of it.")] = "",
+) -> None:
+    """List the rewinds that were made, the newest first: of your own folders, or of a shared one."""
+    found = session.run(_listed(session.remote_path(path) if path else ""))
     rows = [
         (
             output.time_text(one.created_ms),
@@ -135,8 +137,8 @@ def rewinds() -> None:
     output.give(found, text=lambda: output.table(head, rows) or "No rewind was made yet.")
 
 
-async def _listed() -> list[Rewind]:
+async def _listed(path: str) -> list[Rewind]:
     from satchel.device.api_history import list_rewinds
 
     async with session.api() as api:
-        return [one async for one in list_rewinds(api)]
+        return [one async for one in list_rewinds(api, path)]

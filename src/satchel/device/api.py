@@ -27,6 +27,7 @@ from satchel.device.wire_http import (
     ERROR_BYTES_MAX,
     HttpSession,
     foreign_fault,
+    keeping,
     named_fault,
     read_bounded,
 )
@@ -107,7 +108,10 @@ class Device(msgspec.Struct, frozen=True):
 
 
 class Item(msgspec.Struct, frozen=True):
-    """A file or folder. kind: file, folder, symlink, mount; rev: of its content; content_hash: hex, of a file."""
+    """A file or folder. kind: file, folder, symlink, mount; rev: of its content; content_hash: hex, of a file.
+
+    namespace: where its id holds; mounts: of a mount, the namespace that it shows. Both hex.
+    """
 
     id: str
     parent_id: str
@@ -120,6 +124,8 @@ class Item(msgspec.Struct, frozen=True):
     seq: int
     content_hash: str
     target: str
+    namespace: str = ""
+    mounts: str = ""
 
     @property
     def is_folder(self) -> bool:
@@ -497,7 +503,8 @@ class _Download:
         self._progress(self.done)
 
     def write(self, piece: bytes) -> None:
-        self._into.write(piece)
+        with keeping():
+            self._into.write(piece)
         self._hasher.feed(piece)
         self.done += len(piece)
         self._progress(len(piece))

@@ -50,6 +50,7 @@ class RewindDone(msgspec.Struct, frozen=True):
     head_seq: int
     counts: dict[str, int]
     is_finished: bool
+    namespace: str = ""
 
 
 class Rewind(msgspec.Struct, frozen=True):
@@ -66,6 +67,7 @@ class Rewind(msgspec.Struct, frozen=True):
     finished_ms: int | None
     undoes: str
     is_undoable: bool
+    namespace: str = ""
 
 
 class Rewinds(msgspec.Struct, frozen=True):
@@ -113,11 +115,14 @@ async def rewind(api: Api, target: RewindTarget, *, seen_seq: int | None = None)
     return await api.ask("POST", "/api/v1/rewind", RewindDone, body={**target, "seen_seq": seen_seq})
 
 
-async def list_rewinds(api: Api) -> AsyncIterator[Rewind]:
-    """Yield the rewinds that were made, the newest first."""
+async def list_rewinds(api: Api, path: str = "") -> AsyncIterator[Rewind]:
+    """Yield the rewinds that were made, the newest first; path: of the shared folder that it leads into.
+
+    Raises: NotFound.
+    """
     after, has_more = "", True
     while has_more:
-        page = await api.ask("GET", "/api/v1/rewinds", Rewinds, {"after": after})
+        page = await api.ask("GET", "/api/v1/rewinds", Rewinds, {"after": after, "path": path})
         for one in page.rewinds:
             yield one
         after, has_more = page.after, bool(page.after)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from types import SimpleNamespace
@@ -16,7 +17,15 @@ import aiohttp
 from yarl import URL
 
 from satchel import __version__
-from satchel.core.errors import Fault, LimitExceeded, MessageInvalid, Unavailable, every_fault
+from satchel.core.errors import (
+    Fault,
+    LimitExceeded,
+    MessageInvalid,
+    StorageFailed,
+    StorageFull,
+    Unavailable,
+    every_fault,
+)
 from satchel.core.limits import KIB
 from satchel.device.pace import Bucket
 
@@ -202,6 +211,21 @@ async def pieces_of(body: Sequence[bytes]) -> AsyncIterator[bytes]:
             part, size = [], 0
     if part:
         yield b"".join(part)
+
+
+@contextlib.contextmanager
+def keeping() -> Iterator[None]:
+    """Turn what this machine's disk raises while it takes what came into its own fault: the network is well.
+
+    Raises: StorageFull, StorageFailed.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise StorageFull("The disk is full.", where="here", reason=reason) from error
+        raise StorageFailed("The disk failed.", where="here", reason=reason) from error
 
 
 def named_fault(code: str, message: str, hint: str, fields: Mapping[str, object]) -> Fault:

@@ -138,5 +138,31 @@ def test_an_administrator_leads_an_account_back(
     assert [(one["account"], one["device"]) for one in made] == [("bob", "")]
 
 
+def test_a_shared_folder_is_led_back_by_its_owner(
+    server: RunningServer,
+    laptop: Shell,
+    homes: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bob = Shell(homes["bob"], monkeypatch, capsys)
+    done(laptop.cli("mkdir", "/Team"))
+    done(laptop.cli("share", "add", "/Team", "--with", "bob:edit"))
+    done(bob.cli("share", "accept", "Team"))
+    put(laptop, tmp_path, "one", "/Team/plan")
+    to = _iso(told(laptop.cli("--json", "versions", "/Team/plan"))[0]["created_ms"])
+    put(bob, tmp_path, "two", "/Team/plan")
+    assert bob.cli("rewind", "/Team", "--to", to, "--yes").code == 21
+    assert "/Team/plan" in done(laptop.cli("rewind", "/Team", "--to", to, "--dry-run")).out
+    made = told(laptop.cli("--json", "rewind", "/Team", "--to", to, "--yes"))
+    assert bob.cli("cat", "/Team/plan").out == "one"
+    assert made["id"] in done(bob.cli("rewinds", "/Team")).out
+    assert made["id"] not in done(laptop.cli("rewinds")).out
+    assert "/Team/plan" in done(bob.cli("activity", "--server", "/Team")).out
+    done(laptop.cli("rewind", "--undo", made["id"], "--yes"))
+    assert bob.cli("cat", "/Team/plan").out == "two"
+
+
 def _iso(unix_ms: int) -> str:
     return datetime.datetime.fromtimestamp(unix_ms / 1000).astimezone().isoformat()

@@ -96,6 +96,21 @@ async def memberships_txn(conn: Connection, account: AccountId) -> list[Membersh
     return memberships_of(await conn.fetch(question.sql, *question.args))
 
 
+async def owned_bytes_txn(conn: Connection, accounts: Iterable[AccountId]) -> dict[AccountId, int]:
+    """Return how many bytes the shared folders that each account owns hold; those that own none are left out."""
+    text = (
+        "SELECT account_id, ns FROM memberships WHERE account_id IN {keys}"
+        f" AND role = '{Role.OWNER}' AND state = {int(State.ACCEPTED)}"
+    )
+    owned = [(AccountId(account), NamespaceId(ns)) for account, ns in await fetch_in(conn, text, sorted(set(accounts)))]
+    sizes = "SELECT ns, bytes_used FROM namespaces WHERE ns IN {keys}"
+    used: dict[bytes, int] = dict(await fetch_in(conn, sizes, sorted({ns for _, ns in owned})))
+    found: dict[AccountId, int] = {}
+    for account, ns in owned:
+        found[account] = found.get(account, 0) + used.get(ns, 0)
+    return found
+
+
 async def members_txn(conn: Connection, ns: NamespaceId) -> list[Member]:
     """Return all members of a namespace, whatever their state, the first one first."""
     rows = await conn.fetch(f"SELECT {_COLUMNS} FROM members WHERE ns = $1 ORDER BY created_at, account_id", ns)

@@ -16,6 +16,7 @@ from satchel.core.limits import DEVICES_PER_ACCOUNT_MAX
 from satchel.core.paths import name_key
 from satchel.server.accounts.audit import Action, Event, by, record_txn
 from satchel.server.accounts.ending import end_access_txn, require_unchanged_txn
+from satchel.server.accounts.members import owned_bytes_txn
 from satchel.server.accounts.names import check_name, looked_up
 from satchel.server.accounts.passwords import check_new_password, hash_password
 from satchel.server.accounts.principal import Principal
@@ -33,7 +34,8 @@ SEEN_GRAIN_MS = 60 * 60 * 1000
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account as the administrator sees it. quota_bytes: None when there is no limit."""
+    """An account as the administrator sees it. used_bytes: of its own files and of the shared folders that it owns, as
+    its limit counts them; quota_bytes: None when there is no limit."""
 
     account_id: AccountId
     name: str
@@ -394,7 +396,8 @@ async def accounts_txn(conn: Connection, where: str, *args: bytes) -> list[Accou
         f" FROM accounts a JOIN namespaces n ON n.ns = a.root_ns WHERE {where}",
         *args,
     )
-    return [Account(r[0], r[1], r[2], bool(r[3]), bool(r[4]), *r[5:]) for r in rows]
+    owned = await owned_bytes_txn(conn, [r[0] for r in rows])
+    return [Account(r[0], r[1], r[2], bool(r[3]), bool(r[4]), r[5], r[6] + owned.get(r[0], 0), r[7]) for r in rows]
 
 
 async def _change_account(

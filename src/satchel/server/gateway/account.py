@@ -44,7 +44,8 @@ class LoggedIn(msgspec.Struct, frozen=True):
 
 
 class AccountShown(msgspec.Struct, frozen=True):
-    """Who asks, and how much is stored. quota_bytes: null when there is no limit."""
+    """Who asks, and how much is stored: own files, and the shared folders that the account owns, as its limit counts
+    them. quota_bytes: null when there is no limit."""
 
     account_id: str
     account: str

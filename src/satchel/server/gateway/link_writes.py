@@ -35,7 +35,7 @@ from satchel.server.gateway.link_access import (
 from satchel.server.gateway.link_pages import LinkItem, link_item
 from satchel.server.gateway.rest import Asked, services_of
 from satchel.server.gateway.services import Services
-from satchel.server.sharing.links import OpenLink, gone, head_of, require_room
+from satchel.server.sharing.links import OpenLink, gone, head_of, require_room, still_open
 from satchel.server.sharing.shares import Permission
 
 Mtime = Annotated[int, Parameter(ge=-(2**63), le=2**63 - 1)]
@@ -134,7 +134,7 @@ async def link_move(request: Asked, token: str, data: LinkMoveAsked) -> LinkItem
     _require_inside(link)
     validate_name(data.name)
     placement = Placement(link.node.node_id, link.node.place_rev, target.node.node_id, data.name)
-    await _commit(services, link, MoveOp(new_op_id(services), (placement,)))
+    await _commit(services, link, MoveOp(new_op_id(services), (placement,)), target)
     return await _now(request, token, link.node.node_id)
 
 
@@ -171,7 +171,8 @@ async def _create(
     folder, key = link.node.node_id, new_op_id(services)
     for candidate in names_like(name, services.clock.random(_SUFFIX_BYTES).hex()):
         op = CreateOp(key, node_id, folder, candidate, Kind.FILE, content, mtime_ns=mtime_ns)
-        reply = await commit_request(services, link.principal, _request(link, op), ())
+        guard = still_open(services.clock, link)
+        reply = await commit_request(services, link.principal, _request(link, op), (), guard)
         outcome = reply.outcomes[0]
         if not (isinstance(outcome, Conflict) and outcome.current is not None and outcome.current.is_live):
             stored_or_fault(outcome)
@@ -179,11 +180,15 @@ async def _create(
     raise AlreadyExists("No name like this is free.", what="name")
 
 
-async def _commit(services: Services, link: OpenLink, op: Op) -> None:
-    """Commit one op as the link's maker. Raises: the fault that its outcome means outside; without numbers of the
-    account's."""
+async def _commit(services: Services, link: OpenLink, op: Op, *others: OpenLink) -> None:
+    """Commit one op as the link's maker. others: the link with further nodes that the op names.
+
+    Raises: the fault that its outcome means outside, without numbers of the account's; NotFound when the link does not
+    open at the moment of the commit.
+    """
+    guard = still_open(services.clock, link, *others)
     try:
-        reply = await commit_request(services, link.principal, _request(link, op), ())
+        reply = await commit_request(services, link.principal, _request(link, op), (), guard)
         stored_or_fault(reply.outcomes[0])
     except QuotaExceeded:
         raise QuotaExceeded("There is no room left for this.") from None

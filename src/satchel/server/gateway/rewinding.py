@@ -1,21 +1,25 @@
 """REST: rewinds of a folder or of the whole account, and what was done. Invariant: a rewind is shown before it is done,
 and nothing that it does is for good.
+
+A shared folder is rewound by its owner alone, since it undoes what others did; all its members see who did what.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 from litestar import get, post
 from litestar.params import Parameter
 
+from satchel.core.access import Right
 from satchel.core.errors import MessageInvalid, NotFound
-from satchel.core.ids import ROOT_NODE, NodeId
+from satchel.core.ids import ROOT_NODE, NamespaceId, NodeId
 from satchel.core.limits import LIST_PAGE_MAX, MIB
+from satchel.server.accounts.access import authorize
 from satchel.server.accounts.principal import Principal
 from satchel.server.gateway.files import Limit
-from satchel.server.gateway.rest import KINDS, Asked, from_hex, principal_of, services_of
+from satchel.server.gateway.rest import KINDS, Asked, from_hex, namespace_of, principal_of, services_of
 from satchel.server.gateway.services import Services
 from satchel.server.metadata.activity import GROUPS_MAX, Done, Wanted
 from satchel.server.metadata.activity import activity as done_there
@@ -24,7 +28,8 @@ from satchel.server.metadata.moments import days as days_of
 from satchel.server.metadata.rewind import Line, place_at, preview, rewind
 from satchel.server.metadata.rewind_records import Told, rewind_of
 from satchel.server.metadata.rewind_records import rewinds as rewinds_made
-from satchel.server.metadata.tree import path_of, resolve
+from satchel.server.metadata.tree import locate, path_of
+from satchel.server.sharing.listing import mount_path
 
 LINES_MAX = 1_000
 PLAN_BYTES = 64 * MIB
@@ -35,7 +40,8 @@ Seq = Annotated[int, Parameter(ge=0, le=2**62)]
 
 class RewindAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which folder (path, or id; the root is the whole account), and to where: one of a time (Unix ms), a seq, and the
-    id of a rewind to undo. seen_seq: only if the journal still ends there, as a preview's `head_seq` said."""
+    id of a rewind to undo. namespace: of the id; a shared one without an id is the whole of it. seen_seq: only if the
+    journal still ends there, as a preview's `head_seq` said."""
 
     path: str = ""
     id: str = ""
@@ -43,6 +49,7 @@ class RewindAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     to_seq: int | None = None
     undo: str = ""
     seen_seq: int | None = None
+    namespace: str = ""
 
 
 class PreviewAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,6 +62,7 @@ class PreviewAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     undo: str = ""
     at: int = 0
     limit: int = 200
+    namespace: str = ""
 
 
 class RewindLine(msgspec.Struct, frozen=True):
@@ -93,6 +101,7 @@ class RewindDone(msgspec.Struct, frozen=True):
     head_seq: int
     counts: dict[str, int]
     is_finished: bool
+    namespace: str = ""
 
 
 class Rewind(msgspec.Struct, frozen=True):
@@ -110,6 +119,7 @@ class Rewind(msgspec.Struct, frozen=True):
     finished_ms: int | None
     undoes: str
     is_undoable: bool
+    namespace: str = ""
 
 
 class Rewinds(msgspec.Struct, frozen=True):
@@ -170,57 +180,69 @@ async def preview_rewind(request: Asked, data: PreviewAsked) -> RewindPreview:
     services, principal = services_of(request), await principal_of(request)
     if not (data.at >= 0 and 1 <= data.limit <= LINES_MAX):
         raise MessageInvalid("A page has 1 to 1,000 lines.", reason="limit")
-    unit, seq, undoes = await _target(services, principal, data)
+    place, seq, undoes = await _target(services, principal, data)
     with services.room.taken(principal.account_id, PLAN_BYTES):
         told = await preview(
             services.db,
             services.workers,
             principal,
-            principal.root_ns,
-            unit,
+            place.ns,
+            place.unit,
             seq,
             at=data.at,
             limit=data.limit,
             undoes=undoes,
         )
-    lines = [_line_of(line) for line in told.lines]
+    above = await _above(services, principal, place.ns)
+    lines = [_line_of(line, above) for line in told.lines]
     return RewindPreview(told.to_seq, told.to_ms, told.head_seq, told.counts, lines, told.next_at)
 
 
 @post("/api/v1/rewind", status_code=200)
 async def make_rewind(request: Asked, data: RewindAsked) -> RewindDone:
-    """Lead a folder, or the whole account, back to what it was: the owner of the account, and for a folder whoever may
-    change and delete what is in it. What was made since goes into the trash. Asked again, it goes on where it was cut.
+    """Lead a folder, or the whole account, back to what it was; a shared folder, or one in it: its owner alone. What
+    was made since goes into the trash. Asked again, it goes on where it was cut.
     """
     services, principal = services_of(request), await principal_of(request)
-    unit, seq, undoes = await _target(services, principal, data)
+    place, seq, undoes = await _target(services, principal, data)
     with services.room.taken(principal.account_id, PLAN_BYTES):
         told = await rewind(
             services.db,
             services.clock,
             services.workers,
             principal,
-            principal.root_ns,
-            unit,
+            place.ns,
+            place.unit,
             seq,
             seen_seq=data.seen_seq,
             undoes=undoes,
         )
     if told.head_seq:
-        await services.bus.publish(principal.root_ns, told.head_seq)
+        await services.bus.publish(place.ns, told.head_seq)
     record = told.record
     return RewindDone(
-        record.rewind_id.hex(), record.to_seq, record.before_seq, told.head_seq, told.counts, told.is_finished
+        record.rewind_id.hex(),
+        record.to_seq,
+        record.before_seq,
+        told.head_seq,
+        told.counts,
+        told.is_finished,
+        place.ns.hex(),
     )
 
 
 @get("/api/v1/rewinds")
-async def list_rewinds(request: Asked, after: str = "", limit: Limit = LIST_PAGE_MAX) -> Rewinds:
-    """List the rewinds that were made, the newest first."""
+async def list_rewinds(
+    request: Asked, after: str = "", limit: Limit = LIST_PAGE_MAX, path: str = "", namespace: str = ""
+) -> Rewinds:
+    """List the rewinds that were made, the newest first: of the account's own folders, or of the shared folder that
+    `path` leads into or `namespace` names."""
     services, principal = services_of(request), await principal_of(request)
     below = from_hex(after, what="after") if after else b""
-    found = await rewinds_made(services.db, principal, principal.root_ns, below, limit)
-    shown = [await _rewind_of(services, principal, told) for told in found]
+    ns = (await _place(services, principal, path=path, node="", namespace=namespace)).ns
+    found = await rewinds_made(services.db, principal, ns, below, limit)
+    above = await _above(services, principal, ns)
+    shown = [await _rewind_of(services, principal, ns, told, above) for told in found]
     return Rewinds(shown, found[-1].record.rewind_id.hex() if len(found) == limit else "")
 
 
@@ -234,11 +256,12 @@ async def list_activity(
     last_seq: Seq = 0,
     grouped: bool = True,
     limit: Lines = 100,
+    namespace: str = "",
 ) -> Activity:
     """List what was done in the account, or in a folder of it, the newest first: who, with which device, when, and from
-    where to where."""
+    where to where. What is done in a shared folder is told there, to all its members."""
     services, principal = services_of(request), await principal_of(request)
-    unit = await _unit(services, principal, path=path, node=id)
+    ns, unit = await _place(services, principal, path=path, node=id, namespace=namespace)
     ends = [end for end in (before, last_seq + 1 if last_seq else 0) if end]
     wanted = Wanted(
         folder=None if unit == ROOT_NODE else unit,
@@ -247,8 +270,9 @@ async def list_activity(
         limit=limit,
         is_grouped=grouped,
     )
-    found, more = await done_there(services.db, principal, principal.root_ns, wanted)
-    return Activity([_row_of(done) for done in found], more)
+    found, more = await done_there(services.db, principal, ns, wanted)
+    above = await _above(services, principal, ns)
+    return Activity([_row_of(done, above) for done in found], more)
 
 
 @get("/api/v1/activity/days")
@@ -257,47 +281,80 @@ async def count_days(
     days: Annotated[int, Parameter(ge=1, le=DAYS_MAX)] = 90,
     until_ms: Seq = 0,
     offset_min: Annotated[int, Parameter(ge=-1_440, le=1_440)] = 0,
+    path: str = "",
+    namespace: str = "",
 ) -> ActivityDays:
-    """Count the changes of each of the last days. until_ms: in the last of them, now when it is left out; offset_min:
-    by how many minutes the caller's clock is ahead of UTC."""
+    """Count the changes of each of the last days: in the account's own folders, or in the shared folder that `path`
+    leads into or `namespace` names. until_ms: in the last of them, now when it is left out; offset_min: by how many
+    minutes the caller's clock is ahead of UTC."""
     services, principal = services_of(request), await principal_of(request)
-    ns, end_ms = principal.root_ns, until_ms or services.clock.now_ms()
+    ns = (await _place(services, principal, path=path, node="", namespace=namespace)).ns
+    end_ms = until_ms or services.clock.now_ms()
     found = await days_of(services.db, principal, ns, until_ms=end_ms, count=days, offset_min=offset_min)
     known = await reach(services.db, principal, ns)
     return ActivityDays([ActivityDay(*day) for day in found], *known)
 
 
+class _Place(NamedTuple):
+    """A folder in its namespace."""
+
+    ns: NamespaceId
+    unit: NodeId
+
+
 async def _target(
     services: Services, principal: Principal, asked: RewindAsked | PreviewAsked
-) -> tuple[NodeId, int, bytes | None]:
+) -> tuple[_Place, int, bytes | None]:
     """Return folder, seq and the rewind that is undone. Raises: MessageInvalid, NotFound, HistoryEnded."""
-    db, ns = services.db, principal.root_ns
+    db = services.db
     named = [asked.to_ms is not None, asked.to_seq is not None, bool(asked.undo)]
-    if sum(named) != 1 or (asked.undo and (asked.path or asked.id)):
+    if sum(named) != 1 or (asked.undo and (asked.path or asked.id or asked.namespace)):
         raise MessageInvalid("Say one of to_ms, to_seq and undo; an undo knows its folder.", reason="to")
     if asked.undo:
-        record = await rewind_of(db, principal, ns, from_hex(asked.undo, what="undo"))
-        return record.unit, record.before_seq, record.rewind_id
-    unit = await _unit(services, principal, path=asked.path, node=asked.id)
+        ns, record = await rewind_of(db, principal, from_hex(asked.undo, what="undo"))
+        await _may(services, principal, ns)
+        return _Place(ns, record.unit), record.before_seq, record.rewind_id
+    place = await _place(services, principal, path=asked.path, node=asked.id, namespace=asked.namespace)
+    await _may(services, principal, place.ns)
     if asked.to_seq is not None:
-        return unit, max(-1, min(asked.to_seq, 2**62)), None
+        return place, max(-1, min(asked.to_seq, 2**62)), None
     assert asked.to_ms is not None
-    return unit, await place_at(db, principal, ns, max(0, min(asked.to_ms, 2**62))), None
+    return place, await place_at(db, principal, place.ns, max(0, min(asked.to_ms, 2**62))), None
 
 
-async def _unit(services: Services, principal: Principal, *, path: str, node: str) -> NodeId:
-    """Return the folder that is named by path or id; the root when neither is. Raises: MessageInvalid, NotFound."""
-    if path and node:
+async def _may(services: Services, principal: Principal, ns: NamespaceId) -> None:
+    """Return when the principal may rewind in a namespace. Raises: NotFound."""
+    if ns != principal.root_ns:
+        await authorize(services.db, principal, ns, Right.REWIND)
+
+
+async def _place(services: Services, principal: Principal, *, path: str, node: str, namespace: str) -> _Place:
+    """Return the folder that is named by path, or by id in a namespace; the root when none is.
+
+    Raises: MessageInvalid, NotFound.
+    """
+    if path and (node or namespace):
         raise MessageInvalid("Name the folder by its path or by its id.", reason="path or id")
-    if node:
-        return NodeId(from_hex(node, what="id"))
-    return (await resolve(services.db, principal, principal.root_ns, path or "/")).node_id
+    if path:
+        return _Place(*(await locate(services.db, principal, path)).inside)
+    unit = NodeId(from_hex(node, what="id")) if node else ROOT_NODE
+    return _Place(namespace_of(principal, namespace), unit)
 
 
-async def _rewind_of(services: Services, principal: Principal, told: Told) -> Rewind:
+async def _above(services: Services, principal: Principal, ns: NamespaceId) -> str:
+    """Return where a namespace stands in the principal's tree; empty for the root."""
+    return "" if ns == principal.root_ns else await mount_path(services.db, principal, ns)
+
+
+def _beneath(above: str, path: str) -> str:
+    """Return a path of a namespace as the principal sees it; an empty one stays."""
+    return above + path.removesuffix("/") if above and path else path
+
+
+async def _rewind_of(services: Services, principal: Principal, ns: NamespaceId, told: Told, above: str) -> Rewind:
     record = told.record
     try:
-        path = await path_of(services.db, principal, principal.root_ns, record.unit)
+        path = _beneath(above, await path_of(services.db, principal, ns, record.unit))
     except NotFound:
         path = ""
     return Rewind(
@@ -312,22 +369,23 @@ async def _rewind_of(services: Services, principal: Principal, told: Told) -> Re
         finished_ms=record.finished_ms,
         undoes=(record.undoes or b"").hex(),
         is_undoable=told.is_undoable,
+        namespace=ns.hex(),
     )
 
 
-def _line_of(line: Line) -> RewindLine:
+def _line_of(line: Line, above: str) -> RewindLine:
     return RewindLine(
         line.does,
         line.node_id.hex(),
         KINDS[line.kind],
-        line.path_now,
-        line.path_then,
+        _beneath(above, line.path_now),
+        _beneath(above, line.path_then),
         line.size,
         line.instead_of,
     )
 
 
-def _row_of(done: Done) -> ActivityRow:
+def _row_of(done: Done, above: str) -> ActivityRow:
     return ActivityRow(
         done.first_seq,
         done.last_seq,
@@ -339,8 +397,8 @@ def _row_of(done: Done) -> ActivityRow:
         done.rewind.hex(),
         done.node_id.hex(),
         KINDS[done.kind],
-        done.path,
-        done.path_before,
+        _beneath(above, done.path),
+        _beneath(above, done.path_before),
         done.size,
     )
 

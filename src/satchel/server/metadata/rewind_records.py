@@ -6,13 +6,16 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from satchel.core.access import Right
+from satchel.core.access import Right, Role
 from satchel.core.errors import NotFound, PreconditionFailed, Unavailable
 from satchel.core.ids import AccountId, DeviceId, LinkId, NamespaceId, NodeId, uuid7
 from satchel.core.limits import LIST_PAGE_MAX
 from satchel.server.accounts.access import authorize
+from satchel.server.accounts.audit import Action as AuditAction
+from satchel.server.accounts.audit import Detail, Event, record_txn
+from satchel.server.accounts.members import State, memberships_txn
 from satchel.server.accounts.principal import Principal
-from satchel.server.db.engine import Connection, Database, Question, fetch_together
+from satchel.server.db.engine import Connection, Database, Question, Row, fetch_in, fetch_together
 from satchel.server.metadata.journal import head_txn
 from satchel.server.ports import Clock
 
@@ -87,7 +90,7 @@ async def claim(db: Database, ns: NamespaceId, rewind_id: LinkId, until_ms: int)
 
 
 async def finish(db: Database, clock: Clock, ns: NamespaceId, record: Record, *, is_needed: bool) -> None:
-    """Note that a rewind is done; one that had nothing to do is forgotten."""
+    """Note that a rewind is done, for the audit log too; one that had nothing to do is forgotten."""
 
     async def finish_txn(conn: Connection) -> None:
         head = await head_txn(conn, ns, for_update=True)
@@ -96,7 +99,18 @@ async def finish(db: Database, clock: Clock, ns: NamespaceId, record: Record, *,
                 "UPDATE rewinds SET finished_at = $3, after_seq = $4, claimed_until = 0"
                 " WHERE ns = $1 AND rewind_id = $2"
             )
-            await conn.execute(text, ns, record.rewind_id, clock.now_ms(), head.seq)
+            now = clock.now_ms()
+            await conn.execute(text, ns, record.rewind_id, now, head.seq)
+            told: Detail = {
+                "ns": ns.hex(),
+                "unit": record.unit.hex(),
+                "to_seq": record.to_seq,
+                "before_seq": record.before_seq,
+            }
+            event = Event(
+                AuditAction.REWOUND, now, record.actor, record.device, subject=record.rewind_id.hex(), detail=told
+            )
+            await record_txn(conn, record.actor, event)
         else:
             await conn.execute("DELETE FROM rewinds WHERE ns = $1 AND rewind_id = $2", ns, record.rewind_id)
 
@@ -150,14 +164,19 @@ async def rewinds(
     return await db.read(read_txn)
 
 
-async def rewind_of(db: Database, principal: Principal, ns: NamespaceId, rewind_id: bytes) -> Record:
-    """Return one rewind. Raises: NotFound."""
-    await authorize(db, principal, ns, Right.READ)
-    text = f"SELECT {_COLUMNS} FROM rewinds WHERE ns = $1 AND rewind_id = $2"
-    rows = await db.read(lambda conn: conn.fetch(text, ns, rewind_id))
+async def rewind_of(db: Database, principal: Principal, rewind_id: bytes) -> tuple[NamespaceId, Record]:
+    """Return one rewind of the principal's root or of a shared folder that it owns, and where. Raises: NotFound."""
+    text = f"SELECT ns, {_COLUMNS} FROM rewinds WHERE ns IN {{keys}} AND rewind_id = $1"
+
+    async def find_txn(conn: Connection) -> list[Row]:
+        parts = await memberships_txn(conn, principal.account_id)
+        owned = [each.ns for each in parts if each.role == Role.OWNER and each.state == State.ACCEPTED]
+        return await fetch_in(conn, text, sorted([principal.root_ns, *owned]), rewind_id)
+
+    rows = await db.read(find_txn)
     if not rows:
         raise NotFound("There is no such rewind.")
-    return Record._make(rows[0])
+    return NamespaceId(rows[0][0]), Record._make(rows[0][1:])
 
 
 async def _newest_txn(conn: Connection, ns: NamespaceId, limit: int, *, below: bytes = LAST_ID) -> list[Record]:

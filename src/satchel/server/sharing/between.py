@@ -1,9 +1,10 @@
-"""Moves a file or folder from one namespace into another: a copy there, and a deletion here. Invariant: each moment
-shows it in one of the two, and what was taken away stays in the trash of where it was.
+"""Moves a file or folder from one namespace into another: a copy there, and a deletion here; or copies it. Invariant:
+each moment shows what moves in one of the two, and what was taken away stays in the trash of where it was.
 
 Rows are copied under new node ids, with their versions, in one transaction that holds both namespaces; no block moves.
 The target's journal has one entry, whatever the unit holds, and the source's one deletion. Dead rows stay behind, with
-the source's trash. Source: docs/design/030 (between namespaces).
+the source's trash. A copy takes the newest contents alone, as new files of whoever makes it, and no mounts.
+Source: docs/design/030 (between namespaces).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from satchel.core.paths import name_key, validate_name
 from satchel.server.accounts.access import authorize, authorize_txn
 from satchel.server.accounts.principal import Principal
 from satchel.server.db.engine import Change, Connection, Database, Row, change_together, fetch_in
-from satchel.server.metadata.commit import write_batch_txn
+from satchel.server.metadata.commit import Guard, write_batch_txn
 from satchel.server.metadata.decide import Batch
 from satchel.server.metadata.journal import Head, head_txn
 from satchel.server.metadata.mounts import author_of, batch_of, lock_namespaces_txn
@@ -62,24 +63,86 @@ class Place(NamedTuple):
 
 
 async def move_between(
-    db: Database, clock: Clock, principal: Principal, source: NamespaceId, entry: Entry, place: Place
+    db: Database,
+    clock: Clock,
+    principal: Principal,
+    source: NamespaceId,
+    entry: Entry,
+    place: Place,
+    guards: Sequence[Guard] = (),
 ) -> NodeId:
     """Move what `entry` told of in `source` to a place of another namespace; return its id there.
 
+    guards: called in the transaction, with both rows held; they raise when it is not to be done.
     Raises: NotFound, PreconditionFailed (it changed since), AlreadyExists, NameInvalid, ShareRefused (`inside_share`,
-    `holds_mount`), QuotaExceeded, LimitExceeded, MessageInvalid (too deep).
+    `holds_mount`), QuotaExceeded, LimitExceeded, MessageInvalid (too deep), and what `guards` raise.
     """
     await authorize(db, principal, source, Right.READ, Right.DELETE)
     await authorize(db, principal, place.ns, Right.WRITE)
     validate_name(place.name)
     key = SHARING_KEY + b"".join(sorted((source, place.ns)))
-    return await db.write(key, lambda conn: _move_txn(conn, clock, principal, source, entry, place))
+    return await db.write(key, lambda conn: _move_txn(conn, clock, principal, source, entry, place, guards))
+
+
+async def copy_between(
+    db: Database,
+    clock: Clock,
+    principal: Principal,
+    source: NamespaceId,
+    entry: Entry,
+    place: Place,
+    *,
+    is_deep: bool = True,
+    guards: Sequence[Guard] = (),
+) -> None:
+    """Copy what `entry` told of in `source` to a place of another namespace.
+
+    is_deep: a folder with all in it but mounts, else alone. guards: as of `move_between`. Raises: as that, without the
+    refusals of mounts.
+    """
+    await authorize(db, principal, source, Right.READ)
+    await authorize(db, principal, place.ns, Right.WRITE)
+    validate_name(place.name)
+    key = SHARING_KEY + b"".join(sorted((source, place.ns)))
+
+    async def copy_txn(conn: Connection) -> None:
+        await lock_namespaces_txn(conn, [source, place.ns])
+        for guard in guards:
+            await guard(conn)
+        await authorize_txn(conn, principal, source, Right.READ)
+        await authorize_txn(conn, principal, place.ns, Right.WRITE)
+        author = author_of(principal)
+        standing = batch_of(clock, source, await head_txn(conn, source, for_update=True), author)
+        head = await head_txn(conn, place.ns, for_update=True)
+        arriving = batch_of(clock, place.ns, head, author)
+        top = await _live_txn(conn, standing, entry)
+        unit = await _unit_txn(conn, source, top) if is_deep else [top]
+        unit = [node for node in unit if node.kind != Kind.MOUNT]
+        _require_depth(await _facts_txn(conn, arriving, place), unit, place.name)
+        versions = {
+            node_id: [(*rows[-1][:5], author.account, author.device, clock.random(ID_BYTES), arriving.now_ms)]
+            for node_id, rows in (await _versions_txn(conn, source, unit)).items()
+        }
+        made = _arrive(clock, arriving, unit, place, versions)
+        await _copy_versions_txn(conn, source, head, arriving, versions, made)
+        await write_batch_txn(conn, place.ns, arriving)
+        await _copy_properties_txn(conn, source, place.ns, made)
+
+    await db.write(key, copy_txn)
 
 
 async def _move_txn(
-    conn: Connection, clock: Clock, principal: Principal, source: NamespaceId, entry: Entry, place: Place
+    conn: Connection,
+    clock: Clock,
+    principal: Principal,
+    source: NamespaceId,
+    entry: Entry,
+    place: Place,
+    guards: Sequence[Guard],
 ) -> NodeId:
     await lock_namespaces_txn(conn, [source, place.ns])
+    for guard in guards:
+        await guard(conn)
     await authorize_txn(conn, principal, source, Right.READ, Right.DELETE)
     await authorize_txn(conn, principal, place.ns, Right.WRITE)
     author = author_of(principal)
@@ -94,6 +157,7 @@ async def _move_txn(
     made = _arrive(clock, arriving, unit, place, versions)
     await _copy_versions_txn(conn, source, head, arriving, versions, made)
     await write_batch_txn(conn, place.ns, arriving)
+    await _copy_properties_txn(conn, source, place.ns, made)
     seq = leaving.next_seq()
     gone = replace(top, state=DEAD, deleted_at=leaving.now_ms, cleared_before=top.cleared_seq, cleared_seq=seq, seq=seq)
     leaving.store(Action.DELETE, top, gone, _op(clock, gone))
@@ -101,15 +165,20 @@ async def _move_txn(
     return made[top.node_id]
 
 
-async def _found_txn(conn: Connection, batch: Batch, entry: Entry) -> Node:
+async def _live_txn(conn: Connection, batch: Batch, entry: Entry) -> Node:
     view = batch.view
     await view.load_txn(conn, {entry.node_id}, set())
-    await view.load_mounts_txn(conn)
     node = view.nodes.get(entry.node_id)
     if node is None or not view.is_live(node):
         raise NotFound("The file or folder is gone.")
     if (node.content_rev, node.place_rev) != (entry.content_rev, entry.place_rev):
         raise PreconditionFailed("It changed meanwhile.", actual=node.content_rev)
+    return node
+
+
+async def _found_txn(conn: Connection, batch: Batch, entry: Entry) -> Node:
+    node, view = await _live_txn(conn, batch, entry), batch.view
+    await view.load_mounts_txn(conn)
     if node.kind == Kind.MOUNT:
         raise ShareRefused("A shared folder does not stand inside another.", reason="inside_share")
     if any(view.stands_in(mount, node.node_id) for mount in view.mounts):
@@ -224,6 +293,16 @@ async def _copy_versions_txn(
     if quota is not None and head.bytes_used + taken.gained > quota:
         raise QuotaExceeded("There is no room left where it is to go.")
     batch.contents.bytes_used += taken.gained
+
+
+async def _copy_properties_txn(
+    conn: Connection, source: NamespaceId, target: NamespaceId, ids: dict[NodeId, NodeId]
+) -> None:
+    """Give each copy the properties that programs gave to what it was made from."""
+    text = "SELECT node_id, namespace, name, value, lang FROM dav_properties WHERE ns = $1 AND node_id IN {keys}"
+    rows = [(ids[row[0]], *row[1:]) for row in await fetch_in(conn, text, sorted(ids), source)]
+    kept = "INSERT INTO dav_properties (ns, node_id, namespace, name, value, lang) VALUES ($1, $2, $3, $4, $5, $6)"
+    await change_together(conn, [Change(kept, rows, (target,))])
 
 
 def _op(clock: Clock, node: Node) -> CreateOp:

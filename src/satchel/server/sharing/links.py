@@ -18,11 +18,13 @@ from satchel.core.entries import Kind
 from satchel.core.errors import MessageInvalid, NotFound, QuotaExceeded
 from satchel.core.ids import ROOT_NODE, DeviceId, NamespaceId, NodeId, uuid7
 from satchel.core.limits import LIST_PAGE_MAX
-from satchel.server.accounts.access import authorize, role_of
+from satchel.server.accounts.access import authorize, authorize_txn, role_of
 from satchel.server.accounts.audit import Action, by, record_txn
 from satchel.server.accounts.passwords import check_new_password, hash_password
 from satchel.server.accounts.principal import Principal
 from satchel.server.db.engine import Connection, Database
+from satchel.server.metadata.commit import Guard
+from satchel.server.metadata.journal import head_txn
 from satchel.server.metadata.nodes import LIVE, Node, columns_of, node_of
 from satchel.server.metadata.tree import ROOT, path_in
 from satchel.server.metadata.view import View
@@ -81,12 +83,13 @@ class MadeLink:
 @dataclass(frozen=True, slots=True)
 class OpenLink:
     """A link that opens. principal: its maker, with the link as the device; root: what it names; node: what was asked
-    for, which is the root or stands beneath it."""
+    for, which is the root or stands beneath it; token_hash: of the token that it was opened with."""
 
     share: Share
     principal: Principal
     root: Node
     node: Node
+    token_hash: bytes
 
 
 def gone() -> NotFound:
@@ -264,6 +267,29 @@ async def open_link(db: Database, clock: Clock, token: str, node_id: NodeId | No
     return found
 
 
+def still_open(clock: Clock, *links: OpenLink) -> Guard:
+    """Return what looks inside a transaction, with the namespace's row held, whether the links open as they did: what
+    their holder asks for stands beneath them at the moment of the change, not only a little before.
+
+    links: of one share, each with a node that the change names. It raises NotFound.
+    """
+
+    async def look_txn(conn: Connection) -> None:
+        for link in links:
+            await head_txn(conn, link.share.ns, for_update=True)
+            found = await _open_txn(conn, link.token_hash, link.node.node_id)
+            if found is None or (found.share.expires_ms is not None and found.share.expires_ms <= clock.now_ms()):
+                raise gone()
+            if found.share.password_hash != link.share.password_hash:
+                raise gone()
+            try:
+                await authorize_txn(conn, found.principal, link.share.ns, *_RIGHTS[found.share.permission])
+            except NotFound:
+                raise gone() from None
+
+    return look_txn
+
+
 async def children_of(db: Database, link: OpenLink, after: str, limit: int) -> list[Node]:
     """Return what lives in the link's folder `link.node` by name key, at most `limit`, from above the key `after`.
 
@@ -328,7 +354,7 @@ async def _open_txn(conn: Connection, token_hash: bytes, node_id: NodeId | None)
         root, node = whole, whole if node is root else node
     # What a link writes is its maker's; the link stands where a device does, so that history tells them apart.
     principal = Principal(share.maker, name, DeviceId(share.share_id), _LINK_DEVICE, NamespaceId(root_ns))
-    return OpenLink(share, principal, root, node)
+    return OpenLink(share, principal, root, node, token_hash)
 
 
 async def _beneath_txn(conn: Connection, share: Share, node_id: NodeId) -> tuple[Node | None, Node | None]:

@@ -67,6 +67,19 @@ async def shares_of(db: Database, principal: Principal) -> list[Share]:
     return await db.read(read_txn)
 
 
+async def mount_path(db: Database, principal: Principal, ns: NamespaceId) -> str:
+    """Return where a shared folder stands in the principal's tree. Raises: NotFound when it has no part in it."""
+
+    async def read_txn(conn: Connection) -> str:
+        await authorize_txn(conn, principal, ns, Right.READ)
+        [part] = await parts_txn(conn, principal.account_id, [ns])
+        view = View(principal.root_ns)
+        await view.load_txn(conn, {part.mount_node}, set())
+        return path_in(view, part.mount_node)
+
+    return await db.read(read_txn)
+
+
 async def people_of(db: Database, principal: Principal, ns: NamespaceId) -> list[Person]:
     """Return all who take part in a shared folder, the first one first. Raises: NotFound."""
 

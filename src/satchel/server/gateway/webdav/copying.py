@@ -30,12 +30,13 @@ from satchel.server.gateway.webdav.calls import (
     stored,
 )
 from satchel.server.gateway.webdav.dead_properties import copy_properties
-from satchel.server.gateway.webdav.locks import drop_locks
+from satchel.server.gateway.webdav.locks import drop_locks, unchanged
 from satchel.server.gateway.webdav.names import Names, destination_of, is_inside
+from satchel.server.metadata.commit import Guard
 from satchel.server.metadata.restore import restore_unit
 from satchel.server.metadata.tree import list_folder, with_blocklists
 from satchel.server.sharing.between import Place as ElsewherePlace
-from satchel.server.sharing.between import move_between
+from satchel.server.sharing.between import copy_between, move_between
 
 BATCH_OPS_MAX = 500
 BLOCK_BYTES_MIN = 256 * KIB
@@ -45,7 +46,7 @@ BLOCK_BYTES_MIN = 256 * KIB
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """What goes where. in_the_way: what stands at the target and is another node; target: its names; ns: the target's
-    namespace, source_ns: the source's, which is another one for a move alone."""
+    namespace, source_ns: the source's; where they differ nothing is in the way."""
 
     look: Look
     ns: NamespaceId
@@ -79,6 +80,9 @@ async def copy(call: Call) -> Answer:
 
     async def attempt() -> Answer:
         plan = await _planned(call, is_move=False)
+        if plan.source_ns != plan.ns:
+            await _copy_elsewhere(call, plan, is_deep=depth == "infinity")
+            return plan.answer
         if plan.is_file_onto_file:
             await _edit_target(call, plan)
             return plan.answer
@@ -101,8 +105,8 @@ async def move(call: Call) -> Answer:
         look, source = plan.look, plan.source
         if plan.source_ns != plan.ns:
             place = ElsewherePlace(plan.ns, plan.parent, plan.target[-1])
-            services = call.services
-            await move_between(services.db, services.clock, call.principal, plan.source_ns, source, place)
+            services, guards = call.services, _guards(call, plan)
+            await move_between(services.db, services.clock, call.principal, plan.source_ns, source, place, guards)
             await tell_heads(services, (plan.source_ns, plan.ns))
         elif plan.is_file_onto_file:
             await _edit_target(call, plan)
@@ -136,8 +140,8 @@ async def _planned(call: Call, *, is_move: bool) -> _Plan:
     if at_target.is_folder and not is_same and is_inside(call.names, target):
         raise Refusal(403, "What it is in cannot be replaced by it.")
     is_between = at_source.ns != at_target.ns
-    if is_between and (not is_move or at_target.entry is not None):
-        raise Refusal(502, "Between shared folders things are moved to names that are free, and never copied.")
+    if is_between and at_target.entry is not None:
+        raise Refusal(502, "Between shared folders things are moved and copied to names that are free.")
     await call.may(at_target.ns, *((Right.WRITE, Right.DELETE) if is_move else (Right.WRITE,)))
     in_the_way = None if is_same else at_target.entry
     if Kind.MOUNT in (None if in_the_way is None else in_the_way.kind, None if is_move else source.kind):
@@ -153,6 +157,28 @@ def _check_locks(call: Call, look: Look, at_source: Place, at_target: Place, *, 
     if is_move:
         under, units = under + at_source.own + at_source.above, units + at_source.own
     look.require(call.principal, under, units)
+
+
+async def _copy_elsewhere(call: Call, plan: _Plan, *, is_deep: bool) -> None:
+    """Copy into another namespace, where the name is free."""
+    services, place = call.services, ElsewherePlace(plan.ns, plan.parent, plan.target[-1])
+    await copy_between(
+        services.db,
+        services.clock,
+        call.principal,
+        plan.source_ns,
+        plan.source,
+        place,
+        is_deep=is_deep,
+        guards=_guards(call, plan),
+    )
+    await tell_heads(services, (plan.ns,))
+
+
+def _guards(call: Call, plan: _Plan) -> list[Guard]:
+    """Return what looks at the locks of both namespaces again, inside the transaction."""
+    locks = plan.look.locks
+    return [unchanged(call.services.clock, locks[ns]) for ns in sorted({plan.source_ns, plan.ns})]
 
 
 async def _edit_target(call: Call, plan: _Plan) -> None:

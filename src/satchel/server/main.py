@@ -52,7 +52,7 @@ from satchel.server.notify.waiters import Waiters
 from satchel.server.ports import Workers
 from satchel.server.settings import Settings
 from satchel.server.stores import Work, opened_stores, opened_traces
-from satchel.server.upkeep import ended_links, expiry, pruning, stored, thinning, trash, usage, webdav
+from satchel.server.upkeep import ended_links, expiry, pruning, requests, stored, thinning, trash, usage, webdav
 from satchel.server.upkeep.backup.marks import require_in_service
 from satchel.server.upkeep.schedule import Scheduler
 
@@ -171,6 +171,7 @@ def _upkeep(services: Services, workers: Workers) -> Iterator[Scheduler]:
         policy = None if told.versions_keep_all_days is None else VersionPolicy(told.versions_keep_all_days)
         short += [*thinning.tasks(db, clock, policy), *trash.tasks(db, clock, told.trash_keep_days)]
         short += webdav.tasks(db, clock)
+        short += requests.tasks(db, clock)
         yield Scheduler(short, clock, db)
         yield Scheduler(stored.tasks(db, services.blocks.store_port, clock, workers), clock, db)
 

@@ -41,6 +41,7 @@ SELECT create_distributed_table('recovery_codes', 'account_id', colocate_with =>
 SELECT create_distributed_table('upload_sessions', 'account_id', colocate_with => 'memberships');
 SELECT create_distributed_table('upload_parts', 'account_id', colocate_with => 'memberships');
 SELECT create_distributed_table('idempotent_requests', 'account_id', colocate_with => 'memberships');
+SELECT create_distributed_table('webhooks', 'account_id', colocate_with => 'memberships');
 SELECT create_distributed_table('audit', 'chain', colocate_with => 'none');
 SELECT create_distributed_table('audit_heads', 'chain', colocate_with => 'audit');
 SELECT create_distributed_table('device_codes', 'user_key', colocate_with => 'none');

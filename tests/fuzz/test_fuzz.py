@@ -1,4 +1,4 @@
-"""A short look by what `make fuzz` does at length: the same requests each time, for every third route."""
+"""A short look by what `make fuzz` does at length: the same requests each time, for every fifth route."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def test_no_answer_is_a_5xx_or_undescribed(tmp_path: Path) -> None:
     with running_server(tmp_path) as server:
         user = server.add_user("fuzz", password=PASSWORD, is_admin=True)
         fuzzer = Fuzzer(user, user.sign_in("fuzz"))
-        labels = list(fuzzer.operations())[::3]
+        labels = list(fuzzer.operations())[::5]
         for label in labels:
             fuzzer.fuzz(label, cases=CASES, seed=4711)
     assert fuzzer.found.wrong == {}

@@ -97,7 +97,7 @@ KEYS = {
     "store_meta": ("name",),
     **dict.fromkeys(("audit", "audit_heads"), ("chain",)),
     **dict.fromkeys(("sessions", "app_passwords"), ("account_id",)),
-    **dict.fromkeys(("upload_sessions", "upload_parts", "idempotent_requests"), ("account_id",)),
+    **dict.fromkeys(("upload_sessions", "upload_parts", "idempotent_requests", "webhooks"), ("account_id",)),
 }
 """By which column each table is asked: the one it would be spread by, or one with a unique index of its own."""
 
@@ -257,6 +257,8 @@ async def _use_uploads(program: Program) -> None:
     await program.ask("DELETE", other)
     for _ in range(2):
         await program.send("POST", "/api/v1/folders", b'{"path":"/once"}', {"Idempotency-Key": "once"})
+    for path in ("/api/v1/webhooks", "/api/v1/share-invitations"):
+        await program.ask("GET", path)
     with contextlib.suppress(AssertionError):
         await program.send("POST", "/api/v1/delete", b'{"path":"/nothing"}', {"Idempotency-Key": "never"})
 

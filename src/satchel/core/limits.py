@@ -95,6 +95,10 @@ IDEMPOTENCY_KEYS_MAX = 10_000
 """Of an account, kept at once."""
 IDEMPOTENCY_KEY_HOURS = 24
 
+WEBHOOKS_PER_ACCOUNT_MAX = 20
+WEBHOOK_FAILING_DAYS_MAX = 5
+"""An address that takes nothing for so long is told nothing more."""
+
 SHARES_PER_ACCOUNT_MAX = 1_000
 """Links and file requests that an account made in one namespace and did not revoke."""
 ZIP_ENTRIES_MAX = 1_000_000

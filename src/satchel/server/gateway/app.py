@@ -33,6 +33,7 @@ from satchel.server.gateway import (
     shares,
     sync,
     uploads,
+    webhooks,
 )
 from satchel.server.gateway import app_passwords as app_passwords_room
 from satchel.server.gateway import device_codes as device_codes_room
@@ -63,7 +64,7 @@ SAFE_HEADERS = [
 ]
 ROOMS = (
     *(account, files, content, history, diffing, rewinding, sync, health, shares),
-    uploads,
+    *(uploads, webhooks),
     *(made_links, link_pages, link_writes),
     *(
         setup_room,

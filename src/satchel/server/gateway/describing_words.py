@@ -58,6 +58,7 @@ PARAMETERS: dict[str, Words] = {
     "to": Words("The rev of the newer version; 0 for the newest.", 0),
     "token": Words("The link's token, as it was told when the link was made.", _TOKEN),
     "until_ms": Words("A moment in the last of the days, in Unix ms; 0 for now.", 0),
+    "webhook_id": Words("The webhook's id, in hex.", _ID),
     "upload_id": Words("The upload's id, in hex.", _ID),
 }
 """By name: the same name means the same everywhere."""
@@ -129,6 +130,7 @@ EXAMPLES: dict[str, object] = {
     "uri": "otpauth://totp/Satchel:ann?secret=JBSWY3DPEHPK3PXP",
     "url": f"https://files.example.org/s/{_TOKEN}",
     "user": "ben",
+    "what": "taken",
     "user_code": "BCDF-GHJK",
     "value": 1,
 }
@@ -143,6 +145,7 @@ BY_TYPE: dict[str, Mapping[str, object]] = {
     "RewindAsked": {"path": "/Documents", "to_ms": _MS},
     "ShareAsked": {"path": "/Team", "with": [{"user": "ben", "role": "editor"}]},
     "TrashRestoreAsked": {"id": _ID},
+    "WebhookAsked": {"url": "https://example.org/hook", "events": ["file.changed", "file.deleted"]},
     "UploadAsked": {"path": "/film.mp4", "size": 10_485_760},
 }
 """Requests of which not all fields are to be filled in."""
@@ -170,6 +173,7 @@ TAGS: tuple[tuple[str, str, str], ...] = (
     ("/api/v1/public/", "Through a link", "For whoever holds a link's token."),
     ("/s/", "Through a link", ""),
     ("/api/v1/upload", "Uploads", "Files that come in parts and go on after a break."),
+    ("/api/v1/webhooks", "Webhooks", "Other programs are told what happens."),
     ("/api/v1/links", "Links", "Links and file requests that the account made."),
     ("/api/v1/share", "Shared folders", "Folders that several accounts have."),
     ("/api/v1/sync", "Changes", "What happened since a cursor."),

@@ -65,6 +65,11 @@ COPIED: tuple[Table, ...] = (
         " hits created_at seen_at revoked_at",
     ),
     _table("share_tokens", "token_hash", "ns share_id"),
+    _table(
+        "webhooks",
+        "account_id webhook_id",
+        "url secret events place told_until created_at next_at failures failing_since ended_at last",
+    ),
     _table("dav_locks", "ns token", "node_id account_id is_exclusive is_deep owner expires_at"),
     _table("dav_properties", "ns node_id namespace name", "value lang"),
     _table("namespaces", "ns", "kind owner head_seq head_tag head_at min_seq bytes_used quota created_at"),

@@ -16,3 +16,23 @@ CREATE TABLE idempotent_requests (
 ) {clustered};
 CREATE INDEX idempotent_requests_by_age ON idempotent_requests (created_at);
 CREATE INDEX upload_sessions_by_age ON upload_sessions (seen_at);
+
+-- Addresses that are told what happened. secret: signs what is sent, so it has to stand here. events: what is told, with
+-- commas; place: a cursor of the feed; told_until: of what is in no journal. failing_since, ended_at: NULL while all is
+-- well. last: the last deliveries, JSON.
+CREATE TABLE webhooks (
+    account_id BYTEA NOT NULL,
+    webhook_id BYTEA NOT NULL,
+    url TEXT NOT NULL,
+    secret BYTEA NOT NULL,
+    events TEXT NOT NULL,
+    place TEXT NOT NULL,
+    told_until BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    next_at BIGINT NOT NULL,
+    failures BIGINT NOT NULL,
+    failing_since BIGINT,
+    ended_at BIGINT,
+    last TEXT NOT NULL,
+    PRIMARY KEY (account_id, webhook_id)
+) {clustered};

@@ -19,7 +19,15 @@ from litestar.routes import HTTPRoute
 
 from satchel.core.errors import BlockDamaged, Fault, KeyReused, RequestInProgress, Unauthenticated, every_fault
 from satchel.server.gateway.describing_examples import Examples
-from satchel.server.gateway.describing_words import ALWAYS, BY_ROUTE, HEADERS, PARAMETERS, TAGS, WRITING
+from satchel.server.gateway.describing_words import (
+    ALWAYS,
+    BY_ROUTE,
+    HEADERS,
+    PARAMETERS,
+    TAGS,
+    TOLD_HEADERS,
+    WRITING,
+)
 
 Json = dict[str, Any]
 METHODS = ("get", "head", "put", "post", "patch", "delete")
@@ -192,6 +200,9 @@ class _Operation:
             if int(status) < 300:
                 number = _told_header("The request's id, as in the server's log.", "a1b2c3d4e5f60718")
                 answer.setdefault("headers", {})["x-request-id"] = number
+                answer["headers"] |= {name: TOLD_HEADERS[name] for name in self._handler.opt.get("tells", ())}
+                if self._method in WRITES and not self._handler.opt.get("public"):
+                    answer["headers"]["Idempotent-Replayed"] = TOLD_HEADERS["Idempotent-Replayed"]
 
     def _faults(self) -> Json:
         """Return the answers to what goes wrong, by status, each with all its codes."""

@@ -82,6 +82,25 @@ HEADERS: dict[str, Words] = {
 }
 """What requests carry beside their address; `(read)` is the same header of a download."""
 
+TOLD_HEADERS: dict[str, dict[str, object]] = {
+    "Idempotent-Replayed": {
+        "description": "`true` when this is the answer to an earlier request with the same `Idempotency-Key`.",
+        "schema": {"type": "string"},
+        "example": "true",
+    },
+    "Upload-Length": {
+        "description": "How many bytes the file is to have.",
+        "schema": {"type": "integer"},
+        "example": 10_485_760,
+    },
+    "Upload-Offset": {
+        "description": "How many bytes are there, which is where the next part begins.",
+        "schema": {"type": "integer"},
+        "example": 3_145_728,
+    },
+}
+"""What answers carry beside their bodies, by routes' `tells`."""
+
 EXAMPLES: dict[str, object] = {
     "account": "ann",
     "action": "update",

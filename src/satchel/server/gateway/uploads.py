@@ -48,6 +48,7 @@ from satchel.server.metadata.upload_sessions import (
     uploads_of,
 )
 
+TOLD = ("Upload-Offset", "Upload-Length")
 ONE = "/api/v1/uploads/{upload_id:str}"
 SIZE_BYTES_MAX = BLOCKS_PER_COMMIT_MAX * BLOCK_BYTES_MAX
 LEASE_AGE_MS = 12 * 3_600_000
@@ -95,7 +96,7 @@ class Uploads(msgspec.Struct, frozen=True):
     after: str
 
 
-@post("/api/v1/uploads", status_code=201)
+@post("/api/v1/uploads", status_code=201, tells=TOLD)
 async def begin(request: Asked, data: UploadAsked) -> Response[UploadShown]:
     """Begin an upload: say how long the file is and where it is to stand. Wants the right to write there."""
     services, principal = services_of(request), await principal_of(request)
@@ -147,14 +148,14 @@ async def list_uploads(request: Asked, after: str = "", limit: Limit = LIST_PAGE
     return Uploads([_shown(one) for one in found], found[-1].upload_id.hex() if len(found) == limit else "")
 
 
-@get(ONE)
+@get(ONE, tells=TOLD)
 async def show(request: Asked, upload_id: str) -> Response[UploadShown]:
     """Tell where an upload stands. Only whoever began it may ask."""
     _, _, found = await _found(request, upload_id)
     return Response(_shown(found), headers=_headers(found))
 
 
-@head(ONE)
+@head(ONE, tells=TOLD)
 async def look(request: Asked, upload_id: str) -> Response[None]:
     """Tell where an upload stands, in the headers `Upload-Offset` and `Upload-Length`."""
     _, _, found = await _found(request, upload_id)
@@ -167,6 +168,7 @@ async def look(request: Asked, upload_id: str) -> Response[None]:
     request_max_body_size=None,
     transfers=True,
     takes_bytes=True,
+    tells=TOLD,
     headers=("Upload-Offset",),
     faults=(OffsetMismatch,),
 )

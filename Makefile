@@ -16,6 +16,8 @@ SITES    ?=
 FILES    ?= 1000000
 KEEP     ?=
 SCALE    ?= 1
+CASES    ?= 5000
+POSTGRES ?=
 CHANGES  ?= 200
 LOAD     ?=
 COSTS    ?=
@@ -34,7 +36,7 @@ INSTALL := VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --constraint constraint
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format types walls unit sim sim-night mutants bench bench-tree bench-cluster micro load capacity fanout kill chaos races litmus crashpoints powercut acceptance collisions damage clean
+.PHONY: help run test lint format types walls unit sim sim-night mutants bench bench-tree bench-cluster micro load capacity fanout kill chaos races fuzz litmus crashpoints powercut acceptance collisions damage clean
 
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -105,6 +107,9 @@ crashpoints: $(VENV)/.dev-stamp ## Stop each scenario at each writing call, in f
 
 powercut: $(VENV)/.dev-stamp ## Cut the power around each fsync of each scenario (root, /dev/fuse; MINUTES=10 ONLY=name; SITES=1: leave out each fsync once)
 	@$(BIN)/python -m tests.crash.powercut --minutes $(MINUTES) --only '$(ONLY)' $(if $(SITES),--sites)
+
+fuzz: $(VENV)/.dev-stamp ## Ask REST what its description allows, and what it does not: no 5xx, nothing undescribed (CASES=5000 a route ONLY=part of a route SEED=n POSTGRES=1)
+	@$(BIN)/python -m tests.fuzz --cases $(CASES) $(if $(ONLY),--only '$(ONLY)') $(if $(SEED),--seed $(SEED)) $(if $(POSTGRES),--postgres)
 
 litmus: $(VENV)/.dev-stamp ## Run the WebDAV conformance suite, 104 tests (PROGRAM=litmus; Debian: apt-get install litmus)
 	@$(BIN)/python -m tests.e2e.litmus_run $(if $(PROGRAM),--program $(PROGRAM))

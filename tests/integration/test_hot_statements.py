@@ -7,6 +7,7 @@ path has the namespace first in its key), docs/design/080.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import os
@@ -96,6 +97,7 @@ KEYS = {
     "store_meta": ("name",),
     **dict.fromkeys(("audit", "audit_heads"), ("chain",)),
     **dict.fromkeys(("sessions", "app_passwords"), ("account_id",)),
+    **dict.fromkeys(("upload_sessions", "upload_parts", "idempotent_requests", "webhooks"), ("account_id",)),
 }
 """By which column each table is asked: the one it would be spread by, or one with a unique index of its own."""
 
@@ -236,10 +238,29 @@ async def use_everything(program: Program) -> None:
     for path, query in REST:
         await program.ask("GET", path, **query)
     await _browse(program)
+    await _use_uploads(program)
     await _use_links(program, top.node_id)
     await _use_webdav(program)
     await _share(program)
     await _wait(program, start)
+
+
+async def _use_uploads(program: Program) -> None:
+    """Begin, look at, fill, finish and forget uploads in parts; repeat a request under its key."""
+    begun = [json.loads(await program.ask("POST", "/api/v1/uploads", b'{"path":"/part","size":4}')) for _ in range(2)]
+    one, other = [f"/api/v1/uploads/{each['id']}" for each in begun]
+    await program.ask("GET", "/api/v1/uploads")
+    await program.ask("GET", one)
+    for at, data in enumerate((b"a", b"bcd")):
+        await program.send("PATCH", one, data, {"Upload-Offset": str(at)})
+    await program.ask("POST", f"{one}/finish")
+    await program.ask("DELETE", other)
+    for _ in range(2):
+        await program.send("POST", "/api/v1/folders", b'{"path":"/once"}', {"Idempotency-Key": "once"})
+    for path in ("/api/v1/webhooks", "/api/v1/share-invitations"):
+        await program.ask("GET", path)
+    with contextlib.suppress(AssertionError):
+        await program.send("POST", "/api/v1/delete", b'{"path":"/nothing"}', {"Idempotency-Key": "never"})
 
 
 async def _use_links(program: Program, folder: NodeId) -> None:

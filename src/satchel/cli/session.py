@@ -18,7 +18,7 @@ from satchel.device.settings import Settings, load_settings
 from satchel.device.status import DaemonStatus
 
 if TYPE_CHECKING:
-    from satchel.device.api import Api
+    from satchel.api import Client
     from satchel.device.credentials import Credentials
     from satchel.device.index.beside import View
 
@@ -61,12 +61,12 @@ def daemon_status(client: ControlClient) -> DaemonStatus:
 
 
 @contextlib.asynccontextmanager
-async def api() -> AsyncIterator[Api]:
+async def api() -> AsyncIterator[Client]:
     """Give the service's REST interface, signed in as this device. Raises: NotSignedIn."""
-    from satchel.device.api import Api
+    from satchel.api import Client
 
     known = credentials()
-    async with Api(known.url, known.token) as signed_in:
+    async with Client(known.url, known.token) as signed_in:
         yield signed_in
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import re
 import time
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -16,7 +14,7 @@ from satchel.cli import output, session
 from satchel.core.errors import Fault, NotFound
 
 if TYPE_CHECKING:
-    from satchel.cli.link_api import Link, LinkApi
+    from satchel.api import Link
 
 links = typer.Typer(help="Show your links and file requests, and end them.", invoke_without_command=True)
 
@@ -136,27 +134,18 @@ def _make(terms: dict[str, object], *, password_stdin: bool) -> None:
         output.note(f"It opens until {output.time_text(made.expires_ms)}. The address is not shown again.")
 
 
-@contextlib.asynccontextmanager
-async def _api() -> AsyncIterator[LinkApi]:
-    from satchel.cli.link_api import LinkApi
-
-    known = session.credentials()
-    async with LinkApi(known.url, known.token) as signed_in:
-        yield signed_in
-
-
 async def _made(terms: dict[str, object]) -> Link:
-    async with _api() as api:
+    async with session.api() as api:
         return await api.make_link(terms)
 
 
 async def _listed() -> list[Link]:
-    async with _api() as api:
+    async with session.api() as api:
         return [one async for one in api.links()]
 
 
 async def _revoke(what: str) -> Link:
-    async with _api() as api:
+    async with session.api() as api:
         found = [one async for one in api.links() if what and one.id.endswith(what.lower())]
         if len(found) > 1:
             raise Fault(f"{len(found)} links end in {what}; write more of the ID.")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
@@ -12,7 +11,7 @@ from satchel.cli import output, session, share_links
 from satchel.core.errors import Fault, NotFound
 
 if TYPE_CHECKING:
-    from satchel.cli.share_api import Invitation, Person, Share, ShareApi
+    from satchel.api import Client, Invitation, Person, Share
 
 PATH_HELP = "The shared folder: a remote path, or a path in a linked folder."
 USER_HELP = "The account's name."
@@ -141,41 +140,32 @@ _COMMANDS: dict[str, Callable[..., None]] = {
 # -- what they ask ----------------------------------------------------------------------------------------------------
 
 
-@contextlib.asynccontextmanager
-async def _api() -> AsyncIterator[ShareApi]:
-    from satchel.cli.share_api import ShareApi
-
-    known = session.credentials()
-    async with ShareApi(known.url, known.token) as signed_in:
-        yield signed_in
-
-
 async def _added(path: str, wanted: list[tuple[str, str]]) -> Share:
-    async with _api() as api:
+    async with session.api() as api:
         return await api.share(path, wanted)
 
 
 async def _shares() -> list[Share]:
-    async with _api() as api:
+    async with session.api() as api:
         return [one async for one in api.shares()]
 
 
 async def _invitations() -> list[Invitation]:
-    async with _api() as api:
+    async with session.api() as api:
         return [one async for one in api.invitations()]
 
 
-async def _with_share(path: str, work: Callable[[ShareApi, Share], Awaitable[T]]) -> T:
+async def _with_share(path: str, work: Callable[[Client, Share], Awaitable[T]]) -> T:
     wanted = session.remote_path(path)
-    async with _api() as api:
+    async with session.api() as api:
         async for one in api.shares():
             if one.path == wanted:
                 return await work(api, one)
     raise NotFound(f"{wanted} is no shared folder; see 'satchel share list'.", path=wanted)
 
 
-async def _with_person(path: str, user: str, work: Callable[[ShareApi, Share, Person], Awaitable[None]]) -> None:
-    async def find(api: ShareApi, share: Share) -> None:
+async def _with_person(path: str, user: str, work: Callable[[Client, Share, Person], Awaitable[None]]) -> None:
+    async def find(api: Client, share: Share) -> None:
         for one in (await api.share_of(share.id)).members:
             if one.user.casefold() == user.casefold():
                 await work(api, share, one)
@@ -185,8 +175,8 @@ async def _with_person(path: str, user: str, work: Callable[[ShareApi, Share, Pe
     await _with_share(path, find)
 
 
-async def _answered(name: str, work: Callable[[ShareApi, Invitation], Awaitable[T]]) -> T:
-    async with _api() as api:
+async def _answered(name: str, work: Callable[[Client, Invitation], Awaitable[T]]) -> T:
+    async with session.api() as api:
         found = [one async for one in api.invitations() if one.name == name or one.id.startswith(name)]
         if len(found) == 1:
             return await work(api, found[0])

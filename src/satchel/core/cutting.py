@@ -75,12 +75,18 @@ class StreamCutter:
 
     __slots__ = ("_cutter", "_held", "_held_bytes", "_is_done", "_is_long")
 
-    def __init__(self, cutter_name: str = CDC1) -> None:
+    def __init__(self, cutter_name: str = CDC1, *, is_begun: bool = False) -> None:
+        """is_begun: blocks of this file were cut before, and what is given follows the last of them."""
         self._cutter = cutter(cutter_name)
         self._held: list[bytes | memoryview] = []
         self._held_bytes = 0
-        self._is_long = False
+        self._is_long = is_begun
         self._is_done = False
+
+    @property
+    def held(self) -> bytes:
+        """What was given and is in no block yet."""
+        return b"".join(self._held)
 
     def feed(self, data: bytes | memoryview, *, is_last: bool = False) -> list[int]:
         """Return the lengths of the blocks that are final now, in file order."""

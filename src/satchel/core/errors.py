@@ -99,6 +99,28 @@ class PreconditionFailed(Fault):
     hint = "Read it again and repeat the change."
 
 
+class OffsetMismatch(Fault):
+    """A part of an upload that does not begin where the service has bytes up to. Fields: expected, actual."""
+
+    code, status = "offset_mismatch", 409
+    hint = "Ask where the upload stands, and go on from there."
+
+
+class RequestInProgress(Fault):
+    """A request with the same Idempotency-Key is being worked on. Fields: retry_after_s."""
+
+    code, status = "request_in_progress", 409
+    retryable = True
+    hint = "Ask again in a moment: the answer of the first one is given then."
+
+
+class KeyReused(Fault):
+    """The Idempotency-Key was used for another request."""
+
+    code, status = "key_reused", 422
+    hint = "Make a new key for each new request."
+
+
 class BlockMismatch(Fault):
     """Bytes that do not have the hash they were sent under. Fields: expected, actual."""
 

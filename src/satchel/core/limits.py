@@ -86,6 +86,19 @@ SESSION_AGE_DAYS_MAX = 30
 STREAMS_PER_ACCOUNT_MAX = 200
 REQUESTS_PER_ACCOUNT_MAX = 64
 
+UPLOADS_PER_ACCOUNT_MAX = 100
+"""Uploads in parts that were begun and are not finished."""
+UPLOAD_IDLE_HOURS_MAX = 24
+UPLOAD_AGE_DAYS_MAX = 7
+IDEMPOTENCY_KEY_CHARS_MAX = 255
+IDEMPOTENCY_KEYS_MAX = 10_000
+"""Of an account, kept at once."""
+IDEMPOTENCY_KEY_HOURS = 24
+
+WEBHOOKS_PER_ACCOUNT_MAX = 20
+WEBHOOK_FAILING_DAYS_MAX = 5
+"""An address that takes nothing for so long is told nothing more."""
+
 SHARES_PER_ACCOUNT_MAX = 1_000
 """Links and file requests that an account made in one namespace and did not revoke."""
 ZIP_ENTRIES_MAX = 1_000_000

@@ -49,10 +49,22 @@ from satchel.server.logs import begin_logs
 from satchel.server.monitor import Monitor, Sources
 from satchel.server.notify.renewals import Renewals
 from satchel.server.notify.waiters import Waiters
-from satchel.server.ports import Workers
+from satchel.server.ports import Poster, Workers
 from satchel.server.settings import Settings
 from satchel.server.stores import Work, opened_stores, opened_traces
-from satchel.server.upkeep import ended_links, expiry, pruning, rewinds, stored, thinning, trash, usage, webdav
+from satchel.server.upkeep import (
+    ended_links,
+    expiry,
+    pruning,
+    requests,
+    rewinds,
+    stored,
+    thinning,
+    trash,
+    usage,
+    webdav,
+    webhooks,
+)
 from satchel.server.upkeep.backup.marks import require_in_service
 from satchel.server.upkeep.schedule import Scheduler
 
@@ -155,11 +167,19 @@ async def opened(settings: Settings) -> AsyncIterator[Opened]:
             standings=Standings(db, clock),
             workers=workers,
             readiness=Readiness(db, store, stores.state, stores.away),
+            posts=_poster(settings),
         )
         schedulers = tuple(_upkeep(services, workers))
         monitor = Monitor(Sources(services, db, store, stores.relay, stores.notifier, schedulers))
         counting = functools.partial(services.hits.keep, db, clock)
         yield Opened(services, (*stores.work, *(each.run for each in schedulers), counting), workers, monitor)
+
+
+def _poster(settings: Settings) -> Poster:
+    # Only here: most processes never send anything, and its client is large.
+    from satchel.server.adapters.posts_http import HttpPoster
+
+    return HttpPoster(settings.webhook_networks)
 
 
 def _upkeep(services: Services, workers: Workers) -> Iterator[Scheduler]:
@@ -172,6 +192,8 @@ def _upkeep(services: Services, workers: Workers) -> Iterator[Scheduler]:
         short += [*thinning.tasks(db, clock, policy), *trash.tasks(db, clock, told.trash_keep_days)]
         short += webdav.tasks(db, clock)
         short += rewinds.tasks(db, clock, policy)
+        short += requests.tasks(db, clock)
+        short += webhooks.tasks(db, clock, services.posts)
         yield Scheduler(short, clock, db)
         yield Scheduler(stored.tasks(db, services.blocks.store_port, clock, workers), clock, db)
 

@@ -5,9 +5,10 @@ Adapters implement these ports; one contract suite per port runs over every adap
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
+from satchel.core.errors import MessageInvalid, Unavailable
 from satchel.core.ids import NamespaceId
 
 T = TypeVar("T")
@@ -35,6 +36,33 @@ class Workers(Protocol):
     async def run(self, work: Callable[[], T]) -> T:
         """Return what `work` returns, or raise what it raises. Waits for a free worker."""
         ...
+
+
+class Poster(Protocol):
+    """Requests to addresses that people named."""
+
+    async def check(self, url: str) -> None:
+        """Return when something may be sent there. Raises: MessageInvalid."""
+        ...
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
+        """Send a body, to no place that `check` would refuse at that moment; return the answer's status.
+
+        Raises: Unavailable.
+        """
+        ...
+
+
+class NoPoster:
+    """A `Poster` that sends nothing anywhere."""
+
+    async def check(self, url: str) -> None:
+        """Refuse every address."""
+        raise MessageInvalid("This server sends nothing to other addresses.", reason="url")
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
+        """Send nothing."""
+        raise Unavailable("This server sends nothing to other addresses.", where="webhook", reason="off")
 
 
 class Place(NamedTuple):

@@ -94,6 +94,11 @@ SETTINGS = (
         "For so many days all versions of a file are kept, then ever fewer; `forever`: all.",
     ),
     Setting("trash_keep_days", str(TRASH_DAYS), "So many days after its deletion a file is gone for good; `forever`."),
+    Setting(
+        "webhook_networks",
+        "",
+        "Networks that webhooks may reach though they are not public, `10.1.0.0/16`, with commas.",
+    ),
     Setting("log_level", "info", "`debug`, `info`, `warning` or `error`.", "--log-level", "level"),
     Setting("log_json", "false", "Write logs as JSON, one object a line.", "--log-json", "flag"),
 )
@@ -134,6 +139,7 @@ class Settings:
     log_json: bool
     versions_keep_all_days: int | None
     trash_keep_days: int | None
+    webhook_networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
     drain_wait_s: float = 0.0
     metrics_listen: tuple[str, int] | None = None
     trace_endpoint: str = field(default="", repr=False)
@@ -212,6 +218,7 @@ def _settled(merged: Mapping[str, str]) -> Settings:
         trace_endpoint=merged["trace_endpoint"],
         versions_keep_all_days=_days("versions_keep_all_days", merged["versions_keep_all_days"]),
         trash_keep_days=_days("trash_keep_days", merged["trash_keep_days"]),
+        webhook_networks=_networks(merged["webhook_networks"]),
     )
     if settings.trace_endpoint:
         _check_store(settings.trace_endpoint, "trace_endpoint", "http://", "https://")
@@ -309,6 +316,13 @@ def _days(name: str, text: str) -> int | None:
         reason = f"a number of days from 1 to {DAYS_MAX}, or {FOREVER}"
         raise SettingInvalid("A time to keep things for.", setting=name, reason=reason)
     return int(text)
+
+
+def _networks(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    try:
+        return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise SettingInvalid("A network is like 10.1.0.0/16.", setting="webhook_networks", reason=str(error)) from error
 
 
 def _address(text: str, setting: str) -> tuple[str, int]:

@@ -82,6 +82,13 @@ class BlockService:
         until_ms, now_ms = self.lease_until_ms(), self._clock.now_ms()
         await self._db.write(ns, lambda conn: register_txn(conn, ns, placed, lease_until_ms=until_ms, now_ms=now_ms))
 
+    async def renew(self, ns: NamespaceId, hashes: Sequence[BlockHash]) -> bool:
+        """Hold blocks for `ns` for another while; tell whether all of them were there."""
+        placed = await self._db.glance(lambda conn: readable_txn(conn, ns, hashes))
+        if placed:
+            await self.register(ns, list(placed.values()))
+        return len(placed) == len(set(hashes))
+
     async def put(self, request: PutRequest, bodies: Sequence[Bytes]) -> PutReply:
         """Store blocks for a namespace that the caller may write. Idempotent. Raises: as `store`, MessageInvalid."""
         placed = await self.store(request.ns, paired(request.blocks, bodies))

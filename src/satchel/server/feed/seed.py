@@ -93,6 +93,19 @@ async def position(db: Database, principal: Principal, cursor: str) -> SeedPosit
     return await db.read(read_txn_)
 
 
+async def here(db: Database, principal: Principal) -> str:
+    """Return a cursor behind all that happened so far."""
+
+    async def read_txn_(conn: Connection) -> str:
+        facts = await store_facts_txn(conn)
+        roots = await _shown_txn(conn, principal)
+        heads = await heads_txn(conn, roots)
+        places = tuple(CursorPlace(ns, heads[ns].seq, heads[ns].tag) for ns in roots)
+        return seal(facts.cursor_key, CursorPayload(facts.epoch, principal.account_id, places))
+
+    return await db.read(read_txn_)
+
+
 async def _sync_txn(conn: Connection, principal: Principal, cursor: str | None, limit: int) -> SeedPage:
     facts = await store_facts_txn(conn)
     roots = await _shown_txn(conn, principal)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from litestar import Litestar, get
+from litestar import Litestar
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler
@@ -23,6 +23,7 @@ from satchel.server.gateway import (
     account,
     content,
     diffing,
+    documentation,
     files,
     health,
     history,
@@ -31,6 +32,8 @@ from satchel.server.gateway import (
     rewinding,
     shares,
     sync,
+    uploads,
+    webhooks,
 )
 from satchel.server.gateway import app_passwords as app_passwords_room
 from satchel.server.gateway import device_codes as device_codes_room
@@ -42,8 +45,12 @@ from satchel.server.gateway import second_factor as second_factor_room
 from satchel.server.gateway import sessions as sessions_room
 from satchel.server.gateway import setup as setup_room
 from satchel.server.gateway.device import PREFIX, DeviceApp
+from satchel.server.gateway.docs_page import PATH as DOCS_PATH
+from satchel.server.gateway.docs_page import POLICY as DOCS_POLICY
+from satchel.server.gateway.documentation import Documents
 from satchel.server.gateway.raw import HELD, Disconnected, Receive, Scope, Send, patient
-from satchel.server.gateway.rest import Asked, answer_fault
+from satchel.server.gateway.repeating import Repeating
+from satchel.server.gateway.rest import answer_fault
 from satchel.server.gateway.services import Services
 from satchel.server.gateway.tally import REQUEST_ID_BYTES, tallied
 from satchel.server.gateway.webdav.app import WebdavApp, is_webdav
@@ -57,6 +64,7 @@ SAFE_HEADERS = [
 ]
 ROOMS = (
     *(account, files, content, history, diffing, rewinding, sync, health, shares),
+    *(uploads, webhooks),
     *(made_links, link_pages, link_writes),
     *(
         setup_room,
@@ -69,6 +77,8 @@ ROOMS = (
         people_room,
     ),
 )
+PAGE_HEADERS = [*SAFE_HEADERS[:1], (b"content-security-policy", DOCS_POLICY.encode()), *SAFE_HEADERS[2:]]
+"""Of the documentation: its own style is allowed, and nothing else."""
 CLOSING = (b"connection", b"close")
 """A process that is about to stop has its answers taken elsewhere next time."""
 _VERSION = "1"
@@ -83,6 +93,7 @@ class Gateway:
         self._device = DeviceApp(services) if is_gateway else None
         self._webdav = WebdavApp(services) if is_gateway else None
         self._rest = rest_app(services, ROOMS if is_gateway else (health,))
+        self._repeating = Repeating(services, self._rest)  # type: ignore[arg-type]  # litestar's names for these shapes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, one stream, or the server's own lifespan."""
@@ -95,7 +106,7 @@ class Gateway:
             app = self._device if is_device and self._device is not None else self._answer
             if self._webdav is not None and is_webdav(scope["path"]):
                 app = self._webdav
-            headers = [] if is_device else SAFE_HEADERS
+            headers = [] if is_device else PAGE_HEADERS if scope["path"] == DOCS_PATH else SAFE_HEADERS
             if services.readiness.is_draining:
                 headers = [*headers, CLOSING]
             await tallied(app, services.counters, number, headers, scope, receive, send)
@@ -109,13 +120,7 @@ class Gateway:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         with contextlib.suppress(Disconnected), contextlib.ExitStack() as held:
             scope[HELD] = held
-            await self._rest(scope, receive, patient(send))  # type: ignore[arg-type]  # litestar's names for these
-
-
-@get("/api/v1/openapi.json", include_in_schema=False, public=True)
-async def documentation(request: Asked) -> dict[str, object]:
-    """Give the description of REST, OpenAPI 3.1."""
-    return request.app.openapi_schema.to_schema()
+            await self._repeating(scope, receive, patient(send))
 
 
 async def signed_in(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
@@ -134,10 +139,10 @@ async def signed_in(connection: ASGIConnection[Any, Any, Any, Any], handler: Bas
 def rest_app(services: Services, rooms: Sequence[ModuleType] = ROOMS) -> Litestar:
     """Return the REST application of these rooms."""
     return Litestar(
-        route_handlers=[documentation, *(handler for room in rooms for handler in room.ROUTES)],
+        route_handlers=[*documentation.ROUTES, *(handler for room in rooms for handler in room.ROUTES)],
         guards=[signed_in],
         exception_handlers={Exception: answer_fault},
-        state=State({"services": services}),
+        state=State({"services": services, "documents": Documents()}),
         request_max_body_size=JSON_BODY_BYTES_MAX,
         openapi_config=OpenAPIConfig(
             title="Satchel",

@@ -9,15 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Annotated
 from urllib.parse import quote
 
 from litestar import Response, get, put
+from litestar.params import Parameter
 from litestar.response import Stream
 
 from satchel.core.access import Right
 from satchel.core.cutting import CDC1, StreamCutter
 from satchel.core.entries import Entry, Kind
-from satchel.core.errors import LimitExceeded, MessageInvalid, NotFound, PreconditionFailed
+from satchel.core.errors import LimitExceeded, MessageInvalid, NotFound
 from satchel.core.hashing import Block, content_hash, pack_blocks, unpack_blocks
 from satchel.core.ids import BlockHash, ContentHash, NamespaceId, NodeId
 from satchel.core.limits import BLOCKS_PER_COMMIT_MAX, MIB
@@ -25,19 +27,21 @@ from satchel.core.messages import Content, CreateOp, EditOp
 from satchel.server.accounts.access import authorize
 from satchel.server.accounts.principal import Principal
 from satchel.server.gateway.commits import check_room, commit_op, new_op_id
+from satchel.server.gateway.conditions import is_known, require_match
 from satchel.server.gateway.files import locate_or_none, new_node_id, place_of
 from satchel.server.gateway.history import node_of
 from satchel.server.gateway.rest import Asked, Item, item_of, principal_of, services_of
 from satchel.server.gateway.services import Services
 from satchel.server.metadata.tree import blocklist_of, entry_by_id, versions
 
+Mtime = Annotated[int, Parameter(ge=-(2**63), le=2**63 - 1)]
 FED_BYTES = 8 * MIB
 READ_BYTES_MAX = 8 * MIB
 UPLOAD_BYTES_IN_MEMORY = 4 * FED_BYTES
 """What comes, joined, squeezed, and on its way to the disk."""
 RECHECK_MS = 30_000
 """A download whose token or right is gone is cut off after about so long."""
-_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+_RANGE = re.compile(r"(?i:bytes)=(\d{0,18})-(\d{0,18})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ async def download(
         "content-disposition": f"attachment; filename*=UTF-8''{quote(file.name, safe='')}",
         "cache-control": "private, no-cache",
     }
-    if request.headers.get("if-none-match", "") == tag:
+    if is_known(request, tag):
         return Response(b"", status_code=304, headers=headers)
     first, last, is_part = range_of(
         request.headers.get("range", ""), if_range=request.headers.get("if-range", tag), size=file.size, tag=tag
@@ -97,7 +101,7 @@ async def download(
 
 
 @put("/api/v1/content", status_code=200, request_max_body_size=None, transfers=True)
-async def upload(request: Asked, path: str, mtime_ns: int = 0) -> Item:
+async def upload(request: Asked, path: str, mtime_ns: Mtime = 0) -> Item:
     """Store the request's body as the file at a path; with `If-Match: rev`, only if the file is still at that rev."""
     services, principal = services_of(request), await principal_of(request)
     ns, parent, name = await place_of(services, principal, path)
@@ -137,7 +141,8 @@ async def _file(services: Services, principal: Principal, ns: NamespaceId, node_
 def range_of(told: str, *, if_range: str, size: int, tag: str) -> tuple[int, int, bool]:
     """Return the first and the last byte wanted, and whether that is a part. An empty part has first > last."""
     match = _RANGE.fullmatch(told)
-    if match is None or if_range != tag or match.groups() == ("", ""):
+    # From RFC 9110 14.2: several ranges, and what is none, may be answered by the whole.
+    if not size or match is None or if_range != tag or match.groups() == ("", ""):
         return 0, size - 1, False
     first, last = match.groups()
     if not first:
@@ -171,12 +176,7 @@ async def pieces_of(
 def _check_match(request: Asked, current: Entry | None) -> None:
     if current is not None and current.kind != Kind.FILE:
         raise MessageInvalid("There is a folder at this path.", reason="kind")
-    wanted = request.headers.get("if-match", "").strip('"')
-    actual = "" if current is None else str(current.content_rev)
-    if wanted and wanted != actual:
-        raise PreconditionFailed("The file is not at that rev.", expected=wanted, actual=actual)
-    if request.headers.get("if-none-match") == "*" and current is not None:
-        raise PreconditionFailed("There is a file at this path.", expected="", actual=actual)
+    require_match(request, current)
 
 
 async def received(services: Services, ns: NamespaceId, pieces: AsyncIterator[bytes]) -> Content:

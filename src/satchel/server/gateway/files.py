@@ -19,6 +19,7 @@ from satchel.core.messages import CreateOp, DeleteOp, MoveOp, Placement
 from satchel.core.paths import join_path, split_path
 from satchel.server.accounts.principal import Principal
 from satchel.server.gateway.commits import commit_op, new_op_id
+from satchel.server.gateway.conditions import require_match
 from satchel.server.gateway.rest import Asked, Item, Items, item_of, principal_of, services_of
 from satchel.server.gateway.services import Services
 from satchel.server.gateway.telling import leave_share, tell_heads
@@ -71,7 +72,7 @@ async def make_folder(request: Asked, data: PathAsked) -> Item:
     return item_of(ns, await entry_by_id(services.db, principal, ns, node_id))
 
 
-@post("/api/v1/move", status_code=200)
+@post("/api/v1/move", status_code=200, headers=("If-Match",))
 async def move(request: Asked, data: MoveAsked) -> Item:
     """Move or rename a file or folder; the target must be free.
 
@@ -79,6 +80,7 @@ async def move(request: Asked, data: MoveAsked) -> Item:
     """
     services, principal = services_of(request), await principal_of(request)
     source = await existing(services, principal, data.source)
+    require_match(request, source.entry)
     ns, parent, name = await place_of(services, principal, data.target)
     in_the_way = await locate_or_none(services, principal, data.target)
     if in_the_way is not None and in_the_way.entry.node_id != source.entry.node_id:
@@ -94,15 +96,17 @@ async def move(request: Asked, data: MoveAsked) -> Item:
     return item_of(ns, await entry_by_id(services.db, principal, ns, moved.node_id))
 
 
-@post("/api/v1/delete", status_code=204)
+@post("/api/v1/delete", status_code=204, headers=("If-Match",))
 async def delete(request: Asked, data: PathAsked) -> None:
     """Put a file or folder, with all that is in it, into the trash. Of a mounted shared folder: leave it."""
     services, principal = services_of(request), await principal_of(request)
+    # Before the path is looked up: whatever another one changes after that is seen by the commit.
+    heads = (await namespaces(services.db, principal)).namespaces
     found = await existing(services, principal, data.path)
+    require_match(request, found.entry)
     if found.entry.kind == Kind.MOUNT:
         await leave_share(services, principal, found.inside[0])
         return
-    heads = (await namespaces(services.db, principal)).namespaces
     seen = next((head.head_seq for head in heads if head.ns == found.ns), 0)
     await commit_op(services, principal, found.ns, DeleteOp(new_op_id(services), found.entry.node_id, seen))
 

@@ -13,6 +13,7 @@ from satchel.core.messages import Outcome
 from satchel.core.retention import DAY_MS
 from satchel.server.accounts.principal import Principal
 from satchel.server.gateway.commits import stored_or_fault
+from satchel.server.gateway.conditions import require_match
 from satchel.server.gateway.files import Limit, existing, place_of
 from satchel.server.gateway.rest import KINDS, Asked, Item, from_hex, item_of, namespace_of, principal_of, services_of
 from satchel.server.gateway.services import Services
@@ -111,7 +112,7 @@ async def list_versions(
     return Versions(node_id.hex(), shown)
 
 
-@post("/api/v1/restore", status_code=200)
+@post("/api/v1/restore", status_code=200, headers=("If-Match",))
 async def restore(request: Asked, data: RestoreAsked) -> Item:
     """Give a file the content of an earlier version, as its newest one; or make a new file of it."""
     services, principal = services_of(request), await principal_of(request)
@@ -120,6 +121,8 @@ async def restore(request: Asked, data: RestoreAsked) -> Item:
         place = await _place_in(services, principal, ns, data.to)
         made, copied = await copy_version(services.db, services.clock, principal, ns, node_id, data.rev, place=place)
         return item_of(ns, await _told(services, principal, ns, made, copied))
+    if request.headers.get("if-match"):
+        require_match(request, await entry_by_id(services.db, principal, ns, node_id))
     outcome = await restore_version(services.db, services.clock, principal, ns, node_id, data.rev)
     return item_of(ns, await _told(services, principal, ns, node_id, outcome))
 

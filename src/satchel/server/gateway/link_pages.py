@@ -20,6 +20,7 @@ from satchel.core.hashing import unpack_blocks
 from satchel.core.ids import ContentHash
 from satchel.core.limits import KIB, LIST_PAGE_MAX
 from satchel.server.accounts.passwords import matches
+from satchel.server.gateway.conditions import is_known
 from satchel.server.gateway.content import pieces_of, range_of
 from satchel.server.gateway.files import Limit
 from satchel.server.gateway.link_access import (
@@ -166,7 +167,7 @@ async def link_content(request: Asked, token: str, id: str = "", preview: bool =
     tag = f'"{node.content.hex()}"'
     is_shown = bool(media_type) and (preview or share.is_no_download)
     headers = _content_headers(node, tag, is_shown=is_shown)
-    if request.headers.get("if-none-match", "") == tag:
+    if is_known(request, tag):
         return Response(b"", status_code=304, headers=headers)
     told, if_range = request.headers.get("range", ""), request.headers.get("if-range", tag)
     first, last, is_part = range_of(told, if_range=if_range, size=node.size, tag=tag)

@@ -144,6 +144,25 @@ async def path_of(db: Database, principal: Principal, ns: NamespaceId, node_id: 
     return path_in(view, node.node_id)
 
 
+async def child_of(db: Database, principal: Principal, ns: NamespaceId, folder: NodeId, name: str) -> Entry | None:
+    """Return what stands in a live folder under this name, or one that cannot stand beside it; None for nothing.
+
+    Raises: NotFound when there is no such folder.
+    """
+    await authorize(db, principal, ns, Right.READ)
+
+    async def find_txn(conn: Connection) -> Entry | None:
+        parent, _ = await _live_txn(conn, ns, folder)
+        if parent.kind != Kind.FOLDER:
+            raise NotFound("This is no folder.")
+        try:
+            return snapshot_entry(await _child_txn(conn, ns, parent, name, name), is_live=True)
+        except NotFound:
+            return None
+
+    return await db.read(find_txn)
+
+
 async def list_folder(
     db: Database, principal: Principal, ns: NamespaceId, node_id: NodeId, after: str = "", limit: int = LIST_PAGE_MAX
 ) -> list[Entry]:

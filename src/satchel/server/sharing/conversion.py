@@ -49,6 +49,7 @@ FOLLOWING: dict[str, str] = {
 """Tables, beside `files`, whose rows go where their node goes, with their columns beside ns and node_id."""
 STAYING: dict[str, str] = {
     "file_changes": "the journal stays: it tells what happened while the nodes stood there",
+    "upload_sessions": "an upload into a folder that left this namespace finds no place, and is begun again",
 }
 """Tables that name nodes by ns and node_id and stay, with the reason. A test finds the table that is in neither."""
 

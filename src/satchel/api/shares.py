@@ -1,4 +1,4 @@
-"""The REST routes of shared folders, typed, for `satchel share`. Source: docs/protocol/rest.md."""
+"""The REST routes of shared folders, typed. Source: docs/protocol/rest.md."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class _Invitations(msgspec.Struct, frozen=True):
     after: str = ""
 
 
-class ShareApi(Api):
+class ShareCalls(Api):
     """The service's REST interface, with shared folders."""
 
     async def share(self, path: str, people: Sequence[tuple[str, str]]) -> Share:

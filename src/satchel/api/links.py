@@ -1,4 +1,4 @@
-"""The REST routes of links, typed, for `satchel share`. Source: docs/use/links.md."""
+"""The REST routes of links, typed. Source: docs/use/links.md."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class _Links(msgspec.Struct, frozen=True):
     after: str = ""
 
 
-class LinkApi(Api):
+class LinkCalls(Api):
     """The service's REST interface, with links."""
 
     async def make_link(self, terms: dict[str, object]) -> Link:

@@ -66,3 +66,6 @@ REQUESTS_PER_ACCOUNT_MAX = 64
 SHARES_PER_ACCOUNT_MAX = 1_000
 """Links and file requests that an account made in one namespace and did not revoke."""
 ZIP_ENTRIES_MAX = 1_000_000
+
+SEARCH_HITS_MAX = 300
+"""What a search ranks and pages through, at most."""

@@ -29,7 +29,7 @@ from satchel.server.settings import Settings
 from satchel.server.stopped import COMMANDS as STOPPED
 from satchel.server.stopped import run_stopped
 from satchel.server.stores import opened_blocks
-from satchel.server.upkeep import garbage, recount
+from satchel.server.upkeep import garbage, naming, recount
 from satchel.server.upkeep.backup import taking
 from satchel.server.upkeep.backup.marks import require_in_service
 from satchel.server.upkeep.backup.repository import Secret
@@ -44,7 +44,7 @@ TELL_EVERY_S = 2.0
 WORK_TIMEOUT_S = 7 * 24 * 3_600.0
 """A deep fsck reads everything that is stored."""
 
-LONG = frozenset({"gc", "fsck", "backup"})
+LONG = frozenset({"gc", "fsck", "backup", "search.rebuild"})
 """Commands that need the blocks and may take long."""
 LOOKING = frozenset({"fsck", "stats"})
 """Commands that may look into a store that is out of service."""
@@ -121,6 +121,10 @@ class Stats(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the store holds."""
 
 
+class SearchRebuild(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Make the index of names anew."""
+
+
 class Asked(msgspec.Struct, frozen=True):
     """One line to the socket."""
 
@@ -160,6 +164,7 @@ class Admin:
             "fsck": (Fsck, self._fsck),
             "stats": (Stats, self._stats),
             "backup": (TakeBackup, self._backup),
+            "search.rebuild": (SearchRebuild, self._search_rebuild),
         }
 
     async def run(self, command: str, args: Args, progress: Progress | None = None) -> object:
@@ -236,6 +241,10 @@ class Admin:
         counts = await taking.run(self._db, store, self._clock, workers, asked.folder, secret, progress=progress)
         return dataclasses.asdict(counts)
 
+    async def _search_rebuild(self, asked: SearchRebuild, progress: Progress) -> object:
+        progress("indexing", 0)
+        return {"names": await naming.make_anew(self._db)}
+
     async def _stats(self, asked: Stats) -> object:
         return await figures(self._db)
 
@@ -248,8 +257,8 @@ class Admin:
 async def run_admin(settings: Settings, command: str, args: Args, progress: Progress | None = None) -> object:
     """Do one command through the running service, or on the store itself when none runs; return plain data.
 
-    command: `user.add|list|disable|passwd|quota`, `gc`, `fsck`, `stats`, `backup`, or one of `stopped`; args: the
-    fields of its struct. progress: as `Admin.run`.
+    command: `user.add|list|disable|passwd|quota`, `gc`, `fsck`, `stats`, `backup`, `search.rebuild`, or one of
+    `stopped`; args: the fields of its struct. progress: as `Admin.run`.
     Raises: the command's faults, AlreadyRunning (a service that starts or stops just now), Unavailable, SettingInvalid
     (a store that is out of service).
     """

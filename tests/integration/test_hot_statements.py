@@ -71,6 +71,9 @@ KEYS = {
             "namespace_blocks",
             "link_scopes",
             "shares",
+            "search_places",
+            "search_docs",
+            "search_grams",
         ),
         ("ns",),
     ),
@@ -105,6 +108,7 @@ REST = (
     ("/api/v1/content", {"path": "/top/b"}),
     ("/api/v1/versions", {"path": "/top/b"}),
     ("/api/v1/trash", {}),
+    ("/api/v1/search", {"q": "to 1"}),
     ("/api/v1/sync", {}),
 )
 _numbers = count(1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from satchel.cli import backups, output, store
+from satchel.cli import backups, output, search, store
 from satchel.cli.administering import Config, Data, administer, server_settings
 from satchel.core.errors import Fault, LimitExceeded
 from satchel.core.limits import PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN
@@ -32,6 +32,7 @@ def register(app: typer.Typer) -> None:
     app.command()(serve)
     store.register(admin)
     backups.register(admin)
+    search.register(admin)
     app.add_typer(admin, name="admin")
 
 

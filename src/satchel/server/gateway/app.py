@@ -21,6 +21,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from satchel.core.limits import JSON_BODY_BYTES_MAX
 from satchel.server.gateway import account, content, files, health, history, link_pages, link_writes, sync
 from satchel.server.gateway import links as made_links
+from satchel.server.gateway import search as found_names
 from satchel.server.gateway.device import PREFIX, DeviceApp
 from satchel.server.gateway.raw import HELD, Disconnected, Receive, Scope, Send, patient
 from satchel.server.gateway.rest import Asked, answer_fault
@@ -34,7 +35,7 @@ SAFE_HEADERS = [
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
-ROOMS = (account, files, content, history, sync, health, made_links, link_pages, link_writes)
+ROOMS = (account, files, content, history, sync, health, made_links, link_pages, link_writes, found_names)
 CLOSING = (b"connection", b"close")
 """A process that is about to stop has its answers taken elsewhere next time."""
 _VERSION = "1"

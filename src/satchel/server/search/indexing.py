@@ -70,20 +70,22 @@ class Named(NamedTuple):
     kind: int
 
 
-async def place_txn(conn: Connection, ns: NamespaceId, *, for_update: bool = False) -> Place | None:
+async def place_txn(conn: Connection, ns: NamespaceId) -> Place | None:
     """Return how far the namespace is indexed; None for one that is not there."""
-    lock = row_lock(conn) if for_update else ""
-    kept = await conn.fetch(f"SELECT phase, seq, after FROM search_places WHERE ns = $1{lock}", ns)
-    ends = await conn.fetch("SELECT head_seq, min_seq FROM namespaces WHERE ns = $1", ns)
-    if not ends:
+    rows = await conn.fetch(
+        "SELECT p.phase, p.seq, p.after, n.head_seq, n.min_seq FROM namespaces n"
+        " LEFT JOIN search_places p ON p.ns = n.ns WHERE n.ns = $1",
+        ns,
+    )
+    if not rows:
         return None
-    phase, seq, after = kept[0] if kept else (Phase.REMOVING, 0, b"")
-    return Place(Phase(phase), seq, after, *ends[0])
+    phase, seq, after, head_seq, min_seq = rows[0]
+    return Place(Phase(phase or 0), seq or 0, after or b"", head_seq, min_seq)
 
 
 async def step(db: Database, ns: NamespaceId, *, count: int = STEP_NAMES) -> int | None:
     """Do one step of at most `count` names; return how many were looked at, None when there was nothing to do."""
-    place = await db.read(lambda conn: place_txn(conn, ns))
+    place = await db.glance(lambda conn: place_txn(conn, ns))
     if place is None or place.is_complete:
         return None
     return await db.write(SEARCH_KEY + ns, lambda conn: _step_txn(conn, ns, count))
@@ -108,7 +110,8 @@ async def _step_txn(conn: Connection, ns: NamespaceId, count: int) -> int:
     await conn.execute(
         "INSERT INTO search_places (ns, phase, seq, after) VALUES ($1, 0, 0, $2) ON CONFLICT (ns) DO NOTHING", ns, b""
     )
-    place = await place_txn(conn, ns, for_update=True)
+    await conn.fetch(f"SELECT phase FROM search_places WHERE ns = $1{row_lock(conn)}", ns)
+    place = await place_txn(conn, ns)
     if place is None or place.is_complete:
         return 0
     if place.phase == Phase.REMOVING:

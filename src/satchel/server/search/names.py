@@ -18,7 +18,7 @@ from satchel.core.limits import SEARCH_HITS_MAX
 from satchel.server.accounts.access import authorize
 from satchel.server.accounts.principal import Principal
 from satchel.server.db.engine import Connection, Database, fetch_in
-from satchel.server.metadata.nodes import Node
+from satchel.server.metadata.nodes import Node, columns_of, node_of
 from satchel.server.metadata.tree import path_in
 from satchel.server.metadata.view import View
 from satchel.server.search.grams import (
@@ -144,12 +144,16 @@ class _Looking:
         return _each_once(classes)
 
     async def _test_txn(self, conn: Connection, docs: Sequence[int]) -> None:
-        rows = await fetch_in(conn, "SELECT node_id FROM search_docs WHERE ns = $1 AND doc IN {keys}", docs, self._ns)
-        nodes = {NodeId(row[0]) for row in rows}
-        await self._view.load_txn(conn, nodes, set())
-        for node_id in nodes:
-            node = self._view.nodes.get(node_id)
-            if node is not None and (rank := self._rank(node)) is not None:
+        rows = await fetch_in(
+            conn,
+            f"SELECT {columns_of('f')} FROM search_docs d CROSS JOIN files f WHERE d.ns = $1 AND d.doc IN {{keys}}"
+            " AND f.ns = d.ns AND f.node_id = d.node_id",
+            docs,
+            self._ns,
+        )
+        await self._view.take_txn(conn, [rows])
+        for node in map(node_of, rows):
+            if (rank := self._rank(node)) is not None:
                 self.hits.append(Hit(self._ns, node, self._view, rank))
 
     def _rank(self, node: Node) -> Rank | None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from satchel.cli.exit_codes import NOT_FOUND
+from satchel.core.limits import MIB
 from tests.support.devices import Device
 from tests.support.server import RunningServer, Session, ask, running_server
 
@@ -118,6 +121,31 @@ def test_another_account_finds_nothing_and_a_revoked_token_asks_nothing(
     assert other.ask("POST", "/api/v1/logout").status in (200, 204)
     assert other.ask("GET", "/api/v1/search", q="bob").status == 401
     assert ask(session.url, "GET", "/api/v1/search", query={"q": "bob"}).status == 401
+
+
+def test_a_document_gives_its_text_to_who_may_read_it(server: RunningServer, session: Session) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as made:
+        made.writestr("word/document.xml", "<d><p><t>Dear Bob</t></p></d>")
+    for path, data in (
+        ("/Letters/dear.docx", archive.getvalue()),
+        ("/broken.docx", b"PK"),
+        ("/big.txt", b"x" * 17 * MIB),
+    ):
+        assert ask(session.url, "PUT", "/api/v1/content", data, token=session.token, query={"path": path}).status == 200
+    answer = session.ask("GET", "/api/v1/text", path="/Letters/dear.docx")
+    assert (answer.status, answer.json()["text"], answer.json()["is_cut"]) == (200, "Dear Bob\n", False)
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert session.ask("GET", "/api/v1/text", path="/bobsled.txt", chars=1).json()["text"] == "x"
+    for path, reason in (("/broken.docx", "unreadable"), ("/Letters", "kind"), ("/Letters/old/to bob 2.pdf", "kind")):
+        error = session.ask("GET", "/api/v1/text", path=path).json()["error"]
+        assert (error["code"], error["fields"]["reason"]) == ("message_invalid", reason)
+    assert session.ask("GET", "/api/v1/text", path="/big.txt").json()["error"]["code"] == "limit_exceeded"
+    other = server.add_user("eve").sign_in("laptop")
+    theirs = other.ask("GET", "/api/v1/text", id=answer.json()["id"])
+    unknown = other.ask("GET", "/api/v1/text", id="ab" * 16)
+    assert theirs.status == unknown.status == 404
+    assert {**theirs.json()["error"], "id": ""} == {**unknown.json()["error"], "id": ""}
 
 
 def test_the_command_asks_the_server_and_the_index_can_be_made_anew(

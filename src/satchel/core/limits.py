@@ -69,3 +69,5 @@ ZIP_ENTRIES_MAX = 1_000_000
 
 SEARCH_HITS_MAX = 300
 """What a search ranks and pages through, at most."""
+DOCUMENT_BYTES_MAX = 16 * MIB
+"""A longer document is not read for its text."""

@@ -19,7 +19,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from satchel.core.limits import JSON_BODY_BYTES_MAX
-from satchel.server.gateway import account, content, files, health, history, link_pages, link_writes, sync
+from satchel.server.gateway import account, content, files, health, history, link_pages, link_writes, sync, texts
 from satchel.server.gateway import links as made_links
 from satchel.server.gateway import search as found_names
 from satchel.server.gateway.device import PREFIX, DeviceApp
@@ -35,7 +35,7 @@ SAFE_HEADERS = [
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
-ROOMS = (account, files, content, history, sync, health, made_links, link_pages, link_writes, found_names)
+ROOMS = (account, files, content, history, sync, health, made_links, link_pages, link_writes, found_names, texts)
 CLOSING = (b"connection", b"close")
 """A process that is about to stop has its answers taken elsewhere next time."""
 _VERSION = "1"

@@ -16,6 +16,7 @@ from satchel.server.gateway.readiness import Readiness
 from satchel.server.notify.renewals import Renewals
 from satchel.server.notify.waiters import Waiters
 from satchel.server.ports import Bus, Clock, EphemeralState
+from satchel.server.search.extracting import Extractor
 from satchel.server.settings import Settings
 from satchel.server.sharing.hits import Hits
 
@@ -44,3 +45,4 @@ class Services:
     pages: SharedPages
     standings: Standings
     hits: Hits = field(default_factory=Hits)
+    documents: Extractor = field(default_factory=Extractor)

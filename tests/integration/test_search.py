@@ -91,7 +91,7 @@ def test_pages_hold_each_once(session: Session) -> None:
         {"q": "1 2 3 4 5 6 7 8 9"},
         {"q": "a" * 256},
         {"q": "a", "limit": 0},
-        {"q": "a", "limit": 301},
+        {"q": "a", "limit": 201},
         {"q": "a", "kind": "none"},
         {"q": "a", "after": "-1"},
         {"q": "a", "after": "9999999999"},

@@ -67,7 +67,7 @@ SHARES_PER_ACCOUNT_MAX = 1_000
 """Links and file requests that an account made in one namespace and did not revoke."""
 ZIP_ENTRIES_MAX = 1_000_000
 
-SEARCH_HITS_MAX = 300
+SEARCH_HITS_MAX = 200
 """What a search ranks and pages through, at most."""
 DOCUMENT_BYTES_MAX = 16 * MIB
 """A longer document is not read for its text."""

@@ -38,7 +38,7 @@ from satchel.server.search.postings import Parts, docs_of, in_all, in_any, unpac
 
 LOOKED_MAX = 10_000
 """So many nodes are looked at for a question, where most that the index brings are not wanted."""
-BATCH_NODES = 300
+BATCH_NODES = 200
 CAUGHT_UP_STEPS = 5
 
 

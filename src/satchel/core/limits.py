@@ -101,3 +101,8 @@ DAV_LOCK_OWNER_BYTES_MAX = 4 * KIB
 DAV_PROPERTIES_MAX = 256
 """That a WebDAV client made, of one file or folder."""
 DAV_PROPERTIES_BYTES_MAX = 64 * KIB
+
+SEARCH_HITS_MAX = 200
+"""What a search ranks and pages through, at most."""
+DOCUMENT_BYTES_MAX = 16 * MIB
+"""A longer document is not read for its text."""

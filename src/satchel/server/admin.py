@@ -45,7 +45,7 @@ from satchel.server.settings import Settings
 from satchel.server.stopped import COMMANDS as STOPPED
 from satchel.server.stopped import run_stopped
 from satchel.server.stores import opened_blocks
-from satchel.server.upkeep import garbage, recount
+from satchel.server.upkeep import garbage, naming, recount
 from satchel.server.upkeep.backup import taking
 from satchel.server.upkeep.backup.marks import require_in_service
 from satchel.server.upkeep.backup.repository import Secret
@@ -60,7 +60,7 @@ TELL_EVERY_S = 2.0
 WORK_TIMEOUT_S = 7 * 24 * 3_600.0
 """A deep fsck reads everything that is stored."""
 
-LONG = frozenset({"gc", "fsck", "backup", "rewind"})
+LONG = frozenset({"gc", "fsck", "backup", "rewind", "search.rebuild"})
 """Commands that need the blocks and may take long."""
 LINES_TOLD_MAX = 20
 LOOKING = frozenset({"fsck", "stats", "audit", "audit.verify"})
@@ -169,6 +169,10 @@ class RewindAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seen_seq: int | None = None
 
 
+class SearchRebuild(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Make the index of names anew."""
+
+
 class Asked(msgspec.Struct, frozen=True):
     """One line to the socket."""
 
@@ -214,6 +218,7 @@ class Admin:
             "rewind": (RewindAccount, self._rewind),
             "audit": (AuditAsked, self._audit),
             "audit.verify": (AuditVerifyAsked, self._verify_audit),
+            "search.rebuild": (SearchRebuild, self._search_rebuild),
         }
 
     async def run(self, command: str, args: Args, progress: Progress | None = None) -> object:
@@ -335,6 +340,10 @@ class Admin:
     async def _verify_audit(self, asked: AuditVerifyAsked) -> object:
         return await verified_audit(self._db, asked)
 
+    async def _search_rebuild(self, asked: SearchRebuild, progress: Progress) -> object:
+        progress("indexing", 0)
+        return {"names": await naming.make_anew(self._db)}
+
     async def _stats(self, asked: Stats) -> object:
         return await figures(self._db)
 
@@ -347,8 +356,8 @@ class Admin:
 async def run_admin(settings: Settings, command: str, args: Args, progress: Progress | None = None) -> object:
     """Do one command through the running service, or on the store itself when none runs; return plain data.
 
-    command: `user.add|list|disable|passwd|quota`, `gc`, `fsck`, `stats`, `backup`, `rewind`, or one of `stopped`;
-    args: the fields of its struct. progress: as `Admin.run`.
+    command: `user.add|list|disable|passwd|quota`, `gc`, `fsck`, `stats`, `backup`, `rewind`, `search.rebuild`, or one
+    of `stopped`; args: the fields of its struct. progress: as `Admin.run`.
     Raises: the command's faults, AlreadyRunning (a service that starts or stops just now), Unavailable, SettingInvalid
     (a store that is out of service).
     """

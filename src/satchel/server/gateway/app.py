@@ -31,6 +31,7 @@ from satchel.server.gateway import (
     rewinding,
     shares,
     sync,
+    texts,
 )
 from satchel.server.gateway import app_passwords as app_passwords_room
 from satchel.server.gateway import device_codes as device_codes_room
@@ -38,6 +39,7 @@ from satchel.server.gateway import groups as groups_room
 from satchel.server.gateway import invitations as invitations_room
 from satchel.server.gateway import links as made_links
 from satchel.server.gateway import people as people_room
+from satchel.server.gateway import search as found_names
 from satchel.server.gateway import second_factor as second_factor_room
 from satchel.server.gateway import sessions as sessions_room
 from satchel.server.gateway import setup as setup_room
@@ -58,6 +60,7 @@ SAFE_HEADERS = [
 ROOMS = (
     *(account, files, content, history, diffing, rewinding, sync, health, shares),
     *(made_links, link_pages, link_writes),
+    *(found_names, texts),
     *(
         setup_room,
         invitations_room,

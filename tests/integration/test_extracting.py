@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from satchel.core.errors import MessageInvalid, Unavailable
-from satchel.server.search.extracting import AT_ONCE, WAITING_MAX, Extractor, Plain
-from satchel.server.search.extractor import DEPTH_MAX, DOCUMENT_BYTES_MAX, MEMBERS_MAX, UNPACKED_BYTES_MAX
+from satchel.server.documents.extracting import Extractor, Plain
+from satchel.server.documents.extractor import DEPTH_MAX, DOCUMENT_BYTES_MAX, MEMBERS_MAX, UNPACKED_BYTES_MAX, small_pdf
+from satchel.server.documents.limited import AT_ONCE, WAITING_MAX
 
 WORD = b'<w:document xmlns:w="w"><w:body>%b</w:body></w:document>'
 
@@ -53,6 +54,7 @@ def test_the_text_of_each_kind_comes_out() -> None:
     opened = b"<d><meta>no</meta><o:body xmlns:o='o'><p>para <b>bold</b></p></o:body></d>"
     assert read("a.odt", zipped(**{"content.xml": opened})).text == "para bold\n"
     assert read("a.txt", b"x" * 50, chars_max=10) == Plain("x" * 10, True)
+    assert read("a.pdf", small_pdf(b"hello")).text == "hello\n"
 
 
 HOSTILE: dict[str, Callable[[], tuple[str, bytes]]] = {
@@ -69,6 +71,8 @@ HOSTILE: dict[str, Callable[[], tuple[str, bytes]]] = {
         zipped(**{"word/document.xml": b'<!DOCTYPE d [<!ENTITY a SYSTEM "file:///etc/passwd">]><d><t>&a;</t></d>'}),
     ),
     "a binary text": lambda: ("a.txt", b"\x7fELF\0\0\0"),
+    "no PDF": lambda: ("a.pdf", b"%PDF-1.4\nbut no more"),
+    "a PDF that names itself as its page": lambda: ("a.pdf", small_pdf(b"x").replace(b"/Kids[3 0 R]", b"/Kids[2 0 R]")),
     "a truncated zip": lambda: ("a.docx", docx(b"<w:t>text</w:t>")[:-30]),
 }
 TOO_LARGE: dict[str, Callable[[], tuple[str, bytes]]] = {
@@ -96,7 +100,7 @@ def test_a_process_that_hangs_or_floods_is_ended_and_leaves_nothing_behind(tmp_p
     floods.write_text("import os\nwhile True: os.write(1, b'x' * 65536)\n")
     for program in (hangs, floods):
         with pytest.raises(MessageInvalid):
-            asyncio.run(Extractor(time_s=2.0, program=str(program)).text_of("a.txt", b"x" * 1_000_000))
+            asyncio.run(Extractor(time_s=1.0, program=str(program)).text_of("a.txt", b"x" * 1_000_000))
     with pytest.raises(ProcessLookupError):
         os.kill(int(note.read_text()), 0)
 

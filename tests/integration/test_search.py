@@ -130,6 +130,7 @@ def test_a_document_gives_its_text_to_who_may_read_it(server: RunningServer, ses
     for path, data in (
         ("/Letters/dear.docx", archive.getvalue()),
         ("/broken.docx", b"PK"),
+        ("/photo.png", b"PNG"),
         ("/big.txt", b"x" * 17 * MIB),
     ):
         assert ask(session.url, "PUT", "/api/v1/content", data, token=session.token, query={"path": path}).status == 200
@@ -137,7 +138,7 @@ def test_a_document_gives_its_text_to_who_may_read_it(server: RunningServer, ses
     assert (answer.status, answer.json()["text"], answer.json()["is_cut"]) == (200, "Dear Bob\n", False)
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert session.ask("GET", "/api/v1/text", path="/bobsled.txt", chars=1).json()["text"] == "x"
-    for path, reason in (("/broken.docx", "unreadable"), ("/Letters", "kind"), ("/Letters/old/to bob 2.pdf", "kind")):
+    for path, reason in (("/broken.docx", "unreadable"), ("/Letters", "kind"), ("/photo.png", "kind")):
         error = session.ask("GET", "/api/v1/text", path=path).json()["error"]
         assert (error["code"], error["fields"]["reason"]) == ("message_invalid", reason)
     assert session.ask("GET", "/api/v1/text", path="/big.txt").json()["error"]["code"] == "limit_exceeded"
@@ -148,14 +149,34 @@ def test_a_document_gives_its_text_to_who_may_read_it(server: RunningServer, ses
     assert {**theirs.json()["error"], "id": ""} == {**unknown.json()["error"], "id": ""}
 
 
-def test_the_command_asks_the_server_and_the_index_can_be_made_anew(
-    laptop: Device, session: Session, server: RunningServer
+def test_documents_are_found_by_their_text_by_who_may_read_them(
+    server: RunningServer, session: Session, laptop: Device
 ) -> None:
-    assert laptop.cli("find", "--server", "bob").out.split("\n")[:2] == ["/bobsled.txt", "/Letters/old/to bob 2.pdf"]
-    told = json.loads(laptop.cli("find", "--server", "to bob", "/Letters/old", "--json").out)
-    assert [item["path"] for item in told] == ["/Letters/old/to bob 2.pdf"]
-    assert laptop.cli("find", "--server", "nothing of that name").code == NOT_FOUND
+    body = b"# Harbour\nThe ferry leaves\nat nine."
+    query = {"path": "/Letters/ferry.md"}
+    assert ask(session.url, "PUT", "/api/v1/content", body, token=session.token, query=query).status == 200
     before = found(session, "bob")
     rebuilt = laptop.cli("admin", "search", "rebuild", "--data", str(Path(server.data)), "--json")
-    assert (rebuilt.code, json.loads(rebuilt.out)["names"] >= 5) == (0, True), rebuilt
+    told = json.loads(rebuilt.out)
+    assert (rebuilt.code, told["names"] >= 5, told["documents"] >= 1) == (0, True, True), rebuilt
     assert found(session, "bob") == before
+    page = session.ask("GET", "/api/v1/search/text", q="ferr nine").json()
+    assert (page["is_complete"], page["is_all"], page["after"]) == (True, True, "")
+    [item] = page["items"]
+    assert (item["path"], item["snippet"]) == ("/Letters/ferry.md", "# Harbour The ferry leaves at nine.")
+    assert item["matches"] == [[14, 18], [30, 34]]
+    entry = session.ask("GET", "/api/v1/entry", path=item["path"]).json()
+    assert (item["id"], item["rev"], item["namespace"]) == (entry["id"], entry["rev"], session.root_ns.hex())
+    for bad in ({}, {"q": ""}, {"q": "--"}, {"q": "a b c d e f g h i"}, {"q": "a", "after": "x"}):
+        assert session.ask("GET", "/api/v1/search/text", **bad).json()["error"]["code"] == "message_invalid"
+    other = server.add_user("cid").sign_in("laptop")
+    assert other.ask("GET", "/api/v1/search/text", q="ferry").json()["items"] == []
+    theirs, unknown = (other.ask("GET", "/api/v1/search/text", q="f", path=path) for path in ("/Letters", "/no"))
+    assert (theirs.status, unknown.status) == (404, 404)
+    assert ask(session.url, "GET", "/api/v1/search/text", query={"q": "ferry"}).status == 401
+    shown = laptop.cli("search", "ferry", "nine")
+    assert shown.out.splitlines() == ["/Letters/ferry.md", "    # Harbour The ferry leaves at nine."]
+    assert laptop.cli("find", "--server", "to bob", "/Letters/old").out == "/Letters/old/to bob 2.pdf\n"
+    assert laptop.cli("find", "--server", "nothing of that name").code == NOT_FOUND
+    assert session.ask("POST", "/api/v1/delete", {"path": "/Letters/ferry.md"}).status == 204
+    assert session.ask("GET", "/api/v1/search/text", q="ferry").json()["items"] == []

@@ -32,6 +32,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "verify": ("verify",),
     "files": ("ls", "cat", "mv", "rm", "mkdir"),
     "copies": ("cp", "find", "diff"),
+    "searching": ("search",),
     "transfers": ("put", "get"),
     "shares": ("share",),
     "history": ("versions", "restore", "trash"),

@@ -31,10 +31,10 @@ def _index() -> None:
 
 @index.command("rebuild")
 def rebuild(data: Data = None, config: Config = None) -> None:
-    """Make the index of names anew; searches find what is in it so far meanwhile."""
+    """Make the index of names anew, and read documents that have no text in the index; searches go on meanwhile."""
     told = administer(server_settings({"data": data}, config), "search.rebuild", {})
     assert isinstance(told, dict)
-    output.give(told, text=f"{told['names']:,} names looked at.")
+    output.give(told, text=f"{told['names']:,} names looked at, {told['documents']:,} documents read.")
 
 
 def found_by_server(question: str, folder: str, limit: int) -> None:

@@ -1,4 +1,4 @@
-"""The REST route of searches, typed, for `satchel find --server`. Source: docs/use/search.md."""
+"""The REST routes of searches, typed, for `satchel find --server` and `satchel search`. Source: docs/use/search.md."""
 
 from __future__ import annotations
 
@@ -29,6 +29,29 @@ class FoundItems(msgspec.Struct, frozen=True):
     is_complete: bool
 
 
+class FoundText(msgspec.Struct, frozen=True):
+    """A file in whose text the words stand. matches: starts and ends in the snippet."""
+
+    namespace: str
+    id: str
+    path: str
+    name: str
+    size: int
+    mtime_ns: int
+    rev: int
+    snippet: str
+    matches: list[tuple[int, int]]
+
+
+class FoundTexts(msgspec.Struct, frozen=True):
+    """A page of them. is_complete: all documents were read."""
+
+    items: list[FoundText]
+    after: str
+    is_all: bool
+    is_complete: bool
+
+
 class SearchApi(Api):
     """The service's REST interface, with searches."""
 
@@ -36,3 +59,8 @@ class SearchApi(Api):
         """Return a page of what is called so beneath a folder. Raises: NotFound, MessageInvalid."""
         params = {"q": question, "path": folder, "limit": str(limit), "after": after}
         return await self._ask("GET", "/api/v1/search", FoundItems, params)
+
+    async def search_texts(self, question: str, folder: str, limit: int, after: str = "") -> FoundTexts:
+        """Return a page of the files that say so, beneath a folder. Raises: NotFound, MessageInvalid."""
+        params = {"q": question, "path": folder, "limit": str(limit), "after": after}
+        return await self._ask("GET", "/api/v1/search/text", FoundTexts, params)

@@ -36,8 +36,10 @@ from satchel.server.accounts.service import (
     set_quota,
 )
 from satchel.server.adapters.machine import MachineClock, ThreadWorkers
+from satchel.server.blocks.service import BlockService
 from satchel.server.db.engine import Database
 from satchel.server.db.opening import open_database
+from satchel.server.documents.extracting import Extractor
 from satchel.server.folder import data_lock, socket_path
 from satchel.server.metadata.rewind import place_at, preview, rewind
 from satchel.server.ports import BlockStore, Clock, Workers
@@ -45,7 +47,7 @@ from satchel.server.settings import Settings
 from satchel.server.stopped import COMMANDS as STOPPED
 from satchel.server.stopped import run_stopped
 from satchel.server.stores import opened_blocks
-from satchel.server.upkeep import garbage, naming, recount
+from satchel.server.upkeep import garbage, naming, recount, texts
 from satchel.server.upkeep.backup import taking
 from satchel.server.upkeep.backup.marks import require_in_service
 from satchel.server.upkeep.backup.repository import Secret
@@ -170,7 +172,7 @@ class RewindAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SearchRebuild(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Make the index of names anew."""
+    """Make the index of names anew, and read the documents that are not in the index of texts."""
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -341,8 +343,12 @@ class Admin:
         return await verified_audit(self._db, asked)
 
     async def _search_rebuild(self, asked: SearchRebuild, progress: Progress) -> object:
+        store, workers = self._stored()
         progress("indexing", 0)
-        return {"names": await naming.make_anew(self._db)}
+        names = await naming.make_anew(self._db)
+        progress("reading documents", 0)
+        blocks = BlockService(store, self._db, self._clock, workers)
+        return {"names": names, "documents": await texts.read_all(self._db, blocks, Extractor())}
 
     async def _stats(self, asked: Stats) -> object:
         return await figures(self._db)

@@ -8,6 +8,7 @@ from satchel.server.accounts.standing import Standings
 from satchel.server.blocks.service import BlockService
 from satchel.server.db.engine import Database
 from satchel.server.db.schema import StoreFacts
+from satchel.server.documents.extracting import Extractor
 from satchel.server.feed.shared import SharedPages
 from satchel.server.gateway.counters import Counters
 from satchel.server.gateway.identity import Identity
@@ -16,7 +17,6 @@ from satchel.server.gateway.readiness import Readiness
 from satchel.server.notify.renewals import Renewals
 from satchel.server.notify.waiters import Waiters
 from satchel.server.ports import Bus, Clock, EphemeralState, Workers
-from satchel.server.search.extracting import Extractor
 from satchel.server.settings import Settings
 from satchel.server.sharing.hits import Hits
 

@@ -15,11 +15,12 @@ from satchel.core.errors import LimitExceeded, MessageInvalid
 from satchel.core.hashing import unpack_blocks
 from satchel.core.ids import ContentHash
 from satchel.core.limits import DOCUMENT_BYTES_MAX
+from satchel.server.documents.extracting import TEXT_CHARS_MAX
+from satchel.server.documents.kinds import kind_of
 from satchel.server.gateway.content import pieces_of
 from satchel.server.gateway.history import node_of
 from satchel.server.gateway.rest import Asked, principal_of, services_of
 from satchel.server.metadata.tree import blocklist_of, entry_by_id
-from satchel.server.search.extracting import TEXT_CHARS_MAX, kind_of
 
 _Chars = Annotated[int, Parameter(ge=1, le=TEXT_CHARS_MAX)]
 
@@ -38,8 +39,8 @@ class DocumentText(msgspec.Struct, frozen=True):
 async def text(
     request: Asked, path: str = "", id: str = "", chars: _Chars = TEXT_CHARS_MAX, namespace: str = ""
 ) -> DocumentText:
-    """Give the plain text of a text, Word, Excel, PowerPoint or OpenDocument file, by path or by id; needs the right to
-    read it. 400 `message_invalid` for what has none: its `reason` is `kind`, `unreadable` or `too_large`.
+    """Give the plain text of a text, PDF, Word, Excel, PowerPoint or OpenDocument file, by path or by id; needs the
+    right to read it. 400 `message_invalid` for what has none: its `reason` is `kind`, `unreadable` or `too_large`.
     """
     services, principal = services_of(request), await principal_of(request)
     ns, node_id = await node_of(services, principal, path=path, node=id, namespace=namespace)

@@ -30,12 +30,14 @@ from satchel.server.db.engine import (
 from satchel.server.metadata.nodes import LIVE, image_of
 from satchel.server.search.grams import grams_of_name
 from satchel.server.search.postings import PART_DOCS, pack, unpack
+from satchel.server.search.sources import State, keep_sources_txn, source_named
 
 SEARCH_KEY = b"search"
 """Group-commit key, with the namespace, of writes to the index."""
 STEP_NAMES = 200
 """A step of so many takes the embedded store's writer for some tens of ms."""
 _NAMING = (Action.CREATE, Action.MOVE, Action.UNDELETE, Action.DELETE, Action.MOUNT, Action.UNMOUNT)
+_FILLING = (*_NAMING, Action.EDIT)
 
 
 class Phase(IntEnum):
@@ -101,8 +103,14 @@ async def catch_up(db: Database, ns: NamespaceId, *, steps: int) -> bool:
 
 
 async def begin_again(db: Database, ns: NamespaceId) -> None:
-    """Have the namespace's index made anew, by the steps that follow."""
-    await db.write(SEARCH_KEY + ns, lambda conn: _keep_txn(conn, ns, Phase.REMOVING, 0, b""))
+    """Have the namespace's index made anew, by the steps that follow, and documents without a text read again."""
+
+    async def begin_txn(conn: Connection) -> None:
+        await _keep_txn(conn, ns, Phase.REMOVING, 0, b"")
+        again = f"UPDATE texts SET state = {int(State.WAITING)} WHERE ns = $1 AND state = {int(State.NONE)}"
+        await conn.execute(again, ns)
+
+    await db.write(SEARCH_KEY + ns, begin_txn)
 
 
 async def _step_txn(conn: Connection, ns: NamespaceId, count: int) -> int:
@@ -129,7 +137,10 @@ async def _remove_txn(conn: Connection, ns: NamespaceId, place: Place) -> int:
     await execute_in(conn, "DELETE FROM search_grams WHERE ns = $1 AND gram IN {keys}", {row[0] for row in rows}, ns)
     docs = await conn.fetch("SELECT doc FROM search_docs WHERE ns = $1 ORDER BY doc LIMIT $2", ns, 1_000)
     await execute_in(conn, "DELETE FROM search_docs WHERE ns = $1 AND doc IN {keys}", [row[0] for row in docs], ns)
-    if not rows and not docs:
+    nodes = await conn.fetch("SELECT node_id FROM text_nodes WHERE ns = $1 ORDER BY node_id LIMIT $2", ns, 1_000)
+    text = "DELETE FROM text_nodes WHERE ns = $1 AND node_id IN {keys}"
+    await execute_in(conn, text, [row[0] for row in nodes], ns)
+    if not rows and not docs and not nodes:
         # What is committed while the tree is read stands above this seq, and is followed afterwards.
         await _keep_txn(conn, ns, Phase.READING, place.head_seq, b"")
     return len(docs)
@@ -137,11 +148,14 @@ async def _remove_txn(conn: Connection, ns: NamespaceId, place: Place) -> int:
 
 async def _read_txn(conn: Connection, ns: NamespaceId, place: Place, count: int) -> int:
     rows = await conn.fetch(
-        "SELECT seq, node_id, name_key, kind, state FROM files WHERE ns = $1 AND node_id > $2"
+        "SELECT seq, node_id, name_key, kind, state, name, content, size FROM files WHERE ns = $1 AND node_id > $2"
         " ORDER BY node_id LIMIT $3",
         *(ns, place.after, count),
     )
-    await _add_txn(conn, ns, [Named(*row[:4]) for row in rows if row[4] == LIVE])
+    live = [row for row in rows if row[4] == LIVE]
+    await _add_txn(conn, ns, [Named(*row[:4]) for row in live])
+    sources = {node: source_named(kind, name, content, size) for _, node, _, kind, _, name, content, size in live}
+    await keep_sources_txn(conn, ns, sources, {node: seq for seq, node, *_ in live})
     is_last = len(rows) < count
     phase = Phase.FOLLOWING if is_last else Phase.READING
     await _keep_txn(conn, ns, phase, place.seq, b"" if is_last else rows[-1][1])
@@ -154,12 +168,17 @@ async def _follow_txn(conn: Connection, ns: NamespaceId, place: Place, count: in
         *(ns, place.seq, count),
     )
     newest: dict[NodeId, Named | None] = {}
+    sources: dict[NodeId, bytes] = {}
     for seq, node_id, action, post in rows:
-        if action in _NAMING:
+        if action in _FILLING:
             image = image_of(post)
+            held = source_named(image.kind, image.name, image.content, image.size) if image.is_live else b""
+            sources[node_id] = held
+        if action in _NAMING:
             newest[node_id] = Named(seq, node_id, image.name_key, image.kind) if image.is_live else None
     await _drop_txn(conn, ns, [node_id for node_id, named in newest.items() if named is None])
     await _add_txn(conn, ns, [named for named in newest.values() if named is not None])
+    await keep_sources_txn(conn, ns, sources, {node: seq for seq, node, *_ in rows})
     await _keep_txn(conn, ns, Phase.FOLLOWING, rows[-1][0] if rows else place.head_seq, b"")
     return len(rows)
 

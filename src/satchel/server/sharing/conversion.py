@@ -49,6 +49,7 @@ FOLLOWING: dict[str, str] = {
 """Tables, beside `files`, whose rows go where their node goes, with their columns beside ns and node_id."""
 STAYING: dict[str, str] = {
     "file_changes": "the journal stays: it tells what happened while the nodes stood there",
+    "text_nodes": "as search_docs",
     "search_docs": "a hint where to look; the new namespace's index is made from its own tree",
 }
 """Tables that name nodes by ns and node_id and stay, with the reason. A test finds the table that is in neither."""

@@ -119,6 +119,9 @@ LEFT_OUT: dict[str, str] = {
     "search_places": "the index of names: made anew from the tree",
     "search_docs": "as search_places",
     "search_grams": "as search_places",
+    "text_nodes": "the index of texts: made anew from the tree and the contents",
+    "texts": "as text_nodes",
+    "text_words": "as text_nodes",
     "pins": "holds of backups that run",
 }
 """What a copy does not hold, with the reason."""

@@ -1,79 +1,59 @@
-"""Plain text of documents, by a limited process each. Invariant: a document is never read in the service's own process,
-and its process ends with the call that started it, by its own pid.
+"""Runs programs that read what strangers made, in a limited process each. Invariant: nothing of it is read in the
+service's own process, and its process ends with the call that started it, by its own pid.
 
-Few run at once and few wait; more are told to come again. Source: docs/design/060 (6, 7).
+Few run at once and few wait; more are told to come again. A program is started by its path; it answers with a line and
+what follows it, and limits itself before it reads. Source: docs/design/060 (6, 7).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from satchel.core.errors import MessageInvalid, Unavailable
-from satchel.server.search import extractor
 
-TEXT_CHARS_MAX = 200_000
-DOCUMENT_BYTES_MAX = extractor.DOCUMENT_BYTES_MAX
 AT_ONCE = 2
 WAITING_MAX = 16
 TIME_S_MAX = 30.0
 _PIECE_BYTES = 64 * 1024
-_ANSWER_BYTES_MAX = 4 * TEXT_CHARS_MAX + 64
-_PROGRAM = str(Path(extractor.__file__))
-_PLAIN = "txt text md markdown log csv tsv ini toml yaml yml json xml rst tex py js ts c h cpp java go rs sh sql"
-KINDS = {**dict.fromkeys(_PLAIN.split(), "plain"), **{kind: kind for kind in extractor.PARTS}}
 _TOLD = {
     "unreadable": "This document cannot be read.",
     "too_large": "This document is too large to be read.",
+    "kind": "Here is nothing that reads a document of this kind.",
 }
 
 
-class Plain(NamedTuple):
-    """A document's text. is_cut: there is more than was taken."""
+class Limited:
+    """Starts the processes of one program. time_s: what one may take."""
 
-    text: str
-    is_cut: bool
-
-
-def kind_of(name: str) -> str:
-    """Return how a document of this name is read; empty for one that is not."""
-    before, _, end = name.rpartition(".")
-    return KINDS.get(end.lower(), "") if before else ""
-
-
-class Extractor:
-    """Starts the processes. time_s: what one may take; program: for tests."""
-
-    def __init__(self, *, time_s: float = TIME_S_MAX, program: str = _PROGRAM) -> None:
-        self._time_s, self._program = time_s, program
+    def __init__(self, program: str, *, time_s: float = TIME_S_MAX) -> None:
+        self._program, self._time_s = program, time_s
         self._free = asyncio.Semaphore(AT_ONCE)
         self._asked = 0
 
-    async def text_of(self, name: str, data: bytes, *, chars_max: int = TEXT_CHARS_MAX) -> Plain:
-        """Return the text of a document, which its name says the kind of.
+    async def answer(self, arguments: Sequence[str], data: bytes, *, bytes_max: int) -> tuple[str, bytes]:
+        """Return the line that the program answers with, and what follows, at most `bytes_max` in all.
 
-        Raises: MessageInvalid for one that has none to give, Unavailable (retry) when too many are asked for.
+        Raises: MessageInvalid when it says `bad` or is ended by its limits (reason: `unreadable`, `too_large` or
+        `kind`), Unavailable (retry) when too many are asked for.
         """
-        kind = kind_of(name)
-        if not kind:
-            raise MessageInvalid("A document of this kind has no text to give.", reason="kind")
         async with self._turn():
             try:
                 async with asyncio.timeout(self._time_s):
-                    answer = await self._answer(kind, data, chars_max)
+                    answer = await self._run(arguments, data, bytes_max)
             except TimeoutError:
                 answer = b"bad too_large\n"
-        head, _, body = answer.partition(b"\n")
-        if head not in (b"ok", b"cut"):
+        head, end, body = answer.partition(b"\n")
+        if not end or head.startswith(b"bad"):
             # Without an answer it was ended by its limits.
             reason = head.removeprefix(b"bad ").decode(errors="replace")
             reason = reason if reason in _TOLD else "too_large"
             raise MessageInvalid(_TOLD[reason], reason=reason)
-        return Plain(body.decode(errors="replace")[:chars_max], head == b"cut")
+        return head.decode(errors="replace"), body
 
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
@@ -86,10 +66,11 @@ class Extractor:
         finally:
             self._asked -= 1
 
-    async def _answer(self, kind: str, data: bytes, chars_max: int) -> bytes:
-        # -I and -S: nothing but Python itself can be imported. No environment: what is secret in ours stays here.
+    async def _run(self, arguments: Sequence[str], data: bytes, bytes_max: int) -> bytes:
+        # -I and -S: nothing is imported but Python itself and what the program asks for by a folder that it is told.
+        # No environment: what is secret in ours stays here.
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", "-B", self._program, kind, str(chars_max)),
+            *(sys.executable, "-I", "-S", "-B", self._program, *arguments),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
@@ -100,10 +81,16 @@ class Extractor:
             assert process.stdin is not None and process.stdout is not None
             async with asyncio.TaskGroup() as group:
                 group.create_task(_send(process.stdin, data))
-                reading = group.create_task(_received(process.stdout))
+                reading = group.create_task(_received(process.stdout, bytes_max))
             return reading.result()
         finally:
             await _end(process)
+
+
+def folder_of(package: str) -> str:
+    """Return the folder that a package is imported from, for a program that needs it; empty when it is not there."""
+    found = importlib.util.find_spec(package)
+    return str(Path(found.origin).parent.parent) if found is not None and found.origin else ""
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
@@ -126,10 +113,10 @@ async def _send(into: asyncio.StreamWriter, data: bytes) -> None:
     into.close()
 
 
-async def _received(answer: asyncio.StreamReader) -> bytes:
-    """Return what comes, at most what a whole answer has."""
+async def _received(answer: asyncio.StreamReader, bytes_max: int) -> bytes:
+    """Return what comes, at most so many bytes."""
     got: list[bytes] = []
-    left = _ANSWER_BYTES_MAX
+    left = bytes_max
     while left > 0 and (piece := await answer.read(min(left, _PIECE_BYTES))):
         got.append(piece)
         left -= len(piece)

@@ -27,6 +27,7 @@ SELECT create_distributed_table('search_grams', 'ns', colocate_with => 'namespac
 SELECT create_distributed_table('text_nodes', 'ns', colocate_with => 'namespaces');
 SELECT create_distributed_table('texts', 'ns', colocate_with => 'namespaces');
 SELECT create_distributed_table('text_words', 'ns', colocate_with => 'namespaces');
+SELECT create_distributed_table('thumbnails', 'ns', colocate_with => 'namespaces');
 
 -- By the block's hash: where its bytes are, and who holds it.
 SELECT create_distributed_table('blocks', 'block_hash', colocate_with => 'none');

@@ -89,6 +89,7 @@ KEYS = {
             "text_nodes",
             "texts",
             "text_words",
+            "thumbnails",
         ),
         ("ns",),
     ),
@@ -134,6 +135,8 @@ REST = (
     ("/api/v1/activity", {"path": "/top"}),
     ("/api/v1/activity/days", {}),
 )
+DOT = bytes.fromhex("47494638396101000100800000000000ffffff2c00000000010001000002024401003b")
+"""An image of one pixel."""
 _numbers = count(1)
 
 
@@ -243,6 +246,9 @@ async def use_everything(program: Program) -> None:
     await program.ask("POST", "/api/v1/rewind", b'{"to_seq":46}')
     for path, query in REST:
         await program.ask("GET", path, **query)
+    await program.ask("PUT", "/api/v1/content", DOT, path="/dot.gif")
+    dot = json.loads(await program.ask("GET", "/api/v1/entry", path="/dot.gif"))
+    await program.ask("GET", f"/api/v1/thumbnail/{dot['namespace']}/{dot['id']}")
     await _browse(program)
     await _use_links(program, top.node_id)
     await _use_webdav(program)

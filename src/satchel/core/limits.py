@@ -106,3 +106,7 @@ SEARCH_HITS_MAX = 200
 """What a search ranks and pages through, at most."""
 DOCUMENT_BYTES_MAX = 16 * MIB
 """A longer document is not read for its text."""
+PICTURE_BYTES_MAX = 32 * MIB
+"""Of a longer file no small picture is made."""
+THUMBNAILS_PER_NAMESPACE_MAX = 20_000
+"""So many small pictures are kept, the newest; upkeep drops the others."""

@@ -52,7 +52,19 @@ from satchel.server.notify.waiters import Waiters
 from satchel.server.ports import Workers
 from satchel.server.settings import Settings
 from satchel.server.stores import Work, opened_stores, opened_traces
-from satchel.server.upkeep import ended_links, expiry, naming, pruning, stored, texts, thinning, trash, usage, webdav
+from satchel.server.upkeep import (
+    ended_links,
+    expiry,
+    naming,
+    pruning,
+    stored,
+    texts,
+    thinning,
+    thumbnails,
+    trash,
+    usage,
+    webdav,
+)
 from satchel.server.upkeep.backup.marks import require_in_service
 from satchel.server.upkeep.schedule import Scheduler
 
@@ -169,6 +181,7 @@ def _upkeep(services: Services, workers: Workers) -> Iterator[Scheduler]:
         short = [*expiry.tasks(db, clock), *pruning.tasks(db, clock), *usage.tasks(db, clock)]
         short += ended_links.tasks(db, clock)
         short += naming.tasks(db, clock)
+        short += thumbnails.tasks(db, clock)
         short += texts.tasks(db, clock, services.blocks, services.documents)
         policy = None if told.versions_keep_all_days is None else VersionPolicy(told.versions_keep_all_days)
         short += [*thinning.tasks(db, clock, policy), *trash.tasks(db, clock, told.trash_keep_days)]

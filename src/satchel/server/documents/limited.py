@@ -28,10 +28,10 @@ _TOLD = {
 
 
 class Limited:
-    """Starts the processes of one program. time_s: what one may take."""
+    """Starts the processes of one program. time_s: what one may take; waiting_max: how many may wait for their turn."""
 
-    def __init__(self, program: str, *, time_s: float = TIME_S_MAX) -> None:
-        self._program, self._time_s = program, time_s
+    def __init__(self, program: str, *, time_s: float = TIME_S_MAX, waiting_max: int = WAITING_MAX) -> None:
+        self._program, self._time_s, self._waiting_max = program, time_s, waiting_max
         self._free = asyncio.Semaphore(AT_ONCE)
         self._asked = 0
 
@@ -52,12 +52,12 @@ class Limited:
             # Without an answer it was ended by its limits.
             reason = head.removeprefix(b"bad ").decode(errors="replace")
             reason = reason if reason in _TOLD else "too_large"
-            raise MessageInvalid(_TOLD[reason], reason=reason)
+            raise MessageInvalid(told_reason(reason), reason=reason)
         return head.decode(errors="replace"), body
 
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        if self._asked >= AT_ONCE + WAITING_MAX:
+        if self._asked >= AT_ONCE + self._waiting_max:
             raise Unavailable("Too many documents are being read.", where="documents", reason="overload")
         self._asked += 1
         try:
@@ -85,6 +85,11 @@ class Limited:
             return reading.result()
         finally:
             await _end(process)
+
+
+def told_reason(reason: str) -> str:
+    """Return what is told to people of a reason that a program gave."""
+    return _TOLD[reason]
 
 
 def folder_of(package: str) -> str:

@@ -32,6 +32,7 @@ from satchel.server.gateway import (
     shares,
     sync,
     texts,
+    thumbnails,
 )
 from satchel.server.gateway import app_passwords as app_passwords_room
 from satchel.server.gateway import device_codes as device_codes_room
@@ -60,7 +61,7 @@ SAFE_HEADERS = [
 ROOMS = (
     *(account, files, content, history, diffing, rewinding, sync, health, shares),
     *(made_links, link_pages, link_writes),
-    *(found_names, texts),
+    *(found_names, texts, thumbnails),
     *(
         setup_room,
         invitations_room,

@@ -122,6 +122,7 @@ LEFT_OUT: dict[str, str] = {
     "text_nodes": "the index of texts: made anew from the tree and the contents",
     "texts": "as text_nodes",
     "text_words": "as text_nodes",
+    "thumbnails": "small pictures: made again from the contents when somebody asks",
     "pins": "holds of backups that run",
 }
 """What a copy does not hold, with the reason."""

@@ -28,6 +28,3 @@ CREATE TABLE text_words (
     docs BYTEA NOT NULL,
     PRIMARY KEY (ns, word, part)
 ) {clustered};
-
--- The index of names is what finds the documents, so it is made anew once.
-DELETE FROM search_places;

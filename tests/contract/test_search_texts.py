@@ -16,6 +16,7 @@ from satchel.server.documents.extracting import Extractor, Plain
 from satchel.server.documents.extractor import small_pdf
 from satchel.server.search.looking import FoundTexts, search_texts, snippets_of
 from satchel.server.search.scopes import Place, places_at
+from satchel.server.search.texts import Reading
 from satchel.server.search.words import asked_words
 from satchel.server.sharing.conversion import share_folder
 from satchel.server.sharing.people import accept, invite, remove
@@ -78,7 +79,8 @@ class Library:
 
     async def index(self) -> int:
         """Read all that waits; return how many documents were read or removed."""
-        counts = await read_texts(self.db, self.world.clock, self.world.service, self.documents)
+        reading = Reading(self.db, self.world.service, self.documents, self.world.workers)
+        counts = await read_texts(reading, self.world.clock)
         return counts.done.get("texts", 0)
 
     async def look(self, text: str, who: Owner | None = None, path: str = "/") -> FoundTexts:
@@ -112,13 +114,16 @@ def test_documents_are_found_by_their_words_once_they_were_read(run: Run) -> Non
         assert await library.find("grüsse") == await library.find("GRÜSSE fro") == ["/a.txt"]
         assert await library.find("master") == await library.find("ha") == []
         assert await library.find("in 2024") == ["/b.md"]
-        assert await library.find("報告書") == await library.find("写") == ["/c.txt"]
+        assert (
+            await library.find("年度報告書の写し")
+            == await library.find("報告書")
+            == await library.find("写")
+            == ["/c.txt"]
+        )
         assert await library.find("harbour", path="/") == ["/a.txt", "/b.md"]
         found = await library.look("harbour")
-        pieces = {
-            hit.path: piece
-            for hit, piece in zip(found.hits, await snippets_of(db, found.hits, asked_words("harbour")), strict=True)
-        }
+        shown = await snippets_of(db, library.world.workers, found.hits, asked_words("harbour"))
+        pieces = {hit.path: piece for hit, piece in zip(found.hits, shown, strict=True)}
         text, matches = pieces["/a.txt"]
         assert text == "Grüße from the Harbour, twice: harbour"
         assert [text[start:end] for start, end in matches] == ["Harbour", "harbour"]

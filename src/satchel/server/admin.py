@@ -43,6 +43,7 @@ from satchel.server.documents.extracting import Extractor
 from satchel.server.folder import data_lock, socket_path
 from satchel.server.metadata.rewind import place_at, preview, rewind
 from satchel.server.ports import BlockStore, Clock, Workers
+from satchel.server.search.texts import Reading
 from satchel.server.settings import Settings
 from satchel.server.stopped import COMMANDS as STOPPED
 from satchel.server.stopped import run_stopped
@@ -348,7 +349,7 @@ class Admin:
         names = await naming.make_anew(self._db)
         progress("reading documents", 0)
         blocks = BlockService(store, self._db, self._clock, workers)
-        return {"names": names, "documents": await texts.read_all(self._db, blocks, Extractor())}
+        return {"names": names, "documents": await texts.read_all(Reading(self._db, blocks, Extractor(), workers))}
 
     async def _stats(self, asked: Stats) -> object:
         return await figures(self._db)

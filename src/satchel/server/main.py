@@ -50,6 +50,7 @@ from satchel.server.monitor import Monitor, Sources
 from satchel.server.notify.renewals import Renewals
 from satchel.server.notify.waiters import Waiters
 from satchel.server.ports import Workers
+from satchel.server.search.texts import Reading
 from satchel.server.settings import Settings
 from satchel.server.stores import Work, opened_stores, opened_traces
 from satchel.server.upkeep import (
@@ -175,18 +176,19 @@ async def opened(settings: Settings) -> AsyncIterator[Opened]:
 
 
 def _upkeep(services: Services, workers: Workers) -> Iterator[Scheduler]:
-    """Yield what upkeep runs, where its role is: short tasks do not wait for those that read all that is stored."""
+    """Yield what upkeep runs, where its role is: short tasks wait neither for documents that are read nor for those
+    that read all that is stored."""
     if "upkeep" in services.settings.roles:
         db, clock, told = services.db, services.clock, services.settings
         short = [*expiry.tasks(db, clock), *pruning.tasks(db, clock), *usage.tasks(db, clock)]
         short += ended_links.tasks(db, clock)
         short += naming.tasks(db, clock)
         short += thumbnails.tasks(db, clock)
-        short += texts.tasks(db, clock, services.blocks, services.documents)
         policy = None if told.versions_keep_all_days is None else VersionPolicy(told.versions_keep_all_days)
         short += [*thinning.tasks(db, clock, policy), *trash.tasks(db, clock, told.trash_keep_days)]
         short += webdav.tasks(db, clock)
         yield Scheduler(short, clock, db)
+        yield Scheduler(texts.tasks(Reading(db, services.blocks, services.documents, workers), clock), clock, db)
         yield Scheduler(stored.tasks(db, services.blocks.store_port, clock, workers), clock, db)
 
 

@@ -126,7 +126,7 @@ async def search_in_texts(
     places = await places_at(services.db, principal, path)
     found = await search_texts(services.db, principal, places, words)
     page, last = found.hits[skipped : skipped + limit], skipped + limit
-    snippets = await snippets_of(services.db, page, words)
+    snippets = await snippets_of(services.db, services.workers, page, words)
     shown = [_text_shown(hit, snippet) for hit, snippet in zip(page, snippets, strict=True)]
     return FoundTextPage(shown, str(last) if last < len(found.hits) else "", found.is_all, found.is_complete)
 

@@ -21,6 +21,7 @@ from satchel.server.db.engine import Connection, Database, Question, fetch_in, f
 from satchel.server.metadata.nodes import Node, columns_of, node_of
 from satchel.server.metadata.tree import path_in
 from satchel.server.metadata.view import View
+from satchel.server.ports import Workers
 from satchel.server.search.indexing import catch_up
 from satchel.server.search.names import BATCH_NODES, CAUGHT_UP_STEPS, LOOKED_MAX
 from satchel.server.search.postings import Parts, docs_of, in_all, in_any, unpack
@@ -74,7 +75,7 @@ async def search_texts(db: Database, principal: Principal, places: Sequence[Plac
     return FoundTexts(hits[:SEARCH_HITS_MAX], is_complete, is_all and len(hits) <= SEARCH_HITS_MAX)
 
 
-async def snippets_of(db: Database, hits: Sequence[TextHit], words: Sequence[str]) -> list[Snippet]:
+async def snippets_of(db: Database, workers: Workers, hits: Sequence[TextHit], words: Sequence[str]) -> list[Snippet]:
     """Return a piece of each hit's text, in order; an empty one where the text is gone meanwhile."""
     wanted: defaultdict[bytes, set[bytes]] = defaultdict(set)
     for hit in hits:
@@ -89,7 +90,7 @@ async def snippets_of(db: Database, hits: Sequence[TextHit], words: Sequence[str
         body = bodies.get((hit.place.ns, hit.source))
         return Snippet("", []) if body is None else snippet_of(unpack_text(body), words)
 
-    return [snippet(hit) for hit in hits]
+    return await workers.run(lambda: [snippet(hit) for hit in hits])
 
 
 class _Looking:

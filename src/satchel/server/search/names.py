@@ -129,7 +129,7 @@ class _Looking:
         question, wanted = self._wanted.question, self._wanted
         parts = [alternatives for word in question.words for alternatives in part_grams(word)]
         if wanted.kind is not None:
-            parts.append([kind_gram(wanted.kind)])
+            parts.append([kind_gram(kind) for kind in _kinds(wanted.kind)])
         if wanted.extension:
             parts.append([extension_gram(wanted.extension)])
         begins, ends = name_gram(question.whole), end_gram(question.whole)
@@ -162,7 +162,7 @@ class _Looking:
     def _rank(self, node: Node) -> Rank | None:
         """Return how well the node fits, None when it does not or is none that lives."""
         wanted = self._wanted
-        if wanted.kind is not None and node.kind != wanted.kind:
+        if wanted.kind is not None and node.kind not in _kinds(wanted.kind):
             return None
         if wanted.extension and extension_of(node.name_key) != wanted.extension:
             return None
@@ -176,6 +176,11 @@ class _Looking:
         folder = self._place.folder
         is_inside = folder == ROOT_NODE or self._view.stands_in(node.parent_id, folder)
         return rank if is_inside else None
+
+
+def _kinds(kind: Kind) -> tuple[Kind, ...]:
+    """Return what somebody means by a kind: a shared folder is a folder too."""
+    return (Kind.FOLDER, Kind.MOUNT) if kind is Kind.FOLDER else (kind,)
 
 
 def _each_once(classes: Sequence[Parts]) -> Iterator[int]:

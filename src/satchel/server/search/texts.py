@@ -8,6 +8,7 @@ says which words are to be removed. Source: docs/design/060 (6, 7).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from satchel.core.errors import BlockDamaged, MessageInvalid
@@ -27,6 +28,7 @@ from satchel.server.db.engine import (
 )
 from satchel.server.documents.extracting import Extractor
 from satchel.server.metadata.blocklists import blocklists_txn
+from satchel.server.ports import Workers
 from satchel.server.search.indexing import SEARCH_KEY
 from satchel.server.search.postings import PART_DOCS, pack, unpack
 from satchel.server.search.sources import State, mark_gone_txn, source_of
@@ -46,25 +48,36 @@ class _Next(NamedTuple):
     body: bytes
 
 
-async def step_texts(db: Database, blocks: BlockService, documents: Extractor, ns: NamespaceId) -> bool:
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What documents are read with: where their bytes are, what reads them, and threads for what takes long."""
+
+    db: Database
+    blocks: BlockService
+    documents: Extractor
+    workers: Workers
+
+
+async def step_texts(reading: Reading, ns: NamespaceId) -> bool:
     """Read one source into the index, or remove one that no node has; return False when there is none.
 
     Raises: Unavailable (retry) when too many documents are being read, or a store is away.
     """
+    db = reading.db
     found = await db.glance(lambda conn: _next_txn(conn, ns))
     if found is None:
         return False
     if found.state == State.GONE:
-        await _change_words(db, ns, found.doc, words_of(unpack_text(found.body)) if found.body else [], is_added=False)
+        await _change_words(db, ns, found.doc, await _words(reading, found.body), is_added=False)
         await db.write(SEARCH_KEY + ns, lambda conn: _forget_txn(conn, ns, found.source))
         return True
-    body = found.body or await _read(db, blocks, documents, ns, found.source)
+    body = found.body or await _read(reading, ns, found.source)
     if not body:
         await _settle(db, ns, found.source, State.NONE, b"")
         return True
     # The text is kept before its words are in the index, so that they can be removed whenever this stops.
     await _settle(db, ns, found.source, State.WAITING, body)
-    await _change_words(db, ns, found.doc, words_of(unpack_text(body)), is_added=True)
+    await _change_words(db, ns, found.doc, await _words(reading, body), is_added=True)
     await _settle(db, ns, found.source, State.INDEXED, body)
     return True
 
@@ -117,19 +130,22 @@ async def _next_txn(conn: Connection, ns: NamespaceId) -> _Next | None:
     return _Next(*rows[0]) if rows else None
 
 
-async def _read(db: Database, blocks: BlockService, documents: Extractor, ns: NamespaceId, packed: bytes) -> bytes:
+async def _read(reading: Reading, ns: NamespaceId, packed: bytes) -> bytes:
     """Return the text of a source, packed; empty when it has none to give."""
     content, kind = source_of(packed)
-    lists = await db.read(lambda conn: blocklists_txn(conn, ns, (content,)))
+    lists = await reading.db.read(lambda conn: blocklists_txn(conn, ns, (content,)))
     try:
-        data = await _bytes(blocks, ns, lists.get(content, b""))
-        text = (await documents.text_as(kind, data)).text
+        data = await _bytes(reading.blocks, ns, lists.get(content, b""))
+        text = (await reading.documents.text_as(kind, data)).text
     except (MessageInvalid, BlockDamaged):
         # Tried once: the same content comes to the same end. Damage is told by those who look after the blocks.
         return b""
-    # PostgreSQL keeps no NUL, and nobody looks for one.
-    text = text.replace("\0", " ").encode(errors="replace").decode()
-    return pack_text(text) if text.strip() else b""
+    return await reading.workers.run(lambda: pack_text(text)) if text.strip() else b""
+
+
+async def _words(reading: Reading, body: bytes) -> list[str]:
+    """Return the words of a packed text."""
+    return await reading.workers.run(lambda: words_of(unpack_text(body))) if body else []
 
 
 async def _bytes(blocks: BlockService, ns: NamespaceId, blocklist: bytes) -> bytes:

@@ -18,6 +18,8 @@ from satchel.server.search.grams import QUESTION_CHARS_MAX, WORDS_MAX
 WORD_CHARS_MAX = 32
 """Of a longer word so much is indexed."""
 WORDS_OF_TEXT_MAX = 20_000
+LOOKED_WORDS_MAX = 16
+"""A long word of a script without spaces is looked for by so many pairs."""
 BEGINNING_CHARS_MIN = 3
 """A word of a question that is shorter is looked for as it is; a longer one may also begin a word of the text."""
 SNIPPET_CHARS = 160
@@ -51,19 +53,18 @@ def asked_words(text: str) -> tuple[str, ...]:
     if len(text) > QUESTION_CHARS_MAX:
         raise MessageInvalid(f"A question has at most {QUESTION_CHARS_MAX} characters.", reason="q")
     key = name_key(text.replace("\0", " ").encode(errors="replace").decode())
-    found: dict[str, None] = {}
-    for match in _WORDS.finditer(key):
-        found.update(dict.fromkeys(_asked(match[0])))
-    if not found:
+    asked = list(dict.fromkeys(match[0] for match in _WORDS.finditer(key)))
+    found = dict.fromkeys(part for word in asked for part in _asked(word))
+    if not asked:
         raise MessageInvalid("Say what to look for.", reason="q")
-    if len(found) > WORDS_MAX:
+    if len(asked) > WORDS_MAX:
         raise MessageInvalid(f"A question has at most {WORDS_MAX} words.", reason="q")
-    return tuple(found)
+    return tuple(found)[:LOOKED_WORDS_MAX]
 
 
 def pack_text(text: str) -> bytes:
     """Return the text as it is kept."""
-    return zlib.compress(text.encode(), _LEVEL)
+    return zlib.compress(text.encode(errors="replace"), _LEVEL)
 
 
 def unpack_text(body: bytes) -> str:
@@ -100,6 +101,7 @@ def _indexed(word: str) -> Iterator[str]:
 def _asked(word: str) -> Iterator[str]:
     """Yield what a word of a question is looked for by."""
     if word[0] >= _NO_SPACES_FROM and len(word) > 2:
-        yield from (word[at : at + 2] for at in range(len(word) - 1))
+        yield from (word[at : at + 2] for at in range(0, len(word) - 1, 2))
+        yield word[-2:]
     else:
         yield word[:WORD_CHARS_MAX]

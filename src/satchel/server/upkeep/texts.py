@@ -7,12 +7,10 @@ Source: docs/use/search.md.
 from __future__ import annotations
 
 from satchel.core.ids import NamespaceId, NodeId
-from satchel.server.blocks.service import BlockService
 from satchel.server.db.engine import Database
-from satchel.server.documents.extracting import Extractor
 from satchel.server.ports import Clock
 from satchel.server.search.indexing import step
-from satchel.server.search.texts import check_sources, check_texts, step_texts
+from satchel.server.search.texts import Reading, check_sources, check_texts, step_texts
 from satchel.server.upkeep.schedule import DAY_S, Counts, Task
 from satchel.server.upkeep.walk import NAMESPACES_PAGE, Standing, Visited, walk
 
@@ -23,15 +21,15 @@ DOCUMENTS_MAX = 50
 _NODES, _SOURCES = b"n", b"s"
 
 
-def tasks(db: Database, clock: Clock, blocks: BlockService, documents: Extractor) -> list[Task]:
+def tasks(reading: Reading, clock: Clock) -> list[Task]:
     """Return the tasks of this part of upkeep."""
     return [
-        Task(READING, EVERY_S, lambda: read_texts(db, clock, blocks, documents)),
-        Task(CHECKING, DAY_S, lambda: drop_texts(db, clock)),
+        Task(READING, EVERY_S, lambda: read_texts(reading, clock)),
+        Task(CHECKING, DAY_S, lambda: drop_texts(reading.db, clock)),
     ]
 
 
-async def read_texts(db: Database, clock: Clock, blocks: BlockService, documents: Extractor) -> Counts:
+async def read_texts(reading: Reading, clock: Clock) -> Counts:
     """Read what waits to be read, and remove from the index what no file has any more.
 
     Raises: Unavailable (retry) when too many documents are being read, or a store is away.
@@ -40,25 +38,25 @@ async def read_texts(db: Database, clock: Clock, blocks: BlockService, documents
 
     async def visit(standing: Standing, after: bytes) -> Visited:
         nonlocal is_left
-        if await step(db, standing.ns) is not None:
+        if await step(reading.db, standing.ns) is not None:
             return Visited({}, after or b"0")
-        if not await step_texts(db, blocks, documents, standing.ns):
+        if not await step_texts(reading, standing.ns):
             return Visited({})
         count = int(after or b"0") + 1
         is_left |= count >= DOCUMENTS_MAX
         return Visited({"texts": 1}, None if count >= DOCUMENTS_MAX else b"%d" % count)
 
-    counts = await walk(db, clock, READING, visit)
+    counts = await walk(reading.db, clock, READING, visit)
     return Counts(counts.done, has_more=counts.has_more or is_left)
 
 
-async def read_all(db: Database, blocks: BlockService, documents: Extractor) -> int:
+async def read_all(reading: Reading) -> int:
     """Read all that waits, in every namespace whose names are indexed; return how many documents that were."""
     ns, count = NamespaceId(b""), 0
     sql = "SELECT ns FROM namespaces WHERE ns > $1 ORDER BY ns LIMIT $2"
-    while rows := await db.read(lambda conn, ns=ns: conn.fetch(sql, ns, NAMESPACES_PAGE)):  # type: ignore[misc]  # bound here
+    while rows := await reading.db.read(lambda conn, ns=ns: conn.fetch(sql, ns, NAMESPACES_PAGE)):  # type: ignore[misc]  # bound here
         for (ns,) in rows:
-            while await step_texts(db, blocks, documents, ns):
+            while await step_texts(reading, ns):
                 count += 1
     return count
 

@@ -26,7 +26,7 @@ _DRAWN_BY = 1
 """Part of the tag: another number when pictures are made otherwise."""
 
 
-@get("/api/v1/thumbnail/{ns:str}/{node:str}", transfers=True)
+@get("/api/v1/thumbnail/{ns:str}/{node:str}", media_type="image/webp", transfers=True)
 async def thumbnail(request: Asked, ns: str, node: str, rev: int = 0, size: str = "small") -> Response[bytes]:
     """Give a small picture, WebP, of an image (PNG, JPEG, GIF, WebP, BMP, TIFF) or of the first page of a PDF, turned
     as it is to be shown; `rev` names an earlier version. `size`: `small`, `medium` or `large`, 128, 512 or 1,600 pixels

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from dataclasses import replace
 
 import pytest
 
 from satchel.core.access import Role
 from satchel.core.entries import Kind
-from satchel.core.errors import MessageInvalid, NotFound
+from satchel.core.errors import MessageInvalid, NotFound, Unavailable
 from satchel.core.ids import ROOT_NODE, NodeId
 from satchel.core.messages import CreateOp, DeleteOp, EditOp, MoveOp, Op, Placement, Stored, UndeleteOp
-from satchel.server.db.engine import Database
+from satchel.server.db.engine import Database, Work
 from satchel.server.documents.extracting import Extractor, Plain
 from satchel.server.documents.extractor import small_pdf
+from satchel.server.search.indexing import step
 from satchel.server.search.looking import FoundTexts, search_texts, snippets_of
 from satchel.server.search.scopes import Place, places_at
-from satchel.server.search.texts import Reading
+from satchel.server.search.texts import STEP_WORDS, Reading, step_texts
 from satchel.server.search.words import asked_words
 from satchel.server.sharing.conversion import share_folder
 from satchel.server.sharing.people import accept, invite, remove
@@ -223,6 +226,44 @@ def test_a_shared_folder_is_searched_by_its_members_only(run: Run) -> None:
             await search_texts(db, eve.principal, [Place(ns)], ["secret"])
         await remove(db, world.clock, ann.principal, ns, bob.principal.account_id)
         assert await library.find("secret", bob) == []
+
+    run(scenario)
+
+
+class Cut:
+    """A database whose n-th write does not happen, as if the process had died before it."""
+
+    def __init__(self, db: Database, count: int) -> None:
+        self._db, self._left = db, count
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._db, name)
+
+    async def write(self, key: bytes, work: Work[int]) -> int:
+        self._left -= 1
+        if self._left < 0:
+            raise Unavailable("Cut.", where="test", reason="cut")
+        return await self._db.write(key, work)
+
+
+def test_reading_and_removing_can_be_cut_anywhere_and_go_on(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        library = await Library(db).opened()
+        text = " ".join(f"word{number}" for number in range(2 * STEP_WORDS))
+        reading = Reading(db, library.world.service, library.documents, library.world.workers)
+        await make_anew(db)
+        for count in range(5):
+            file = await library.write("a.txt", text.encode())
+            for is_live in (True, False):
+                if not is_live:
+                    await library.do(DeleteOp(op_id(), file.node_id, NEVER))
+                while await step(db, library.ann.principal.root_ns) is not None:
+                    pass
+                with contextlib.suppress(Unavailable):
+                    await step_texts(replace(reading, db=Cut(db, count)), library.ann.principal.root_ns)  # type: ignore[arg-type]
+                await library.index()
+                assert await library.find("word0 word1999") == (["/a.txt"] if is_live else [])
+            assert await library.left() == (0, 0, 0)
 
     run(scenario)
 

@@ -21,6 +21,13 @@ SELECT create_distributed_table('shares', 'ns', colocate_with => 'namespaces');
 SELECT create_distributed_table('dav_locks', 'ns', colocate_with => 'namespaces');
 SELECT create_distributed_table('dav_properties', 'ns', colocate_with => 'namespaces');
 SELECT create_distributed_table('members', 'ns', colocate_with => 'namespaces');
+SELECT create_distributed_table('search_places', 'ns', colocate_with => 'namespaces');
+SELECT create_distributed_table('search_docs', 'ns', colocate_with => 'namespaces');
+SELECT create_distributed_table('search_grams', 'ns', colocate_with => 'namespaces');
+SELECT create_distributed_table('text_nodes', 'ns', colocate_with => 'namespaces');
+SELECT create_distributed_table('texts', 'ns', colocate_with => 'namespaces');
+SELECT create_distributed_table('text_words', 'ns', colocate_with => 'namespaces');
+SELECT create_distributed_table('thumbnails', 'ns', colocate_with => 'namespaces');
 
 -- By the block's hash: where its bytes are, and who holds it.
 SELECT create_distributed_table('blocks', 'block_hash', colocate_with => 'none');

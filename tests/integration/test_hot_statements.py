@@ -84,6 +84,13 @@ KEYS = {
             "dav_locks",
             "dav_properties",
             "members",
+            "search_places",
+            "search_docs",
+            "search_grams",
+            "text_nodes",
+            "texts",
+            "text_words",
+            "thumbnails",
         ),
         ("ns",),
     ),
@@ -122,12 +129,16 @@ REST = (
     ("/api/v1/content", {"path": "/top/b"}),
     ("/api/v1/versions", {"path": "/top/b"}),
     ("/api/v1/trash", {}),
+    ("/api/v1/search", {"q": "to 1"}),
+    ("/api/v1/search/text", {"q": "words to"}),
     ("/api/v1/sync", {}),
     ("/api/v1/rewinds", {}),
     ("/api/v1/activity", {}),
     ("/api/v1/activity", {"path": "/top"}),
     ("/api/v1/activity/days", {}),
 )
+DOT = bytes.fromhex("47494638396101000100800000000000ffffff2c00000000010001000002024401003b")
+"""An image of one pixel."""
 _numbers = count(1)
 
 
@@ -237,6 +248,9 @@ async def use_everything(program: Program) -> None:
     await program.ask("POST", "/api/v1/rewind", b'{"to_seq":46}')
     for path, query in REST:
         await program.ask("GET", path, **query)
+    await program.ask("PUT", "/api/v1/content", DOT, path="/dot.gif")
+    dot = json.loads(await program.ask("GET", "/api/v1/entry", path="/dot.gif"))
+    await program.ask("GET", f"/api/v1/thumbnail/{dot['namespace']}/{dot['id']}")
     await _browse(program)
     await _use_uploads(program)
     await _use_links(program, top.node_id)

@@ -13,6 +13,7 @@ import typer
 
 from satchel.cli import output, session
 from satchel.cli.files import inside
+from satchel.cli.search import found_by_server
 from satchel.core.errors import Fault, NotFound
 from satchel.core.paths import join_path, split_path
 
@@ -88,8 +89,12 @@ def find(
     pattern: Annotated[str, typer.Argument(help="Part of a name, or a pattern such as '*.pdf'.")],
     path: Annotated[str, typer.Argument(help="A remote folder, or a path in a linked folder.")] = "/",
     limit: Annotated[int, typer.Option("--limit", min=1, max=FOUND_MAX, help="How many at most.")] = 1_000,
+    server: Annotated[bool, typer.Option("--server", help="Ask the server's index: words, the best first.")] = False,
 ) -> None:
     """Find files and folders on the server by name; capitals do not count."""
+    if server:
+        found_by_server(pattern, session.remote_path(path), limit)
+        return
     wanted = pattern.casefold()
     if not any(char in wanted for char in "*?["):
         wanted = f"*{wanted}*"

@@ -33,6 +33,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "verify": ("verify",),
     "files": ("ls", "cat", "mv", "rm", "mkdir"),
     "copies": ("cp", "find", "diff"),
+    "searching": ("search",),
     "transfers": ("put", "get"),
     "carrying": ("export", "import"),
     "shares": ("share",),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from satchel.cli import admin_rewind, audit, backups, output, store
+from satchel.cli import admin_rewind, audit, backups, output, search, store
 from satchel.cli.administering import Config, Data, administer, server_settings
 from satchel.core.errors import Fault, LimitExceeded
 from satchel.core.limits import PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN
@@ -34,6 +34,7 @@ def register(app: typer.Typer) -> None:
     backups.register(admin)
     admin_rewind.register(admin)
     audit.register(admin)
+    search.register(admin)
     app.add_typer(admin, name="admin")
 
 

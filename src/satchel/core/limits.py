@@ -114,3 +114,12 @@ DAV_LOCK_OWNER_BYTES_MAX = 4 * KIB
 DAV_PROPERTIES_MAX = 256
 """That a WebDAV client made, of one file or folder."""
 DAV_PROPERTIES_BYTES_MAX = 64 * KIB
+
+SEARCH_HITS_MAX = 200
+"""What a search ranks and pages through, at most."""
+DOCUMENT_BYTES_MAX = 16 * MIB
+"""A longer document is not read for its text."""
+PICTURE_BYTES_MAX = 32 * MIB
+"""Of a longer file no small picture is made."""
+THUMBNAILS_PER_NAMESPACE_MAX = 20_000
+"""So many small pictures are kept, the newest; upkeep drops the others."""

@@ -36,16 +36,19 @@ from satchel.server.accounts.service import (
     set_quota,
 )
 from satchel.server.adapters.machine import MachineClock, ThreadWorkers
+from satchel.server.blocks.service import BlockService
 from satchel.server.db.engine import Database
 from satchel.server.db.opening import open_database
+from satchel.server.documents.extracting import Extractor
 from satchel.server.folder import data_lock, socket_path
 from satchel.server.metadata.rewind import place_at, preview, rewind
 from satchel.server.ports import BlockStore, Clock, Workers
+from satchel.server.search.texts import Reading
 from satchel.server.settings import Settings
 from satchel.server.stopped import COMMANDS as STOPPED
 from satchel.server.stopped import run_stopped
 from satchel.server.stores import opened_blocks
-from satchel.server.upkeep import garbage, recount
+from satchel.server.upkeep import garbage, naming, recount, texts
 from satchel.server.upkeep.backup import taking
 from satchel.server.upkeep.backup.marks import require_in_service
 from satchel.server.upkeep.backup.repository import Secret
@@ -60,7 +63,7 @@ TELL_EVERY_S = 2.0
 WORK_TIMEOUT_S = 7 * 24 * 3_600.0
 """A deep fsck reads everything that is stored."""
 
-LONG = frozenset({"gc", "fsck", "backup", "rewind"})
+LONG = frozenset({"gc", "fsck", "backup", "rewind", "search.rebuild"})
 """Commands that need the blocks and may take long."""
 LINES_TOLD_MAX = 20
 LOOKING = frozenset({"fsck", "stats", "audit", "audit.verify"})
@@ -169,6 +172,10 @@ class RewindAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seen_seq: int | None = None
 
 
+class SearchRebuild(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Make the index of names anew, and read the documents that are not in the index of texts."""
+
+
 class Asked(msgspec.Struct, frozen=True):
     """One line to the socket."""
 
@@ -214,6 +221,7 @@ class Admin:
             "rewind": (RewindAccount, self._rewind),
             "audit": (AuditAsked, self._audit),
             "audit.verify": (AuditVerifyAsked, self._verify_audit),
+            "search.rebuild": (SearchRebuild, self._search_rebuild),
         }
 
     async def run(self, command: str, args: Args, progress: Progress | None = None) -> object:
@@ -335,6 +343,14 @@ class Admin:
     async def _verify_audit(self, asked: AuditVerifyAsked) -> object:
         return await verified_audit(self._db, asked)
 
+    async def _search_rebuild(self, asked: SearchRebuild, progress: Progress) -> object:
+        store, workers = self._stored()
+        progress("indexing", 0)
+        names = await naming.make_anew(self._db)
+        progress("reading documents", 0)
+        blocks = BlockService(store, self._db, self._clock, workers)
+        return {"names": names, "documents": await texts.read_all(Reading(self._db, blocks, Extractor(), workers))}
+
     async def _stats(self, asked: Stats) -> object:
         return await figures(self._db)
 
@@ -347,8 +363,8 @@ class Admin:
 async def run_admin(settings: Settings, command: str, args: Args, progress: Progress | None = None) -> object:
     """Do one command through the running service, or on the store itself when none runs; return plain data.
 
-    command: `user.add|list|disable|passwd|quota`, `gc`, `fsck`, `stats`, `backup`, `rewind`, or one of `stopped`;
-    args: the fields of its struct. progress: as `Admin.run`.
+    command: `user.add|list|disable|passwd|quota`, `gc`, `fsck`, `stats`, `backup`, `rewind`, `search.rebuild`, or one
+    of `stopped`; args: the fields of its struct. progress: as `Admin.run`.
     Raises: the command's faults, AlreadyRunning (a service that starts or stops just now), Unavailable, SettingInvalid
     (a store that is out of service).
     """

@@ -50,16 +50,20 @@ from satchel.server.monitor import Monitor, Sources
 from satchel.server.notify.renewals import Renewals
 from satchel.server.notify.waiters import Waiters
 from satchel.server.ports import Poster, Workers
+from satchel.server.search.texts import Reading
 from satchel.server.settings import Settings
 from satchel.server.stores import Work, opened_stores, opened_traces
 from satchel.server.upkeep import (
     ended_links,
     expiry,
+    naming,
     pruning,
     requests,
     rewinds,
     stored,
+    texts,
     thinning,
+    thumbnails,
     trash,
     usage,
     webdav,
@@ -183,11 +187,14 @@ def _poster(settings: Settings) -> Poster:
 
 
 def _upkeep(services: Services, workers: Workers) -> Iterator[Scheduler]:
-    """Yield what upkeep runs, where its role is: short tasks do not wait for those that read all that is stored."""
+    """Yield what upkeep runs, where its role is: short tasks wait neither for documents that are read nor for those
+    that read all that is stored."""
     if "upkeep" in services.settings.roles:
         db, clock, told = services.db, services.clock, services.settings
         short = [*expiry.tasks(db, clock), *pruning.tasks(db, clock), *usage.tasks(db, clock)]
         short += ended_links.tasks(db, clock)
+        short += naming.tasks(db, clock)
+        short += thumbnails.tasks(db, clock)
         policy = None if told.versions_keep_all_days is None else VersionPolicy(told.versions_keep_all_days)
         short += [*thinning.tasks(db, clock, policy), *trash.tasks(db, clock, told.trash_keep_days)]
         short += webdav.tasks(db, clock)
@@ -195,6 +202,7 @@ def _upkeep(services: Services, workers: Workers) -> Iterator[Scheduler]:
         short += requests.tasks(db, clock)
         short += webhooks.tasks(db, clock, services.posts)
         yield Scheduler(short, clock, db)
+        yield Scheduler(texts.tasks(Reading(db, services.blocks, services.documents, workers), clock), clock, db)
         yield Scheduler(stored.tasks(db, services.blocks.store_port, clock, workers), clock, db)
 
 

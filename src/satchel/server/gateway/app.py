@@ -32,6 +32,8 @@ from satchel.server.gateway import (
     rewinding,
     shares,
     sync,
+    texts,
+    thumbnails,
     uploads,
     webhooks,
 )
@@ -41,6 +43,7 @@ from satchel.server.gateway import groups as groups_room
 from satchel.server.gateway import invitations as invitations_room
 from satchel.server.gateway import links as made_links
 from satchel.server.gateway import people as people_room
+from satchel.server.gateway import search as found_names
 from satchel.server.gateway import second_factor as second_factor_room
 from satchel.server.gateway import sessions as sessions_room
 from satchel.server.gateway import setup as setup_room
@@ -66,6 +69,7 @@ ROOMS = (
     *(account, files, content, history, diffing, rewinding, sync, health, shares),
     *(uploads, webhooks),
     *(made_links, link_pages, link_writes),
+    *(found_names, texts, thumbnails),
     *(
         setup_room,
         invitations_room,

@@ -8,6 +8,8 @@ from satchel.server.accounts.standing import Standings
 from satchel.server.blocks.service import BlockService
 from satchel.server.db.engine import Database
 from satchel.server.db.schema import StoreFacts
+from satchel.server.documents.extracting import Extractor
+from satchel.server.documents.thumbnails import Thumbnailer
 from satchel.server.feed.shared import SharedPages
 from satchel.server.gateway.counters import Counters
 from satchel.server.gateway.identity import Identity
@@ -46,3 +48,5 @@ class Services:
     workers: Workers
     hits: Hits = field(default_factory=Hits)
     posts: Poster = field(default_factory=NoPoster)
+    documents: Extractor = field(default_factory=Extractor)
+    thumbnails: Thumbnailer = field(default_factory=Thumbnailer)

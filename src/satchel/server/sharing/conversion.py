@@ -50,6 +50,8 @@ FOLLOWING: dict[str, str] = {
 STAYING: dict[str, str] = {
     "file_changes": "the journal stays: it tells what happened while the nodes stood there",
     "upload_sessions": "an upload into a folder that left this namespace finds no place, and is begun again",
+    "text_nodes": "as search_docs",
+    "search_docs": "a hint where to look; the new namespace's index is made from its own tree",
 }
 """Tables that name nodes by ns and node_id and stay, with the reason. A test finds the table that is in neither."""
 

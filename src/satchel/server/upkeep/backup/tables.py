@@ -124,6 +124,13 @@ LEFT_OUT: dict[str, str] = {
     "block_damage": "damage at places in one block store; what cannot be read there is found anew while copying",
     "block_upkeep": "alarms and permissions of upkeep over one block store, and where its rounds are",
     "upkeep_tasks": "claims and due times of the processes of one service",
+    "search_places": "the index of names: made anew from the tree",
+    "search_docs": "as search_places",
+    "search_grams": "as search_places",
+    "text_nodes": "the index of texts: made anew from the tree and the contents",
+    "texts": "as text_nodes",
+    "text_words": "as text_nodes",
+    "thumbnails": "small pictures: made again from the contents when somebody asks",
     "pins": "holds of backups that run",
 }
 """What a copy does not hold, with the reason."""

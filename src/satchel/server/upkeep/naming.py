@@ -1,0 +1,45 @@
+"""Keeps the index of names near the journals. Invariant: it only adds what a search would have done itself.
+
+A search brings the index of its own namespaces up to date first, as far as a few steps go; this does the rest: trees
+that were there before the index was, and many changes at once. Source: docs/use/search.md.
+"""
+
+from __future__ import annotations
+
+from satchel.core.ids import ID_BYTES, NamespaceId
+from satchel.server.db.engine import Database
+from satchel.server.ports import Clock
+from satchel.server.search.indexing import begin_again, step
+from satchel.server.upkeep.schedule import Counts, Task
+from satchel.server.upkeep.walk import NAMESPACES_PAGE, Standing, Visited, walk
+
+NAMES = "names"
+EVERY_S = 120.0
+
+
+def tasks(db: Database, clock: Clock) -> list[Task]:
+    """Return the tasks of this part of upkeep."""
+    return [Task(NAMES, EVERY_S, lambda: index_names(db, clock))]
+
+
+async def index_names(db: Database, clock: Clock) -> Counts:
+    """Bring the index of every namespace up to date, a step at a time."""
+
+    async def visit(standing: Standing, after: bytes) -> Visited:
+        done = await step(db, standing.ns)
+        return Visited({"names": done or 0}, None if done is None else b"more")
+
+    return await walk(db, clock, NAMES, visit)
+
+
+async def make_anew(db: Database, page: int = NAMESPACES_PAGE) -> int:
+    """Throw the index of every namespace away and make it again; return how many names were looked at."""
+    ns, count = NamespaceId(b""), 0
+    sql = "SELECT ns FROM namespaces WHERE ns > $1 ORDER BY ns LIMIT $2"
+    while rows := await db.read(lambda conn, ns=ns: conn.fetch(sql, ns, page)):  # type: ignore[misc]  # bound here
+        for (ns,) in rows:
+            assert len(ns) == ID_BYTES
+            await begin_again(db, ns)
+            while (done := await step(db, ns)) is not None:
+                count += done
+    return count

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ ANSWER_S = 60.0
 PASSWORD = "not one of the examples"
 """Requests are made of the examples too, and one changes the password."""
 SHOWN_CHARS = 600
+KEYLESS = 0.9
 REFUSED_BY_HTTP = b"Invalid HTTP request received."
 """What the parser of HTTP itself says, before anything of ours is asked."""
 
@@ -90,7 +91,8 @@ class Fuzzer:
             _replace(place, self._known, random)
         if isinstance(case.body, dict):
             _replace(case.body, self._known, random)
-        if isinstance(case.query, dict | Mapping) and isinstance(case.query.get("timeout"), int):
+        if isinstance(case.query, MutableMapping) and isinstance(case.query.get("timeout"), int):
+            # What is asked for is the answer, and not to wait for it.
             case.query["timeout"] = min(case.query["timeout"], 0)
         told = {"Authorization": f"Bearer {self._session.token}"}
         try:
@@ -198,8 +200,11 @@ def prepared(session: Session) -> dict[str, list[object]]:
 
 def _replace(place: Any, known: Mapping[str, list[object]], random: Any) -> None:
     """Put what exists in the place of about half of what was made up."""
-    if not isinstance(place, dict):
+    if not isinstance(place, MutableMapping):
         return
+    if random.random() < KEYLESS:
+        # With the same key again and again, most would only be told that it was used.
+        place.pop("Idempotency-Key", None)
     for name in list(place):
         if name in known and random.random() < 0.5:
             place[name] = random.choice(known[name])

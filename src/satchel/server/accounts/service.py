@@ -359,17 +359,19 @@ async def rename_device(db: Database, principal: Principal, device_id: DeviceId,
     await _change_device(db, principal, device_id, "name = $3", name)
 
 
-async def revoke_device(db: Database, clock: Clock, principal: Principal, device_id: DeviceId) -> None:
+async def revoke_device(
+    db: Database, clock: Clock, principal: Principal, device_id: DeviceId, *, from_address: str = ""
+) -> None:
     """Make the token of one of the account's devices worthless, for ever. Raises: NotFound."""
     now = clock.now_ms()
     action = Action.SIGN_OUT if device_id == principal.device_id else Action.DEVICE_REVOKED
-    event = by(principal, action, now, subject=device_id.hex())
+    event = by(principal, action, now, address=from_address, subject=device_id.hex())
     await _change_device(db, principal, device_id, "revoked_at = $3", now, event)
 
 
-async def sign_out(db: Database, clock: Clock, principal: Principal) -> None:
+async def sign_out(db: Database, clock: Clock, principal: Principal, *, from_address: str = "") -> None:
     """Revoke the principal's own device. Raises: NotFound."""
-    await revoke_device(db, clock, principal, principal.device_id)
+    await revoke_device(db, clock, principal, principal.device_id, from_address=from_address)
 
 
 async def touch_device(db: Database, clock: Clock, principal: Principal) -> None:

@@ -5,6 +5,7 @@ import pytest
 pytest_plugins = [
     "tests.support.databases",
     "tests.support.kafka",
+    "tests.support.oidc",
     "tests.support.s3",
     "tests.support.valkey",
     "tests.support.webdav",

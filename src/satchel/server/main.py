@@ -51,7 +51,7 @@ from satchel.server.notify.renewals import Renewals
 from satchel.server.notify.waiters import Waiters
 from satchel.server.ports import Workers
 from satchel.server.settings import Settings
-from satchel.server.stores import Work, opened_stores, opened_traces
+from satchel.server.stores import Work, opened_provider, opened_stores, opened_traces
 from satchel.server.upkeep import ended_links, expiry, pruning, stored, thinning, trash, usage, webdav
 from satchel.server.upkeep.backup.marks import require_in_service
 from satchel.server.upkeep.schedule import Scheduler
@@ -135,6 +135,7 @@ async def opened(settings: Settings) -> AsyncIterator[Opened]:
         stack.callback(workers.close)
         await stack.enter_async_context(opened_traces(settings, server_id))
         stores = await stack.enter_async_context(opened_stores(settings, db, clock, server_id))
+        provider = await stack.enter_async_context(opened_provider(settings, clock))
         store = MeasuredBlocks(stores.blocks)
         blocks = BlockService(store, db, clock, workers)
         services = Services(
@@ -155,6 +156,7 @@ async def opened(settings: Settings) -> AsyncIterator[Opened]:
             standings=Standings(db, clock),
             workers=workers,
             readiness=Readiness(db, store, stores.state, stores.away),
+            provider=provider,
         )
         schedulers = tuple(_upkeep(services, workers))
         monitor = Monitor(Sources(services, db, store, stores.relay, stores.notifier, schedulers))

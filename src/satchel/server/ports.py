@@ -5,7 +5,7 @@ Adapters implement these ports; one contract suite per port runs over every adap
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 from satchel.core.ids import NamespaceId
@@ -175,6 +175,45 @@ class EphemeralState(Protocol):
         """Take one from the key's bucket, which holds at most `burst` (>= 1) and gains `per_s` (> 0) a second.
 
         Result: 0.0 when taken, else the seconds until there is one. Atomic over all processes.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        ...
+
+
+class Identified(NamedTuple):
+    """Somebody whom a foreign service of sign-in knows. issuer, subject: which service, and who, for good.
+
+    email: in small letters; empty where there is none or the service did not verify it. names: what an account of
+    theirs could be called, the best first; claims: all that the service said of them.
+    """
+
+    issuer: str
+    subject: str
+    email: str
+    names: tuple[str, ...]
+    claims: Mapping[str, object]
+
+
+class SignInProvider(Protocol):
+    """A foreign service that says who somebody is. Every answer of it is checked before it counts."""
+
+    issuer: str
+    """Its name, as the administrator gave it."""
+
+    async def page(self, *, state: str, nonce: str, challenge: str, redirect: str) -> str:
+        """Return the address that a browser is sent to. challenge: the hash of the verifier (PKCE, S256).
+
+        Raises: Unavailable (it does not answer, or not as it should).
+        """
+        ...
+
+    async def identified(self, *, code: str, verifier: str, nonce: str, redirect: str) -> Identified:
+        """Return who came back with this code. A code counts once.
+
+        Raises: Unauthenticated (the code or what the service signed is not what it must be), Unavailable.
         """
         ...
 

@@ -20,7 +20,7 @@ from satchel.server.blocks.shared_puts import SharedPuts
 from satchel.server.db.engine import Database
 from satchel.server.notify.notifier import Notifier
 from satchel.server.notify.relay import Relay
-from satchel.server.ports import BlockStore, Bus, Clock, EphemeralState
+from satchel.server.ports import BlockStore, Bus, Clock, EphemeralState, SignInProvider
 from satchel.server.settings import Settings
 
 Work = Callable[[asyncio.Event], Coroutine[object, object, None]]
@@ -127,6 +127,22 @@ async def _posted(
     away["bus"] = lambda: post.is_away
     away["events"] = lambda: bool(relay.counts.fault)
     return PostedBus(post, server_id, relay.wake), relay, notifier
+
+
+@contextlib.asynccontextmanager
+async def opened_provider(settings: Settings, clock: Clock) -> AsyncIterator[SignInProvider | None]:
+    """Open the provider that people sign in by, where the settings name one. It is not asked before somebody comes."""
+    told = settings.oidc
+    if told is None:
+        yield None
+        return
+    from satchel.server.adapters.oidc import Client, OidcProvider
+
+    provider = OidcProvider(Client(told.issuer, told.client_id, told.secret), clock)
+    try:
+        yield provider
+    finally:
+        await provider.close()
 
 
 @contextlib.asynccontextmanager

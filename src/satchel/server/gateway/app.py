@@ -37,6 +37,7 @@ from satchel.server.gateway import device_codes as device_codes_room
 from satchel.server.gateway import groups as groups_room
 from satchel.server.gateway import invitations as invitations_room
 from satchel.server.gateway import links as made_links
+from satchel.server.gateway import oidc as oidc_room
 from satchel.server.gateway import people as people_room
 from satchel.server.gateway import second_factor as second_factor_room
 from satchel.server.gateway import sessions as sessions_room
@@ -60,6 +61,7 @@ ROOMS = (
     *(made_links, link_pages, link_writes),
     *(
         setup_room,
+        oidc_room,
         invitations_room,
         sessions_room,
         app_passwords_room,

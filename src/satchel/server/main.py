@@ -51,7 +51,7 @@ from satchel.server.notify.renewals import Renewals
 from satchel.server.notify.waiters import Waiters
 from satchel.server.ports import Workers
 from satchel.server.settings import Settings
-from satchel.server.stores import Work, opened_provider, opened_stores, opened_traces
+from satchel.server.stores import Work, opened_provider, opened_sealer, opened_stores, opened_traces
 from satchel.server.upkeep import ended_links, expiry, pruning, stored, thinning, trash, usage, webdav
 from satchel.server.upkeep.backup.marks import require_in_service
 from satchel.server.upkeep.schedule import Scheduler
@@ -157,6 +157,7 @@ async def opened(settings: Settings) -> AsyncIterator[Opened]:
             workers=workers,
             readiness=Readiness(db, store, stores.state, stores.away),
             provider=provider,
+            sealer=opened_sealer(settings, clock),
         )
         schedulers = tuple(_upkeep(services, workers))
         monitor = Monitor(Sources(services, db, store, stores.relay, stores.notifier, schedulers))

@@ -220,3 +220,31 @@ class SignInProvider(Protocol):
     async def close(self) -> None:
         """Let go of everything."""
         ...
+
+
+class Sealer(Protocol):
+    """Seals secrets that have to be computed with, so that whoever reads the database has none of them."""
+
+    def seal(self, plain: bytes, belongs_to: bytes) -> bytes:
+        """Return what is stored of a secret. belongs_to: what it opens with alone: a row's key."""
+        ...
+
+    def unseal(self, stored: bytes, belongs_to: bytes) -> bytes | None:
+        """Return the secret; None when it was sealed by another key, for something else, or was changed."""
+        ...
+
+
+class NoSealer:
+    """For services without a key: secrets are stored as they are."""
+
+    def seal(self, plain: bytes, belongs_to: bytes) -> bytes:
+        """As the port says."""
+        return plain
+
+    def unseal(self, stored: bytes, belongs_to: bytes) -> bytes | None:
+        """As the port says; what a key sealed is longer than any secret."""
+        return stored if len(stored) <= PLAIN_BYTES_MAX else None
+
+
+PLAIN_BYTES_MAX = 32
+"""Secrets are no longer than this; what is sealed is."""

@@ -88,6 +88,11 @@ SETTINGS = (
         "",
         "Where traces go by OTLP over HTTP, `http://HOST:4318/v1/traces`; empty: nowhere. Needs the extra `trace`.",
     ),
+    Setting(
+        "secrets_key",
+        "",
+        "64 hex digits that seal secrets in the database; empty: `secrets.key` in the data folder, if that has it all.",
+    ),
     Setting("oidc_issuer", "", "Issuer of a provider of OpenID Connect that people sign in by, `https://…`; or none."),
     Setting("oidc_client_id", "", "What the provider calls this service."),
     Setting("oidc_client_secret", "", "Secret of that client; empty for a public one."),
@@ -161,6 +166,7 @@ class Settings:
     metrics_listen: tuple[str, int] | None = None
     trace_endpoint: str = field(default="", repr=False)
     oidc: Oidc | None = None
+    secrets_key: str = field(default="", repr=False)
     deadlines: Deadlines = Deadlines()
 
     def __post_init__(self) -> None:
@@ -175,7 +181,7 @@ class Settings:
 
     def secrets(self) -> list[str]:
         """Return what must never be written anywhere: passwords of the stores' URLs, in each form, and keys."""
-        found = [self.kafka_password, self.oidc.secret if self.oidc else ""]
+        found = [self.kafka_password, self.secrets_key, self.oidc.secret if self.oidc else ""]
         for url in (self.database_url, self.state_url, self.bus_url, self.blocks_url, self.trace_endpoint):
             password = _password_of(url)
             found += [password, unquote(password)]
@@ -235,6 +241,7 @@ def _settled(merged: Mapping[str, str]) -> Settings:
         metrics_listen=_metrics_address(merged["metrics_listen"]),
         trace_endpoint=merged["trace_endpoint"],
         oidc=_oidc(merged),
+        secrets_key=merged["secrets_key"],
         versions_keep_all_days=_days("versions_keep_all_days", merged["versions_keep_all_days"]),
         trash_keep_days=_days("trash_keep_days", merged["trash_keep_days"]),
     )

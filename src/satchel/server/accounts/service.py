@@ -23,7 +23,7 @@ from satchel.server.accounts.proving import Proved
 from satchel.server.accounts.second_factor import prove_fully, reset_second_factor_txn
 from satchel.server.accounts.tokens import token_hash
 from satchel.server.db.engine import Connection, Database, fetch_in
-from satchel.server.ports import Clock, EphemeralState
+from satchel.server.ports import Clock, EphemeralState, NoSealer, Sealer
 
 TOKEN_BYTES = 32
 TOKEN_CHARS_MAX = 128
@@ -248,6 +248,7 @@ async def sign_in(
     device_name: str,
     code: str = "",
     from_address: str = "",
+    sealer: Sealer | None = None,
 ) -> SignedIn:
     """Make a device of the account and its token. code: of the second factor, where the account has one.
 
@@ -255,7 +256,16 @@ async def sign_in(
     TooManyRequests, LimitExceeded, NameInvalid (the device's name).
     """
     check_name(device_name)
-    who = await prove_fully(db, state, clock, user=user, password=password, code=code, from_address=from_address)
+    who = await prove_fully(
+        db,
+        state,
+        clock,
+        user=user,
+        password=password,
+        code=code,
+        from_address=from_address,
+        sealer=sealer or NoSealer(),
+    )
     token, device_id = await register_device(
         db,
         clock,

@@ -86,6 +86,7 @@ async def login(request: Asked, data: Login) -> LoggedIn:
         device_name=data.device_name,
         code=data.code,
         from_address=address_of(request),
+        sealer=services.sealer,
     )
     return logged_in(signed)
 

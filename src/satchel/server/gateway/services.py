@@ -15,7 +15,7 @@ from satchel.server.gateway.raw import Room
 from satchel.server.gateway.readiness import Readiness
 from satchel.server.notify.renewals import Renewals
 from satchel.server.notify.waiters import Waiters
-from satchel.server.ports import Bus, Clock, EphemeralState, SignInProvider, Workers
+from satchel.server.ports import Bus, Clock, EphemeralState, NoSealer, Sealer, SignInProvider, Workers
 from satchel.server.settings import Settings
 from satchel.server.sharing.hits import Hits
 
@@ -46,3 +46,4 @@ class Services:
     workers: Workers
     hits: Hits = field(default_factory=Hits)
     provider: SignInProvider | None = None
+    sealer: Sealer = field(default_factory=NoSealer)

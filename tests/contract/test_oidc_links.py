@@ -72,12 +72,16 @@ def test_an_address_leads_to_the_account_that_waits_for_it_once_and_then_the_sub
         ann = await account(db, "ann", clock)
         await expect(db, clock, "ann", " Ann@Example.org ")
         assert await named(db, clock, known("1")) == ""
-        assert await named(db, clock, known("1", "ann@example.org")) == "ann"
+        # Letters that fold to those of another address are another address.
+        await expect(db, clock, "ann", "strasse@k.example")
+        for alike in ("straße@k.example", "strasse@\u212a.example", "ann@example.org ", "ann@example.org\0"):
+            assert await named(db, clock, known("0", alike)) == ""
+        assert await named(db, clock, known("1", "ANN@example.org")) == "ann"
         # The provider gave the address to somebody else since; the subject is who it was.
         assert await named(db, clock, known("2", "ann@example.org")) == ""
         assert await named(db, clock, known("1", "new@example.org")) == "ann"
         actions = [row.action for row in await read_chain(db, ann.account_id)]
-        assert actions == ["oidc_linked", "oidc_linked", "account_made"]
+        assert actions == ["oidc_linked", "oidc_linked", "oidc_linked", "account_made"]
         for wrong in ("", "ann", "@b", "a@", "a@b@c", "a b@c", "x" * 251 + "@b.c"):
             with pytest.raises(MessageInvalid):
                 await expect(db, clock, "ann", wrong)

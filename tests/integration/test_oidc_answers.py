@@ -120,7 +120,7 @@ def test_a_good_answer_says_who_it_is_and_we_prove_that_we_began() -> None:
         page = await adapter.page(state="s", nonce="n", challenge="c", redirect="https://here/back")
         assert page.startswith(f"{odd.issuer}/authorize?tenant=1&response_type=code&client_id=satchel&")
         known = await identified(adapter)
-        assert (known.subject, known.email, known.names) == ("ann", "ann@example.org", ("ann", "Ann B"))
+        assert (known.subject, known.email, known.names) == ("ann", "Ann@Example.org", ("Ann", "Ann B"))
         [told] = [each for each in odd.asked if each["path"] == "token"]
         assert (told["code_verifier"], told["redirect_uri"]) == ("v" * 43, "https://here/back")
         pair = base64.b64decode(told["authorization"].removeprefix("Basic ")).decode()

@@ -186,8 +186,8 @@ class EphemeralState(Protocol):
 class Identified(NamedTuple):
     """Somebody whom a foreign service of sign-in knows. issuer, subject: which service, and who, for good.
 
-    email: in small letters; empty where there is none or the service did not verify it. names: what an account of
-    theirs could be called, the best first; claims: all that the service said of them.
+    email: as the service writes it, printable; empty where there is none or it was not verified. names: what an account
+    of theirs could be called, the best first; claims: all that the service said of them.
     """
 
     issuer: str

@@ -183,9 +183,15 @@ async def use_invitation_txn(conn: Connection, made: NewAccount, invitation_id: 
     return account
 
 
+def folded_email(email: str) -> str:
+    """Return an address as it is compared: in small letters, where all of it is ASCII. Folding others would make two
+    people's addresses one."""
+    return email.lower() if email.isascii() else email
+
+
 def checked_email(email: str) -> str:
     """Return an address as it is compared. Raises: MessageInvalid."""
-    address = email.strip().casefold()
+    address = folded_email(email.strip())
     before, _, after = address.partition("@")
     is_one = bool(before and after) and "@" not in after and address.isprintable() and " " not in address
     if not is_one or len(address) > EMAIL_CHARS_MAX:

@@ -19,7 +19,7 @@ from satchel.core.limits import OIDC_LINKS_PER_ACCOUNT_MAX
 from satchel.core.paths import name_key
 from satchel.server.accounts.audit import STORE_CHAIN, Action, Event, by, lock_chain_txn, record, record_txn
 from satchel.server.accounts.ending import end_access_txn
-from satchel.server.accounts.invitations import checked_email, use_invitation_txn
+from satchel.server.accounts.invitations import checked_email, folded_email, use_invitation_txn
 from satchel.server.accounts.names import check_name, looked_up
 from satchel.server.accounts.passwords import NO_PASSWORD, is_password
 from satchel.server.accounts.principal import Principal
@@ -44,7 +44,7 @@ class Policy:
 
     def admits(self, known: Identified) -> bool:
         """Tell whether this person may come in at all."""
-        if self.domains and known.email.rpartition("@")[2] not in self.domains:
+        if self.domains and folded_email(known.email).rpartition("@")[2] not in self.domains:
             return False
         if self.claim is None:
             return True
@@ -76,6 +76,7 @@ async def prove_identified(
 
     Raises: Unauthenticated (nobody's, disabled, or not admitted: all alike).
     """
+    known = known._replace(email=folded_email(known.email) if known.email.isprintable() else "")
     found: Proved | None = None
     if policy.admits(known):
         found = await db.write(STORE_CHAIN, lambda conn: _prove_txn(conn, clock, known, policy, from_address))
@@ -313,4 +314,5 @@ async def _named_txn(conn: Connection, name: str) -> AccountId:
 
 
 def _email_key(address: str) -> bytes:
+    """Return the key of an address as it is compared."""
     return hashlib.sha256(address.encode(errors="surrogatepass")).digest()

@@ -126,7 +126,7 @@ class OidcProvider:
             claims = {**more, **claims}
         email = claims.get("email")
         is_verified = claims.get("email_verified") is True and isinstance(email, str) and email.isprintable()
-        address = str(email).casefold() if is_verified and len(str(email)) <= EMAIL_CHARS_MAX else ""
+        address = str(email) if is_verified and len(str(email)) <= EMAIL_CHARS_MAX else ""
         told = (claims.get("preferred_username"), address.partition("@")[0], claims.get("name"))
         names = tuple(name for name in told if isinstance(name, str) and name)
         return Identified(self.issuer, subject, address, names, claims)

@@ -52,6 +52,9 @@ SELECT create_distributed_table('webhooks', 'account_id', colocate_with => 'memb
 SELECT create_distributed_table('audit', 'chain', colocate_with => 'none');
 SELECT create_distributed_table('audit_heads', 'chain', colocate_with => 'audit');
 SELECT create_distributed_table('device_codes', 'user_key', colocate_with => 'none');
+SELECT create_distributed_table('oidc_links', 'link_key', colocate_with => 'none');
+SELECT create_distributed_table('oidc_expected', 'email_key', colocate_with => 'none');
+SELECT create_distributed_table('oidc_used', 'attempt_key', colocate_with => 'none');
 
 -- On every node: small, seldom written, joined by anyone. Past some ten million accounts the first two are too large
 -- for that; see the design.

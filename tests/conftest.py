@@ -7,6 +7,7 @@ from tests.support import warm
 pytest_plugins = [
     "tests.support.databases",
     "tests.support.kafka",
+    "tests.support.oidc",
     "tests.support.s3",
     "tests.support.valkey",
     "tests.support.webdav",

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import cast
 
 from msgspec.structs import replace
 
-from satchel.core.ids import LinkId, NodeId, OpId
+from satchel.core.ids import DeviceId, LinkId, NodeId, OpId
 from satchel.core.limits import OP_RESULT_AGE_DAYS_MAX
 from satchel.core.messages import Outcome, Refused, ScopeRequest, Stored
+from satchel.server.accounts.invitations import invite, list_invitations, revoke_invitation
 from satchel.server.accounts.link_runs import begin_link_run, holds_link
 from satchel.server.accounts.principal import Principal
+from satchel.server.accounts.proving import Proved
 from satchel.server.accounts.service import revoke_device
+from satchel.server.accounts.sessions import begin_session
 from satchel.server.db.engine import Database
 from satchel.server.feed.scopes import scope_txn, store_scope
 from satchel.server.metadata.tree import versions
 from satchel.server.upkeep import expiry
-from satchel.server.upkeep.expiry import DAY_MS, PAGE_LINKS, expire_link_runs, expire_op_results, expire_scopes
+from satchel.server.upkeep.expiry import (
+    DAY_MS,
+    PAGE_LINKS,
+    expire_invitations,
+    expire_link_runs,
+    expire_op_results,
+    expire_scopes,
+)
 from tests.support.clocks import SteppingClock
 from tests.support.databases import Run
 from tests.support.stores import stores_beside
@@ -200,5 +211,39 @@ def test_runs_of_links_go_with_their_device_which_itself_stays_as_an_author(run:
         assert {row[0] for row in rows} == {ada.principal.device_id, now.principal.device_id}
         (version,) = await versions(db, ada.principal, ada.principal.root_ns, node)
         assert "desktop" in repr(version) and gone is not None
+
+    run(scenario)
+
+
+def test_runs_of_browsers_stay_while_they_can_be_signed_in_and_then_go(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        ada = await Writer.new(db)
+        clock = clock_of(ada)
+        hashed = await db.read(lambda conn: conn.fetch("SELECT password_hash FROM accounts"))
+        who = Proved(ada.principal.account_id, "ada", ada.principal.root_ns, hashed[0][0])
+        _, session = await begin_session(db, clock, who, name="Fox")
+        browser = dataclasses.replace(ada.principal, device_id=DeviceId(session.session_id))
+        await begin_link_run(db, browser, ada.link, 1 << 32)
+        for days, left in ((2, 1), (29, 1), (3, 0)):
+            clock.now += days * DAY_MS
+            await expire_link_runs(db, clock)
+            rows = await db.read(lambda conn: conn.fetch("SELECT COUNT(*) FROM link_runs"))
+            assert rows == [(left,)], days
+
+    run(scenario)
+
+
+def test_invitations_go_long_after_their_end_and_open_ones_stay(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        clock = SteppingClock()
+        _, revoked = await invite(db, clock, None, days=30)
+        await revoke_invitation(db, clock, None, revoked.invitation_id)
+        await invite(db, clock, None, days=1)
+        clock.now += 89 * DAY_MS
+        assert (await expire_invitations(db, clock)).done == {"invitations": 0}
+        _, fresh = await invite(db, clock, None, days=30)
+        clock.now += 2 * DAY_MS
+        assert (await expire_invitations(db, clock)).done == {"invitations": 2}
+        assert [one.invitation_id for one in await list_invitations(db, b"", 10)] == [fresh.invitation_id]
 
     run(scenario)

@@ -149,11 +149,13 @@ def invite(
     is_admin: Annotated[bool, typer.Option("--admin", help="The account may administer the server.")] = False,
     size: Annotated[str, typer.Option("--quota", help="How much it may keep; as of 'quota'.")] = "none",
     days: Annotated[int, typer.Option("--days", help="How long the invitation is open.")] = 7,
+    email: Annotated[str, typer.Option("--email", help="Whose address needs no token at the provider's sign-in.")] = "",
     data: Data = None,
     config: Config = None,
 ) -> None:
     """Invite somebody to make an account; prints a token that is good once."""
-    asked: dict[str, object] = {"note": note, "is_admin": is_admin, "quota_bytes": size_bytes(size), "days": days}
+    limit = size_bytes(size)
+    asked: dict[str, object] = {"note": note, "is_admin": is_admin, "quota_bytes": limit, "days": days, "email": email}
     told = administer(server_settings({"data": data}, config), "user.invite", asked)
     assert isinstance(told, dict)
     output.give(told, text=str(told["token"]))
@@ -185,6 +187,23 @@ def second_factor(
         raise Fault("Say --end: the account is then protected by its password alone.")
     told = administer(server_settings({"data": data}, config), "user.second-factor", {"name": name})
     output.give(told, text="" if output.mode.quiet else f"Account {name} is asked for no codes any more.")
+
+
+@users.command()
+def oidc(
+    name: str,
+    email: Annotated[str, typer.Option("--email", help="The first with this verified address opens it.")] = "",
+    end: Annotated[bool, typer.Option("--end", help="Nobody opens it so any more; signs all out.")] = False,
+    data: Data = None,
+    config: Config = None,
+) -> None:
+    """Say who opens an account by the provider of the sign-in."""
+    if bool(email) == end:
+        raise Fault("Say --email ADDRESS, or --end.")
+    arguments: dict[str, object] = {"name": name, "email": email, "is_end": end}
+    told = administer(server_settings({"data": data}, config), "user.oidc", arguments)
+    shown = "is opened by nobody of the provider" if end else f"waits for {email}"
+    output.give(told, text="" if output.mode.quiet else f"Account {name} {shown}.")
 
 
 @users.command()

@@ -83,6 +83,7 @@ SESSIONS_PER_ACCOUNT_MAX = 100
 """Browsers that are signed in at once; the one unused for longest makes room."""
 SESSION_IDLE_DAYS_MAX = 7
 SESSION_AGE_DAYS_MAX = 30
+OIDC_LINKS_PER_ACCOUNT_MAX = 20
 STREAMS_PER_ACCOUNT_MAX = 200
 REQUESTS_PER_ACCOUNT_MAX = 64
 

@@ -24,6 +24,7 @@ from satchel.server.accounts.acting import acting_for
 from satchel.server.accounts.audit import STORE_CHAIN, Action, Event, record
 from satchel.server.accounts.audit_reports import AuditAsked, AuditVerifyAsked, shown_audit, verified_audit
 from satchel.server.accounts.invitations import invite
+from satchel.server.accounts.oidc_links import expect, unlink_all
 from satchel.server.accounts.roles import Change, change_account
 from satchel.server.accounts.service import (
     Account,
@@ -108,12 +109,13 @@ class UserSecondFactor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class UserInvite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An invitation to make an account oneself. quota_bytes: None for no limit."""
+    """An invitation to make an account oneself. quota_bytes: None for no limit; email: of whom the provider knows."""
 
     note: str = ""
     is_admin: bool = False
     quota_bytes: int | None = None
     days: int = 7
+    email: str = ""
 
 
 class UserRole(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -121,6 +123,14 @@ class UserRole(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str
     is_admin: bool
+
+
+class UserOidc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who opens an account by the provider of the sign-in: the first with this address; is_end: nobody any more."""
+
+    name: str
+    email: str = ""
+    is_end: bool = False
 
 
 class UserQuota(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -214,6 +224,7 @@ class Admin:
             "user.invite": (UserInvite, self._invite),
             "user.role": (UserRole, self._role),
             "user.quota": (UserQuota, self._quota),
+            "user.oidc": (UserOidc, self._oidc),
             "gc": (Gc, self._gc),
             "fsck": (Fsck, self._fsck),
             "stats": (Stats, self._stats),
@@ -278,6 +289,7 @@ class Admin:
             is_admin=asked.is_admin,
             quota_bytes=asked.quota_bytes,
             days=asked.days,
+            email=asked.email,
         )
         return {"token": token, "id": made.invitation_id.hex(), "ends_ms": made.ends_ms}
 
@@ -289,6 +301,14 @@ class Admin:
 
     async def _quota(self, asked: UserQuota) -> object:
         await set_quota(self._db, self._clock, asked.name, asked.quota_bytes)
+        return {}
+
+    async def _oidc(self, asked: UserOidc) -> object:
+        if asked.is_end:
+            await unlink_all(self._db, self._clock, asked.name)
+            self._changed()
+        else:
+            await expect(self._db, self._clock, asked.name, asked.email)
         return {}
 
     async def _gc(self, asked: Gc, progress: Progress) -> object:

@@ -52,7 +52,7 @@ from satchel.server.notify.waiters import Waiters
 from satchel.server.ports import Poster, Workers
 from satchel.server.search.texts import Reading
 from satchel.server.settings import Settings
-from satchel.server.stores import Work, opened_stores, opened_traces
+from satchel.server.stores import Work, opened_provider, opened_sealer, opened_stores, opened_traces
 from satchel.server.upkeep import (
     ended_links,
     expiry,
@@ -151,6 +151,7 @@ async def opened(settings: Settings) -> AsyncIterator[Opened]:
         stack.callback(workers.close)
         await stack.enter_async_context(opened_traces(settings, server_id))
         stores = await stack.enter_async_context(opened_stores(settings, db, clock, server_id))
+        provider = await stack.enter_async_context(opened_provider(settings, clock))
         store = MeasuredBlocks(stores.blocks)
         blocks = BlockService(store, db, clock, workers)
         services = Services(
@@ -172,6 +173,8 @@ async def opened(settings: Settings) -> AsyncIterator[Opened]:
             workers=workers,
             readiness=Readiness(db, store, stores.state, stores.away),
             posts=_poster(settings),
+            provider=provider,
+            sealer=opened_sealer(settings, clock),
         )
         schedulers = tuple(_upkeep(services, workers))
         monitor = Monitor(Sources(services, db, store, stores.relay, stores.notifier, schedulers))

@@ -209,3 +209,70 @@ class EphemeralState(Protocol):
     async def close(self) -> None:
         """Let go of everything."""
         ...
+
+
+class Identified(NamedTuple):
+    """Somebody whom a foreign service of sign-in knows. issuer, subject: which service, and who, for good.
+
+    email: as the service writes it, printable; empty where there is none or it was not verified. names: what an account
+    of theirs could be called, the best first; claims: all that the service said of them.
+    """
+
+    issuer: str
+    subject: str
+    email: str
+    names: tuple[str, ...]
+    claims: Mapping[str, object]
+
+
+class SignInProvider(Protocol):
+    """A foreign service that says who somebody is. Every answer of it is checked before it counts."""
+
+    issuer: str
+    """Its name, as the administrator gave it."""
+
+    async def page(self, *, state: str, nonce: str, challenge: str, redirect: str) -> str:
+        """Return the address that a browser is sent to. challenge: the hash of the verifier (PKCE, S256).
+
+        Raises: Unavailable (it does not answer, or not as it should).
+        """
+        ...
+
+    async def identified(self, *, code: str, verifier: str, nonce: str, redirect: str) -> Identified:
+        """Return who came back with this code. A code counts once.
+
+        Raises: Unauthenticated (the code or what the service signed is not what it must be), Unavailable.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        ...
+
+
+class Sealer(Protocol):
+    """Seals secrets that have to be computed with, so that whoever reads the database has none of them."""
+
+    def seal(self, plain: bytes, belongs_to: bytes) -> bytes:
+        """Return what is stored of a secret. belongs_to: what it opens with alone: a row's key."""
+        ...
+
+    def unseal(self, stored: bytes, belongs_to: bytes) -> bytes | None:
+        """Return the secret; None when it was sealed by another key, for something else, or was changed."""
+        ...
+
+
+class NoSealer:
+    """For services without a key: secrets are stored as they are."""
+
+    def seal(self, plain: bytes, belongs_to: bytes) -> bytes:
+        """As the port says."""
+        return plain
+
+    def unseal(self, stored: bytes, belongs_to: bytes) -> bytes | None:
+        """As the port says; what a key sealed is longer than any secret."""
+        return stored if len(stored) <= PLAIN_BYTES_MAX else None
+
+
+PLAIN_BYTES_MAX = 32
+"""Secrets are no longer than this; what is sealed is."""

@@ -10,7 +10,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from satchel.core.errors import SettingInvalid
 from satchel.core.limits import BODY_BYTES_PER_S_MIN, BODY_GRACE_S, HEADER_DEADLINE_S
@@ -89,6 +89,22 @@ SETTINGS = (
         "Where traces go by OTLP over HTTP, `http://HOST:4318/v1/traces`; empty: nowhere. Needs the extra `trace`.",
     ),
     Setting(
+        "secrets_key",
+        "",
+        "64 hex digits that seal secrets in the database; empty: `secrets.key` in the data folder, if that has it all.",
+    ),
+    Setting("oidc_issuer", "", "Issuer of a provider of OpenID Connect that people sign in by, `https://…`; or none."),
+    Setting("oidc_client_id", "", "What the provider calls this service."),
+    Setting("oidc_client_secret", "", "Secret of that client; empty for a public one."),
+    Setting("oidc_domains", "", "Only people with a verified e-mail address of these domains, with commas; or all."),
+    Setting("oidc_claim", "", "Only people with this claim, `NAME=VALUE` (a list must hold the value); empty: all."),
+    Setting(
+        "oidc_new_accounts",
+        "false",
+        "Whoever the provider knows gets an account; otherwise an administrator names the address first.",
+        kind="flag",
+    ),
+    Setting(
         "versions_keep_all_days",
         str(KEEP_ALL_DAYS),
         "For so many days all versions of a file are kept, then ever fewer; `forever`: all.",
@@ -118,6 +134,18 @@ class Deadlines:
 
 
 @dataclass(frozen=True, slots=True)
+class Oidc:
+    """The provider that people sign in by. claim: a name and a value, None for any."""
+
+    issuer: str
+    client_id: str
+    secret: str = field(repr=False)
+    domains: tuple[str, ...] = ()
+    claim: tuple[str, str] | None = None
+    new_accounts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What the service was told. data: absolute folder; host and port: where to listen; the rest as in SETTINGS."""
 
@@ -143,6 +171,8 @@ class Settings:
     drain_wait_s: float = 0.0
     metrics_listen: tuple[str, int] | None = None
     trace_endpoint: str = field(default="", repr=False)
+    oidc: Oidc | None = None
+    secrets_key: str = field(default="", repr=False)
     deadlines: Deadlines = Deadlines()
 
     def __post_init__(self) -> None:
@@ -157,7 +187,7 @@ class Settings:
 
     def secrets(self) -> list[str]:
         """Return what must never be written anywhere: passwords of the stores' URLs, in each form, and keys."""
-        found = [self.kafka_password]
+        found = [self.kafka_password, self.secrets_key, self.oidc.secret if self.oidc else ""]
         for url in (self.database_url, self.state_url, self.bus_url, self.blocks_url, self.trace_endpoint):
             password = _password_of(url)
             found += [password, unquote(password)]
@@ -216,6 +246,8 @@ def _settled(merged: Mapping[str, str]) -> Settings:
         drain_wait_s=_drain_wait_s(merged["drain_wait_s"], merged["database_url"]),
         metrics_listen=_metrics_address(merged["metrics_listen"]),
         trace_endpoint=merged["trace_endpoint"],
+        oidc=_oidc(merged),
+        secrets_key=merged["secrets_key"],
         versions_keep_all_days=_days("versions_keep_all_days", merged["versions_keep_all_days"]),
         trash_keep_days=_days("trash_keep_days", merged["trash_keep_days"]),
         webhook_networks=_networks(merged["webhook_networks"]),
@@ -232,6 +264,28 @@ def _settled(merged: Mapping[str, str]) -> Settings:
             reason="with bus_url = kafka://… it is redis://…",
         )
     return settings
+
+
+def _oidc(merged: Mapping[str, str]) -> Oidc | None:
+    issuer, client_id = merged["oidc_issuer"], merged["oidc_client_id"]
+    if not issuer:
+        return None
+    parts = urlsplit(issuer)
+    is_private = parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname or ""))
+    if not is_private or not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise SettingInvalid("An issuer is an https URL.", setting="oidc_issuer", reason=issuer)
+    if not client_id:
+        raise SettingInvalid("The provider knows this service by a name.", setting="oidc_client_id", reason="not set")
+    if not merged["public_url"]:
+        reason = "the provider sends people back to the address that it names"
+        raise SettingInvalid("A sign-in by a provider needs it.", setting="public_url", reason=reason)
+    name, between, value = merged["oidc_claim"].partition("=")
+    if merged["oidc_claim"] and not (name and between and value):
+        raise SettingInvalid("A claim is NAME=VALUE.", setting="oidc_claim", reason=merged["oidc_claim"])
+    domains = tuple(part.strip().casefold() for part in merged["oidc_domains"].split(",") if part.strip())
+    claim = (name, value) if between else None
+    may_make = _flag("oidc_new_accounts", merged["oidc_new_accounts"])
+    return Oidc(issuer, client_id, merged["oidc_client_secret"], domains, claim, may_make)
 
 
 def _roles(text: str) -> frozenset[str]:

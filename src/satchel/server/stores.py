@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mappin
 from dataclasses import dataclass, field
 
 from satchel import __version__
-from satchel.core.errors import SettingInvalid
+from satchel.core.errors import SettingInvalid, StorageFailed
 from satchel.server.accounts.access import readers_of
 from satchel.server.adapters.blocks_local import LocalBlocks
 from satchel.server.adapters.bus_memory import MemoryBus
@@ -20,7 +20,7 @@ from satchel.server.blocks.shared_puts import SharedPuts
 from satchel.server.db.engine import Database
 from satchel.server.notify.notifier import Notifier
 from satchel.server.notify.relay import Relay
-from satchel.server.ports import BlockStore, Bus, Clock, EphemeralState
+from satchel.server.ports import BlockStore, Bus, Clock, EphemeralState, NoSealer, Sealer, SignInProvider
 from satchel.server.settings import Settings
 
 Work = Callable[[asyncio.Event], Coroutine[object, object, None]]
@@ -127,6 +127,38 @@ async def _posted(
     away["bus"] = lambda: post.is_away
     away["events"] = lambda: bool(relay.counts.fault)
     return PostedBus(post, server_id, relay.wake), relay, notifier
+
+
+@contextlib.asynccontextmanager
+async def opened_provider(settings: Settings, clock: Clock) -> AsyncIterator[SignInProvider | None]:
+    """Open the provider that people sign in by, where the settings name one. It is not asked before somebody comes."""
+    told = settings.oidc
+    if told is None:
+        yield None
+        return
+    from satchel.server.adapters.oidc import Client, OidcProvider
+
+    provider = OidcProvider(Client(told.issuer, told.client_id, told.secret), clock)
+    try:
+        yield provider
+    finally:
+        await provider.close()
+
+
+def opened_sealer(settings: Settings, clock: Clock) -> Sealer:
+    """Return what seals secrets: with the key of the settings, or, where the database is embedded, that of the data
+    folder, made at the first start. The caller holds the folder. Raises: SettingInvalid, StorageFailed."""
+    from satchel.server.adapters.sealer import KeySealer, key_in, key_of
+
+    if settings.secrets_key:
+        return KeySealer(key_of(settings.secrets_key, "secrets_key"), clock)
+    if not settings.database_url.startswith("sqlite:"):
+        # Each process has a data folder of its own: a key in one of them would be no other's.
+        return NoSealer()
+    try:
+        return KeySealer(key_in(settings.data, clock), clock)
+    except OSError as error:
+        raise StorageFailed("The key of secrets cannot be kept.", where=settings.data, reason=str(error)) from error
 
 
 @contextlib.asynccontextmanager

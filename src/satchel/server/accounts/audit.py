@@ -11,7 +11,7 @@ writes here. Source: docs/design/060 (12).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -63,13 +63,22 @@ class Action(StrEnum):
     GROUP_CHANGED = "group_changed"
     GROUP_REMOVED = "group_removed"
     SHARE_MADE = "share_made"
+    SHARE_OFFERED = "share_offered"
+    SHARE_ACCEPTED = "share_accepted"
+    SHARE_DECLINED = "share_declined"
     SHARE_CHANGED = "share_changed"
+    SHARE_REMOVED = "share_removed"
+    SHARE_LEFT = "share_left"
+    SHARE_HANDED_OVER = "share_handed_over"
     SHARE_ENDED = "share_ended"
     LINK_MADE = "link_made"
     LINK_CHANGED = "link_changed"
     LINK_REVOKED = "link_revoked"
     PURGED = "purged"
+    REWIND_BEGUN = "rewind_begun"
     REWOUND = "rewound"
+    OIDC_LINKED = "oidc_linked"
+    OIDC_UNLINKED = "oidc_unlinked"
     EXPORTED = "exported"
     IMPORTED = "imported"
     BACKED_UP = "backed_up"
@@ -147,6 +156,13 @@ async def record_txn(conn: Connection, chain: bytes, event: Event) -> int:
     )
     await conn.execute("UPDATE audit_heads SET seq = $2, hash = $3 WHERE chain = $1", chain, row.seq, row.hash)
     return row.seq
+
+
+async def record_in_txn(conn: Connection, chains: Iterable[bytes], event: Event) -> None:
+    """As `record_txn`, in each of the chains: those of all whom the act is about."""
+    # In the order of their ids, so that two acts about the same people do not wait for each other.
+    for chain in sorted(set(chains)):
+        await record_txn(conn, chain, event)
 
 
 async def lock_chain_txn(conn: Connection, chain: bytes) -> tuple[int, bytes]:

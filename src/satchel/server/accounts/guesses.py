@@ -35,6 +35,7 @@ class Guessed(StrEnum):
     DEVICE_CODE = "device_code"
     DEVICE_SECRET = "device_secret"
     ACCOUNT_NAME = "account_name"
+    PROVIDER = "provider"
 
 
 SUBJECT = Limit(10, 10 / 300)

@@ -27,12 +27,16 @@ from satchel.server.ports import Clock, EphemeralState
 SECRET_BYTES = 32
 TOKEN_CHARS_MAX = 128
 NOTE_CHARS_MAX = 200
+EMAIL_CHARS_MAX = 254
 DAY_MS = 24 * 60 * 60 * 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    """An invitation without its token. used_ms, revoked_ms: None while it is open; quota_bytes: None for no limit."""
+    """An invitation without its token. used_ms, revoked_ms: None while it is open; quota_bytes: None for no limit.
+
+    email: who may use it without the token too, coming from the provider of the sign-in; empty for nobody.
+    """
 
     invitation_id: bytes
     note: str
@@ -42,6 +46,7 @@ class Invitation:
     ends_ms: int
     used_ms: int | None = None
     revoked_ms: int | None = None
+    email: str = ""
 
 
 async def invite(
@@ -53,14 +58,18 @@ async def invite(
     is_admin: bool = False,
     quota_bytes: int | None = None,
     days: int = 7,
+    email: str = "",
 ) -> tuple[str, Invitation]:
     """Make an invitation; return its token, which is not shown again. by: None for the machine's administrator.
 
     Raises: MessageInvalid, LimitExceeded.
     """
     _check(note, quota_bytes, days)
+    address = checked_email(email) if email else ""
     now = clock.now_ms()
-    made = Invitation(uuid7(now, clock.random(10)), note, is_admin, quota_bytes, now, now + days * DAY_MS)
+    made = Invitation(
+        uuid7(now, clock.random(10)), note, is_admin, quota_bytes, now, now + days * DAY_MS, email=address
+    )
     secret = clock.random(SECRET_BYTES)
 
     async def invite_txn(conn: Connection) -> None:
@@ -76,9 +85,10 @@ async def invite(
             )
         await conn.execute(
             "INSERT INTO invitations (invitation_id, secret_hash, invited_by, note, is_admin, quota, created_at,"
-            " ends_at, used_at, revoked_at, account_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, NULL, NULL, NULL)",
+            " ends_at, used_at, revoked_at, account_id, email)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, NULL, NULL, NULL, $9)",
             *(made.invitation_id, _hash(secret), by.account_id if by else b"", note, int(is_admin), quota_bytes),
-            *(now, made.ends_ms),
+            *(now, made.ends_ms, address),
         )
         told = {"is_admin": is_admin, "quota_bytes": quota_bytes, "days": days}
         await record_txn(conn, STORE_CHAIN, _event(Action.INVITATION_MADE, now, by, made.invitation_id, told))
@@ -130,7 +140,7 @@ async def look_at_invitation(
     if not is_known or rows[0][6] or rows[0][7] or rows[0][5] <= clock.now_ms():
         raise _gone()
     row = rows[0]
-    return Invitation(row[0], row[1], bool(row[2]), *row[3:8])
+    return Invitation(row[0], row[1], bool(row[2]), *row[3:9])
 
 
 async def accept_invitation(
@@ -148,11 +158,12 @@ async def accept_invitation(
         quota_bytes=open_one.quota_bytes,
     )
     return await db.write(
-        STORE_CHAIN, lambda conn: _accept_txn(conn, made, open_one.invitation_id, from_address=from_address)
+        STORE_CHAIN, lambda conn: use_invitation_txn(conn, made, open_one.invitation_id, from_address=from_address)
     )
 
 
-async def _accept_txn(conn: Connection, made: NewAccount, invitation_id: bytes, *, from_address: str) -> Account:
+async def use_invitation_txn(conn: Connection, made: NewAccount, invitation_id: bytes, *, from_address: str) -> Account:
+    """Make the account and use the invitation up. Raises: NotFound (it is not open any more), AlreadyExists."""
     used = await conn.execute(
         "UPDATE invitations SET used_at = $2, account_id = $3 WHERE invitation_id = $1 AND used_at IS NULL"
         " AND revoked_at IS NULL AND ends_at > $2",
@@ -172,7 +183,23 @@ async def _accept_txn(conn: Connection, made: NewAccount, invitation_id: bytes, 
     return account
 
 
-_COLUMNS = "invitation_id, note, is_admin, quota, created_at, ends_at, used_at, revoked_at"
+def folded_email(email: str) -> str:
+    """Return an address as it is compared: in small letters, where all of it is ASCII. Folding others would make two
+    people's addresses one."""
+    return email.lower() if email.isascii() else email
+
+
+def checked_email(email: str) -> str:
+    """Return an address as it is compared. Raises: MessageInvalid."""
+    address = folded_email(email.strip())
+    before, _, after = address.partition("@")
+    is_one = bool(before and after) and "@" not in after and address.isprintable() and " " not in address
+    if not is_one or len(address) > EMAIL_CHARS_MAX:
+        raise MessageInvalid("This is no e-mail address.", reason="email")
+    return address
+
+
+_COLUMNS = "invitation_id, note, is_admin, quota, created_at, ends_at, used_at, revoked_at, email"
 
 
 def _check(note: str, quota_bytes: int | None, days: int) -> None:

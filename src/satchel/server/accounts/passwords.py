@@ -22,6 +22,9 @@ T = TypeVar("T")
 HASHES_AT_ONCE_MAX = 2
 HASHES_WAITING_MAX = 64
 
+NO_PASSWORD = "none"
+"""What stands in place of a hash where an account has no password."""
+
 _hasher = argon2.PasswordHasher()
 _threads = ThreadPoolExecutor(HASHES_AT_ONCE_MAX, thread_name_prefix="satchel-passwords")
 _waiting = 0
@@ -44,6 +47,11 @@ def check_password_size(password: str) -> None:
         )
 
 
+def is_password(stored: str) -> bool:
+    """Tell whether what is stored is a password's hash: whether the account has a password."""
+    return stored.startswith("$argon2")
+
+
 async def hash_password(password: str) -> str:
     """Return the Argon2id text that is stored. Raises: LimitExceeded, TooManyRequests."""
     check_password_size(password)
@@ -61,7 +69,7 @@ async def matches(password: str, stored: str | None) -> bool:
 
 def _verify(password: str, stored: str | None) -> bool:
     # An account without a password holds a text that is no hash: for a guesser it is like any other.
-    known = stored if stored is not None and stored.startswith("$argon2") else None
+    known = stored if stored is not None and is_password(stored) else None
     try:
         _hasher.verify(known or _nobody(), password.encode(errors="surrogatepass"))
     except argon2.exceptions.VerificationError:

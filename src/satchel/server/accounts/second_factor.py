@@ -1,8 +1,9 @@
 """The second factor: codes of an app (TOTP), and recovery codes for the day that the phone is lost.
 
 Invariant: a code is taken once, and none of before it ever again; what is taken is decided by one row's change, so that
-of two sign-ins at once with one code one fails. The app's secret has to be computed with, so it is stored as it is:
-whoever reads the database needs the password still. Source: RFC 6238 (SHA-1, 6 digits, 30 s), RFC 4226.
+of two sign-ins at once with one code one fails. The app's secret has to be computed with, so it is stored sealed with
+the service's key, where it has one; a secret whose key is lost opens nothing, and recovery codes go on.
+Source: RFC 6238 (SHA-1, 6 digits, 30 s), RFC 4226.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from satchel.server.accounts.guesses import Guessed, pay
 from satchel.server.accounts.principal import Principal
 from satchel.server.accounts.proving import Proved, prove, prove_again
 from satchel.server.db.engine import Connection, Database
-from satchel.server.ports import Clock, EphemeralState
+from satchel.server.ports import Clock, EphemeralState, NoSealer, Sealer
 
 SECRET_BYTES = 20
 STEP_S = 30
@@ -32,6 +33,7 @@ RECOVERY_CODES = 10
 RECOVERY_BYTES = 16
 CODE_CHARS_MAX = 64
 ISSUER = "Satchel"
+_NO_SEALER = NoSealer()
 
 
 class Enrolment(NamedTuple):
@@ -57,26 +59,35 @@ async def prove_fully(
     password: str,
     code: str = "",
     from_address: str = "",
+    sealer: Sealer = _NO_SEALER,
 ) -> Proved:
     """As `prove`, with the code where the account asks for one. Raises: SecondFactorRequired, and as `prove`."""
     who = await prove(db, state, clock, user=user, password=password, from_address=from_address)
-    await _require(db, state, clock, who.account_id, code, from_address)
+    await _require(db, state, clock, who.account_id, code, from_address, sealer)
     return who
 
 
 async def begin_second_factor(
-    db: Database, state: EphemeralState, clock: Clock, principal: Principal, password: str, *, from_address: str = ""
+    db: Database,
+    state: EphemeralState,
+    clock: Clock,
+    principal: Principal,
+    password: str,
+    *,
+    from_address: str = "",
+    sealer: Sealer = _NO_SEALER,
 ) -> Enrolment:
     """Make a secret, which counts once a code of it was confirmed. Raises: as `prove_again`, AlreadyExists."""
     await prove_again(db, state, clock, principal, password, from_address=from_address)
     secret = clock.random(SECRET_BYTES)
+    stored = sealer.seal(secret, principal.account_id)
 
     async def begin_txn(conn: Connection) -> None:
         await conn.execute("DELETE FROM second_factors WHERE account_id = $1 AND is_enabled = 0", principal.account_id)
         made = await conn.execute(
             "INSERT INTO second_factors (account_id, secret, is_enabled, last_step, created_at)"
             " VALUES ($1, $2, 0, 0, $3) ON CONFLICT (account_id) DO NOTHING",
-            *(principal.account_id, secret, clock.now_ms()),
+            *(principal.account_id, stored, clock.now_ms()),
         )
         if not made:
             raise AlreadyExists("The account has a second factor.", what="second factor", name="")
@@ -88,7 +99,14 @@ async def begin_second_factor(
 
 
 async def confirm_second_factor(
-    db: Database, state: EphemeralState, clock: Clock, principal: Principal, code: str, *, from_address: str = ""
+    db: Database,
+    state: EphemeralState,
+    clock: Clock,
+    principal: Principal,
+    code: str,
+    *,
+    from_address: str = "",
+    sealer: Sealer = _NO_SEALER,
 ) -> list[str]:
     """Ask for codes from now on; return the recovery codes, which are not shown again. Other browsers are signed out.
 
@@ -103,7 +121,8 @@ async def confirm_second_factor(
         if not rows:
             raise NotFound("No second factor was begun.")
         now = clock.now_ms()
-        step = step_of(rows[0][0], code, now)
+        secret = sealer.unseal(rows[0][0], account)
+        step = None if secret is None else step_of(secret, code, now)
         changed = step is not None and await conn.execute(
             "UPDATE second_factors SET is_enabled = 1, last_step = $2 WHERE account_id = $1 AND is_enabled = 0"
             " AND last_step < $2",
@@ -197,7 +216,13 @@ def step_of(secret: bytes, typed: str, now_ms: int) -> int | None:
 
 
 async def _require(
-    db: Database, state: EphemeralState, clock: Clock, account: AccountId, code: str, from_address: str
+    db: Database,
+    state: EphemeralState,
+    clock: Clock,
+    account: AccountId,
+    code: str,
+    from_address: str,
+    sealer: Sealer,
 ) -> None:
     rows = await db.read(
         lambda conn: conn.fetch(
@@ -208,26 +233,28 @@ async def _require(
         return
     if not code:
         raise SecondFactorRequired("This account asks for a code of its app too.")
-    secret, last_step = rows[0]
+    stored, last_step = rows[0]
     # A code that was taken begins the count anew: whoever has the app is not kept out by own sign-ins.
     await pay(state, Guessed.SECOND_FACTOR, address=from_address, subject=account.hex(), since=last_step)
     now = clock.now_ms()
-    if not await db.write(account, lambda conn: _take_txn(conn, account, secret, code, now, from_address)):
+    if not await db.write(account, lambda conn: _take_txn(conn, account, stored, sealer, code, now, from_address)):
         told = {"means": "second_factor"}
         await record(db, account, Event(Action.SIGN_IN_FAILED, now, address=from_address, detail=told))
         raise Unauthenticated("The code is wrong, or was used before.")
 
 
 async def _take_txn(
-    conn: Connection, account: AccountId, secret: bytes, code: str, now_ms: int, from_address: str
+    conn: Connection, account: AccountId, stored: bytes, sealer: Sealer, code: str, now_ms: int, from_address: str
 ) -> bool:
     """Use the code up, one of the app's or a recovery code; False when it is neither."""
-    step = step_of(secret, code, now_ms)
-    if step is not None:
+    secret = sealer.unseal(stored, account)
+    step = None if secret is None else step_of(secret, code, now_ms)
+    if secret is not None and step is not None:
+        # Sealed again: a secret of before there was a key is sealed by being used.
         taken = await conn.execute(
-            "UPDATE second_factors SET last_step = $2 WHERE account_id = $1 AND secret = $3 AND is_enabled = 1"
-            " AND last_step < $2",
-            *(account, step, secret),
+            "UPDATE second_factors SET last_step = $2, secret = $4 WHERE account_id = $1 AND secret = $3"
+            " AND is_enabled = 1 AND last_step < $2",
+            *(account, step, stored, sealer.seal(secret, account)),
         )
         return bool(taken)
     used = await conn.execute(

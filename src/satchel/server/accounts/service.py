@@ -24,7 +24,7 @@ from satchel.server.accounts.proving import Proved
 from satchel.server.accounts.second_factor import prove_fully, reset_second_factor_txn
 from satchel.server.accounts.tokens import token_hash
 from satchel.server.db.engine import Connection, Database, fetch_in
-from satchel.server.ports import Clock, EphemeralState
+from satchel.server.ports import Clock, EphemeralState, NoSealer, Sealer
 
 TOKEN_BYTES = 32
 TOKEN_CHARS_MAX = 128
@@ -250,6 +250,7 @@ async def sign_in(
     device_name: str,
     code: str = "",
     from_address: str = "",
+    sealer: Sealer | None = None,
 ) -> SignedIn:
     """Make a device of the account and its token. code: of the second factor, where the account has one.
 
@@ -257,7 +258,16 @@ async def sign_in(
     TooManyRequests, LimitExceeded, NameInvalid (the device's name).
     """
     check_name(device_name)
-    who = await prove_fully(db, state, clock, user=user, password=password, code=code, from_address=from_address)
+    who = await prove_fully(
+        db,
+        state,
+        clock,
+        user=user,
+        password=password,
+        code=code,
+        from_address=from_address,
+        sealer=sealer or NoSealer(),
+    )
     token, device_id = await register_device(
         db,
         clock,
@@ -361,17 +371,19 @@ async def rename_device(db: Database, principal: Principal, device_id: DeviceId,
     await _change_device(db, principal, device_id, "name = $3", name)
 
 
-async def revoke_device(db: Database, clock: Clock, principal: Principal, device_id: DeviceId) -> None:
+async def revoke_device(
+    db: Database, clock: Clock, principal: Principal, device_id: DeviceId, *, from_address: str = ""
+) -> None:
     """Make the token of one of the account's devices worthless, for ever. Raises: NotFound."""
     now = clock.now_ms()
     action = Action.SIGN_OUT if device_id == principal.device_id else Action.DEVICE_REVOKED
-    event = by(principal, action, now, subject=device_id.hex())
+    event = by(principal, action, now, address=from_address, subject=device_id.hex())
     await _change_device(db, principal, device_id, "revoked_at = $3", now, event)
 
 
-async def sign_out(db: Database, clock: Clock, principal: Principal) -> None:
+async def sign_out(db: Database, clock: Clock, principal: Principal, *, from_address: str = "") -> None:
     """Revoke the principal's own device. Raises: NotFound."""
-    await revoke_device(db, clock, principal, principal.device_id)
+    await revoke_device(db, clock, principal, principal.device_id, from_address=from_address)
 
 
 async def touch_device(db: Database, clock: Clock, principal: Principal) -> None:

@@ -43,9 +43,18 @@ class Session:
 
 
 async def begin_session(
-    db: Database, clock: Clock, who: Proved, *, name: str, replaced: str = "", from_address: str = ""
+    db: Database,
+    clock: Clock,
+    who: Proved,
+    *,
+    name: str,
+    replaced: str = "",
+    from_address: str = "",
+    means: str = "password",
 ) -> tuple[str, Session]:
     """Sign a browser in; return its token. replaced: the token that the browser had before, worthless from now on.
+
+    means: how its owner was proved, for the audit log.
 
     Past the limit the session that was unused for longest ends. Raises: NameInvalid, Unauthenticated (the password was
     changed meanwhile).
@@ -63,9 +72,8 @@ async def begin_session(
             " VALUES ($1, $2, $3, $4, $5, $5, $6)",
             *(who.account_id, made.session_id, token_hash(token), name, now, made.ends_ms),
         )
-        event = Event(
-            Action.SIGN_IN, now, who.account_id, made.session_id, from_address, made.session_id.hex(), {"name": name}
-        )
+        told = {"name": name, "means": means}
+        event = Event(Action.SIGN_IN, now, who.account_id, made.session_id, from_address, made.session_id.hex(), told)
         await record_txn(conn, who.account_id, event)
 
     await db.write(who.account_id, begin_txn)

@@ -87,6 +87,7 @@ async def login(request: Asked, data: Login) -> LoggedIn:
         device_name=data.device_name,
         code=data.code,
         from_address=address_of(request),
+        sealer=services.sealer,
     )
     return logged_in(signed)
 
@@ -106,12 +107,12 @@ def logged_in(signed: SignedIn) -> LoggedIn:
 async def logout(request: Asked) -> Response[None]:
     """Revoke the token, or end the session, that is used."""
     services, principal = services_of(request), await principal_of(request)
-    headers = {}
+    headers, db, clock, address = {}, services.db, services.clock, address_of(request)
     if principal.means is Means.SESSION:
-        await revoke_session(services.db, services.clock, principal, principal.device_id)
+        await revoke_session(db, clock, principal, principal.device_id, from_address=address)
         headers["set-cookie"] = services.identity.cookies.setting("", 0)
     else:
-        await sign_out(services.db, services.clock, principal)
+        await sign_out(db, clock, principal, from_address=address)
     services.identity.forget(principal.device_id)
     services.waiters.doubt(principal.account_id)
     return Response(None, status_code=204, headers=headers)
@@ -166,7 +167,7 @@ async def revoke(request: Asked, device_id: str) -> None:
     """Sign one of the account's devices out for ever; its streams end."""
     services, principal = services_of(request), await principal_of(request)
     device = DeviceId(from_hex(device_id, what="device"))
-    await revoke_device(services.db, services.clock, principal, device)
+    await revoke_device(services.db, services.clock, principal, device, from_address=address_of(request))
     services.identity.forget(device)
     services.waiters.doubt(principal.account_id)
 

@@ -42,6 +42,7 @@ from satchel.server.gateway import device_codes as device_codes_room
 from satchel.server.gateway import groups as groups_room
 from satchel.server.gateway import invitations as invitations_room
 from satchel.server.gateway import links as made_links
+from satchel.server.gateway import oidc as oidc_room
 from satchel.server.gateway import people as people_room
 from satchel.server.gateway import search as found_names
 from satchel.server.gateway import second_factor as second_factor_room
@@ -72,6 +73,7 @@ ROOMS = (
     *(found_names, texts, thumbnails),
     *(
         setup_room,
+        oidc_room,
         invitations_room,
         sessions_room,
         app_passwords_room,

@@ -30,6 +30,7 @@ from satchel.server.gateway.commits import check_room, commit_op, new_op_id
 from satchel.server.gateway.conditions import is_known, require_match
 from satchel.server.gateway.files import locate_or_none, new_node_id, place_of
 from satchel.server.gateway.history import node_of
+from satchel.server.gateway.raw import SENT_BYTES_MAX
 from satchel.server.gateway.rest import Asked, Item, item_of, principal_of, services_of
 from satchel.server.gateway.services import Services
 from satchel.server.metadata.tree import blocklist_of, entry_by_id, versions
@@ -113,6 +114,8 @@ async def upload(request: Asked, path: str, mtime_ns: Mtime = 0) -> Item:
     await check_room(services, principal, ns, int(declared) if declared.isdigit() else 0)
     with services.room.taken(principal.account_id, UPLOAD_BYTES_IN_MEMORY):
         content = await received(services, ns, request.stream())
+    # Bytes may come for hours: whoever was signed out meanwhile writes nothing. The commit asks for the right itself.
+    principal = await principal_of(request)
     op_id = new_op_id(services)
     if current is None:
         node_id = new_node_id(services)
@@ -161,8 +164,9 @@ async def pieces_of(
             parts = await services.blocks.read_bytes(ns, [wanted.hash for wanted in group])
             for wanted, part in zip(group, parts, strict=True):
                 cut = bytes(part[max(0, start - group_at) : max(0, end - group_at)])
-                if cut:
-                    yield cut
+                # In as short pieces as they are sent in: between two of them it is asked whether more may be read.
+                for piece_at in range(0, len(cut), SENT_BYTES_MAX):
+                    yield cut[piece_at : piece_at + SENT_BYTES_MAX]
                 group_at += wanted.size
             group, size = [], 0
         if block is not None:

@@ -41,10 +41,13 @@ class Cookies:
 
     def token(self, headers: Headers) -> str:
         """Return the token of a request's raw headers; empty when there is none."""
-        wanted = self.name
+        return self.value(headers, self.name, TOKEN_CHARS_MAX)
+
+    def value(self, headers: Headers, wanted: str, chars_max: int) -> str:
+        """Return the value of a cookie of this name; empty when there is none, or it is too long."""
         for part in header(headers, b"cookie")[:COOKIES_BYTES_MAX].split(b";"):
             name, _, value = part.strip().partition(b"=")
-            if name == wanted.encode() and 0 < len(value) <= TOKEN_CHARS_MAX and value.isascii():
+            if name == wanted.encode() and 0 < len(value) <= chars_max and value.isascii():
                 return value.decode()
         return ""
 

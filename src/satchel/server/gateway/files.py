@@ -20,7 +20,7 @@ from satchel.core.paths import join_path, split_path
 from satchel.server.accounts.principal import Principal
 from satchel.server.gateway.commits import commit_op, new_op_id
 from satchel.server.gateway.conditions import require_match
-from satchel.server.gateway.rest import Asked, Item, Items, item_of, principal_of, services_of
+from satchel.server.gateway.rest import Asked, Item, Items, address_of, item_of, principal_of, services_of
 from satchel.server.gateway.services import Services
 from satchel.server.gateway.telling import leave_share, tell_heads
 from satchel.server.metadata.namespaces import namespaces
@@ -105,7 +105,7 @@ async def delete(request: Asked, data: PathAsked) -> None:
     found = await existing(services, principal, data.path)
     require_match(request, found.entry)
     if found.entry.kind == Kind.MOUNT:
-        await leave_share(services, principal, found.inside[0])
+        await leave_share(services, principal, found.inside[0], from_address=address_of(request))
         return
     seen = next((head.head_seq for head in heads if head.ns == found.ns), 0)
     await commit_op(services, principal, found.ns, DeleteOp(new_op_id(services), found.entry.node_id, seen))

@@ -24,12 +24,16 @@ from satchel.server.gateway.setup import AccountMade
 
 
 class InvitationAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the account may be. note: for the administrators; quota_bytes: null for no limit; days: it is open."""
+    """What the account may be. note: for the administrators; quota_bytes: null for no limit; days: it is open.
+
+    email: whoever the provider of the sign-in knows by this verified address needs no token.
+    """
 
     note: str = ""
     is_admin: bool = False
     quota_bytes: int | None = None
     days: int = 7
+    email: str = ""
 
 
 class InvitationShown(msgspec.Struct, frozen=True):
@@ -42,6 +46,7 @@ class InvitationShown(msgspec.Struct, frozen=True):
     created_ms: int
     ends_ms: int
     state: str
+    email: str = ""
 
 
 class InvitationMade(msgspec.Struct, frozen=True):
@@ -91,6 +96,7 @@ async def make(request: Asked, data: InvitationAsked) -> InvitationMade:
         is_admin=data.is_admin,
         quota_bytes=data.quota_bytes,
         days=data.days,
+        email=data.email,
     )
     return InvitationMade(token, _shown(made, services.clock.now_ms()))
 
@@ -142,7 +148,7 @@ async def accept(request: Asked, data: Acceptance) -> AccountMade:
 def _shown(one: Invitation, now_ms: int) -> InvitationShown:
     state = "used" if one.used_ms else "revoked" if one.revoked_ms else "open" if one.ends_ms > now_ms else "expired"
     return InvitationShown(
-        one.invitation_id.hex(), one.note, one.is_admin, one.quota_bytes, one.created_ms, one.ends_ms, state
+        one.invitation_id.hex(), one.note, one.is_admin, one.quota_bytes, one.created_ms, one.ends_ms, state, one.email
     )
 
 

@@ -17,7 +17,7 @@ from satchel.core.limits import LIST_PAGE_MAX
 from satchel.server.accounts.principal import Principal
 from satchel.server.gateway.files import Limit, existing
 from satchel.server.gateway.history import node_of
-from satchel.server.gateway.rest import KINDS, Asked, from_hex, principal_of, services_of
+from satchel.server.gateway.rest import KINDS, Asked, address_of, from_hex, principal_of, services_of
 from satchel.server.gateway.services import Services
 from satchel.server.metadata.namespaces import namespaces
 from satchel.server.sharing.links import (
@@ -107,7 +107,8 @@ async def make(request: Asked, data: LinkAsked) -> LinkShown:
         downloads_max=data.downloads_max,
         is_no_download=data.is_no_download,
     )
-    token, made = await make_link(services.db, services.clock, principal, ns, node_id, wanted)
+    address = address_of(request)
+    token, made = await make_link(services.db, services.clock, principal, ns, node_id, wanted, from_address=address)
     return _shown(made, token=token, url=f"{services.settings.public_url.rstrip('/')}/s/{token}")
 
 
@@ -146,15 +147,24 @@ async def change(request: Asked, link_id: str, data: LinkChange) -> LinkShown:
         downloads_max=old.downloads_max if data.downloads_max is UNSET else data.downloads_max,
         is_no_download=old.is_no_download if data.is_no_download is UNSET else data.is_no_download,
     )
-    is_new = data.password is not UNSET
-    return _shown(await change_link(services.db, services.clock, principal, old, wanted, is_password_new=is_new))
+    changed = await change_link(
+        services.db,
+        services.clock,
+        principal,
+        old,
+        wanted,
+        is_password_new=data.password is not UNSET,
+        from_address=address_of(request),
+    )
+    return _shown(changed)
 
 
 @delete("/api/v1/links/{link_id:str}", status_code=204)
 async def revoke(request: Asked, link_id: str) -> None:
     """End a link for ever."""
     services, principal = services_of(request), await principal_of(request)
-    await revoke_link(services.db, services.clock, principal, *_parts(link_id))
+    address = address_of(request)
+    await revoke_link(services.db, services.clock, principal, *_parts(link_id), from_address=address)
 
 
 async def _named(services: Services, principal: Principal, data: LinkAsked) -> tuple[NamespaceId, NodeId]:

@@ -19,7 +19,7 @@ from satchel.core.limits import LIST_PAGE_MAX, MIB
 from satchel.server.accounts.access import authorize
 from satchel.server.accounts.principal import Principal
 from satchel.server.gateway.files import Limit
-from satchel.server.gateway.rest import KINDS, Asked, from_hex, namespace_of, principal_of, services_of
+from satchel.server.gateway.rest import KINDS, Asked, address_of, from_hex, namespace_of, principal_of, services_of
 from satchel.server.gateway.services import Services
 from satchel.server.metadata.activity import GROUPS_MAX, Done, Wanted
 from satchel.server.metadata.activity import activity as done_there
@@ -216,6 +216,7 @@ async def make_rewind(request: Asked, data: RewindAsked) -> RewindDone:
             seq,
             seen_seq=data.seen_seq,
             undoes=undoes,
+            from_address=address_of(request),
         )
     if told.head_seq:
         await services.bus.publish(place.ns, told.head_seq)

@@ -66,7 +66,13 @@ async def begin(request: Asked, data: PasswordGiven) -> Response[EnrolmentMade]:
     """Make a secret for an app; codes are asked for once one of them was confirmed."""
     services, principal = services_of(request), await principal_of(request)
     made = await begin_second_factor(
-        services.db, services.state, services.clock, principal, data.password, from_address=address_of(request)
+        services.db,
+        services.state,
+        services.clock,
+        principal,
+        data.password,
+        from_address=address_of(request),
+        sealer=services.sealer,
     )
     return Response(EnrolmentMade(made.secret, made.uri), status_code=201, headers={"cache-control": "no-store"})
 
@@ -76,7 +82,13 @@ async def confirm(request: Asked, data: CodeGiven) -> Response[RecoveryCodes]:
     """Ask for codes from now on. Other browsers are signed out; devices and app passwords stay."""
     services, principal = services_of(request), await principal_of(request)
     codes = await confirm_second_factor(
-        services.db, services.state, services.clock, principal, data.code, from_address=address_of(request)
+        services.db,
+        services.state,
+        services.clock,
+        principal,
+        data.code,
+        from_address=address_of(request),
+        sealer=services.sealer,
     )
     return Response(RecoveryCodes(codes), headers=await rotated(services, principal))
 

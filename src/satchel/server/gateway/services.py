@@ -17,7 +17,7 @@ from satchel.server.gateway.raw import Room
 from satchel.server.gateway.readiness import Readiness
 from satchel.server.notify.renewals import Renewals
 from satchel.server.notify.waiters import Waiters
-from satchel.server.ports import Bus, Clock, EphemeralState, NoPoster, Poster, Workers
+from satchel.server.ports import Bus, Clock, EphemeralState, NoPoster, NoSealer, Poster, Sealer, SignInProvider, Workers
 from satchel.server.settings import Settings
 from satchel.server.sharing.hits import Hits
 
@@ -50,3 +50,5 @@ class Services:
     posts: Poster = field(default_factory=NoPoster)
     documents: Extractor = field(default_factory=Extractor)
     thumbnails: Thumbnailer = field(default_factory=Thumbnailer)
+    provider: SignInProvider | None = None
+    sealer: Sealer = field(default_factory=NoSealer)

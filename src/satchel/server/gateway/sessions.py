@@ -72,6 +72,7 @@ async def sign_in(request: Asked, data: SessionAsked) -> Response[SessionMade]:
         password=data.password,
         code=data.code,
         from_address=address,
+        sealer=services.sealer,
     )
     token, made = await begin_session(
         services.db, services.clock, who, name=data.name, replaced=cookies.token(headers), from_address=address

@@ -21,7 +21,7 @@ from satchel.server.accounts.guesses import Guessed, pay
 from satchel.server.accounts.members import State
 from satchel.server.accounts.principal import Principal
 from satchel.server.gateway.files import existing
-from satchel.server.gateway.rest import Asked, from_hex, principal_of, services_of
+from satchel.server.gateway.rest import Asked, address_of, from_hex, principal_of, services_of
 from satchel.server.gateway.services import Services
 from satchel.server.gateway.telling import leave_share, tell_heads, tell_touched
 from satchel.server.sharing.conversion import share_folder
@@ -120,11 +120,18 @@ async def share(request: Asked, data: ShareAsked) -> ShareShown:
     services, principal = services_of(request), await principal_of(request)
     people = _people(data.people)
     found = await existing(services, principal, data.path)
-    ns = await share_folder(services.db, services.clock, principal, found.ns, found.entry.node_id)
+    ns = await share_folder(
+        services.db,
+        services.clock,
+        principal,
+        found.ns,
+        found.entry.node_id,
+        from_address=address_of(request),
+    )
     await tell_heads(services, (principal.root_ns,))
     services.waiters.doubt(principal.account_id)
     if people:
-        await _invite(services, principal, ns, people)
+        await _invite(services, principal, ns, people, address_of(request))
     return await _shown(services, principal, ns)
 
 
@@ -151,7 +158,8 @@ async def show_share(request: Asked, share_id: str) -> ShareShown:
 async def stop_share(request: Asked, share_id: str) -> None:
     """End the parts of all others and all invitations. The folder stays the owner's."""
     services, principal = services_of(request), await principal_of(request)
-    await tell_touched(services, await stop(services.db, services.clock, principal, _namespace(share_id)))
+    ns, address = _namespace(share_id), address_of(request)
+    await tell_touched(services, await stop(services.db, services.clock, principal, ns, from_address=address))
 
 
 @post("/api/v1/shares/{share_id:str}/members", status_code=200)
@@ -159,7 +167,7 @@ async def add_member(request: Asked, share_id: str, data: Invited) -> ShareShown
     """Invite somebody more."""
     services, principal = services_of(request), await principal_of(request)
     ns = _namespace(share_id)
-    await _invite(services, principal, ns, _people([data]))
+    await _invite(services, principal, ns, _people([data]), address_of(request))
     return await _shown(services, principal, ns)
 
 
@@ -169,7 +177,8 @@ async def change_member(request: Asked, share_id: str, account_id: str, data: Ro
     services, principal = services_of(request), await principal_of(request)
     ns, account = _namespace(share_id), _account(account_id)
     role = _role(data.role)
-    await tell_touched(services, await change_role(services.db, services.clock, principal, ns, account, role))
+    db, clock, address = services.db, services.clock, address_of(request)
+    await tell_touched(services, await change_role(db, clock, principal, ns, account, role, from_address=address))
 
 
 @delete("/api/v1/shares/{share_id:str}/members/{account_id:str}", status_code=204)
@@ -177,14 +186,17 @@ async def remove_member(request: Asked, share_id: str, account_id: str) -> None:
     """End somebody's part, or withdraw the invitation."""
     services, principal = services_of(request), await principal_of(request)
     ns, account = _namespace(share_id), _account(account_id)
-    await tell_touched(services, await remove(services.db, services.clock, principal, ns, account))
+    address = address_of(request)
+    await tell_touched(
+        services, await remove(services.db, services.clock, principal, ns, account, from_address=address)
+    )
 
 
 @post("/api/v1/shares/{share_id:str}/leave", status_code=204)
 async def leave(request: Asked, share_id: str) -> None:
     """End one's own part; the owner hands it over first."""
     services, principal = services_of(request), await principal_of(request)
-    await leave_share(services, principal, _namespace(share_id))
+    await leave_share(services, principal, _namespace(share_id), from_address=address_of(request))
 
 
 @post("/api/v1/shares/{share_id:str}/transfer", status_code=204)
@@ -192,7 +204,8 @@ async def hand_over(request: Asked, share_id: str, data: TransferAsked) -> None:
     """Make a member the owner, against whose quota it counts from then on; who was it becomes an editor."""
     services, principal = services_of(request), await principal_of(request)
     ns, heir = _namespace(share_id), _account(data.account_id)
-    await tell_touched(services, await transfer(services.db, services.clock, principal, ns, heir))
+    address = address_of(request)
+    await tell_touched(services, await transfer(services.db, services.clock, principal, ns, heir, from_address=address))
 
 
 @get("/api/v1/share-invitations")
@@ -211,7 +224,8 @@ async def accept_invitation(request: Asked, share_id: str) -> ShareShown:
     """Take an invitation up: the folder is mounted in the root folder, under its name or one like it."""
     services, principal = services_of(request), await principal_of(request)
     ns = _namespace(share_id)
-    await tell_touched(services, await accept(services.db, services.clock, principal, ns))
+    address = address_of(request)
+    await tell_touched(services, await accept(services.db, services.clock, principal, ns, from_address=address))
     return await _shown(services, principal, ns)
 
 
@@ -219,16 +233,17 @@ async def accept_invitation(request: Asked, share_id: str) -> ShareShown:
 async def decline_invitation(request: Asked, share_id: str) -> None:
     """Turn an invitation down."""
     services, principal = services_of(request), await principal_of(request)
-    await decline(services.db, services.clock, principal, _namespace(share_id))
+    address = address_of(request)
+    await decline(services.db, services.clock, principal, _namespace(share_id), from_address=address)
 
 
 async def _invite(
-    services: Services, principal: Principal, ns: NamespaceId, people: Sequence[tuple[str, Role]]
+    services: Services, principal: Principal, ns: NamespaceId, people: Sequence[tuple[str, Role]], address: str
 ) -> None:
     # A name that is none is told, so that a slip is noticed; asking for many is guessing.
     for _ in people:
         await pay(services.state, Guessed.ACCOUNT_NAME, subject=principal.account_id.hex())
-    await invite(services.db, services.clock, principal, ns, people)
+    await invite(services.db, services.clock, principal, ns, people, from_address=address)
 
 
 async def _shown(services: Services, principal: Principal, ns: NamespaceId) -> ShareShown:

@@ -29,6 +29,6 @@ async def tell_touched(services: Services, touched: Touched) -> None:
         services.waiters.doubt(account)
 
 
-async def leave_share(services: Services, principal: Principal, ns: NamespaceId) -> None:
+async def leave_share(services: Services, principal: Principal, ns: NamespaceId, *, from_address: str = "") -> None:
     """End the principal's part in a shared folder. Raises: NotFound, ShareRefused."""
-    await tell_touched(services, await leave(services.db, services.clock, principal, ns))
+    await tell_touched(services, await leave(services.db, services.clock, principal, ns, from_address=from_address))

@@ -148,6 +148,7 @@ async def rewind(
     *,
     seen_seq: int | None = None,
     undoes: bytes | None = None,
+    from_address: str = "",
     batches_max: int = BATCHES_MAX,
     ops_max: int = COMMIT_OPS_MAX,
 ) -> Rewound:
@@ -161,7 +162,17 @@ async def rewind(
     await _authorize(db, principal, ns, unit)
     to_seq = await db.read(lambda conn: whole_txn(conn, ns, to_seq))
     made = await plan(db, workers, ns, unit, to_seq, undoes)
-    record = await begin(db, clock, principal, ns, unit=unit, to_seq=to_seq, seen_seq=seen_seq, undoes=undoes)
+    record = await begin(
+        db,
+        clock,
+        principal,
+        ns,
+        unit=unit,
+        to_seq=to_seq,
+        seen_seq=seen_seq,
+        undoes=undoes,
+        from_address=from_address,
+    )
     work = _Work(db, clock, principal, ns, record, batches_max, ops_max)
     counts = _counts(made)
     try:
@@ -176,7 +187,7 @@ async def rewind(
         await claim(db, ns, record.rewind_id, 0)
         raise
     if ended is Ended.DONE:
-        await finish(db, clock, ns, record, is_needed=work.head_seq > 0)
+        await finish(db, clock, ns, record, is_needed=work.head_seq > 0, from_address=from_address)
     else:
         await claim(db, ns, record.rewind_id, 0)
     return Rewound(record, counts, ended is Ended.DONE, work.head_seq)

@@ -11,8 +11,7 @@ from satchel.core.errors import NotFound, PreconditionFailed, Unavailable
 from satchel.core.ids import AccountId, DeviceId, LinkId, NamespaceId, NodeId, uuid7
 from satchel.core.limits import LIST_PAGE_MAX
 from satchel.server.accounts.access import authorize
-from satchel.server.accounts.audit import Action as AuditAction
-from satchel.server.accounts.audit import Detail, Event, record_txn
+from satchel.server.accounts.audit import Action, Detail, Event, record_txn
 from satchel.server.accounts.members import State, memberships_txn
 from satchel.server.accounts.principal import Principal
 from satchel.server.db.engine import Connection, Database, Question, Row, fetch_in, fetch_together
@@ -56,6 +55,7 @@ async def begin(
     to_seq: int,
     seen_seq: int | None,
     undoes: bytes | None,
+    from_address: str = "",
 ) -> Record:
     """Claim a rewind for CLAIM_MS: the unfinished one of this folder to this place, or a new one.
 
@@ -79,6 +79,7 @@ async def begin(
         made = Record(rewind_id, unit, to_seq, head.seq, 0, actor, device, undoes, now_ms + CLAIM_MS, now_ms, None)
         marks = ", ".join(f"${number}" for number in range(1, 2 + len(made)))
         await conn.execute(f"INSERT INTO rewinds (ns, {_COLUMNS}) VALUES ({marks})", ns, *made)
+        await _tell_txn(conn, ns, made, Action.REWIND_BEGUN, now_ms, from_address)
         return made
 
     return await db.write(ns, begin_txn)
@@ -89,8 +90,10 @@ async def claim(db: Database, ns: NamespaceId, rewind_id: LinkId, until_ms: int)
     await db.write(ns, lambda conn: _claim_txn(conn, ns, rewind_id, until_ms))
 
 
-async def finish(db: Database, clock: Clock, ns: NamespaceId, record: Record, *, is_needed: bool) -> None:
-    """Note that a rewind is done, for the audit log too; one that had nothing to do is forgotten."""
+async def finish(
+    db: Database, clock: Clock, ns: NamespaceId, record: Record, *, is_needed: bool, from_address: str = ""
+) -> None:
+    """Note that a rewind is done; one that had nothing to do is forgotten."""
 
     async def finish_txn(conn: Connection) -> None:
         head = await head_txn(conn, ns, for_update=True)
@@ -99,18 +102,9 @@ async def finish(db: Database, clock: Clock, ns: NamespaceId, record: Record, *,
                 "UPDATE rewinds SET finished_at = $3, after_seq = $4, claimed_until = 0"
                 " WHERE ns = $1 AND rewind_id = $2"
             )
-            now = clock.now_ms()
-            await conn.execute(text, ns, record.rewind_id, now, head.seq)
-            told: Detail = {
-                "ns": ns.hex(),
-                "unit": record.unit.hex(),
-                "to_seq": record.to_seq,
-                "before_seq": record.before_seq,
-            }
-            event = Event(
-                AuditAction.REWOUND, now, record.actor, record.device, subject=record.rewind_id.hex(), detail=told
-            )
-            await record_txn(conn, record.actor, event)
+            now_ms = clock.now_ms()
+            await conn.execute(text, ns, record.rewind_id, now_ms, head.seq)
+            await _tell_txn(conn, ns, record._replace(after_seq=head.seq), Action.REWOUND, now_ms, from_address)
         else:
             await conn.execute("DELETE FROM rewinds WHERE ns = $1 AND rewind_id = $2", ns, record.rewind_id)
 
@@ -177,6 +171,23 @@ async def rewind_of(db: Database, principal: Principal, rewind_id: bytes) -> tup
     if not rows:
         raise NotFound("There is no such rewind.")
     return NamespaceId(rows[0][0]), Record._make(rows[0][1:])
+
+
+async def _tell_txn(
+    conn: Connection, ns: NamespaceId, record: Record, action: Action, now_ms: int, address: str
+) -> None:
+    """Write into the audit log of the namespace's owner what is done to it."""
+    told: Detail = {
+        "ns": ns.hex(),
+        "unit": record.unit.hex(),
+        "to_seq": record.to_seq,
+        "before_seq": record.before_seq,
+        "after_seq": record.after_seq,
+        "undoes": (record.undoes or b"").hex(),
+    }
+    owner = await conn.fetch("SELECT owner FROM namespaces WHERE ns = $1", ns)
+    event = Event(action, now_ms, record.actor, record.device, address, record.rewind_id.hex(), told)
+    await record_txn(conn, owner[0][0], event)
 
 
 async def _newest_txn(conn: Connection, ns: NamespaceId, limit: int, *, below: bytes = LAST_ID) -> list[Record]:

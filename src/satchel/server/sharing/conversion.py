@@ -22,6 +22,8 @@ from satchel.core.ids import ID_BYTES, ROOT_NODE, NamespaceId, NodeId, OpId, uui
 from satchel.core.limits import SHARED_NODES_MAX
 from satchel.core.messages import CreateOp
 from satchel.server.accounts.access import authorize, authorize_txn
+from satchel.server.accounts.audit import Action as Act
+from satchel.server.accounts.audit import by, record_txn
 from satchel.server.accounts.members import Member, State, keep_member_txn, memberships_txn
 from satchel.server.accounts.principal import Principal
 from satchel.server.db.engine import Connection, Database, change_together, execute_in, fetch_in
@@ -57,7 +59,13 @@ STAYING: dict[str, str] = {
 
 
 async def share_folder(
-    db: Database, clock: Clock, principal: Principal, ns: NamespaceId, node_id: NodeId
+    db: Database,
+    clock: Clock,
+    principal: Principal,
+    ns: NamespaceId,
+    node_id: NodeId,
+    *,
+    from_address: str = "",
 ) -> NamespaceId:
     """Return the namespace of a folder of the principal's root, made one if it was none. Idempotent.
 
@@ -70,11 +78,13 @@ async def share_folder(
     if node_id == ROOT_NODE:
         raise ShareRefused("The root folder itself cannot be shared.", reason="root")
     target = NamespaceId(uuid7(clock.now_ms(), clock.random(10)))
-    return await db.write(SHARING_KEY + ns, lambda conn: _share_txn(conn, clock, principal, node_id, target))
+    return await db.write(
+        SHARING_KEY + ns, lambda conn: _share_txn(conn, clock, principal, node_id, target, from_address)
+    )
 
 
 async def _share_txn(
-    conn: Connection, clock: Clock, principal: Principal, node_id: NodeId, target: NamespaceId
+    conn: Connection, clock: Clock, principal: Principal, node_id: NodeId, target: NamespaceId, from_address: str
 ) -> NamespaceId:
     ns = principal.root_ns
     head = await head_txn(conn, ns, for_update=True)
@@ -103,6 +113,8 @@ async def _share_txn(
     await write_batch_txn(conn, ns, batch)
     me, now = principal.account_id, batch.now_ms
     await keep_member_txn(conn, Member(target, me, Role.OWNER, State.ACCEPTED, folder.name, me, node_id, now, now))
+    event = by(principal, Act.SHARE_MADE, now, address=from_address, subject=target.hex(), node=node_id.hex())
+    await record_txn(conn, me, event)
     return target
 
 

@@ -101,7 +101,14 @@ def gone() -> NotFound:
 
 
 async def make_link(
-    db: Database, clock: Clock, principal: Principal, ns: NamespaceId, node_id: NodeId, wanted: Wanted
+    db: Database,
+    clock: Clock,
+    principal: Principal,
+    ns: NamespaceId,
+    node_id: NodeId,
+    wanted: Wanted,
+    *,
+    from_address: str = "",
 ) -> tuple[str, MadeLink]:
     """Make a link to a live file or folder; return its token, which is not shown again, and the link.
 
@@ -140,7 +147,9 @@ async def make_link(
             raise MessageInvalid("Only a folder takes uploads.", reason="kind")
         await insert_txn(conn, share, hash_of_token(token))
         told = {"ns": ns.hex(), "node": node_id.hex(), "permission": str(wanted.permission)}
-        await record_txn(conn, share.maker, by(principal, Action.LINK_MADE, now, subject=share.share_id.hex(), **told))
+        subject = share.share_id.hex()
+        event = by(principal, Action.LINK_MADE, now, address=from_address, subject=subject, **told)
+        await record_txn(conn, share.maker, event)
         return MadeLink(share, path_in(view, node_id), node.name, node.kind)
 
     return token, await db.write(ns, insert)
@@ -203,7 +212,14 @@ async def link_of(db: Database, principal: Principal, ns: NamespaceId, share_id:
 
 
 async def change_link(
-    db: Database, clock: Clock, principal: Principal, old: Share, wanted: Wanted, *, is_password_new: bool
+    db: Database,
+    clock: Clock,
+    principal: Principal,
+    old: Share,
+    wanted: Wanted,
+    *,
+    is_password_new: bool,
+    from_address: str = "",
 ) -> MadeLink:
     """Give a link other terms; its node and permission stay. A new password (or none) ends what the old one opened.
 
@@ -224,7 +240,8 @@ async def change_link(
         count = await change_txn(conn, changed)
         if count:
             subject = old.share_id.hex()
-            await record_txn(conn, old.maker, by(principal, Action.LINK_CHANGED, clock.now_ms(), subject=subject))
+            event = by(principal, Action.LINK_CHANGED, clock.now_ms(), address=from_address, subject=subject)
+            await record_txn(conn, old.maker, event)
         return count
 
     if not await db.write(old.ns, change):
@@ -232,7 +249,9 @@ async def change_link(
     return await link_of(db, principal, old.ns, old.share_id)
 
 
-async def revoke_link(db: Database, clock: Clock, principal: Principal, ns: NamespaceId, share_id: ShareId) -> None:
+async def revoke_link(
+    db: Database, clock: Clock, principal: Principal, ns: NamespaceId, share_id: ShareId, *, from_address: str = ""
+) -> None:
     """End a link for ever. Raises: NotFound."""
     await authorize(db, principal, ns, Right.SHARE)
 
@@ -240,7 +259,7 @@ async def revoke_link(db: Database, clock: Clock, principal: Principal, ns: Name
         now = clock.now_ms()
         count = await revoke_txn(conn, ns, share_id, principal.account_id, now)
         if count:
-            event = by(principal, Action.LINK_REVOKED, now, subject=share_id.hex())
+            event = by(principal, Action.LINK_REVOKED, now, address=from_address, subject=share_id.hex())
             await record_txn(conn, principal.account_id, event)
         return count
 

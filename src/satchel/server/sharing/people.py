@@ -2,7 +2,8 @@
 and an accepted member has its mount; a member's row and the mount's node change in one transaction.
 
 Whoever changes a part holds the rows of the shared namespace and of the root in which the mount stands, in the order of
-their ids. What is refused by a right answers as if there were nothing. Source: docs/design/060 (2), 085.
+their ids. What is refused by a right answers as if there were nothing. Each act stands in the audit log of the folder's
+owner, and of the one whom it is about. Source: docs/design/060 (2, 12), 085.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from satchel.core.errors import NotFound, QuotaExceeded, ShareRefused, Unavailab
 from satchel.core.ids import AccountId, NamespaceId
 from satchel.core.paths import name_key
 from satchel.server.accounts.access import authorize_txn
+from satchel.server.accounts.audit import Action, Event, by, record_in_txn
 from satchel.server.accounts.members import (
     NO_MOUNT,
     Member,
@@ -47,7 +49,13 @@ class Touched:
 
 
 async def invite(
-    db: Database, clock: Clock, principal: Principal, ns: NamespaceId, people: Sequence[tuple[str, Role]]
+    db: Database,
+    clock: Clock,
+    principal: Principal,
+    ns: NamespaceId,
+    people: Sequence[tuple[str, Role]],
+    *,
+    from_address: str = "",
 ) -> Touched:
     """Invite accounts by name; who takes part already keeps the role. All or none.
 
@@ -76,12 +84,16 @@ async def invite(
             members[account] = member
             await keep_member_txn(conn, member)
             invited.append(account)
+            event = _act(principal, Action.SHARE_OFFERED, now, ns, from_address, account=account, role=role)
+            await record_in_txn(conn, (principal.account_id,), event)
         return Touched(tuple(invited))
 
     return await _changed(db, [ns], invite_txn)
 
 
-async def accept(db: Database, clock: Clock, principal: Principal, ns: NamespaceId) -> Touched:
+async def accept(
+    db: Database, clock: Clock, principal: Principal, ns: NamespaceId, *, from_address: str = ""
+) -> Touched:
     """Take up an invitation: the folder is mounted in the root, under its name or one like it. Idempotent.
 
     Raises: NotFound, AlreadyExists.
@@ -96,13 +108,16 @@ async def accept(db: Database, clock: Clock, principal: Principal, ns: Namespace
         if member.is_accepted:
             return Touched(())
         node = await mount_txn(conn, clock, root, author_of(principal), target=ns, name=member.name)
-        await keep_member_txn(conn, member._replace(state=State.ACCEPTED, mount_node=node, changed_at=clock.now_ms()))
+        now = clock.now_ms()
+        await keep_member_txn(conn, member._replace(state=State.ACCEPTED, mount_node=node, changed_at=now))
+        event = _act(principal, Action.SHARE_ACCEPTED, now, ns, from_address, role=member.role)
+        await record_in_txn(conn, (await _owner_txn(conn, ns), principal.account_id), event)
         return Touched((principal.account_id,), (root,))
 
     return await _changed(db, [ns, root], accept_txn)
 
 
-async def decline(db: Database, clock: Clock, principal: Principal, ns: NamespaceId) -> None:
+async def decline(db: Database, clock: Clock, principal: Principal, ns: NamespaceId, *, from_address: str = "") -> None:
     """Turn an invitation down; the owner sees it, and may invite again. Raises: NotFound."""
 
     async def decline_txn(conn: Connection) -> None:
@@ -110,13 +125,23 @@ async def decline(db: Database, clock: Clock, principal: Principal, ns: Namespac
         member = await member_txn(conn, ns, principal.account_id)
         if member is None or member.is_accepted:
             raise NotFound("There is no such invitation.")
-        await keep_member_txn(conn, member._replace(state=State.DECLINED, changed_at=clock.now_ms()))
+        now = clock.now_ms()
+        await keep_member_txn(conn, member._replace(state=State.DECLINED, changed_at=now))
+        event = _act(principal, Action.SHARE_DECLINED, now, ns, from_address)
+        await record_in_txn(conn, (await _owner_txn(conn, ns), principal.account_id), event)
 
     await _changed(db, [ns], decline_txn)
 
 
 async def change_role(
-    db: Database, clock: Clock, principal: Principal, ns: NamespaceId, account: AccountId, role: Role
+    db: Database,
+    clock: Clock,
+    principal: Principal,
+    ns: NamespaceId,
+    account: AccountId,
+    role: Role,
+    *,
+    from_address: str = "",
 ) -> Touched:
     """Give a member another role. Raises: NotFound, ShareRefused (`role`, `owner`)."""
 
@@ -125,37 +150,55 @@ async def change_role(
         await authorize_txn(conn, principal, ns, Right.ADMINISTER)
         member = await _member_txn(conn, ns, account)
         _require_given(role)
-        await keep_member_txn(conn, member._replace(role=role, changed_at=clock.now_ms()))
+        now = clock.now_ms()
+        await keep_member_txn(conn, member._replace(role=role, changed_at=now))
+        before = member.role
+        event = _act(
+            principal, Action.SHARE_CHANGED, now, ns, from_address, account=account, role=role, role_before=before
+        )
+        await record_in_txn(conn, (principal.account_id, account), event)
         return Touched((account,))
 
     return await _changed(db, [ns], change_txn)
 
 
-async def remove(db: Database, clock: Clock, principal: Principal, ns: NamespaceId, account: AccountId) -> Touched:
+async def remove(
+    db: Database, clock: Clock, principal: Principal, ns: NamespaceId, account: AccountId, *, from_address: str = ""
+) -> Touched:
     """End somebody's part, or withdraw the invitation. Raises: NotFound, ShareRefused (`owner`)."""
     roots = await db.read(lambda conn: _roots_txn(conn, [account]))
 
     async def remove_txn(conn: Connection) -> Touched:
         await lock_namespaces_txn(conn, [ns, *roots.values()])
         await authorize_txn(conn, principal, ns, Right.ADMINISTER)
-        return await _end_txn(conn, clock, [await _member_txn(conn, ns, account)], roots)
+        touched = await _end_txn(conn, clock, [await _member_txn(conn, ns, account)], roots)
+        event = _act(principal, Action.SHARE_REMOVED, clock.now_ms(), ns, from_address, account=account)
+        await record_in_txn(conn, (principal.account_id, account), event)
+        return touched
 
     return await _changed(db, [ns, *roots.values()], remove_txn)
 
 
-async def leave(db: Database, clock: Clock, principal: Principal, ns: NamespaceId) -> Touched:
+async def leave(
+    db: Database, clock: Clock, principal: Principal, ns: NamespaceId, *, from_address: str = ""
+) -> Touched:
     """End one's own part. Raises: NotFound, ShareRefused (`owner`: hand it over first)."""
     account, root = principal.account_id, principal.root_ns
 
     async def leave_txn(conn: Connection) -> Touched:
         await lock_namespaces_txn(conn, [ns, root])
         await authorize_txn(conn, principal, ns, Right.READ)
-        return await _end_txn(conn, clock, [await _member_txn(conn, ns, account)], {account: root})
+        touched = await _end_txn(conn, clock, [await _member_txn(conn, ns, account)], {account: root})
+        event = _act(principal, Action.SHARE_LEFT, clock.now_ms(), ns, from_address)
+        await record_in_txn(conn, (await _owner_txn(conn, ns), account), event)
+        return touched
 
     return await _changed(db, [ns, root], leave_txn)
 
 
-async def transfer(db: Database, clock: Clock, principal: Principal, ns: NamespaceId, account: AccountId) -> Touched:
+async def transfer(
+    db: Database, clock: Clock, principal: Principal, ns: NamespaceId, account: AccountId, *, from_address: str = ""
+) -> Touched:
     """Make an accepted member the owner; who was it stays as an editor. Its bytes count against the new one from now.
 
     Raises: NotFound, ShareRefused (`owner`, `not_accepted`), QuotaExceeded.
@@ -177,12 +220,14 @@ async def transfer(db: Database, clock: Clock, principal: Principal, ns: Namespa
         quota = await quota_here_txn(conn, ns, head)
         if quota is not None and head.bytes_used > quota:
             raise QuotaExceeded("The new owner has no room for it.")
+        event = _act(principal, Action.SHARE_HANDED_OVER, now, ns, from_address, account=account)
+        await record_in_txn(conn, (principal.account_id, account), event)
         return Touched((principal.account_id, account))
 
     return await _changed(db, [ns], transfer_txn)
 
 
-async def stop(db: Database, clock: Clock, principal: Principal, ns: NamespaceId) -> Touched:
+async def stop(db: Database, clock: Clock, principal: Principal, ns: NamespaceId, *, from_address: str = "") -> Touched:
     """End the parts of all but the owner, and all invitations. The folder stays a namespace, of the owner alone.
 
     Raises: NotFound, Unavailable (somebody accepted meanwhile; ask again).
@@ -200,12 +245,36 @@ async def stop(db: Database, clock: Clock, principal: Principal, ns: NamespaceId
         members = [member for member in await members_txn(conn, ns) if member.role != Role.OWNER]
         if any(member.account_id not in roots for member in members):
             raise Unavailable("Somebody came in meanwhile.", where="sharing", reason="members")
-        return await _end_txn(conn, clock, members, roots)
+        touched = await _end_txn(conn, clock, members, roots)
+        event = _act(principal, Action.SHARE_ENDED, clock.now_ms(), ns, from_address, members=len(members))
+        await record_in_txn(conn, (principal.account_id, *(member.account_id for member in members)), event)
+        return touched
 
     return await _changed(db, [ns, *roots.values()], stop_txn)
 
 
 # -- parts of these ---------------------------------------------------------------------------------------------------
+
+
+def _act(
+    principal: Principal,
+    action: Action,
+    now_ms: int,
+    ns: NamespaceId,
+    address: str,
+    *,
+    account: AccountId | None = None,
+    **told: str | int,
+) -> Event:
+    """Return an act for the audit log. account: of somebody else, whom it is about."""
+    whom = {} if account is None else {"account": account.hex()}
+    return by(principal, action, now_ms, address=address, subject=ns.hex(), **whom, **told)
+
+
+async def _owner_txn(conn: Connection, ns: NamespaceId) -> AccountId:
+    """Return who owns a namespace that is there."""
+    rows = await conn.fetch("SELECT owner FROM namespaces WHERE ns = $1", ns)
+    return AccountId(rows[0][0])
 
 
 async def _changed(db: Database, namespaces: Collection[NamespaceId], work: Work[T]) -> T:

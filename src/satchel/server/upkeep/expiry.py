@@ -12,17 +12,20 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from satchel.core.ids import ID_BYTES, DeviceId, LinkId, NamespaceId
-from satchel.core.limits import OP_RESULT_AGE_DAYS_MAX
+from satchel.core.limits import OP_RESULT_AGE_DAYS_MAX, SESSION_AGE_DAYS_MAX
 from satchel.server.db.engine import Connection, Database, fetch_in
 from satchel.server.ports import Clock
 from satchel.server.upkeep.schedule import DAY_S, UPKEEP_KEY, Counts, Task
 from satchel.server.upkeep.walk import RUN_MS, Standing, Visited, keep_place, place_of, walk
 
-OP_RESULTS, SCOPES, LINK_RUNS = "op-results", "scopes", "link-runs"
+OP_RESULTS, SCOPES, LINK_RUNS, INVITATIONS = "op-results", "scopes", "link-runs", "invitations"
 DAY_MS = DAY_S * 1_000
 PAGE_RESULTS = 2_000
 PAGE_LINKS = 100
 PAGE_RUNS = 500
+BROWSER_MS = (SESSION_AGE_DAYS_MAX + 1) * DAY_MS
+"""A browser's session is no row of `devices`; its id tells when it began, and by then it is over."""
+INVITATION_KEPT_DAYS = 90
 GRACE_MS = DAY_MS
 """How long a device must be signed out: its last requests have ended."""
 
@@ -40,6 +43,7 @@ def tasks(db: Database, clock: Clock) -> list[Task]:
         Task(OP_RESULTS, DAY_S, lambda: expire_op_results(db, clock)),
         Task(SCOPES, DAY_S, lambda: expire_scopes(db, clock)),
         Task(LINK_RUNS, DAY_S, lambda: expire_link_runs(db, clock)),
+        Task(INVITATIONS, DAY_S, lambda: expire_invitations(db, clock)),
     ]
 
 
@@ -128,6 +132,19 @@ async def expire_link_runs(
             return Counts({"links": removed}, has_more=not is_last)
 
 
+async def expire_invitations(db: Database, clock: Clock, *, kept_days: int = INVITATION_KEPT_DAYS) -> Counts:
+    """Remove invitations that were used, revoked or over longer ago than `kept_days`. There are as many as
+    administrators make; that they were made and used stands in the audit log."""
+    before_ms = clock.now_ms() - kept_days * DAY_MS
+    removed = await db.write(
+        UPKEEP_KEY,
+        lambda conn: conn.execute(
+            "DELETE FROM invitations WHERE used_at < $1 OR revoked_at < $1 OR ends_at < $1", before_ms
+        ),
+    )
+    return Counts({"invitations": removed})
+
+
 async def _scoped_links_txn(conn: Connection, ns: NamespaceId, after: bytes, limit: int) -> list[DeviceLink]:
     """Return the links behind `after` that leave something out, a look-up each, however much they leave out."""
     links: list[DeviceLink] = []
@@ -146,15 +163,23 @@ async def _scoped_links_txn(conn: Connection, ns: NamespaceId, after: bytes, lim
 
 
 async def _ended_txn(conn: Connection, links: Sequence[DeviceLink], before_ms: int) -> list[DeviceLink]:
-    """Return those whose device was signed out before `before_ms` or does not exist."""
-    kept = await fetch_in(
-        conn,
-        "SELECT device_id FROM devices WHERE device_id IN {keys} AND (revoked_at IS NULL OR revoked_at >= $1)",
-        sorted({link.device_id for link in links}),
-        before_ms,
-    )
-    held = {row[0] for row in kept}
-    return [link for link in links if link.device_id not in held]
+    """Return those whose device was signed out before `before_ms`, or is neither a device nor a browser of late."""
+    text = "SELECT device_id, revoked_at FROM devices WHERE device_id IN {keys}"
+    found: dict[bytes, int | None] = dict(await fetch_in(conn, text, sorted({link.device_id for link in links})))
+
+    def is_ended(device_id: DeviceId) -> bool:
+        if device_id not in found:
+            return not _may_be_browser(device_id, before_ms)
+        revoked_at = found[device_id]
+        return revoked_at is not None and revoked_at < before_ms
+
+    return [link for link in links if is_ended(link.device_id)]
+
+
+def _may_be_browser(device_id: DeviceId, before_ms: int) -> bool:
+    """Tell whether an id that is no device's can be that of a browser that is signed in: a UUIDv7 of the last weeks."""
+    is_uuid7 = device_id[6] >> 4 == 7 and device_id[8] >> 6 == 2
+    return is_uuid7 and before_ms - BROWSER_MS < int.from_bytes(device_id[:6], "big") <= before_ms + 2 * GRACE_MS
 
 
 async def _drop_scope(db: Database, ns: NamespaceId, link: DeviceLink) -> int:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from satchel.core.entries import Kind
 from satchel.core.ids import NamespaceId, NodeId
 from satchel.core.retention import DAY_MS
+from satchel.server.accounts.audit import Action, Detail, Event, record_txn
 from satchel.server.db.engine import Connection, Database, execute_in, fetch_in
 from satchel.server.metadata.journal import Head, head_txn
 from satchel.server.metadata.nodes import COLUMN_LIST, DEAD, LIVE, PURGED, Node, node_of
@@ -77,7 +78,7 @@ async def purge_trash(
             return Visited({"slowed": 1})
         if not await db.read(lambda conn: _due_txn(conn, ns, before_ms, 1)):
             return Visited({})
-        done = await db.write(ns, lambda conn: _purge_txn(conn, ns, before_ms, bounds))
+        done = await db.write(ns, lambda conn: _purge_txn(conn, ns, before_ms, bounds, clock.now_ms()))
         return Visited(+done, _PURGE + spent._replace(versions=spent.versions + done["versions"]).packed())
 
     return await walk(db, clock, TRASH, visit)
@@ -96,7 +97,9 @@ async def _due_txn(conn: Connection, ns: NamespaceId, before_ms: int, limit: int
     return [node_of(row) for row in rows]
 
 
-async def _purge_txn(conn: Connection, ns: NamespaceId, before_ms: int, bounds: TrashBounds) -> Counter[str]:
+async def _purge_txn(
+    conn: Connection, ns: NamespaceId, before_ms: int, bounds: TrashBounds, now_ms: int
+) -> Counter[str]:
     """Mark what is due, and take away a bounded part of what hangs on it; each call gets some of it done."""
     head = await head_txn(conn, ns, for_update=True)
     nodes = await _due_txn(conn, ns, before_ms, bounds.nodes)
@@ -118,6 +121,11 @@ async def _purge_txn(conn: Connection, ns: NamespaceId, before_ms: int, bounds: 
     finished = [node.node_id for node in nodes if node.node_id not in hanging]
     text = f"UPDATE files SET deleted_at = NULL WHERE ns = $1 AND node_id IN {{keys}} AND state = {PURGED}"
     await execute_in(conn, text, finished, ns)
+    if fresh:
+        # From here on nobody restores them: the owner's log says so, once for all that went together.
+        owner = await conn.fetch("SELECT owner FROM namespaces WHERE ns = $1", ns)
+        told: Detail = {"ns": ns.hex(), "deleted": len(fresh), "before_ms": before_ms}
+        await record_txn(conn, owner[0][0], Event(Action.PURGED, now_ms, detail=told))
     return done
 
 

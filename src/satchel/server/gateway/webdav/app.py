@@ -6,6 +6,7 @@ written, is decided where it is for every other protocol. Source: RFC 4918, docs
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable
 
 from satchel.core.errors import Unavailable
@@ -84,7 +85,8 @@ class WebdavApp:
             # A '?' that should have been escaped would name another file.
             raise Refusal(400, "The address of a change has no query.")
         with room.working(principal.account_id, is_transfer=method in _TRANSFERS):
-            return await handler(Call(self._services, principal, scope, receive, send))
+            call = Call(self._services, principal, scope, receive, send, functools.partial(self._credentials.of, scope))
+            return await handler(call)
 
 
 class _Sending:

@@ -30,6 +30,8 @@ from satchel.server.gateway.webdav.names import Names, names_here, names_of
 from satchel.server.metadata.commit import Guard
 from satchel.server.metadata.namespaces import namespaces
 
+RECHECK_MS = 30_000
+"""So long the answer to who asks, and with which rights, is believed while a request lasts."""
 LOOKS_MAX = 5
 """How often a change is decided anew because others changed something first."""
 _AGAIN = frozenset({"changed_since", "parent_gone", "not_found"})
@@ -115,21 +117,33 @@ class Look:
 
 @dataclass(slots=True)
 class Call:
-    """A request with its sender. link: names its changes, so that even another of the same sender counts as foreign."""
+    """A request with its sender. link: names its changes, so that even another of the same sender counts as foreign.
+
+    ask_sender: tells who sends it, now.
+    """
 
     services: Services
     principal: Principal
     scope: Scope
     receive: Receive
     send: Send
+    ask_sender: Callable[[], Awaitable[Principal]]
     names: Names = field(init=False)
     link: LinkId = field(init=False)
     claims: tuple[Claims, ...] = field(init=False)
+    asked_ms: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.names = names_of(self.scope["raw_path"])
         self.link = LinkId(self.services.clock.random(ID_BYTES))
         self.claims = parse_if(self.header(b"if"))
+        self.asked_ms = self.services.clock.now_ms()
+
+    @property
+    def address(self) -> str:
+        """Return where the request came from."""
+        client = self.scope.get("client")
+        return client[0] if client else ""
 
     def header(self, name: bytes) -> str:
         """Return a header's text, empty when it is missing."""
@@ -151,6 +165,14 @@ class Call:
         if not self.principal.may_write and any(right is not Right.READ for right in rights):
             raise Refusal(403, "This app password only reads.")
         await authorize(self.services.db, self.principal, ns, *rights)
+
+    async def still(self, ns: NamespaceId, *rights: Right) -> None:
+        """Return while the sender is who it was, with these rights; asked anew after RECHECK_MS. What lasts longer than
+        a moment asks before each part. Raises: Unauthenticated, NotFound, Refusal (403)."""
+        if self.services.clock.now_ms() - self.asked_ms >= RECHECK_MS:
+            self.principal = await self.ask_sender()
+            await self.may(ns, *rights)
+            self.asked_ms = self.services.clock.now_ms()
 
     async def heads(self) -> dict[NamespaceId, int]:
         """Return the newest seq of each namespace."""

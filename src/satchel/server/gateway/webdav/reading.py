@@ -80,6 +80,7 @@ async def get(call: Call) -> Answer | None:
     await call.send({"type": "http.response.start", "status": 206 if is_part else 200, "headers": headers})
     await call.send({"type": "http.response.body", "body": head, "more_body": True})
     async for piece in pieces:
+        await call.still(place.ns, Right.READ)
         await call.send({"type": "http.response.body", "body": piece, "more_body": True})
     await call.send({"type": "http.response.body", "body": b""})
     return None
@@ -107,6 +108,7 @@ async def _responses(call: Call, look: Look, entry: Entry, wanted: Wanted, *, is
     after = ""
     [inside] = look.place.own
     while is_deep:
+        await call.still(inside.ns, Right.READ)
         page = await list_folder(call.services.db, call.principal, *inside, after, PAGE_ENTRIES)
         shown = [(_names(look, entry, each), each) for each in page if each.kind in SHOWN]
         yield await _page(call, look, inside.ns, shown, wanted, quota)

@@ -49,6 +49,8 @@ async def put(call: Call) -> Answer:
     with call.services.room.taken(call.principal.account_id, taken):
         content = await received(call.services, look.place.ns, _pieces(call, look.place.ns))
     mtime_ns = _mtime_ns(call)
+    # Bytes may come for hours: whoever was signed out meanwhile writes nothing.
+    await call.still(look.place.ns, Right.WRITE)
 
     async def attempt() -> Answer:
         now = await call.look()
@@ -93,7 +95,7 @@ async def delete(call: Call) -> Answer:
         if entry.kind == Kind.MOUNT:
             # As over REST: whose folder it is not anymore leaves it, and its files stay with the others.
             look.require(call.principal, place.above)
-            await leave_share(call.services, call.principal, place.own[0].ns)
+            await leave_share(call.services, call.principal, place.own[0].ns, from_address=call.address)
             return Answer(204)
         if place.is_folder and call.depth("infinity") != "infinity":
             raise Refusal(400, "A folder is deleted with all that is in it.")

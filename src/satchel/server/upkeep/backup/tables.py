@@ -49,8 +49,10 @@ COPIED: tuple[Table, ...] = (
     _table(
         "invitations",
         "invitation_id",
-        "secret_hash invited_by note is_admin quota created_at ends_at used_at revoked_at account_id",
+        "secret_hash invited_by note is_admin quota created_at ends_at used_at revoked_at account_id email",
     ),
+    _table("oidc_links", "link_key", "account_id issuer email created_at seen_at"),
+    _table("oidc_expected", "email_key", "account_id email created_at"),
     _table("second_factors", "account_id", "secret is_enabled last_step created_at"),
     _table("recovery_codes", "account_id code_hash", "used_at"),
     _table("app_passwords", "account_id password_id", "secret_hash name may_write created_at seen_at revoked_at"),
@@ -114,6 +116,7 @@ COPIED: tuple[Table, ...] = (
 LEFT_OUT: dict[str, str] = {
     "sessions": "browsers sign in again: one that was signed out since must not come back",
     "device_codes": "devices that wait for minutes, and ask again",
+    "oidc_used": "sign-ins that came back within the last minutes; those that are under way begin again",
     "setup_codes": "made anew at each start, while there is no account",
     "upload_sessions": "uploads that were not finished: what came of them is no file yet",
     "upload_parts": "as upload_sessions",

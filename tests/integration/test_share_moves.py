@@ -8,13 +8,13 @@ import pytest
 
 from satchel.core.access import Role
 from satchel.core.entries import Action, Kind
-from satchel.core.errors import NotFound, PreconditionFailed
+from satchel.core.errors import AlreadyExists, NotFound, PreconditionFailed
 from satchel.core.ids import ROOT_NODE, NamespaceId, NodeId
 from satchel.server.accounts.members import State, member_txn
 from satchel.server.accounts.principal import Principal
 from satchel.server.db.engine import Database
 from satchel.server.metadata.tree import Located, locate
-from satchel.server.sharing.between import Place, move_between
+from satchel.server.sharing.between import Place, copy_between, move_between
 from satchel.server.sharing.conversion import share_folder
 from satchel.server.sharing.people import accept, invite, leave, remove, stop
 from satchel.simulation.stores import MemoryBlocks
@@ -82,6 +82,40 @@ def test_a_unit_is_moved_whole_with_its_versions_and_stays_in_the_trash(run: Run
         returned = await picture(db, guest.root_ns, back)
         assert {path for path, found in returned.items() if any(found.values())} == set(arrived)
         await require_sound(world, [who.root_ns, ns, guest.root_ns], past)
+
+    run(scenario)
+
+
+def test_a_copy_takes_the_newest_contents_and_properties_and_leaves_all_as_it_is(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        world = World(db, MemoryBlocks())
+        past = Past(world, await world.owner(), random.Random(1))
+        team, unit = await past.folder(ROOT_NODE, "Team"), await past.folder(ROOT_NODE, "unit")
+        file = await past.write(None, unit, b"one")
+        await past.write(file, unit, b"two", b"three")
+        guest = (await world.owner()).principal
+        ns, who = await shared_with(past, guest, team), past.owner.principal
+        for name in ("x", "y"):
+            text = (
+                "INSERT INTO dav_properties (ns, node_id, namespace, name, value, lang) VALUES ($1, $2, $3, $4, $5, $6)"
+            )
+            await world.execute(text, who.root_ns, file, "urn:x", name, "kept", "en")
+        before = await picture(db, who.root_ns, ROOT_NODE)
+        entry = (await locate(db, who, "/unit")).entry
+        await copy_between(db, world.clock, who, who.root_ns, entry, Place(ns, ROOT_NODE, "copy"))
+        assert await picture(db, who.root_ns, ROOT_NODE) == before
+        copies = await copies_of(past, ns)
+        assert list(copies.values()) == [(b"two", b"three")]
+        adopted(past, copies)
+        [(made, _)] = copies
+        assert await world.rows("SELECT author FROM file_versions WHERE ns = $1", ns) == [(who.account_id,)]
+        kept = "SELECT node_id, namespace, name, value, lang FROM dav_properties WHERE ns = $1 ORDER BY name"
+        assert await world.rows(kept, ns) == [(made, "urn:x", name, "kept", "en") for name in ("x", "y")]
+        await require_sound(world, [who.root_ns, ns], past)
+        with pytest.raises(NotFound):
+            await copy_between(db, world.clock, guest, who.root_ns, entry, Place(ns, ROOT_NODE, "taken"))
+        with pytest.raises(AlreadyExists):
+            await copy_between(db, world.clock, who, who.root_ns, entry, Place(ns, ROOT_NODE, "copy"))
 
     run(scenario)
 

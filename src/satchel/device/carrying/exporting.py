@@ -78,8 +78,9 @@ Shown = Callable[[str, int], None]
 
 @dataclass(slots=True)
 class Exported:
-    """What a run did. kept: files that were there already; fetched_bytes: over the network; renamed: path and its name
-    here; set_aside: how many things stood in the way; not_taken: path and why; lists are of the first TOLD_MAX."""
+    """What a run did. kept: files that were there already; fetched_bytes: of those that came, with what a cut run had
+    brought of them; renamed: path and its name here; set_aside: how many things stood in the way; not_taken: path and
+    why; lists are of the first TOLD_MAX."""
 
     files: int = 0
     folders: int = 0

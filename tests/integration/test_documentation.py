@@ -59,7 +59,7 @@ def test_every_parameter_says_what_it_is_with_an_example_of_its_type(operations:
                 wrong.append((name, each["name"], "says nothing; add it to gateway/describing_words.py"))
             elif not jsonschema_rs.is_valid(each["schema"], each["example"]):
                 wrong.append((name, each["name"], "the example is not of its type"))
-    assert wrong == []
+    assert wrong == [], "\n".join(map(str, wrong))
 
 
 def test_every_body_has_an_example_that_fits_its_type(
@@ -73,7 +73,7 @@ def test_every_body_has_an_example_that_fits_its_type(
         for status, answer in told["responses"].items():
             assert answer["description"], (name, status)
             wrong += [(name, status, why) for why in _unfit(document, answer.get("content", {}))]
-    assert wrong[:5] == []
+    assert wrong[:5] == [], "\n".join(map(str, wrong))
 
 
 def test_every_route_names_each_code_with_its_status(

@@ -37,6 +37,7 @@ from tests.support.rights_world import (
     EDITOR,
     EVERYBODY,
     FORMER,
+    HOOK,
     LINK,
     LOCKED,
     NOBODY,
@@ -136,6 +137,32 @@ def invitation(suffix: str) -> Ask:
 def owned(path: str, which: str, body: object = None, no_id: str = NO_ID) -> Ask:
     """A thing of the owner's, by an attribute of the world."""
     return lambda w, who, there: Asking(f"{path}/{getattr(w, which) if there else no_id}", body)
+
+
+def upload(suffix: str = "", body: object = None, *, size: int = 1, **headers: str) -> Ask:
+    """An upload of the owner's, a new one each time that the owner asks."""
+
+    def ask(w: World, who: str, there: bool) -> Asking:
+        which = (w.upload(size) if who == OWNER else w.upload_id) if there else NO_ID
+        told = {name.replace("_", "-"): value for name, value in headers.items()}
+        return Asking(f"/api/v1/uploads/{which}{suffix}", body, headers=told)
+
+    return ask
+
+
+def webhook(suffix: str = "") -> Ask:
+    """A webhook of the owner's, a new one each time that the owner asks."""
+
+    def ask(w: World, who: str, there: bool) -> Asking:
+        which = (w.webhook() if who == OWNER else w.webhook_id) if there else NO_ID
+        return Asking(f"/api/v1/webhooks/{which}{suffix}")
+
+    return ask
+
+
+def found(path: str) -> Ask:
+    """A search beneath the shared folder."""
+    return lambda w, who, there: Asking(path, query={"q": "file", "path": "/Team" if there else "/Nope"})
 
 
 def code(path: str, **more: object) -> Ask:
@@ -248,6 +275,12 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/api/v1/sessions"): Row(SELF, plain("/api/v1/sessions")),
     ("DELETE", "/api/v1/sessions/{session_id}"): Row(MINE, owned("/api/v1/sessions", "session")),
     ("POST", "/api/v1/logout"): Row(SELF, plain("/api/v1/logout"), own_device=True),
+    ("GET", "/api/v1/uploads"): Row(SELF, plain("/api/v1/uploads")),
+    ("GET", "/api/v1/webhooks"): Row(SELF, plain("/api/v1/webhooks")),
+    ("POST", "/api/v1/webhooks"): Row(SELF, plain("/api/v1/webhooks", {"url": HOOK, "events": ["link.used"]})),
+    ("POST", "/api/v1/webhooks/{webhook_id}/rotate"): Row(MINE, webhook("/rotate")),
+    ("GET", "/api/v1/webhooks/{webhook_id}/deliveries"): Row(MINE, webhook("/deliveries")),
+    ("DELETE", "/api/v1/webhooks/{webhook_id}"): Row(MINE, webhook()),
     ("GET", "/api/v1/shares"): Row(SELF, plain("/api/v1/shares")),
     ("GET", "/api/v1/share-invitations"): Row(SELF, plain("/api/v1/share-invitations")),
     ("GET", "/api/v1/sync"): Row(SELF, cursor("/api/v1/sync")),
@@ -275,6 +308,15 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/api/v1/content"): Row(Right.READ, node("/api/v1/content")),
     ("GET", "/api/v1/versions"): Row(Right.READ, node("/api/v1/versions")),
     ("GET", "/api/v1/diff"): Row(Right.READ, node("/api/v1/diff")),
+    # What the file holds is no document and no picture, which only those who may read it are told.
+    ("GET", "/api/v1/text"): Row(Right.READ, node("/api/v1/text"), {400}),
+    ("GET", "/api/v1/thumbnail/{ns}/{node}"): Row(
+        Right.READ,
+        lambda w, who, there: Asking(f"/api/v1/thumbnail/{w.ns if there else NO_ID}/{w.file if there else NO_ID}"),
+        {400},
+    ),
+    ("GET", "/api/v1/search"): Row(Right.READ, found("/api/v1/search")),
+    ("GET", "/api/v1/search/text"): Row(Right.READ, found("/api/v1/search/text")),
     ("GET", "/api/v1/trash"): Row(
         Right.READ, lambda w, who, there: Asking("/api/v1/trash", query={"namespace": w.ns if there else NO_ID})
     ),
@@ -301,6 +343,17 @@ TABLE: dict[tuple[str, str], Row] = {
         ),
     ),
     ("POST", "/api/v1/restore"): Row(Right.WRITE, restored),
+    ("POST", "/api/v1/uploads"): Row(
+        Right.WRITE,
+        lambda w, who, there: Asking(
+            "/api/v1/uploads", {"path": f"/{'Team' if there else 'Nope'}/{w.name()}", "size": 1}
+        ),
+    ),
+    ("GET", "/api/v1/uploads/{upload_id}"): Row(MINE, upload()),
+    ("HEAD", "/api/v1/uploads/{upload_id}"): Row(MINE, upload()),
+    ("PATCH", "/api/v1/uploads/{upload_id}"): Row(MINE, upload(body=b"x", Upload_Offset="0")),
+    ("POST", "/api/v1/uploads/{upload_id}/finish"): Row(MINE, upload("/finish", size=0)),
+    ("DELETE", "/api/v1/uploads/{upload_id}"): Row(MINE, upload()),
     ("POST", "/api/v1/trash/restore"): Row(Right.WRITE, deleted),
     # -- people of the shared folder ----------------------------------------------------------------------------------
     ("POST", "/api/v1/shares"): Row(
@@ -390,7 +443,7 @@ READS = frozenset({"GET", "HEAD", "PROPFIND"})
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("server")
     people = peopled(folder / "data")
-    with running_server(folder) as server:
+    with running_server(folder, environment={"SATCHEL_WEBHOOK_NETWORKS": "127.0.0.0/8"}) as server:
         made = World(server, people)
         yield made
         made.close()
@@ -429,7 +482,7 @@ def masked(told: Told) -> Told:
 
 
 def test_every_route_has_its_row_and_every_row_its_route(world: World) -> None:
-    assert routes(world) == set(TABLE)
+    assert not (missing := sorted(routes(world) ^ set(TABLE))), missing
 
 
 def test_each_may_what_the_table_says_and_the_rest_is_as_if_it_were_not_there(world: World) -> None:

@@ -30,6 +30,8 @@ LINK, VIEW_LINK, UPLOAD_LINK, LOCKED, EXPIRED = "link", "view link", "upload lin
 HOLDERS = (LINK, VIEW_LINK, UPLOAD_LINK, LOCKED, EXPIRED)
 APP, NOBODY = "read-only app password", "nobody"
 EVERYBODY = (*ACCOUNTS, *HOLDERS, APP, NOBODY)
+HOOK = "http://127.0.0.1:9/hook"
+"""Where nobody listens."""
 VARYING = frozenset({"date", "x-request-id", "satchel-request-id"})
 _numbers = itertools.count(1)
 
@@ -122,6 +124,7 @@ class World:
         another = self.answer(OWNER, "POST", Asking("/api/v1/app-passwords", {"name": "another"}))
         self.app_password = another["app_password"]["id"]
         self.device = self.new_device(OWNER)["device_id"]
+        self.upload_id, self.webhook_id = self.upload(), self.webhook()
         basic = base64.b64encode(f"{OWNER}:{shown['secret']}".encode()).decode()
         self.credentials |= {APP: f"Basic {basic}", NOBODY: ""}
         self.credentials |= {who: f"Bearer {link['token']}" for who, link in self.links.items()}
@@ -190,6 +193,18 @@ class World:
         node = self.put(path)
         self.answer(OWNER, "POST", Asking("/api/v1/delete", {"path": path}))
         return node
+
+    def upload(self, size: int = 1) -> str:
+        """Begin an upload of the owner's; return its id."""
+        asked = {"path": f"/Team/{self.name()}", "size": size}
+        made: str = self.answer(OWNER, "POST", Asking("/api/v1/uploads", asked))["id"]
+        return made
+
+    def webhook(self) -> str:
+        """Make a webhook of the owner's; return its id."""
+        asked = {"url": HOOK, "events": ["link.used"]}
+        made: str = self.answer(OWNER, "POST", Asking("/api/v1/webhooks", asked))["id"]
+        return made
 
     def link(self, **terms: object) -> dict[str, Any]:
         """Return a link of the owner's to `/Team/folder`."""

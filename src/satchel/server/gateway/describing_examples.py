@@ -42,6 +42,8 @@ class Examples:
             known = EXAMPLES.get(name)
             if isinstance(known, list) and schema.get("items", {}).get("type") == "string":
                 return known
+            if "prefixItems" in schema:
+                return [self.of(each, name, depth + 1) for each in schema["prefixItems"]]
             return [] if depth > DEPTH_MAX else [self.of(schema.get("items", {}), name, depth + 1)]
         return _plain(schema, kind, name)
 

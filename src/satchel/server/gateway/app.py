@@ -46,6 +46,8 @@ from satchel.server.gateway.raw import HELD, Disconnected, Receive, Scope, Send,
 from satchel.server.gateway.rest import Asked, answer_fault
 from satchel.server.gateway.services import Services
 from satchel.server.gateway.tally import REQUEST_ID_BYTES, tallied
+from satchel.server.gateway.web import HEADERS as WEB_HEADERS
+from satchel.server.gateway.web import WebApp
 from satchel.server.gateway.webdav.app import WebdavApp, is_webdav
 from satchel.server.logs import begin_request
 
@@ -82,6 +84,7 @@ class Gateway:
         is_gateway = "gateway" in services.settings.roles
         self._device = DeviceApp(services) if is_gateway else None
         self._webdav = WebdavApp(services) if is_gateway else None
+        self._web = WebApp() if is_gateway else None
         self._rest = rest_app(services, ROOMS if is_gateway else (health,))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,6 +99,8 @@ class Gateway:
             if self._webdav is not None and is_webdav(scope["path"]):
                 app = self._webdav
             headers = [] if is_device else SAFE_HEADERS
+            if self._web is not None and self._web.answers(scope):
+                app, headers = self._web, WEB_HEADERS
             if services.readiness.is_draining:
                 headers = [*headers, CLOSING]
             await tallied(app, services.counters, number, headers, scope, receive, send)

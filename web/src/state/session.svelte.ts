@@ -30,16 +30,21 @@ export async function beginSession(): Promise<void> {
   });
   state.problem = null;
   try {
-    state.account = await ask('GET /api/v1/account');
+    state.account = await signedIn();
+    if (!state.account && (await ask('GET /api/v1/setup')).is_needed) go('/setup', true);
+    state.isKnown = true;
   } catch (error) {
-    if (!(error instanceof Refusal) || error.status !== 401) {
-      state.problem = error;
-      return;
-    }
-    const { is_needed } = await ask('GET /api/v1/setup');
-    if (is_needed) go('/setup', true);
+    state.problem = error;
   }
-  state.isKnown = true;
+}
+
+async function signedIn(): Promise<AccountShown | null> {
+  try {
+    return await ask('GET /api/v1/account');
+  } catch (error) {
+    if (error instanceof Refusal && error.status === 401) return null;
+    throw error;
+  }
 }
 
 /** Look anew, for what is used of the quota. */

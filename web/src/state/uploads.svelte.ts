@@ -95,7 +95,7 @@ class Uploads {
   async #send(one: Upload): Promise<void> {
     try {
       await this.#folder(parentOf(one.path));
-      if (this.isPaused) throw new DOMException('paused', 'AbortError');
+      if (this.isPaused || !this.all.includes(one)) throw new DOMException('stopped', 'AbortError');
       one.sending = send(one.path, one.file, one.isReplacing, (bytes) => (one.sentBytes = bytes));
       await one.sending.done;
       one.state = 'done';

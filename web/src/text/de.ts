@@ -156,7 +156,7 @@ export const de: Catalogue = {
   'versions.by': 'von {author}, {device}',
   'versions.byAuthor': 'von {author}',
   'versions.restore': 'Wiederherstellen',
-  'versions.restoreCopy': 'Als Kopie wiederherstellen',
+  'versions.restoreCopy': 'Als Kopie',
   'versions.restored': '„{name}“ ist wieder wie damals.',
   'versions.copied': 'Die Version liegt als „{name}“ daneben.',
   'versions.of': 'Version {number}',

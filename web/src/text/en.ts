@@ -154,7 +154,7 @@ export const en = {
   'versions.by': 'by {author}, {device}',
   'versions.byAuthor': 'by {author}',
   'versions.restore': 'Restore',
-  'versions.restoreCopy': 'Restore as a copy',
+  'versions.restoreCopy': 'As a copy',
   'versions.restored': '“{name}” is as it was then.',
   'versions.copied': 'The version is beside it as “{name}”.',
   'versions.of': 'Version {number}',

@@ -22,7 +22,7 @@ COSTS    ?=
 MUTANTS  ?=
 TOTAL    ?=
 PROGRAM  ?=
-WEB      := $(shell find web -type f -not -path '*/node_modules/*' -not -name '.building')
+WEB      := $(shell find web -type f -not -path '*/node_modules/*' -not -path '*/__pycache__/*' -not -name '.building')
 export UV_PYTHON_DOWNLOADS := never
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Set where images are built; each program that a test starts would compile all that it imports.

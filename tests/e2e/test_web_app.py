@@ -182,6 +182,55 @@ def test_an_upload_never_replaces_a_file_unasked(context: BrowserContext, ann: S
     assert ann.ask("GET", "/api/v1/content", path="/kept/plan.txt").body == b"plan.txt"
 
 
+def test_a_folder_is_uploaded_with_all_in_it_though_it_was_paused(
+    context: BrowserContext, ann: Session, tmp_path: Path
+) -> None:
+    address = folder_of(ann, "tree")
+    wanted = {f"/album/{part}/{number}.txt": f"{part} {number}" for part in "ab" for number in range(60)}
+    for path, text in wanted.items():
+        (tmp_path / path[1:]).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path[1:]).write_text(text)
+    page = context.new_page()
+    page.goto(address)
+    page.get_by_text("Nothing here yet").wait_for()
+    page.get_by_label("Upload a folder").set_input_files(tmp_path / "album")
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_text("Uploads are paused").wait_for()
+    page.get_by_role("button", name="Resume").click()
+    page.get_by_text("120 files are uploaded").wait_for()
+    for path in ("/album/a/0.txt", "/album/b/59.txt"):
+        assert ann.ask("GET", "/api/v1/content", path=f"/tree{path}").body.decode() == wanted[path]
+    assert [len(names(ann, f"/tree/album/{part}")) for part in "ab"] == [60, 60]
+
+
+def test_an_upload_that_the_network_cut_is_tried_again(context: BrowserContext, ann: Session) -> None:
+    address = folder_of(ann, "cut")
+    page = context.new_page()
+    page.route("**/api/v1/content?*", lambda route: route.abort(), times=1)
+    page.goto(address)
+    page.get_by_text("Nothing here yet").wait_for()
+    note = {"name": "note.txt", "mimeType": "text/plain", "buffer": b"whole"}
+    page.get_by_label("Upload files").set_input_files([note])  # type: ignore[list-item]  # as playwright has it
+    page.get_by_text("1 file is uploaded").wait_for()
+    assert ann.ask("GET", "/api/v1/content", path="/cut/note.txt").body == b"whole"
+
+
+def test_moving_to_another_folder_can_be_undone(context: BrowserContext, ann: Session) -> None:
+    address = folder_of(ann, "from", "a.txt")
+    assert ann.ask("POST", "/api/v1/folders", {"path": "/from/to"}).status == 201
+    page = context.new_page()
+    page.goto(address)
+    page.get_by_label("Select a.txt").check()
+    page.get_by_role("button", name="Move", exact=True).click()
+    page.get_by_role("dialog").get_by_role("button", name="to", exact=True).click()
+    page.get_by_role("button", name="Move here").click()
+    gone(page, "a.txt")
+    assert names(ann, "/from/to") == ["a.txt"]
+    page.get_by_role("button", name="Undo").click()
+    shown(page, "a.txt")
+    assert names(ann, "/from/to") == []
+
+
 def test_a_version_and_a_deleted_file_come_back(context: BrowserContext, ann: Session) -> None:
     address = folder_of(ann, "back", "note.txt", "lost.txt")
     assert ann.ask("PUT", "/api/v1/content", b"later", path="/back/note.txt").status == 200

@@ -120,16 +120,20 @@ def run(folder: Path) -> None:
     """Take all pictures."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as data, running_server(Path(data)) as server, running_browser() as browser:
-        for width, scheme in itertools.product(SIZES, SCHEMES):
-            options = {"viewport": {"width": width, "height": SIZES[width]}, "color_scheme": scheme, "locale": "en-GB"}
-            mark = f"{width}-{scheme}"
-            with visiting(browser, server.url, **options) as context:
+        looks = [
+            (f"{width}-{scheme}", {"viewport": {"width": width, "height": SIZES[width]}, "color_scheme": scheme})
+            for width, scheme in itertools.product(SIZES, SCHEMES)
+        ]
+        for mark, options in looks:
+            with visiting(browser, server.url, locale="en-GB", **options) as context:
                 page = context.new_page()
-                if width == 1440 and scheme == "light":
-                    page.goto("/")
-                    page.get_by_label("Set-up code").wait_for()
-                    take(page, folder, f"setup-{mark}")
-                    fill(first_account(server))
+                page.goto("/")
+                page.get_by_label("Set-up code").wait_for()
+                take(page, folder, f"setup-{mark}")
+        fill(first_account(server))
+        for mark, options in looks:
+            with visiting(browser, server.url, locale="en-GB", **options) as context:
+                page = context.new_page()
                 page.goto("/")
                 page.get_by_label("Name").fill("bob")
                 page.get_by_role("button", name="Sign in").click()

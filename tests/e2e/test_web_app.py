@@ -43,6 +43,10 @@ def context(browser: Browser, server: RunningServer) -> Iterator[BrowserContext]
         yield made
 
 
+OVERFLOWING = """[...document.querySelectorAll('html, body, main, dialog, .body, [role=grid]')]
+    .filter(one => one.scrollWidth > one.clientWidth + 1).map(one => one.outerHTML.slice(0, 80))"""
+
+
 def signed_in(context: BrowserContext) -> None:
     """Sign a browser in without its page."""
     assert context.request.post("/api/v1/sessions", data={"user": "ann", "password": PASSWORD}).status == 201
@@ -362,6 +366,23 @@ def test_axe_finds_nothing_on_any_page(browser: Browser, ann: Session, scheme: s
         page.get_by_role("button", name="b.md", exact=True).click()
         page.get_by_role("dialog").get_by_text("b.md").last.wait_for()
         clean(page, scheme)
+
+
+def test_nothing_is_wider_than_a_narrow_screen_in_the_longer_language(browser: Browser, ann: Session) -> None:
+    address = folder_of(ann, "narrow", "a file with rather a long name, as people have them.txt")
+    with visiting(browser, ann.url, locale="de-DE", viewport={"width": 360, "height": 740}) as context:
+        signed_in(context)
+        page = context.new_page()
+        for place in ("/trash", "/devices", "/device", address):
+            page.goto(place)
+            page.get_by_role("heading").first.wait_for()
+            assert page.evaluate(OVERFLOWING) == []
+        page.get_by_role("checkbox", name="a file with").check()
+        assert page.evaluate(OVERFLOWING) == []
+        page.get_by_role("button", name="Mehr zu").click()
+        page.get_by_role("menuitem", name="Details und Versionen").click()
+        page.get_by_text("Version 1").wait_for()
+        assert page.evaluate(OVERFLOWING) == []
 
 
 def clean(page: Page, scheme: str) -> None:

@@ -24,6 +24,7 @@ COSTS    ?=
 MUTANTS  ?=
 TOTAL    ?=
 PROGRAM  ?=
+WEB      := $(shell find web -type f -not -path '*/node_modules/*' -not -path '*/__pycache__/*' -not -name '.building')
 export UV_PYTHON_DOWNLOADS := never
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Set where images are built; each program that a test starts would compile all that it imports.
@@ -36,7 +37,7 @@ INSTALL := VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --constraint constraint
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format types walls unit sim sim-night mutants bench bench-tree bench-cluster micro load capacity fanout kill chaos races fuzz litmus crashpoints powercut acceptance collisions damage clean
+.PHONY: help run test lint format types walls unit web web-check api-types shots sim sim-night mutants bench bench-tree bench-cluster micro load capacity fanout kill chaos races fuzz litmus crashpoints powercut acceptance collisions damage clean
 
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -44,7 +45,7 @@ help: ## Print this list
 run: $(VENV)/.run-stamp ## Run Satchel on this machine: a server, and ~/Satchel as its first device
 	@$(BIN)/satchel up
 
-test: lint types walls unit ## Check everything: lint, types, walls, all tests
+test: lint types walls web-check unit ## Check everything: lint, types, walls, all tests
 
 lint: $(VENV)/.dev-stamp ## Check style and format
 	@$(BIN)/ruff check src tests bench
@@ -61,6 +62,18 @@ walls: $(VENV)/.dev-stamp ## Check that no room imports what it must not
 
 unit: $(VENV)/.dev-stamp ## Run all tests (JOBS=4 at a time: many of them wait for something)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+web: $(VENV)/.dev-stamp ## Build the web app into the package, unless it is as its sources are
+	@$(BIN)/python web/build_web.py
+
+web-check: $(VENV)/.dev-stamp ## Check the web app's types, strictly
+	@$(BIN)/python web/build_web.py --check
+
+api-types: $(VENV)/.dev-stamp ## Write the web app's types of REST anew, from the service's own description
+	@$(BIN)/python -m tests.support.api_types
+
+shots: $(VENV)/.dev-stamp ## Take pictures of all pages of the web app, into WORK or build/shots
+	@$(BIN)/python -m tests.browser.shots $(or $(WORK),build/shots)
 
 sim: $(VENV)/.dev-stamp ## Run the simulation, a million operations; SEED=4711 repeats one run and shrinks it
 	@$(if $(SEED),$(BIN)/satchel sim replay $(SEED) --minimise,$(BIN)/python -m tests.simulation.planner_run --cases 200000)
@@ -127,14 +140,15 @@ clean: ## Remove the environment and all caches; no data
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # The stamps make a second start take no time: they are newer than what they were made from.
-$(VENV)/.run-stamp: pyproject.toml constraints.txt | $(VENV)/.made
+$(VENV)/.run-stamp: pyproject.toml constraints.txt $(WEB) | $(VENV)/.made
 	@echo "Installing Satchel into $(VENV) (once)"
 	@$(INSTALL) --editable .
 	@touch $@
 
-$(VENV)/.dev-stamp: pyproject.toml constraints.txt | $(VENV)/.made
+$(VENV)/.dev-stamp: pyproject.toml constraints.txt tests/browser/package-lock.json | $(VENV)/.made
 	@echo "Installing Satchel and its tools into $(VENV) (once)"
 	@$(INSTALL) --editable '.[dev,cluster]'
+	@$(BIN)/python -m tests.support.browser
 	@touch $@ $(VENV)/.run-stamp
 
 $(VENV)/.made:

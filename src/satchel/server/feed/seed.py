@@ -83,6 +83,18 @@ async def sync(db: Database, principal: Principal, cursor: str | None = None, li
     return await db.read(lambda conn: _sync_txn(conn, principal, cursor, limit))
 
 
+async def latest(db: Database, principal: Principal) -> str:
+    """Return a cursor at which everything that there is was told: for whoever wants news alone."""
+
+    async def latest_txn(conn: Connection) -> str:
+        facts = await store_facts_txn(conn)
+        heads = await heads_txn(conn, roots := await _shown_txn(conn, principal))
+        places = tuple(CursorPlace(ns, heads[ns].seq, heads[ns].tag) for ns in roots)
+        return seal(facts.cursor_key, CursorPayload(facts.epoch, principal.account_id, places))
+
+    return await db.read(latest_txn)
+
+
 async def position(db: Database, principal: Principal, cursor: str) -> SeedPosition:
     """Return where the cursor stands. Raises: as `sync`."""
 

@@ -57,6 +57,8 @@ from satchel.server.gateway.repeating import Repeating
 from satchel.server.gateway.rest import answer_fault
 from satchel.server.gateway.services import Services
 from satchel.server.gateway.tally import REQUEST_ID_BYTES, tallied
+from satchel.server.gateway.web import HEADERS as WEB_HEADERS
+from satchel.server.gateway.web import WebApp
 from satchel.server.gateway.webdav.app import WebdavApp, is_webdav
 from satchel.server.logs import begin_request
 
@@ -98,6 +100,7 @@ class Gateway:
         is_gateway = "gateway" in services.settings.roles
         self._device = DeviceApp(services) if is_gateway else None
         self._webdav = WebdavApp(services) if is_gateway else None
+        self._web = WebApp() if is_gateway else None
         self._rest = rest_app(services, ROOMS if is_gateway else (health,))
         self._repeating = Repeating(services, self._rest)  # type: ignore[arg-type]  # litestar's names for these shapes
 
@@ -113,6 +116,8 @@ class Gateway:
             if self._webdav is not None and is_webdav(scope["path"]):
                 app = self._webdav
             headers = [] if is_device else PAGE_HEADERS if scope["path"] == DOCS_PATH else SAFE_HEADERS
+            if self._web is not None and self._web.answers(scope):
+                app, headers = self._web, WEB_HEADERS
             if services.readiness.is_draining:
                 headers = [*headers, CLOSING]
             await tallied(app, services.counters, number, headers, scope, receive, send)

@@ -13,7 +13,7 @@ from litestar import get
 from litestar.params import Parameter
 
 from satchel.core.limits import FEED_PAGE_ENTRIES_MAX, LONGPOLL_S_MAX
-from satchel.server.feed.seed import SeedEntry, SeedPage, sync
+from satchel.server.feed.seed import SeedEntry, SeedPage, latest, sync
 from satchel.server.gateway.rest import Asked, principal_of, services_of
 from satchel.server.gateway.services import Services
 from satchel.server.metadata.namespaces import namespaces
@@ -40,6 +40,19 @@ class Page(msgspec.Struct, frozen=True):
     has_more: bool
     is_reset: bool = False
     backoff: int = 0
+
+
+class Latest(msgspec.Struct, frozen=True):
+    """A cursor of now."""
+
+    cursor: str
+
+
+@get("/api/v1/sync/latest")
+async def latest_cursor(request: Asked) -> Latest:
+    """Give a cursor of now, for whoever wants to hear only of what happens from here on."""
+    services, principal = services_of(request), await principal_of(request)
+    return Latest(await latest(services.db, principal))
 
 
 @get(["/api/v1/sync", "/sync"])
@@ -78,4 +91,4 @@ def _page(page: SeedPage, *, backoff: int = 0) -> Page:
     return Page(page.entries, page.cursor, page.has_more, page.is_reset, backoff)
 
 
-ROUTES = (changes, longpoll)
+ROUTES = (changes, longpoll, latest_cursor)

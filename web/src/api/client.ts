@@ -1,0 +1,86 @@
+// One way to ask the service. The browser sends its cookie by itself; no token is ever in reach of a script.
+import type { Routes } from './types';
+
+export type Route = keyof Routes;
+
+/** What the service answered instead of what was asked for. status 0: it was not reached. */
+export class Refusal extends Error {
+  constructor(
+    readonly status: number,
+    readonly code: string,
+    message: string,
+    readonly hint: string,
+    readonly id: string,
+  ) {
+    super(message);
+  }
+}
+
+export interface Asking<R extends Route> {
+  query?: Routes[R]['query'];
+  body?: Routes[R]['body'];
+  /** Values for the `{…}` parts of the route. */
+  parts?: Record<string, string>;
+  signal?: AbortSignal;
+}
+
+let onSignedOut: () => void = () => undefined;
+
+/** Say what is done when the session is over. */
+export function whenSignedOut(act: () => void): void {
+  onSignedOut = act;
+}
+
+/** Ask one route. Throws: Refusal. */
+export async function ask<R extends Route>(route: R, asking: Asking<R> = {}): Promise<Routes[R]['answer']> {
+  const [method = 'GET', template = ''] = route.split(' ');
+  const path = template.replace(/\{(\w+)(?::\w+)?\}/g, (_, name: string) => encodeURIComponent(asking.parts?.[name] ?? ''));
+  const init: RequestInit = { method, credentials: 'same-origin', headers: { accept: 'application/json' } };
+  if (asking.signal) init.signal = asking.signal;
+  if (asking.body !== undefined) {
+    init.body = JSON.stringify(asking.body);
+    init.headers = { accept: 'application/json', 'content-type': 'application/json' };
+  }
+  const response = await reached(path + queryOf(asking.query), init);
+  const text = await response.text();
+  if (!response.ok) throw refusalOf(response.status, text);
+  return (text ? JSON.parse(text) : undefined) as Routes[R]['answer'];
+}
+
+/** Return the bytes of a file. Throws: Refusal. */
+export async function bytesOf(address: string, signal?: AbortSignal): Promise<Blob> {
+  const response = await reached(address, { credentials: 'same-origin', ...(signal ? { signal } : {}) });
+  if (!response.ok) throw refusalOf(response.status, await response.text());
+  return response.blob();
+}
+
+/** Return the address of a file's bytes. */
+export function contentAddress(query: Routes['GET /api/v1/content']['query']): string {
+  return '/api/v1/content' + queryOf(query);
+}
+
+export function queryOf(query: object | undefined): string {
+  const told = Object.entries(query ?? {}).filter(([, value]) => value !== undefined && value !== '');
+  return told.length ? '?' + new URLSearchParams(told.map(([name, value]) => [name, String(value)])).toString() : '';
+}
+
+export function refusalOf(status: number, text: string): Refusal {
+  let refusal: Refusal;
+  try {
+    const told = (JSON.parse(text) as { error: { code: string; message: string; hint: string; id: string } }).error;
+    refusal = new Refusal(status, told.code, told.message, told.hint, told.id);
+  } catch {
+    refusal = new Refusal(status, 'fault', text.slice(0, 200), '', '');
+  }
+  if (refusal.code === 'unauthenticated') onSignedOut();
+  return refusal;
+}
+
+async function reached(address: string, init: RequestInit): Promise<Response> {
+  try {
+    return await fetch(address, init);
+  } catch (error) {
+    if (error instanceof DOMException && error.name === 'AbortError') throw error;
+    throw new Refusal(0, 'unreachable', '', '', '');
+  }
+}

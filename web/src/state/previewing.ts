@@ -1,0 +1,22 @@
+// What may be shown, and as what. Only types whose showing runs nothing; the server's own list is gateway/previews.py.
+export const IMAGE_BYTES_MAX = 64_000_000;
+export const TEXT_BYTES_MAX = 1_000_000;
+
+const TYPES: Readonly<Record<string, string>> = {
+  'image/png': 'png',
+  'image/jpeg': 'jpg jpeg jfif',
+  'image/gif': 'gif',
+  'image/webp': 'webp',
+  'image/avif': 'avif',
+  'image/bmp': 'bmp',
+  'text/markdown': 'md markdown',
+  'text/plain':
+    'txt text log csv tsv ini toml yaml yml json xml html htm svg css js ts mjs py rs go java c h cpp hpp sh sql rb php tex diff patch conf cfg env',
+};
+const BY_END = new Map(Object.entries(TYPES).flatMap(([type, ends]) => ends.split(' ').map((end) => [end, type] as const)));
+
+/** Return the type under which a file of this name may be shown; empty for none. What could run is shown as text. */
+export function typeOf(name: string): string {
+  const dot = name.lastIndexOf('.');
+  return dot < 0 ? '' : (BY_END.get(name.slice(dot + 1).toLowerCase()) ?? '');
+}

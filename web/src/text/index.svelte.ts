@@ -1,0 +1,84 @@
+// The catalogue in use, and what is written differently in each language: numbers, sizes, times.
+import { en, type Catalogue, type Key } from './en';
+
+export type Language = 'en' | 'de';
+export const LANGUAGES: Readonly<Record<Language, string>> = { en: 'English', de: 'Deutsch' };
+
+type Values = Readonly<Record<string, string | number>>;
+type Counted = Key extends infer K ? (K extends `${infer Base}.other` ? Base : never) : never;
+
+const STORED = 'satchel.language';
+const state = $state<{ language: Language; catalogue: Catalogue }>({ language: 'en', catalogue: en });
+
+/** Return the text of a key with its parts filled in. */
+export function t(key: Key, values: Values = {}): string {
+  return state.catalogue[key].replace(/\{(\w+)\}/g, (whole, name: string) => String(values[name] ?? whole));
+}
+
+/** Return the text that fits the number `count`. */
+export function tn(base: Counted, count: number, values: Values = {}): string {
+  const form = new Intl.PluralRules(state.language).select(count) === 'one' ? 'one' : 'other';
+  return t(`${base}.${form}`, { ...values, count: count.toLocaleString(state.language) });
+}
+
+/** Tell whether there is a text under a key that was put together. */
+export function isKey(key: string): key is Key {
+  return key in en;
+}
+
+export function language(): Language {
+  return state.language;
+}
+
+export async function useLanguage(wanted: Language): Promise<void> {
+  state.catalogue = wanted === 'de' ? (await import('./de')).de : en;
+  state.language = wanted;
+  document.documentElement.lang = wanted;
+  localStorage.setItem(STORED, wanted);
+}
+
+export async function beginLanguage(): Promise<void> {
+  const stored = localStorage.getItem(STORED) ?? navigator.language;
+  await useLanguage(stored.startsWith('de') ? 'de' : 'en');
+}
+
+const UNITS = ['byte', 'kilobyte', 'megabyte', 'gigabyte', 'terabyte', 'petabyte'] as const;
+
+/** Return a size in the unit that fits it, of 1,000 each. */
+export function sizeText(bytes: number): string {
+  let at = 0;
+  let value = bytes;
+  while (value >= 999.5 && at < UNITS.length - 1) {
+    value /= 1000;
+    at += 1;
+  }
+  const unit = UNITS[at] ?? 'byte';
+  const digits = at === 0 || value >= 100 ? 0 : 1;
+  return new Intl.NumberFormat(state.language, {
+    style: 'unit',
+    unit,
+    unitDisplay: at === 0 ? 'long' : 'short',
+    maximumFractionDigits: digits,
+  }).format(value);
+}
+
+/** Return a moment as people write it. */
+export function timeText(ms: number): string {
+  return new Intl.DateTimeFormat(state.language, { dateStyle: 'medium', timeStyle: 'short' }).format(ms);
+}
+
+const SPANS: readonly [Intl.RelativeTimeFormatUnit, number][] = [
+  ['day', 86_400_000],
+  ['hour', 3_600_000],
+  ['minute', 60_000],
+];
+
+/** Return how far a moment is from now. */
+export function agoText(ms: number): string {
+  const distance = ms - Date.now();
+  const format = new Intl.RelativeTimeFormat(state.language, { numeric: 'auto' });
+  for (const [unit, length] of SPANS) {
+    if (Math.abs(distance) >= length) return format.format(Math.round(distance / length), unit);
+  }
+  return format.format(0, 'second');
+}

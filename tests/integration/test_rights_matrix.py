@@ -284,6 +284,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/api/v1/shares"): Row(SELF, plain("/api/v1/shares")),
     ("GET", "/api/v1/share-invitations"): Row(SELF, plain("/api/v1/share-invitations")),
     ("GET", "/api/v1/sync"): Row(SELF, cursor("/api/v1/sync")),
+    ("GET", "/api/v1/sync/latest"): Row(SELF, plain("/api/v1/sync/latest")),
     ("GET", "/sync"): Row(SELF, cursor("/sync")),
     ("GET", "/api/v1/sync/longpoll"): Row(SELF, cursor("/api/v1/sync/longpoll", timeout=0)),
     ("GET", "/sync/longpoll"): Row(SELF, cursor("/sync/longpoll", timeout=0)),

@@ -117,6 +117,16 @@ export interface CodeGiven {
   code: string;
 }
 
+export interface Deliveries {
+  items: (DeliveryShown)[];
+}
+
+export interface DeliveryShown {
+  at_ms: number;
+  what: string;
+  events: number;
+}
+
 export interface DeviceCodeAsked {
   device_name: string;
 }
@@ -158,9 +168,56 @@ export interface DeviceWaiting {
   created_ms: number;
 }
 
+export interface DocumentText {
+  id: string;
+  name: string;
+  rev: number;
+  text: string;
+  is_cut: boolean;
+}
+
 export interface EnrolmentMade {
   secret: string;
   uri: string;
+}
+
+export interface Found {
+  namespace: string;
+  id: string;
+  path: string;
+  name: string;
+  kind: string;
+  size: number;
+  mtime_ns: number;
+  rev: number;
+  fits: string;
+  matches: ((unknown)[])[];
+}
+
+export interface FoundPage {
+  items: (Found)[];
+  after: string;
+  is_all: boolean;
+  is_complete: boolean;
+}
+
+export interface FoundText {
+  namespace: string;
+  id: string;
+  path: string;
+  name: string;
+  size: number;
+  mtime_ns: number;
+  rev: number;
+  snippet: string;
+  matches: ((unknown)[])[];
+}
+
+export interface FoundTextPage {
+  items: (FoundText)[];
+  after: string;
+  is_all: boolean;
+  is_complete: boolean;
 }
 
 export interface GroupName {
@@ -188,6 +245,7 @@ export interface InvitationAsked {
   is_admin?: boolean;
   quota_bytes?: null | number;
   days?: number;
+  email?: string;
 }
 
 export interface InvitationMade {
@@ -355,6 +413,29 @@ export interface MoveAsked {
   to: string;
 }
 
+export interface OidcBegun {
+  page: string;
+}
+
+export interface OidcLinkAsked {
+  password: string;
+  next?: string;
+}
+
+export interface OidcLinkShown {
+  id: string;
+  issuer: string;
+  email: string;
+  created_ms: number;
+  seen_ms: number;
+}
+
+export interface OidcOffered {
+  is_offered: boolean;
+  issuer?: string;
+  begin?: string;
+}
+
 export interface Page {
   entries: (SeedEntry)[];
   cursor: string;
@@ -388,6 +469,7 @@ export interface PreviewAsked {
   undo?: string;
   at?: number;
   limit?: number;
+  namespace?: string;
 }
 
 export interface ReadyShown {
@@ -421,6 +503,7 @@ export interface Rewind {
   finished_ms: null | number;
   undoes: string;
   is_undoable: boolean;
+  namespace?: string;
 }
 
 export interface RewindAsked {
@@ -430,6 +513,7 @@ export interface RewindAsked {
   to_seq?: null | number;
   undo?: string;
   seen_seq?: null | number;
+  namespace?: string;
 }
 
 export interface RewindDone {
@@ -439,6 +523,7 @@ export interface RewindDone {
   head_seq: number;
   counts: Record<string, unknown>;
   is_finished: boolean;
+  namespace?: string;
 }
 
 export interface RewindLine {
@@ -561,6 +646,9 @@ export interface TextDiff {
   is_whole: boolean;
 }
 
+export interface Told {
+}
+
 export interface TransferAsked {
   account_id: string;
 }
@@ -595,6 +683,32 @@ export interface Unlocked {
   expires_ms: number;
 }
 
+export interface UploadAsked {
+  size: number;
+  path?: string;
+  parent?: string;
+  name?: string;
+  namespace?: string;
+  base_rev?: null | number;
+  sha256?: string;
+  mtime_ns?: number;
+}
+
+export interface UploadShown {
+  id: string;
+  name: string;
+  size: number;
+  offset: number;
+  created_ms: number;
+  expires_ms: number;
+  is_finished: boolean;
+}
+
+export interface Uploads {
+  items: (UploadShown)[];
+  after: string;
+}
+
 export interface UserCode {
   user_code: string;
 }
@@ -620,6 +734,30 @@ export interface Versions {
   versions: (Version)[];
 }
 
+export interface WebhookAsked {
+  url: string;
+  events?: (Told)[];
+}
+
+export interface WebhookSecret {
+  secret: string;
+}
+
+export interface WebhookShown {
+  id: string;
+  url: string;
+  events: (Told)[];
+  created_ms: number;
+  failures: number;
+  failing_since_ms: null | number;
+  ended_ms: null | number;
+  secret?: string;
+}
+
+export interface Webhooks {
+  items: (WebhookShown)[];
+}
+
 export interface groups_MemberShown {
   account_id: string;
   account: string;
@@ -634,6 +772,7 @@ export interface invitations_InvitationShown {
   created_ms: number;
   ends_ms: number;
   state: string;
+  email?: string;
 }
 
 export interface shares_InvitationShown {
@@ -657,6 +796,21 @@ export interface Routes {
     query: Record<never, never>;
     body: undefined;
     answer: AccountShown;
+  };
+  'GET /api/v1/account/oidc': {
+    query: Record<never, never>;
+    body: undefined;
+    answer: (OidcLinkShown)[];
+  };
+  'POST /api/v1/account/oidc': {
+    query: Record<never, never>;
+    body: OidcLinkAsked;
+    answer: OidcBegun;
+  };
+  'DELETE /api/v1/account/oidc/{link_id}': {
+    query: Record<never, never>;
+    body: undefined;
+    answer: undefined;
   };
   'POST /api/v1/account/password': {
     query: Record<never, never>;
@@ -689,12 +843,12 @@ export interface Routes {
     answer: undefined;
   };
   'GET /api/v1/activity': {
-    query: { path?: string; id?: string; before?: number; first_seq?: number; last_seq?: number; grouped?: boolean; limit?: number };
+    query: { path?: string; id?: string; before?: number; first_seq?: number; last_seq?: number; grouped?: boolean; limit?: number; namespace?: string };
     body: undefined;
     answer: Activity;
   };
   'GET /api/v1/activity/days': {
-    query: { days?: number; until_ms?: number; offset_min?: number };
+    query: { days?: number; until_ms?: number; offset_min?: number; path?: string; namespace?: string };
     body: undefined;
     answer: ActivityDays;
   };
@@ -913,6 +1067,21 @@ export interface Routes {
     body: MoveAsked;
     answer: Item;
   };
+  'GET /api/v1/oidc': {
+    query: Record<never, never>;
+    body: undefined;
+    answer: OidcOffered;
+  };
+  'GET /api/v1/oidc/begin': {
+    query: { next?: string };
+    body: undefined;
+    answer: undefined;
+  };
+  'GET /api/v1/oidc/callback': {
+    query: { code?: string; state?: string; error?: string; iss?: string };
+    body: undefined;
+    answer: undefined;
+  };
   'GET /api/v1/public/{token}': {
     query: Record<never, never>;
     body: undefined;
@@ -979,9 +1148,19 @@ export interface Routes {
     answer: RewindPreview;
   };
   'GET /api/v1/rewinds': {
-    query: { after?: string; limit?: number };
+    query: { after?: string; limit?: number; path?: string; namespace?: string };
     body: undefined;
     answer: Rewinds;
+  };
+  'GET /api/v1/search': {
+    query: { q: string; path?: string; kind?: "file" | "folder" | "symlink" | ""; extension?: string; modified_from_ms?: null | number; modified_until_ms?: null | number; after?: string; limit?: number };
+    body: undefined;
+    answer: FoundPage;
+  };
+  'GET /api/v1/search/text': {
+    query: { q: string; path?: string; after?: string; limit?: number };
+    body: undefined;
+    answer: FoundTextPage;
   };
   'GET /api/v1/sessions': {
     query: Record<never, never>;
@@ -1083,6 +1262,16 @@ export interface Routes {
     body: undefined;
     answer: Page;
   };
+  'GET /api/v1/text': {
+    query: { path?: string; id?: string; chars?: number; namespace?: string };
+    body: undefined;
+    answer: DocumentText;
+  };
+  'GET /api/v1/thumbnail/{ns}/{node}': {
+    query: { rev?: number; size?: string };
+    body: undefined;
+    answer: undefined;
+  };
   'GET /api/v1/trash': {
     query: { after?: string; limit?: number; path?: string; namespace?: string };
     body: undefined;
@@ -1093,10 +1282,70 @@ export interface Routes {
     body: TrashRestoreAsked;
     answer: Item;
   };
+  'GET /api/v1/uploads': {
+    query: { after?: string; limit?: number };
+    body: undefined;
+    answer: Uploads;
+  };
+  'POST /api/v1/uploads': {
+    query: Record<never, never>;
+    body: UploadAsked;
+    answer: UploadShown;
+  };
+  'DELETE /api/v1/uploads/{upload_id}': {
+    query: Record<never, never>;
+    body: undefined;
+    answer: undefined;
+  };
+  'GET /api/v1/uploads/{upload_id}': {
+    query: Record<never, never>;
+    body: undefined;
+    answer: UploadShown;
+  };
+  'HEAD /api/v1/uploads/{upload_id}': {
+    query: Record<never, never>;
+    body: undefined;
+    answer: undefined;
+  };
+  'PATCH /api/v1/uploads/{upload_id}': {
+    query: Record<never, never>;
+    body: undefined;
+    answer: undefined;
+  };
+  'POST /api/v1/uploads/{upload_id}/finish': {
+    query: Record<never, never>;
+    body: undefined;
+    answer: Item;
+  };
   'GET /api/v1/versions': {
     query: { path?: string; id?: string; namespace?: string };
     body: undefined;
     answer: Versions;
+  };
+  'GET /api/v1/webhooks': {
+    query: Record<never, never>;
+    body: undefined;
+    answer: Webhooks;
+  };
+  'POST /api/v1/webhooks': {
+    query: Record<never, never>;
+    body: WebhookAsked;
+    answer: WebhookShown;
+  };
+  'DELETE /api/v1/webhooks/{webhook_id}': {
+    query: Record<never, never>;
+    body: undefined;
+    answer: undefined;
+  };
+  'GET /api/v1/webhooks/{webhook_id}/deliveries': {
+    query: Record<never, never>;
+    body: undefined;
+    answer: Deliveries;
+  };
+  'POST /api/v1/webhooks/{webhook_id}/rotate': {
+    query: Record<never, never>;
+    body: undefined;
+    answer: WebhookSecret;
   };
   'GET /health': {
     query: Record<never, never>;

@@ -108,6 +108,11 @@ class LinkKeeper:
         state, message = self._trouble
         return LinkStatus(self.link.local, self.link.remote, state, self.link.link_id.hex(), message=message)
 
+    @property
+    def is_paused(self) -> bool:
+        """True after `pause`, until `resume`."""
+        return self._is_paused
+
     def pause(self) -> None:
         self._is_paused = True
         if self._runner is not None:

@@ -57,6 +57,10 @@ class KnownTree(Protocol):
         """Return one row."""
         ...
 
+    def is_mount(self, nid: Nid) -> bool:
+        """Return whether the folder is a shared one: another link looks at what is in it."""
+        ...
+
     def path_of(self, nid: Nid) -> DiskPath | None:
         """Return where a row was last seen."""
         ...

@@ -112,6 +112,8 @@ class Walk:
 
     async def _compare(self, look: Look) -> None:
         look.names, look.is_deep = self._hints.take(look.path, look.names, is_deep=look.is_deep)
+        if not isinstance(look.parent, NewParent) and self._known.is_mount(look.parent):
+            return
         if look.names is not None and IGNORE_FILE in look.names:
             look.names, look.is_deep = None, True
         seen = await (self._list_all(look) if look.names is None else self._list_named(look, look.names))

@@ -24,6 +24,8 @@ TOTAL    ?=
 PROGRAM  ?=
 export UV_PYTHON_DOWNLOADS := never
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Set where images are built; each program that a test starts would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 ifeq ($(UV),)
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt

@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.support import warm
+
 pytest_plugins = [
     "tests.support.databases",
     "tests.support.kafka",
@@ -20,3 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="embedded",
         help="what the end-to-end tests of two devices run on (see tests/support/service.py)",
     )
+
+
+def pytest_configure() -> None:
+    warm.begin()

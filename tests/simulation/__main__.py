@@ -23,7 +23,9 @@ from tests.simulation.chunks import CHUNK, Chunk, another_process, run_chunk, tr
 
 LONG = 8
 EACH_LONG = 8
-"""Each eighth chunk has scripts that are eight times as long."""
+CHUNKS_A_PROCESS = 25
+"""Each eighth chunk has scripts that are eight times as long. A process takes so many chunks: the allocator never gives
+back what the largest of its worlds took."""
 
 
 def main() -> int:
@@ -52,7 +54,8 @@ def _many(asked: argparse.Namespace) -> int:
     total.operations = sum(done.values())
     earlier = total.operations
     repeated = differing = seeds = 0
-    with ProcessPoolExecutor(asked.jobs, mp_context=get_context("spawn")) as pool, another_process("4711") as other:
+    workers = ProcessPoolExecutor(asked.jobs, mp_context=get_context("spawn"), max_tasks_per_child=CHUNKS_A_PROCESS)
+    with workers as pool, another_process("4711") as other:
         for chunk in _until(pool, asked, done, total):
             seeds += CHUNK
             total.operations += chunk.operations

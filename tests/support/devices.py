@@ -12,7 +12,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from satchel.device.control import ControlClient, Request
 from satchel.device.status import DaemonStatus, LinkStatus
+from tests.support import warm
 from tests.support.server import User
 from tests.support.trees import differences
 
@@ -49,7 +49,7 @@ class Device:
     folder: Path
     name: str
     user: User
-    process: subprocess.Popen[bytes] | None = None
+    process: warm.Program | None = None
     starts: int = field(default=0)
 
     # -- its life -----------------------------------------------------------------------------------------------------
@@ -75,8 +75,9 @@ class Device:
         assert self.process is None
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         with open(self.home / "daemon.err", "ab") as errors:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "satchel.device.daemon"], env=self.environment(), stdout=errors, stderr=errors
+            log = errors.fileno()
+            self.process = warm.start(
+                "satchel.device.daemon", (), environment=self.environment(), stdout=log, stderr=log
             )
         self.starts += 1
         client = self.control()
@@ -122,16 +123,15 @@ class Device:
 
     def cli(self, *arguments: str, stdin: str = "", cwd: Path | None = None) -> Ran:
         """Run `satchel ARGUMENTS` on this device."""
-        done = subprocess.run(
-            [sys.executable, "-m", "satchel.cli.main", *arguments],
-            input=stdin.encode(),
-            capture_output=True,
-            env=self.environment(),
+        done = warm.run(
+            "satchel.cli.main",
+            arguments,
+            environment=self.environment(),
+            stdin=stdin.encode(),
             cwd=cwd,
-            timeout=CLI_S_MAX,
-            check=False,
+            timeout_s=CLI_S_MAX,
         )
-        return Ran(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+        return Ran(done.code, done.out.decode(errors="replace"), done.err.decode(errors="replace"))
 
     def environment(self) -> dict[str, str]:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("SATCHEL_")}

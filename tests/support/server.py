@@ -13,7 +13,6 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -25,6 +24,7 @@ from urllib.parse import urlencode
 
 from satchel.server.admin import run_admin
 from satchel.server.settings import load_settings
+from tests.support import warm
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
@@ -91,19 +91,20 @@ class RunningServer:
     port: int = 0
     metrics_port: int = 0
     setup_code: str = ""
-    process: subprocess.Popen[bytes] | None = None
+    process: warm.Program | None = None
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        command = [sys.executable, "-m", "satchel.server", "--data", str(self.data), "--listen", "127.0.0.1:0"]
+        where = ("--data", str(self.data), "--listen", "127.0.0.1:0")
         clean = {name: value for name, value in os.environ.items() if not name.startswith("SATCHEL_")}
         log = self.data.parent / f"{self.data.name}.log"
         with log.open("ab") as errors:
-            self.process = subprocess.Popen(
-                [*command, *self.arguments],
-                env=clean | dict(self.environment),
+            self.process = warm.start(
+                "satchel.server",
+                (*where, *self.arguments),
+                environment=clean | dict(self.environment),
                 stdout=subprocess.PIPE,
-                stderr=errors,
+                stderr=errors.fileno(),
             )
         line = self._first_line()
         if not line:

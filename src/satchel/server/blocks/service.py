@@ -24,7 +24,9 @@ from satchel.server.ports import BlockStore, Clock, Span, Workers
 INLINE_HASHING_BYTES_MAX = 64 * KIB
 """Up to this much is hashed on the loop: a thread's hop costs about as much."""
 READ_GROUP_BYTES_MAX = 8 * MIB
-RECENT_BYTES_MAX = 8 * MIB
+RECENT_BYTES_MAX = 16 * MIB
+RECENT_ENTRY_BYTES = 600
+"""What an entry takes beside its body: files of a few bytes would otherwise be kept by the hundred thousand."""
 LEASE_MS = LEASE_HOURS_MIN * 2 * 3_600_000
 
 Bytes = bytes | memoryview
@@ -51,7 +53,7 @@ class BlockService:
         self._db = db
         self._clock = clock
         self._workers = workers
-        self._recent = _Recent()
+        self._recent = Recent()
 
     def lease_until_ms(self) -> int:
         """Return until when a right given now holds without a use: 48 h from now, Unix ms."""
@@ -191,7 +193,7 @@ class BlockService:
         self.counts.duplicate += sum(wire.hash in known for wire, _ in incoming)
 
 
-class _Recent:
+class Recent:
     """Small blocks that just arrived, so that peers' streams read no disk. A key names the namespace that sent it."""
 
     def __init__(self) -> None:
@@ -203,10 +205,10 @@ class _Recent:
         if key in self._kept:
             return
         self._kept[key] = (wire, bytes(body))
-        self._size += len(body)
+        self._size += len(body) + RECENT_ENTRY_BYTES
         while self._size > RECENT_BYTES_MAX:
             _, (_, old) = self._kept.popitem(last=False)
-            self._size -= len(old)
+            self._size -= len(old) + RECENT_ENTRY_BYTES
 
     def find(self, ns: NamespaceId, name: BlockHash) -> tuple[WireBlock, bytes] | None:
         return self._kept.get((ns, name))

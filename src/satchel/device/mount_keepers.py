@@ -104,7 +104,11 @@ class MountKeepers:
                 self._begin(group, link)
         self._forget([keeper.link for keeper in gone])
         if gone or wanted:
-            await self._told()
+            try:
+                await self._told()
+            except Fault as fault:
+                # Only the command line misses it.
+                log.warning("mount.not_told", code=fault.code)
         if board.outer is None or wanted.keys() == {keeper.link for keeper in self._keepers.values()}:
             board.settled.set()
         await self._end(board)

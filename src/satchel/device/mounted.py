@@ -123,6 +123,8 @@ class Board:
         self.done: set[Nid] = set()
         """Shared folders that end, and whose links have brought all away."""
         self._neighbours: dict[LinkId, Neighbour] = {}
+        self._is_degraded = False
+        self._status_line = ""
         self._now_s = now_s
         self._asked_s: dict[LinkId, tuple[float, float]] = {}
         """When each link began to ask, and when it asked last."""
@@ -154,7 +156,15 @@ class Board:
 
     def inbox(self, link_id: LinkId) -> Inbox:
         """Return where hints for the link of a shared folder come to."""
-        return self.inboxes.setdefault(link_id, Inbox())
+        if link_id not in self.inboxes:
+            self.inboxes[link_id] = Inbox()
+            self.inboxes[link_id].degrade(is_degraded=self._is_degraded, status_line=self._status_line)
+        return self.inboxes[link_id]
+
+    def watches_anew(self) -> None:
+        """The link around has just begun to watch: what changed before, nobody told."""
+        for inbox in self.inboxes.values():
+            inbox.put(EVERYTHING)
 
     # -- watching -----------------------------------------------------------------------------------------------------
 
@@ -182,6 +192,7 @@ class Board:
 
     def degrade(self, *, is_degraded: bool, status_line: str) -> None:
         """Say of all shared folders whether changes may be missed."""
+        self._is_degraded, self._status_line = is_degraded, status_line
         for inbox in self.inboxes.values():
             inbox.degrade(is_degraded=is_degraded, status_line=status_line)
 

@@ -153,6 +153,7 @@ class LinkRunner:
         self._board = board
         self._told = board.mounted
         self._leaving = asyncio.Event()
+        self._fault: Fault | None = None
         self._is_carrying = False
         self._edge = EdgeOf(board, self.link, self._fs)
         self.neighbour = RunningNeighbour(self._engine, index, self._look_soon)
@@ -189,6 +190,8 @@ class LinkRunner:
                 stopping.cancel()
                 for task in self._hands:
                     task.cancel()
+            if self._fault is not None:
+                raise self._fault
         finally:
             self._depart()
             await self._watcher.stop()
@@ -203,6 +206,7 @@ class LinkRunner:
         self._board.enter(self.link.link_id, self.neighbour)
         if not self.link.outer:
             self._board.outer = self
+            self._board.watches_anew()
             self._board.changed.set()
 
     def _depart(self) -> None:
@@ -279,7 +283,9 @@ class LinkRunner:
             return
         if state.halted:
             # Where it stands may be another place by now, or no folder: a start finds out.
-            raise RootMissing(state.halted, path=self.link.local, reason="halted")
+            self._fault = RootMissing(state.halted, path=self.link.local, reason="halted")
+            self._leaving.set()
+            return
         if state.is_view_only and not self._is_carrying and await self._in_step_thread(self._is_to_carry):
             self._is_carrying = True
             group.create_task(self._carry(), name="link-carry")

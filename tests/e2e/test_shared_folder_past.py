@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -67,3 +68,36 @@ def test_a_service_put_back_to_before_it_was_shared_gets_all_of_it_again(tmp_pat
             assert tree(phone.folder) == theirs, "now it is bob's own, since nobody knows that it was shared"
             assert "later.txt" in done(laptop.cli("ls", "satchel:/team")).out
             assert "later.txt" in done(phone.cli("ls", "satchel:/team")).out
+
+
+def test_a_device_put_back_to_an_older_image_loses_nothing_of_a_shared_folder(
+    laptop: Device, tmp_path: Path, server: RunningServer
+) -> None:
+    fill(laptop)
+    bob = server.add_user(f"bob{abs(hash(str(tmp_path))) % 10**9}")
+    with device(tmp_path, "phone", bob) as phone:
+        share(laptop, phone)
+        wait_for(lambda: tree(phone.folder / "team") == tree(laptop.folder / "team"), phone.told())
+        quiet(phone)
+        phone.stop()
+        image = tmp_path / "image"
+        shutil.copytree(phone.home, image / "home", symlinks=True, ignore=shutil.ignore_patterns("*.sock"))
+        shutil.copytree(phone.folder, image / "folder", symlinks=True)
+        phone.start()
+        (phone.folder / "team/later.txt").write_text("of the last hour")
+        (laptop.folder / "team/a.txt").write_text("edited in the last hour")
+        wait_for(lambda: (laptop.folder / "team/later.txt").exists(), laptop.told())
+        quiet(laptop, phone)
+        wanted = tree(laptop.folder / "team")
+        phone.stop()
+        shutil.rmtree(phone.folder)
+        shutil.rmtree(phone.home)
+        shutil.copytree(image / "folder", phone.folder, symlinks=True)
+        shutil.copytree(image / "home", phone.home, symlinks=True)
+        phone.start()
+        # Copied files are other files than those of before, so the older content of one may stand beside the newer.
+        wait_for(lambda: wanted.items() <= tree(phone.folder / "team").items(), "the newer state is back")
+        quiet(phone, laptop)
+        now = tree(laptop.folder / "team")
+        assert wanted.items() <= now.items() and now == tree(phone.folder / "team")
+        assert set(now.values()) - set(wanted.values()) <= {hashlib.sha256(b"a").hexdigest()}

@@ -6,10 +6,10 @@ have one trash; it is known by inode and birth time, so another folder at its pl
 
 from __future__ import annotations
 
+import contextlib
 import os
-from pathlib import Path
 
-from satchel.core.errors import StorageFailed
+from satchel.core.errors import RootMissing, StorageFailed
 from satchel.core.ids import NamespaceId
 from satchel.device.disk import LocalDisk
 from satchel.device.disk_calls import stat_at
@@ -26,9 +26,16 @@ def state_of(outer: bytes, ns: NamespaceId) -> bytes:
 
 
 def prepare_state(outer: bytes, ns: NamespaceId) -> None:
-    """Make the state folder of a shared folder. Idempotent. Raises: StorageFailed."""
+    """Make the state folder of a shared folder. Idempotent. Raises: RootMissing, StorageFailed."""
+    at = os.path.join(outer, STATE_NAME)
+    if not os.path.isdir(at):
+        # Nothing is made where another volume was to be mounted.
+        raise RootMissing("The linked folder around is not there.", path=os.fsdecode(outer), reason="no state folder")
     try:
-        Path(os.fsdecode(state_of(outer, ns)), "staging").mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name in (MOUNTS_NAME, ns.hex().encode(), b"staging"):
+            at = os.path.join(at, name)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(at, 0o700)
     except OSError as error:
         raise StorageFailed("The folder for what is on its way cannot be made.", where="mounts") from error
 

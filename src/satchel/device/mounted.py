@@ -225,8 +225,12 @@ def mounted_of(index: Index, link: Link) -> tuple[Mounted, ...]:
     found: list[Mounted] = []
     mounts = load_mounts(index)
     states = mount_states(index) if mounts else {}
+    ending = {mount.ns for mount in mounts.values() if mount.stage is MountStage.ENDING}
     for nid, mount in mounts.items():
         path = index.reader.path_of(nid)
+        if mount.stage is MountStage.HELD and mount.ns in ending:
+            # Both would have one state folder: an earlier part in the same namespace ends first.
+            continue
         if mount.stage is MountStage.RELEASED or path is None or not states[nid].is_local:
             continue
         remote = join_path((*split_path(link.remote), *split_path(index.reader.remote_path_of(nid))))

@@ -53,6 +53,7 @@ YOUNG_S = 0.1
 """After so long the disk's clock tells one write from the next."""
 GOING = (Stage.LEAVING, Stage.HIDING)
 NOTES_MAX = 20
+HELD_WAIT_S = 30.0
 
 
 # -- a person's word --------------------------------------------------------------------------------------------------
@@ -237,6 +238,11 @@ def next_leaving(state: State) -> None:
 def _leave(state: State, top: Nid) -> None:
     if not state.index.exists(top):
         forget(state, top)
+        return
+    if holds_mount(state, top):
+        # What is in a shared folder is another link's: its own end comes first.
+        state.left_held.add(top)
+        state.left_wait[top] = state.now.monotonic_s + HELD_WAIT_S
         return
     is_hiding = state.left[top] is Stage.HIDING
     unit = leaving_unit(state.index, top, any_place=is_hiding)

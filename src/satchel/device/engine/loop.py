@@ -67,6 +67,8 @@ from satchel.device.tasks import (
 POLL_S = 30.0
 IDLE_S = 300.0
 REST_S = 3.0
+LOOKED_SOON_S = 10.0
+"""What is looked at again so soon may be a file that is still being written where it was moved to."""
 
 
 class Engine:
@@ -226,7 +228,10 @@ class Engine:
     def has_looked(self) -> bool:
         """True when the whole folder was seen and nothing waits to be looked at. For any thread."""
         state = self.state
-        return state.scanned_once and not (state.is_scanning or state.hints or state.held_parts or state.halted)
+        soon_s = state.now.monotonic_s + LOOKED_SOON_S
+        is_waiting = any(at_s <= soon_s for at_s, _ in tuple(state.later_hints))
+        is_looking = state.is_scanning or state.hints or state.held_parts or is_waiting
+        return state.scanned_once and not (is_looking or state.halted)
 
     @property
     def is_empty(self) -> bool:

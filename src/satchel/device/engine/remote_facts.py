@@ -525,7 +525,8 @@ def _fold_entry(state: State, entry: Entry, touched: list[Nid], gone: list[Nid])
     if parent is None or is_out(state, parent) or (parent != ROOT_NID and not index.is_remote(parent)):
         # Its place lies outside the linked folder, or in what is left out: for this link the unit is gone.
         if nid is not None and index.is_remote(nid):
-            gone += hide(state, nid, entry)
+            is_mount = nid in state.mounts
+            gone += index.clear_remote_unit(nid, entry.seq) if is_mount else hide(state, nid, entry)
             touched.append(nid)
             if is_own and nid in state.left:
                 agree_own(state, nid, None, entry)

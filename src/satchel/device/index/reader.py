@@ -171,9 +171,9 @@ class IndexReader:
             for inode, birth in self._connection.execute(query, (json_of({inode for inode, _ in wanted}),))
         )
 
-    def is_mount(self, nid: Nid) -> bool:
-        """Return whether the row is a shared folder, whose inside is no business of this index."""
-        return self._one("SELECT 1 FROM mounts WHERE nid = ?", nid) is not None
+    def mounts(self) -> frozenset[Nid]:
+        """Return the rows that are shared folders, whose inside is no business of this index."""
+        return frozenset(Nid(row[0]) for row in self._connection.execute("SELECT nid FROM mounts"))
 
     def files_after(self, after: Nid, limit: int) -> list[LocalRow]:
         """Return up to `limit` rows of files that are present, with a greater nid, in order."""

@@ -57,8 +57,8 @@ class KnownTree(Protocol):
         """Return one row."""
         ...
 
-    def is_mount(self, nid: Nid) -> bool:
-        """Return whether the folder is a shared one: another link looks at what is in it."""
+    def mounts(self) -> frozenset[Nid]:
+        """Return the folders that are shared ones: another link looks at what is in them."""
         ...
 
     def path_of(self, nid: Nid) -> DiskPath | None:

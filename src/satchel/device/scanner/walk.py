@@ -70,6 +70,7 @@ class Walk:
         self._reading = reading
         self._places = Places(fs, known)
         self._shared = Shared(reading.looker, known, self._places.placed)
+        self._leaves = known.mounts()
         self._device = 0
         self._stack: list[Look] = []
         self._taken: list[Taken] = []
@@ -112,7 +113,7 @@ class Walk:
 
     async def _compare(self, look: Look) -> None:
         look.names, look.is_deep = self._hints.take(look.path, look.names, is_deep=look.is_deep)
-        if not isinstance(look.parent, NewParent) and self._known.is_mount(look.parent):
+        if look.parent in self._leaves:
             return
         if look.names is not None and IGNORE_FILE in look.names:
             look.names, look.is_deep = None, True

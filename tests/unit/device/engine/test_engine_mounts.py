@@ -8,6 +8,8 @@ from satchel.core.entries import Action, Kind
 from satchel.core.ids import ROOT_NODE, Nid
 from satchel.device.engine import Engine
 from satchel.device.engine.state import LinkIdentity
+from satchel.device.index.left_out import Stage as Left
+from satchel.device.index.left_out import keep_off, load_left, put_left
 from satchel.device.index.mounts import MountStage, load_mounts
 from satchel.device.index.store import Index
 from satchel.device.index.turning import hand_over
@@ -228,3 +230,21 @@ def test_a_link_that_ends_takes_all_off_the_disk_and_asks_the_service_for_nothin
     task = again.apply()
     assert sorted(one.path for one in task.tasks) == [b"a.txt", b"b.txt"]  # type: ignore[union-attr]
     assert again.engine.is_empty and again.engine.is_settled and not again.has(CommitTask)
+
+
+def test_what_is_left_out_in_a_folder_stays_so_when_it_is_shared(tmp_path: Path) -> None:
+    rig = Rig()
+    rig.start(
+        [folder(1, NODE_D, "d"), entry(2, NODE_A, "a.txt", b"one", parent=NODE_D)],
+        [new_folder(1, "d"), new(2, "a.txt", b"one", inside=1)],
+    )
+    a, d = rig.nid(NODE_A), rig.nid(NODE_D)
+    with rig.index.transaction():
+        rig.index.clear_local_unit(a)
+        put_left(rig.index, a, Left.OUT)
+        keep_off(rig.index, a)
+    rig.step(pushed(2, mounted(3)))  # type: ignore[arg-type]
+    hand_over(rig.index, d, tmp_path / "inner", lambda: b"x" * 16)
+    inner = Index(str(tmp_path / "inner" / "index.db"))
+    assert load_left(inner) == ({a: Left.OUT}, set()) and load_left(rig.index) == ({}, set())
+    assert inner.dirty_nids() == []

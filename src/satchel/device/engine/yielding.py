@@ -15,7 +15,7 @@ from satchel.core.operations import TrashLocal
 from satchel.core.trees import Item, Row
 from satchel.device.engine.results import COMMITS, fail, hold_rows
 from satchel.device.engine.state import Job, Phase, State
-from satchel.device.index.mounts import Carried, put_carried
+from satchel.device.index.mounts import Carried, forget_service, put_carried
 from satchel.device.ports import DiskPath
 
 BUSY_WAIT_S = 0.5
@@ -37,14 +37,14 @@ def begin_ending(state: State) -> None:
     state.is_view_only = True
     state.position = None
     state.phase = Phase.LIVE
-    state.snapshot_units.clear()
-    state.snapshot_busy.clear()
-    state.doubted.clear()
+    for waiting in (state.snapshot_units, state.snapshot_busy, state.doubted, state.left, state.taken, state.held_back):
+        waiting.clear()
+    state.scope_nodes, state.scope_told = [], b""
     with state.index.transaction():
         # Should the part begin anew, all is told again.
         state.index.put("seq", None)
-        state.index.connection.execute("UPDATE nodes SET r_state = 0, dirty = 1 WHERE r_state <> 0")
-        state.index.connection.execute("UPDATE nodes SET dirty = 1 WHERE l_state > 0 OR s_state <> 0")
+        state.index.put("scope", b"")
+        forget_service(state.index)
     state.fresh = set(state.index.dirty_nids())
 
 

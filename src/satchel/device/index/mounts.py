@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from satchel.core.ids import NamespaceId, Nid
+from satchel.device.index.schema import EXCLUDED
 from satchel.device.index.store import Index
 from satchel.device.ports import DiskPath
 
@@ -109,3 +110,12 @@ def load_carried(index: Index) -> list[Carried]:
 def drop_carried(index: Index, trashed: str) -> None:
     """It has arrived, or never left."""
     index.connection.execute("DELETE FROM carried WHERE trashed = ?", (trashed,))
+
+
+def forget_service(index: Index) -> None:
+    """To this tree the service has nothing any more, and nothing is left out of it: all that there is stands here."""
+    index.connection.execute(f"UPDATE nodes SET l_state = 0, dirty = 1 WHERE l_state = {EXCLUDED}")
+    index.connection.execute(
+        "UPDATE nodes SET r_state = 0, dirty = 1 WHERE r_state <> 0 OR l_state > 0 OR s_state <> 0"
+    )
+    index.connection.execute("DELETE FROM left_out")

@@ -218,7 +218,11 @@ def test_where_an_account_may_only_look_its_changes_are_carried_away_and_never_c
 
 def test_a_link_that_ends_takes_all_off_the_disk_and_asks_the_service_for_nothing() -> None:
     rig = Rig()
-    rig.synced((NODE_A, "a.txt", b"one"), (NODE_B, "b.txt", b"two"))
+    rig.synced((NODE_A, "a.txt", b"one"), (NODE_B, "b.txt", b"two"), (NODE_C, "c.txt", b"three"))
+    with rig.index.transaction():
+        rig.index.clear_local_unit(rig.nid(NODE_C))
+        put_left(rig.index, rig.nid(NODE_C), Left.OUT)
+        keep_off(rig.index, rig.nid(NODE_C))
     identity = rig.state.identity
     ending = LinkIdentity(identity.link, identity.device, identity.device_name, identity.ns, ROOT_NODE, is_ending=True)
     again = rig.restarted()

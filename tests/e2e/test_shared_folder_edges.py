@@ -110,3 +110,33 @@ def test_an_emptied_shared_folder_waits_for_a_word(laptop: Device, phone: Device
     assert tree(laptop.folder / "team") == wanted
     done(phone.cli("held", "undo"))
     wait_for(lambda: tree(phone.folder / "team") == wanted, phone.told())
+
+
+def test_a_daemon_that_dies_while_a_part_begins_and_ends_goes_on_with_it(laptop: Device, phone: Device) -> None:
+    fill(laptop)
+    for number in range(100):
+        (laptop.folder / f"team/{number}.txt").write_text(f"{number}")
+    quiet(laptop)
+    before = stats(laptop.folder)
+    done(laptop.cli("share", "add", "satchel:/team", "--with", f"{phone.user.name}:edit"))
+    for _ in range(3):
+        laptop.kill()
+        laptop.start()
+    done(phone.cli("share", "accept", "team"))
+    wait_for(lambda: tree(phone.folder / "team") == tree(laptop.folder / "team"), "it fills")
+    quiet(laptop, phone)
+    assert stats(laptop.folder) == before
+    wanted = tree(laptop.folder / "team")
+    phone.stop()
+    for number in range(30):
+        (phone.folder / f"team/{number}.txt").write_text(f"mine {number}")
+    done(laptop.cli("share", "remove", "satchel:/team", phone.user.name))
+    for _ in range(4):
+        phone.start()
+        phone.kill()
+    phone.start()
+    wait_for(lambda: not (phone.folder / "team").exists(), "it leaves")
+    quiet(phone)
+    mine = sorted(path.read_text() for path in (phone.folder / "Unsynced from team").rglob("*.txt"))
+    assert mine == sorted(f"mine {number}" for number in range(30))
+    assert tree(laptop.folder / "team") == wanted

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from satchel.device.control import Request
+from satchel.device.status import LinkStatus
 from tests.support.devices import Device, Ran, device, wait_for, wait_until_equal
 from tests.support.server import RunningServer, User
 
@@ -49,7 +51,8 @@ def quiet(*devices: Device) -> None:
     """Wait until nothing more happens at any of them."""
     for _ in range(2):
         for one in devices:
-            assert one.cli("sync", "--quiet", "--timeout", "60").code in (0, 11), one.told()
+            links = one.control().ask(Request("wait", timeout_s=60), list[LinkStatus])
+            assert {link.state for link in links} <= {"in_sync", "attention"}, (links, one.told())
 
 
 def share(laptop: Device, phone: Device, right: str = "edit") -> None:

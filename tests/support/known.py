@@ -24,6 +24,7 @@ class KnownModel:
     def __init__(self) -> None:
         self.rows: dict[Nid, LocalRow] = {}
         self.unknown: set[Nid] = set()
+        self.shared: set[Nid] = set()
         self._next = 1
 
     # -- what the scanner reads ---------------------------------------------------------------------------------------
@@ -51,6 +52,9 @@ class KnownModel:
 
     def holds(self, rows: int) -> bool:
         return len(self.rows) >= rows
+
+    def mounts(self) -> frozenset[Nid]:
+        return frozenset(self.shared)
 
     def find(self, parent: Nid, name: bytes) -> LocalRow | None:
         return next((row for row in self.rows.values() if (row.parent, row.name) == (parent, name)), None)

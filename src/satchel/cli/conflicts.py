@@ -55,7 +55,7 @@ def list_conflicts(
     path: Annotated[str, typer.Argument(help="A linked folder; all when left out.")] = "",
 ) -> None:
     """List the conflicted copies in the linked folders, the oldest first (1,000 at most)."""
-    links = [session.link_of(path)] if path else list(session.links().links())
+    links = [session.link_of(path)] if path else list(session.links().every())
     found = [(link, each) for link in links for each in _found(link)]
     rows = [
         (
@@ -120,7 +120,7 @@ def _word(keep: Keep, conflict: Conflict) -> str:
 def _chosen(paths: Sequence[str]) -> list[tuple[Link, list[Conflict]]]:
     """Return the conflicts that are named, all when none is. Raises: NotFound for a path that is in none."""
     if not paths:
-        return [(link, found) for link in session.links().links() if (found := _found(link))]
+        return [(link, found) for link in session.links().every() if (found := _found(link))]
     chosen: dict[str, tuple[Link, list[Conflict]]] = {}
     known: dict[str, list[Conflict]] = {}
     for path in paths:

@@ -106,7 +106,7 @@ def _status(hidden: Redaction) -> str:
 
 def _activity(hidden: Redaction) -> str:
     found = []
-    for link in session.links().links():
+    for link in session.links().every():
         with session.view(link) as view:
             files, size = view.file_count()
             rows = view.activity.newest(EVENTS_MAX)

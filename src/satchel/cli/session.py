@@ -85,7 +85,7 @@ def link_of(local: str) -> Link:
     if not local and len(known) == 1:
         return known[0]
     real = os.path.realpath(os.path.expanduser(local)) if local else ""
-    for link in known:
+    for link in links().every():
         if link.local == real:
             return link
     raise NotLinked(f"{local or 'No folder'} is not linked.", path=local)
@@ -98,18 +98,19 @@ def in_link(typed: str) -> tuple[Link, tuple[str, ...]]:
     """
     from satchel.core.errors import NotLinked
 
-    known = links().links()
+    known = links().every()
     if not typed.startswith(REMOTE_PREFIX):
         whole = os.path.abspath(os.path.expanduser(typed))
         real = os.path.join(os.path.realpath(os.path.dirname(whole)), os.path.basename(whole))
         for link in known:
-            if is_within(real, link.local):
+            # A shared folder as a whole stands in the folder around it.
+            if is_within(real, link.local) and not (link.outer and real == link.local):
                 below = os.path.relpath(real, link.local)
                 return link, () if below == "." else tuple(below.split(os.sep))
     names = split_path(typed.removeprefix(REMOTE_PREFIX))
-    for link in known:
+    for link in sorted(known, key=lambda link: -len(link.remote)):
         above = split_path(link.remote)
-        if names[: len(above)] == above:
+        if names[: len(above)] == above and not (link.outer and names == above):
             return link, names[len(above) :]
     raise NotLinked(f"{typed} lies in no linked folder.", path=typed)
 

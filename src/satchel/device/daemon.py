@@ -28,6 +28,8 @@ from satchel.device.keeper import LinkKeeper, OpenRunner, Runner
 from satchel.device.links import Link, LinkStore, index_folder
 from satchel.device.logs import EventLog, configure_logs
 from satchel.device.memory import collect_rarely
+from satchel.device.mount_keepers import SETTLE_S_MAX, MountKeepers, settle_mounts
+from satchel.device.mounted import Board
 from satchel.device.pace import Pace
 from satchel.device.ports import Clock
 from satchel.device.remote import HttpRemote
@@ -47,10 +49,19 @@ LINK_THREADS = 6
 
 
 class Daemon:
-    """All links of one SATCHEL_HOME. who: (server URL, account, device name) as `status` shows them."""
+    """All links of one SATCHEL_HOME. who: (server URL, account, device name) as `status` shows them.
+
+    groups: gets the shared folders in each linked folder, by its local path.
+    """
 
     def __init__(
-        self, home: Path, open_runner: OpenRunner, clock: Clock, who: tuple[str, str, str], pace: Pace
+        self,
+        home: Path,
+        open_runner: OpenRunner,
+        clock: Clock,
+        who: tuple[str, str, str],
+        pace: Pace,
+        groups: dict[str, MountKeepers] | None = None,
     ) -> None:
         self._home = home
         self._store = LinkStore(home)
@@ -59,6 +70,7 @@ class Daemon:
         self._who = who
         self._pace = pace
         self._keepers: dict[LinkId, LinkKeeper] = {}
+        self._groups = {} if groups is None else groups
         self._started_ms = clock.now_ns() // 1_000_000
         self._stop = asyncio.Event()
 
@@ -90,13 +102,13 @@ class Daemon:
                     return
 
     async def _drain(self) -> None:
-        keepers = list(self._keepers.values())
-        for keeper in keepers:
-            keeper.stop()
+        running: list[MountKeepers | LinkKeeper] = [*self._groups.values(), *self._keepers.values()]
+        for one in running:
+            one.stop()
         try:
             async with asyncio.timeout(DRAIN_S):
-                for keeper in keepers:
-                    await keeper.is_over.wait()
+                for one in running:
+                    await one.is_over.wait()
         except TimeoutError:
             log.warning("daemon.drain_cut", limit_s=DRAIN_S)
             for task in self._tasks():
@@ -112,13 +124,37 @@ class Daemon:
         for keeper in gone:
             keeper.stop()
         for keeper in gone:
+            await self._end_group(keeper.link)
             await keeper.is_over.wait()
             # What the index knew of an ended link helps nobody; a new link of the same folder begins with a merge.
             shutil.rmtree(index_folder(self._home, keeper.link.link_id), ignore_errors=True)
         for link_id, link in wanted.items():
             if link_id not in self._keepers:
                 keeper = self._keepers[link_id] = LinkKeeper(link, self._open_runner, self._clock)
+                board = Board(link, self._clock.monotonic_s)
+                shared = MountKeepers(self._home, keeper, board, self._open_runner, self._clock, self._note_mounted)
+                self._groups[link.local] = shared
+                self._group.create_task(shared.run(), name=f"link-mounts-{link_id.hex()}")
                 self._group.create_task(keeper.run(), name=f"link-{link_id.hex()}")
+
+    async def _end_group(self, link: Link) -> None:
+        """End the links of the shared folders in a linked one that ends, and forget what was known of them."""
+        group = self._groups.get(link.local)
+        if group is None or group.board.link.link_id != link.link_id:
+            return
+        links = group.links
+        group.stop()
+        await group.is_over.wait()
+        del self._groups[link.local]
+        for inner in links:
+            shutil.rmtree(index_folder(self._home, inner.link_id), ignore_errors=True)
+        await self._note_mounted()
+
+    async def _note_mounted(self) -> None:
+        """Let the command line know of the shared folders."""
+        links = tuple(link for group in self._groups.values() for link in group.links)
+        if links or self._store.mounted():
+            await asyncio.to_thread(self._store.put_mounted, links)
 
     async def _handle(self, request: Request) -> object:
         """Answer one request of the command line. Raises: NotLinked, MessageInvalid."""
@@ -137,12 +173,12 @@ class Daemon:
                 self.stop()
                 return {"pid": os.getpid()}
             case "wait":
-                return await self._wait(self._named(request), request.timeout_s)
+                return await self._wait(request)
             case "undo" | "resolve":
                 return await self._amend(request)
             case "exclude" | "include" | "excluded":
                 return self._scope(request)
-        return self._do(request.do, self._named(request))
+        return self._do(request.do, self._with_shared(self._named(request)))
 
     async def _amend(self, request: Request) -> list[tuple[str, list[Amended]]]:
         """Take back the last run, or end conflicts, link by link. Result: by linked folder."""
@@ -185,21 +221,49 @@ class Daemon:
 
     def _named(self, request: Request) -> list[LinkKeeper]:
         if not request.local:
-            return list(self._keepers.values())
-        found = [keeper for keeper in self._keepers.values() if keeper.link.local == request.local]
+            return self._every()
+        found = [keeper for keeper in self._every() if keeper.link.local == request.local]
         if not found:
             raise NotLinked("That folder is not linked.", path=request.local)
         return found
 
-    async def _wait(self, keepers: list[LinkKeeper], timeout_s: float) -> list[LinkStatus]:
-        async with asyncio.TaskGroup() as group:
-            waits = [group.create_task(keeper.wait_in_sync(timeout_s)) for keeper in keepers]
-        return [wait.result() for wait in waits]
+    def _every(self) -> list[LinkKeeper]:
+        """Return all keepers: linked folders first, then the shared folders in them."""
+        return [*self._keepers.values(), *(keeper for group in self._groups.values() for keeper in group.keepers)]
+
+    def _with_shared(self, keepers: list[LinkKeeper]) -> list[LinkKeeper]:
+        """Add the shared folders that stand in these."""
+        outside = {keeper.link.local for keeper in keepers}
+        inside = [keeper for keeper in self._every() if keeper.link.outer in outside and keeper not in keepers]
+        return [*keepers, *inside]
+
+    async def _wait(self, request: Request) -> list[LinkStatus]:
+        """Wait until all is in sync: what comes into one folder may concern the other, so more than once."""
+        until = self._clock.monotonic_s() + request.timeout_s
+        known: dict[LinkId, LinkStatus] = {}
+        keepers = self._named(request)
+        while True:
+            for keeper in keepers:
+                if keeper.link.local in self._groups:
+                    await self._groups[keeper.link.local].settled(max(0.0, until - self._clock.monotonic_s()))
+            every = self._with_shared(keepers)
+            left_s = max(0.0, until - self._clock.monotonic_s())
+            async with asyncio.TaskGroup() as group:
+                waits = [(keeper, group.create_task(keeper.wait_in_sync(left_s))) for keeper in every]
+            known = {keeper.link.link_id: wait.result() for keeper, wait in waits}
+            keepers = [keeper for keeper in keepers if keeper in self._every()]
+            is_same = [each.link for each in self._with_shared(keepers)] == [each.link for each in every]
+            if (is_same and self._is_at_rest(every)) or self._clock.monotonic_s() >= until:
+                return list(known.values())
+
+    def _is_at_rest(self, keepers: list[LinkKeeper]) -> bool:
+        """Tell whether none of several began anew while the others were waited for."""
+        return len(keepers) == 1 or all(keeper.status().state != "syncing" for keeper in keepers)
 
     def status(self) -> DaemonStatus:
         """Return what `satchel status` shows."""
         server, account, device = self._who
-        links = tuple(keeper.status() for keeper in self._keepers.values())
+        links = tuple(keeper.status() for keeper in self._every())
         limits = limits_of(self._pace)
         return DaemonStatus(os.getpid(), __version__, self._started_ms, server, account, device, links, limits)
 
@@ -253,11 +317,18 @@ async def _run(settings: Settings, known: Credentials) -> None:
     pace = Pace(clock)
     take_limits(settings, pace)
 
+    groups: dict[str, MountKeepers] = {}
+
     @contextlib.asynccontextmanager
     async def open_runner(link: Link) -> AsyncIterator[Runner]:
         folder = index_folder(settings.home, link.link_id)
+        board = groups[link.outer or link.local].board
         if not await asyncio.to_thread(ready, folder, clock):
             log.warning("index.set_aside", link=short(link.link_id))
+        if not link.outer:
+            await groups[link.local].settled(SETTLE_S_MAX)
+            with suspecting(folder):
+                await asyncio.to_thread(settle_mounts, settings.home, link, clock)
         remote = HttpRemote(known.url, known.token, clock=clock, pace=pace)
         try:
             with suspecting(folder):
@@ -269,13 +340,14 @@ async def _run(settings: Settings, known: Credentials) -> None:
                     clock=clock,
                     lanes=lanes,
                     transfers=transfers,
-                    watcher=new_watcher(os.fsencode(link.local), clock),
+                    watcher=board.inbox(link.link_id) if link.outer else new_watcher(os.fsencode(link.local), clock),
+                    board=board,
                 )
             await asyncio.to_thread(closed, folder, clock)
         finally:
             await remote.close()
 
-    daemon = Daemon(settings.home, open_runner, clock, (known.url, known.account, known.device_name), pace)
+    daemon = Daemon(settings.home, open_runner, clock, (known.url, known.account, known.device_name), pace, groups)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, daemon.stop)

@@ -46,19 +46,22 @@ _IS_UTF8 = sys.getfilesystemencoding().lower() in ("utf-8", "utf8")
 
 
 class Handles:
-    """Open handles of one linked folder; closed when the last call that uses them is over. Raises: OSError."""
+    """Open handles of one linked folder; closed when the last call that uses them is over. Raises: OSError.
+
+    state: the state folder, seen from the linked one. trash: seen from the state folder.
+    """
 
     __slots__ = ("_opened", "device", "inode", "root", "staging", "state", "trash")
 
-    def __init__(self, root: bytes, state_name: bytes) -> None:
+    def __init__(self, root: bytes, state: bytes, trash: bytes = b"trash") -> None:
         self._opened: list[int] = []
         flags = FOLDER | os.O_CLOEXEC
         # The linked folder itself may be reached through symlinks: the user named it. What is ours may not.
         self.root = self._kept(os.open(root, flags))
         flags |= os.O_NOFOLLOW
-        self.state = self._kept(os.open(state_name, flags, dir_fd=self.root))
+        self.state = self._kept(os.open(state, flags, dir_fd=self.root))
         self.staging = self._kept(os.open(b"staging", flags, dir_fd=self.state))
-        self.trash = self._kept(os.open(b"trash", flags, dir_fd=self.state))
+        self.trash = self._kept(os.open(trash, flags, dir_fd=self.state))
         found = os.fstat(self.root)
         self.device, self.inode = found.st_dev, found.st_ino
 
@@ -123,8 +126,8 @@ class LinkedRoot:
     async def check_root(self) -> Volume:
         where = os.fsdecode(self._root)
         try:
-            handles = Handles(self._root, self._state_name)
-            marker = read_marker(handles.state)
+            handles = self._new_handles()
+            marker = self._identity(handles)
             volume = disk_calls.filesystem_id(handles.root)
         except OSError as error:
             self._handles = None
@@ -138,13 +141,21 @@ class LinkedRoot:
             self._handles = handles
         return Volume(marker, volume)
 
+    def _new_handles(self) -> Handles:
+        """Raises: OSError."""
+        return Handles(self._root, self._state_name)
+
+    def _identity(self, handles: Handles) -> bytes | None:
+        """Return what tells this folder from any other, None where that is lost. Raises: OSError."""
+        return read_marker(handles.state)
+
     def _open(self) -> Handles:
         """Return the handles. Raises: RootMissing."""
         handles = self._handles
         if handles is not None:
             return handles
         try:
-            handles = Handles(self._root, self._state_name)
+            handles = self._new_handles()
         except OSError as error:
             where = os.fsdecode(self._root)
             raise RootMissing("The linked folder is not there.", path=where, reason=word_of(error)) from error

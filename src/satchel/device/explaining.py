@@ -41,6 +41,8 @@ RULES = {
     "remote move": "It was moved on the server.",
     "remote exec": "The executable bit was changed on the server.",
     "remote xattrs": "The extended attributes were changed on the server.",
+    "view only": "It was changed here, where this account may only look, or may not look any more: what was not on the"
+    " server was moved to the folder 'Unsynced from ...' among your own files.",
     "undo": "A person took back what the run before had done.",
     "resolved": "A person ended a conflict.",
 }

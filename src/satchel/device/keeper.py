@@ -23,6 +23,7 @@ log = EventLog(__name__)
 
 RETRY_S_MIN = 1.0
 RETRY_S_MAX = 60.0
+ANEW_S = 0.1
 
 
 class Runner(Protocol):
@@ -93,6 +94,7 @@ class LinkKeeper:
         self._runner: Runner | None = None
         self._trouble: tuple[State, str] = ("syncing", "")
         self._is_paused = False
+        self._is_anew = False
         self.is_over = asyncio.Event()
 
     def stop(self) -> None:
@@ -107,6 +109,11 @@ class LinkKeeper:
                 return self._runner.status()
         state, message = self._trouble
         return LinkStatus(self.link.local, self.link.remote, state, self.link.link_id.hex(), message=message)
+
+    @property
+    def is_paused(self) -> bool:
+        """True after `pause`, until `resume`."""
+        return self._is_paused
 
     def pause(self) -> None:
         self._is_paused = True
@@ -179,7 +186,11 @@ class LinkKeeper:
         try:
             while not self._stop.is_set():
                 began_s = self._clock.monotonic_s()
+                self._is_anew = False
                 may_pass = await self._run_once()
+                if self._is_anew:
+                    await self._pause_before_retry(ANEW_S)
+                    continue
                 if self._clock.monotonic_s() - began_s > RETRY_S_MAX:
                     wait_s = RETRY_S_MIN
                 await self._pause_before_retry(wait_s if may_pass else None)
@@ -197,6 +208,8 @@ class LinkKeeper:
                 self._runner = runner
                 log.info("link.running", link=name)
                 await runner.run(self._stop)
+            # It ended by itself: what it has to do next is done at a start.
+            self._is_anew = not self.link.outer
             return True
         except Unauthenticated as fault:
             self._trouble = ("halted", "This device is signed out. Sign in again with 'satchel login'; all files stay.")

@@ -30,7 +30,8 @@ class Link:
 
     link_id: 16 bytes, new for each binding. local: absolute path without symlinks. remote: "/" based path when it was
     linked. ns, unit: hex of the namespace and of the remote folder's node id (zeros: the namespace's root).
-    device_name: how conflicted copies made here are called. has_xattrs: extended attributes are synced.
+    device_name: how conflicted copies made here are called. has_xattrs: extended attributes are synced. outer: for a
+    shared folder that stands in a linked one, that one's local path; else "". is_ending: the part in it is over.
     """
 
     link_id: LinkId
@@ -40,6 +41,8 @@ class Link:
     unit: str
     device_name: str
     has_xattrs: bool = False
+    outer: str = ""
+    is_ending: bool = False
 
 
 class _StoredLink(msgspec.Struct, frozen=True):
@@ -50,6 +53,7 @@ class _StoredLink(msgspec.Struct, frozen=True):
     unit: str
     device_name: str
     has_xattrs: bool = False
+    outer: str = ""
 
 
 class _StoredLinks(msgspec.Struct, frozen=True):
@@ -62,28 +66,25 @@ class LinkStore:
 
     def __init__(self, home: Path) -> None:
         self._file = home / "links.json"
+        self._mounts_file = home / "mounts.json"
         self._lock = home / "links.lock"
 
     def links(self) -> tuple[Link, ...]:
         """Return all links, by local path. Raises: SettingInvalid for a damaged file, VersionUnsupported."""
-        try:
-            stored = read_json(self._file, _StoredLinks) or _StoredLinks()
-        except msgspec.DecodeError as error:
-            raise SettingInvalid(
-                "The list of linked folders is damaged.", setting=str(self._file), reason=str(error)
-            ) from error
-        if stored.format != FORMAT:
-            raise VersionUnsupported(
-                "The list of linked folders is of another version.", what="links", found=stored.format, known=FORMAT
-            )
-        found = (
-            Link(
-                LinkId(bytes.fromhex(row.link_id)),
-                *(row.local, row.remote, row.ns, row.unit, row.device_name, row.has_xattrs),
-            )
-            for row in stored.links
-        )
-        return tuple(sorted(found, key=lambda link: link.local))
+        return _read(self._file)
+
+    def mounted(self) -> tuple[Link, ...]:
+        """Return the links of shared folders in linked ones, as the daemon keeps them. Raises: as `links`."""
+        known = {link.local for link in self.links()}
+        return tuple(link for link in _read(self._mounts_file) if link.outer in known)
+
+    def every(self) -> tuple[Link, ...]:
+        """Return all links and those of shared folders in them, inner ones before what they stand in."""
+        return tuple(sorted((*self.links(), *self.mounted()), key=lambda link: -len(link.local)))
+
+    def put_mounted(self, links: tuple[Link, ...]) -> None:
+        """Let these be the links of shared folders. Only the daemon calls it."""
+        _write(self._mounts_file, links)
 
     def add(self, link: Link, *, instead_of: LinkId | None = None) -> None:
         """Store a new link; with `instead_of` that one goes in the same step. Durable on return.
@@ -117,7 +118,7 @@ class LinkStore:
     def holding(self, path: str) -> tuple[Link, str] | None:
         """Return (link, remote path) of an absolute local path that lies in a linked folder, else None."""
         real = os.path.realpath(path)
-        for link in self.links():
+        for link in self.every():
             if is_within(real, link.local):
                 below = os.path.relpath(real, link.local)
                 names = () if below == "." else tuple(below.split(os.sep))
@@ -132,13 +133,37 @@ class LinkStore:
             yield
 
     def _write(self, links: tuple[Link, ...]) -> None:
-        rows = tuple(
-            _StoredLink(
-                link.link_id.hex(), *(link.local, link.remote, link.ns, link.unit, link.device_name, link.has_xattrs)
-            )
-            for link in links
+        _write(self._file, links)
+
+
+def _read(file: Path) -> tuple[Link, ...]:
+    try:
+        stored = read_json(file, _StoredLinks) or _StoredLinks()
+    except msgspec.DecodeError as error:
+        raise SettingInvalid("The list of linked folders is damaged.", setting=str(file), reason=str(error)) from error
+    if stored.format != FORMAT:
+        raise VersionUnsupported(
+            "The list of linked folders is of another version.", what="links", found=stored.format, known=FORMAT
         )
-        write_json(self._file, _StoredLinks(FORMAT, rows))
+    found = (
+        Link(
+            LinkId(bytes.fromhex(row.link_id)),
+            *(row.local, row.remote, row.ns, row.unit, row.device_name, row.has_xattrs, row.outer),
+        )
+        for row in stored.links
+    )
+    return tuple(sorted(found, key=lambda link: link.local))
+
+
+def _write(file: Path, links: tuple[Link, ...]) -> None:
+    rows = tuple(
+        _StoredLink(
+            link.link_id.hex(),
+            *(link.local, link.remote, link.ns, link.unit, link.device_name, link.has_xattrs, link.outer),
+        )
+        for link in links
+    )
+    write_json(file, _StoredLinks(FORMAT, rows))
 
 
 def index_folder(home: Path, link_id: LinkId) -> Path:

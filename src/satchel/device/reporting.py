@@ -9,7 +9,7 @@ from satchel.core.ids import Nid
 from satchel.core.operations import Place
 from satchel.core.trees import Item
 from satchel.core.xattrs import TOO_LARGE
-from satchel.device.engine import Engine, excluding
+from satchel.device.engine import Engine, excluding, mounts
 from satchel.device.engine.bringing_back import refused_back
 from satchel.device.engine.results import COMMITS
 from satchel.device.engine.state import ALLOWED_DELETION, HELD_DELETION, Job, Phase
@@ -26,6 +26,7 @@ _STAGES: dict[Stage, Literal["leaving", "out", "returning"]] = {
     Stage.OUT: "out",
     Stage.RETURNING: "returning",
 }
+CARRIED_SHOWN_MS = 7 * 24 * 3_600_000
 SOON_S = 10.0
 """A row that is tried again so soon counts as being worked on."""
 
@@ -86,9 +87,17 @@ def describe(engine: Engine, link: Link, transfers: dict[Nid, int], degraded: st
         notice=notice(state.index, state.now.wall_ns // 1_000_000),
         last_sync_ms=state.progress.last_sync_ns // 1_000_000,
         excluded=len(excluding.paths_of(state)),
-        notes=(*excluding.notes(state), *_xattr_notes(engine)),
+        notes=(*excluding.notes(state), *_xattr_notes(engine), *mounts.refusals(state), *_view_only_notes(engine)),
         conflicts=len(conflicted_copies(state.index.connection, COPIES_COUNTED_MAX)),
     )
+
+
+def _view_only_notes(engine: Engine) -> Iterator[str]:
+    """Yield a line where what was changed here could not stay."""
+    state = engine.state
+    at_ms = state.index.get("carried_ms")
+    if state.is_view_only and isinstance(at_ms, int) and state.now.wall_ns // 1_000_000 - at_ms < CARRIED_SHOWN_MS:
+        yield "You may only look at this folder: your own changes in it are kept as copies in 'Unsynced from ...'."
 
 
 def _xattr_notes(engine: Engine) -> Iterator[str]:

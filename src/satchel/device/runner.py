@@ -7,28 +7,34 @@ to the loop's network calls, each reporting one fact when done. Source: docs/des
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from satchel.core.errors import RootMissing, Unavailable
+from satchel.core.errors import Fault, RootMissing, Unavailable
 from satchel.core.ids import DeviceId, LinkId, NamespaceId, Nid, NodeId
 from satchel.device.applier import Applier
 from satchel.device.disk import LocalDisk
+from satchel.device.disk_mount import disk_of, prepare_state
 from satchel.device.drive import drive
 from satchel.device.engine import Engine, Now, amending, excluding, guard
 from satchel.device.engine.state import LinkIdentity, Phase
 from satchel.device.fetching import Fetcher
 from satchel.device.hands import Hands
+from satchel.device.index.mounts import Carried, drop_carried, load_carried
 from satchel.device.index.store import Index
 from satchel.device.links import Link
 from satchel.device.logs import EventLog
 from satchel.device.memory import give_back
-from satchel.device.ports import ROOT_PATH, Clock, Hint, Remote, Volume, Watcher
+from satchel.device.mounted import Board, mounted_of
+from satchel.device.neighbours import EdgeOf, RunningNeighbour
+from satchel.device.ports import EVERYTHING, ROOT_PATH, Clock, Hint, Remote, Volume, Watcher
 from satchel.device.reporting import describe, excluded_items, held_items, is_at_rest
-from satchel.device.scan_process.scanner import RoomyScanner
+from satchel.device.scan_process.scanner import LARGE_NAMES_MIN, RoomyScanner
 from satchel.device.scanner import Scanner
 from satchel.device.scanner.verify import STEP_BYTES_MAX, STEP_EVERY_S, share_of_a_pass, verify_some
 from satchel.device.sending import Sender
@@ -49,6 +55,7 @@ from satchel.device.tasks import (
 from satchel.device.transfer import Lanes
 from satchel.device.turns import Turns
 from satchel.device.undoing import Amender, Done
+from satchel.device.unsynced import carry
 
 log = EventLog(__name__)
 T = TypeVar("T")
@@ -57,10 +64,11 @@ SCAN_PARTS_WAITING_MAX = 8
 SCAN_PARTS_HELD_MAX = 100
 """About 30 MB."""
 PLANS_OF_A_BURST = 20
+CARRY_AGAIN_S = 5.0
 
 
 class LinkRunner:
-    """One link. state_folder: where its index lives."""
+    """One link. state_folder: where its index lives. board: what it and the shared folders in it know of each other."""
 
     def __init__(
         self,
@@ -73,6 +81,7 @@ class LinkRunner:
         lanes: Lanes,
         transfers: Lanes,
         watcher: Watcher,
+        board: Board | None = None,
     ) -> None:
         self.link = link
         self._remote = remote
@@ -89,7 +98,7 @@ class LinkRunner:
         self._index = Index(str(state_folder / "index.db"))
         self._reader = self._index.open_reader()
         self._slow_reader = self._index.open_reader()
-        self._fs = LocalDisk(link.local.encode(), has_xattrs=link.has_xattrs)
+        self._fs = disk_of(link)
         self._applier = Applier(self._fs, clock)
         self._amender = Amender(self._fs, self._applier, clock)
         self._lanes = lanes
@@ -115,8 +124,10 @@ class LinkRunner:
             NamespaceId(bytes.fromhex(link.ns)),
             NodeId(bytes.fromhex(link.unit)),
             has_xattrs=link.has_xattrs,
+            is_ending=link.is_ending,
         )
         self._engine = Engine(self._index, identity, clock)
+        self._begin_shared(board or Board(link, clock.monotonic_s), str(state_folder / "index.db"))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._hands: set[asyncio.Task[None]] = set()
 
@@ -133,7 +144,19 @@ class LinkRunner:
             short=self._short,
             turns=self._turns,
             has_xattrs=self.link.has_xattrs,
+            # The process opens linked folders only.
+            names_min=sys.maxsize if self.link.outer else LARGE_NAMES_MIN,
         )
+
+    def _begin_shared(self, board: Board, index: str) -> None:
+        """What it knows of the shared folders in it, or of the folder that this shared one stands in."""
+        self._board = board
+        self._told = board.mounted
+        self._leaving = asyncio.Event()
+        self._fault: Fault | None = None
+        self._is_carrying = False
+        self._edge = EdgeOf(board, self.link, self._fs)
+        self.neighbour = RunningNeighbour(self._engine, index, self._look_soon)
 
     def _known_volume(self) -> Volume | None:
         marker, filesystem = self._index.get("volume_marker"), self._index.get("volume_filesystem")
@@ -149,12 +172,14 @@ class LinkRunner:
         try:
             await asyncio.to_thread(self._begin)
             self._engine.state.is_degraded = not await self._watcher.start()
+            self._enter()
             async with asyncio.TaskGroup() as group:
                 watching = group.create_task(self._watch(), name="link-watch")
                 stepping = group.create_task(self._step_on(group), name="link-steps")
                 verifying = group.create_task(self._verify_slowly(), name="link-verify")
+                stopping = group.create_task(self._leave_at(stop), name="link-stop")
                 try:
-                    await stop.wait()
+                    await self._leaving.wait()
                 finally:
                     # Also when a task has failed: whoever scans waits for room that nobody makes any more.
                     self._is_stopping = True
@@ -162,15 +187,37 @@ class LinkRunner:
                 watching.cancel()
                 stepping.cancel()
                 verifying.cancel()
+                stopping.cancel()
                 for task in self._hands:
                     task.cancel()
+            if self._fault is not None:
+                raise self._fault
         finally:
+            self._depart()
             await self._watcher.stop()
             await self._remote.close_stream()
             await asyncio.to_thread(self._close)
 
+    async def _leave_at(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._leaving.set()
+
+    def _enter(self) -> None:
+        self._board.enter(self.link.link_id, self.neighbour)
+        if not self.link.outer:
+            self._board.outer = self
+            self._board.watches_anew()
+            self._board.changed.set()
+
+    def _depart(self) -> None:
+        self._board.leave(self.link.link_id)
+        if not self.link.outer:
+            self._board.outer = None
+
     def _begin(self) -> None:
         """The root must be there and be its volume; what a crash left in staging is sorted out first."""
+        if self.link.outer:
+            prepare_state(self.link.outer.encode(), NamespaceId(bytes.fromhex(self.link.ns)))
         volume = drive(self._fs.check_root())
         known = self._known_volume()
         if known is None:
@@ -179,6 +226,7 @@ class LinkRunner:
                 self._index.put("volume_filesystem", volume.filesystem)
         elif known != volume:
             raise RootMissing("The linked folder is another volume now.", path=self.link.local, reason="volume_changed")
+        self._edge.volume = volume
         paths = drive(self._applier.recover(self._is_known_content))
         excluding.stands_again(self._engine.state, paths)
         if paths:
@@ -197,6 +245,9 @@ class LinkRunner:
         while True:
             hints = await self._watcher.next_hints(30.0)
             self._engine.state.is_degraded = self._watcher.is_degraded
+            if not self.link.outer:
+                self._board.degrade(is_degraded=self._watcher.is_degraded, status_line=self._watcher.status_line)
+                hints = self._board.sort_out(hints)
             if hints:
                 self.put(Hinted(tuple(hints)))
 
@@ -213,6 +264,7 @@ class LinkRunner:
             self._news.clear()
             facts = [self._inbox.popleft() for _ in range(len(self._inbox))]
             tasks, wake_s = await self._in_step_thread(lambda facts=facts: self._step(facts))  # type: ignore[misc]
+            await self._see_to_shared(group)
             for fact in facts:
                 self._forget(fact)
             self._free_parts()
@@ -220,6 +272,77 @@ class LinkRunner:
                 hand = group.create_task(self._hands_of.do(task))
                 self._hands.add(hand)
                 hand.add_done_callback(self._hands.discard)
+
+    async def _see_to_shared(self, group: asyncio.TaskGroup) -> None:
+        """After a step: tell where shared folders stand, and do what the engine of one cannot do by itself."""
+        state = self._engine.state
+        if state.is_turning:
+            log.info("link.turning")
+            self._leaving.set()
+        if not self.link.outer:
+            return
+        if state.halted:
+            # Where it stands may be another place by now, or no folder: a start finds out.
+            self._fault = RootMissing(state.halted, path=self.link.local, reason="halted")
+            self._leaving.set()
+            return
+        if state.is_view_only and not self._is_carrying and await self._in_step_thread(self._is_to_carry):
+            self._is_carrying = True
+            group.create_task(self._carry(), name="link-carry")
+        if self.link.is_ending and await self._in_step_thread(self._has_ended):
+            mine = [one.nid for one in self._board.mounted if one.link.link_id == self.link.link_id]
+            for nid in mine:
+                self._board.is_done(nid)
+
+    def _tell_mounts(self) -> None:
+        """In the step thread: say where shared folders stand. While rows are to change hands no link begins."""
+        if self.link.outer or not (self._engine.has_mounts or self._told):
+            return
+        found = mounted_of(self._index, self.link)
+        if self._engine.state.is_turning:
+            found = tuple(one for one in found if one in self._told)
+        if found != self._told and self._loop is not None:
+            self._told = found
+            self._loop.call_soon_threadsafe(self._board.tell, found)
+
+    def _is_to_carry(self) -> bool:
+        return bool(self._due_to_carry())
+
+    def _due_to_carry(self) -> list[Carried]:
+        busy = self._engine.state.busy
+        return [one for one in load_carried(self._index) if one.nid not in busy]
+
+    async def _carry(self) -> None:
+        """Bring what only this disk has into the person's own files."""
+        try:
+            due = await self._in_step_thread(self._due_to_carry)
+            outer = LocalDisk(self.link.outer.encode())
+            name = os.path.basename(self.link.local)
+            shared = frozenset(one.path for one in self._board.mounted)
+            over = await self._lanes.run(lambda: carry(outer, name, due, shared))
+
+            def forget() -> None:
+                with self._index.transaction():
+                    for trashed in over:
+                        drop_carried(self._index, trashed)
+                    self._index.put("carried_ms", self._clock.now_ns() // 1_000_000)
+
+            await self._in_step_thread(forget)
+            log.info("link.carried", count=len(over))
+            self._board.look_outside()
+        except Fault as fault:
+            log.warning("link.carry_failed", code=fault.code)
+            await self._clock.sleep_s(CARRY_AGAIN_S)
+        finally:
+            self._is_carrying = False
+            self._news.set()
+
+    def _has_ended(self) -> bool:
+        return self._engine.is_settled and self._engine.is_empty and not load_carried(self._index)
+
+    def end_mount(self, nid: Nid) -> None:
+        """All is brought away from a shared folder whose part is over. For any thread but the step's."""
+        self._commanded(lambda: self._engine.end_mount(nid))
 
     async def _verify_slowly(self) -> None:
         """Read a few files again from time to time, while there is nothing else to do."""
@@ -284,8 +407,11 @@ class LinkRunner:
                 log.debug("link.part_unplaced")
 
     def _step(self, facts: list[Fact]) -> tuple[list[Task], float]:
+        has_edge = self.link.outer or self._engine.has_mounts
+        self._engine.state.edge = self._edge if has_edge else None
         with self._turns.urgent():
             tasks = self._engine.step(facts, Now(self._clock.monotonic_s(), self._clock.now_ns()))
+        self._tell_mounts()
         if any(isinstance(task, ScanTask) for task in tasks):
             state = self._engine.state
             self.scanner.is_calm = state.scanned_once and not (state.busy or state.fresh)
@@ -384,6 +510,11 @@ class LinkRunner:
         await self._in_step_thread(record)
         self.put(Hinted(amending.hints_of(done)))
         return [each.told for each in done]
+
+    def _look_soon(self) -> None:
+        """Look at the whole folder. For any thread; waits for nobody."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self.put, Hinted((EVERYTHING,)))
 
     def hint_all(self) -> None:
         """Look at the whole folder and ask the server at once."""

@@ -6,7 +6,6 @@ times and inode stayed are damage (or a write that showed in no stat). Remote: e
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -17,7 +16,7 @@ from satchel.core.errors import BlockDamaged, BlockMismatch, Fault
 from satchel.core.hashing import unpack_blocks
 from satchel.core.ids import BlockHash, ContentHash, NamespaceId, Nid
 from satchel.core.limits import MIB
-from satchel.device.disk import LocalDisk
+from satchel.device.disk_mount import disk_of
 from satchel.device.drive import drive
 from satchel.device.hashing_files import read_file
 from satchel.device.index.beside import RemoteFile, viewing
@@ -77,7 +76,7 @@ def verify_local(
     link: Link, state_folder: Path, clock: Clock, *, shown_max: int, progress: Callable[[int], None]
 ) -> Verified:
     """Read every file of the linked folder and compare it with the index. Raises: NotFound, RootMissing."""
-    fs = LocalDisk(os.fsencode(link.local))
+    fs = disk_of(link)
     drive(fs.check_root())
     tally = Tally(shown_max)
     for row, path in _local_files(state_folder):

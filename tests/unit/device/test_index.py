@@ -16,6 +16,7 @@ from satchel.core.xattrs import TOO_LARGE, UNHELD, pack_xattrs
 from satchel.device.index.bulk import standing_at
 from satchel.device.index.copies import conflicted_copies
 from satchel.device.index.late import LateRow, clamp_late, drop_late, due_late, next_late_ms, put_late, put_off
+from satchel.device.index.mounts import load_mounts
 from satchel.device.index.rows import Standing
 from satchel.device.index.schema import SCHEMA_VERSION
 from satchel.device.index.store import LATE_ROWS_MAX, Index
@@ -283,6 +284,20 @@ def test_a_newer_index_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(VersionUnsupported):
         Index(path)
     assert Path(path).read_bytes() == before
+
+
+def test_a_mount_that_an_older_version_held_becomes_a_folder_that_is_a_leaf(tmp_path: Path) -> None:
+    path = str(tmp_path / "index.db")
+    index = Index(path)
+    nid = index.add(NODE_A)
+    index.set_remote(nid, ROOT_NID, entry(1, NODE_A, "d", b"s" * 16, kind=Kind.MOUNT))
+    index.connection.execute("DROP TABLE mounts; DROP TABLE carried; PRAGMA user_version = 7")
+    index.close()
+    index = Index(path)
+    row = index.row(nid)
+    assert row is not None and isinstance(row.remote, Item)
+    assert (row.remote.kind, row.remote.content) == (Kind.FOLDER, b"")
+    assert {nid: mount.ns for nid, mount in load_mounts(index).items()} == {nid: b"s" * 16}
 
 
 def test_forgotten_agreements_leave_no_deletion_to_derive(index: Index) -> None:

@@ -49,6 +49,18 @@ def test_links_of_two_namespaces_may_have_the_same_remote_path() -> None:
     check_overlap(other, (a_link("/home/ann/Satchel", "/plan"),))
 
 
+def test_a_shared_folder_in_a_linked_one_is_found_first_and_goes_with_it(tmp_path: Path) -> None:
+    store, outer = LinkStore(tmp_path), a_link(str(tmp_path / "ann"))
+    inner = dataclasses.replace(a_link(str(tmp_path / "ann/team"), "/team", 2), ns="bb" * 16, outer=outer.local)
+    store.add(outer)
+    store.put_mounted((inner,))
+    assert store.links() == (outer,) and store.every() == (inner, outer)
+    assert store.holding(str(tmp_path / "ann/team/a")) == (inner, "/team/a")
+    assert store.holding(str(tmp_path / "ann/team2")) == (outer, "/team2")
+    store.remove(outer.link_id)
+    assert store.every() == ()
+
+
 def test_a_refused_link_leaves_the_list_as_it_was(tmp_path: Path) -> None:
     store = LinkStore(tmp_path)
     store.add(a_link("/home/ann/Satchel"))

@@ -112,9 +112,11 @@ def note_move(state: State, node_id: NodeId, way: MovePath) -> None:
     state.acts.noted.append(act)
 
 
-def note_trashed(state: State, node_id: NodeId, task: TrashUnit, content: bytes, trashed: str) -> None:
+def note_trashed(
+    state: State, node_id: NodeId, task: TrashUnit, content: bytes, trashed: str, rule: str = "remote delete"
+) -> None:
     """A unit went to the local trash. content: of a file."""
-    act = Act(What.REMOVED, node_id, _text(task.path), "remote delete", was_content=content, trashed=trashed)
+    act = Act(What.REMOVED, node_id, _text(task.path), rule, was_content=content, trashed=trashed)
     state.acts.noted.append(act)
 
 

@@ -24,6 +24,7 @@ from satchel.core.paths import name_key
 from satchel.core.trees import Item, Row
 from satchel.device.engine.acting import note_left
 from satchel.device.engine.late import remember_trashed
+from satchel.device.engine.mounts import holds_mount
 from satchel.device.engine.results import make_ready
 from satchel.device.engine.state import Job, State
 from satchel.device.index.closure import Closure
@@ -52,6 +53,7 @@ YOUNG_S = 0.1
 """After so long the disk's clock tells one write from the next."""
 GOING = (Stage.LEAVING, Stage.HIDING)
 NOTES_MAX = 20
+HELD_WAIT_S = 30.0
 
 
 # -- a person's word --------------------------------------------------------------------------------------------------
@@ -65,6 +67,8 @@ def exclude(state: State, paths: Sequence[str]) -> list[Nid]:
     found = [_find(state, path) for path in paths]
     if ROOT_NID in found:
         raise Fault("The whole linked folder cannot be left out; 'satchel unlink' ends the link.")
+    if any(holds_mount(state, nid) for nid in found):
+        raise Fault("A shared folder is not left out as a whole: leave out what is in it, or leave it (share leave).")
     wanted = [nid for nid in found if not _is_going_with(state, nid)]
     if len({*state.left, *wanted}) > SCOPE_NODES_MAX:
         raise LimitExceeded(
@@ -234,6 +238,11 @@ def next_leaving(state: State) -> None:
 def _leave(state: State, top: Nid) -> None:
     if not state.index.exists(top):
         forget(state, top)
+        return
+    if holds_mount(state, top):
+        # What is in a shared folder is another link's: its own end comes first.
+        state.left_held.add(top)
+        state.left_wait[top] = state.now.monotonic_s + HELD_WAIT_S
         return
     is_hiding = state.left[top] is Stage.HIDING
     unit = leaving_unit(state.index, top, any_place=is_hiding)

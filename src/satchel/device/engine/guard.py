@@ -60,7 +60,7 @@ def _is_file(row: Row) -> bool:
 
 
 def _is_allowed(state: State, op: CommitDelete | TrashLocal) -> bool:
-    return op.nid in state.allowed
+    return op.nid in state.allowed or state.identity.is_ending
 
 
 def hold_deletion(state: State, op: CommitDelete | TrashLocal) -> None:

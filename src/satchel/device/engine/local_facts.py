@@ -162,6 +162,7 @@ def _fold_part(state: State, fact: Scanned) -> None:
     state.scan_cuts = 0
     if fact.is_full:
         trust_disk(state)
+        state.full_look_s = fact.begun_s
     if fact.is_full and not state.scanned_once:
         state.scanned_once = True
         state.fresh |= state.waiting | state.unseen

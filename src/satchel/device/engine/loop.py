@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from satchel.core.errors import StorageFailed, StorageFull
+from satchel.core.ids import Nid
 from satchel.device.bounds import BOUNDS, Bounds
 from satchel.device.engine import guard
 from satchel.device.engine.bringing_back import fold_brought_back, load_doubted, next_back, refused_back
@@ -23,6 +24,7 @@ from satchel.device.engine.journal_places import load_places
 from satchel.device.engine.late import fold_looked, fold_purged, next_looks, next_purge
 from satchel.device.engine.leftovers import fold_settled, next_settling
 from satchel.device.engine.local_facts import fold_held, fold_hinted, fold_scanned, joins_first, next_scan
+from satchel.device.engine.mounts import end_mount, note_mounts, weigh_mounts
 from satchel.device.engine.placing import fold_applied, fold_fetched, fold_manifests, next_placings
 from satchel.device.engine.planning import plan_fresh
 from satchel.device.engine.power_cuts import fold_synced_volume, next_volume_sync, note_start
@@ -41,6 +43,7 @@ from satchel.device.engine.remote_facts import (
 from satchel.device.engine.scope import fold_scope, load_scope, next_scope
 from satchel.device.engine.sending import fold_committed, fold_uploaded, next_commits, next_uploads
 from satchel.device.engine.state import BATCH_PAUSE_S, DELETE_QUIET_S, LinkIdentity, Now, Phase, State
+from satchel.device.engine.yielding import begin_ending
 from satchel.device.index.store import Index
 from satchel.device.ports import Clock
 from satchel.device.service_tasks import Pulled, Reached, ScopeTold, SnapshotTaken, StreamEnded, StreamFrameCame
@@ -64,6 +67,8 @@ from satchel.device.tasks import (
 POLL_S = 30.0
 IDLE_S = 300.0
 REST_S = 3.0
+LOOKED_SOON_S = 10.0
+"""What is looked at again so soon may be a file that is still being written where it was moved to."""
 
 
 class Engine:
@@ -80,6 +85,9 @@ class Engine:
         load_doubted(self.state)
         load_places(self.state)
         load_units(self.state)
+        note_mounts(self.state)
+        if identity.is_ending:
+            begin_ending(self.state)
         self._next_poll_s = 0.0
 
     def step(self, facts: Sequence[Fact], now: Now) -> list[Task]:
@@ -91,13 +99,13 @@ class Engine:
             with state.index.transaction():
                 for fact in facts:
                     self._fold(fact)
-                if not state.halted:
+                if not (state.halted or state.is_turning):
                     self._go_on()
         except (StorageFull, StorageFailed) as fault:
             # What was folded is gone with the transaction, so nothing that follows from it may be done.
             state.halted = f"{fault.message} {fault.hint}"
             return []
-        return state.tasks
+        return [] if state.is_turning else state.tasks
 
     def _fold(self, fact: Fact) -> None:
         state = self.state
@@ -149,7 +157,13 @@ class Engine:
             next_leaving(state)
         next_scope(state)
         next_unit(state)
+        weigh_mounts(state)
+        if state.is_turning:
+            return
         plan_fresh(state)
+        weigh_mounts(state)
+        if state.is_turning:
+            return
         if state.phase is Phase.OFFLINE and not state.is_paused and (state.scanned_once or not state.was_unfinished):
             reach(state)
         if not state.is_paused:
@@ -197,12 +211,37 @@ class Engine:
         return (
             state.phase is Phase.LIVE
             and state.scanned_once
+            and not state.is_turning
             and not (state.busy or state.fresh or state.deleting or state.after_scan or state.wants_pull)
             and not (state.hints or state.is_scanning or state.is_pulling or state.snapshot_units)
             and not (is_going(state) or state.is_bringing_back or state.has_leftovers)
             and len(state.doubted) == len(refused_back(state))
             and (state.position is None or state.position.seq >= state.head_seq)
         )
+
+    @property
+    def has_mounts(self) -> bool:
+        """True when shared folders stand in this tree."""
+        return bool(self.state.mounts)
+
+    @property
+    def has_looked(self) -> bool:
+        """True when the whole folder was seen and nothing waits to be looked at. For any thread."""
+        state = self.state
+        soon_s = state.now.monotonic_s + LOOKED_SOON_S
+        is_waiting = any(at_s <= soon_s for at_s, _ in tuple(state.later_hints))
+        is_looking = state.is_scanning or state.hints or state.held_parts or is_waiting
+        return state.scanned_once and not (is_looking or state.halted)
+
+    @property
+    def is_empty(self) -> bool:
+        """True when nothing of this tree stands on the disk."""
+        return not self.state.index.reader.holds(1)
+
+    def end_mount(self, nid: Nid) -> None:
+        """A shared folder whose part is over has brought all away."""
+        with self.state.index.transaction():
+            end_mount(self.state, nid)
 
     def next_wake_s(self) -> float:
         """Return the monotonic time at which a step is due without any fact."""

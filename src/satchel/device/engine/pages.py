@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from satchel.core.entries import Action, Entry
 from satchel.core.ids import ROOT_NID, Nid, NodeId
 from satchel.device.engine.excluding import is_hiding, is_out
+from satchel.device.engine.mounts import take_mount, told_as_folder
 from satchel.device.engine.state import FROM_DISK, State, is_flagged
 from satchel.device.index.bulk import known_remote
 from satchel.device.index.left_out import hide_remote
@@ -71,7 +72,8 @@ def fold_rows(state: State, entries: Sequence[Entry], mark: int) -> list[Nid]:
     rows: list[RemoteRow] = []
     new: list[Nid] = []
     unit = state.identity.unit
-    for entry in entries:
+    for told in entries:
+        entry, ns = told_as_folder(told)
         if entry.node_id == unit:
             continue
         own, home = known.get(entry.node_id), known.get(entry.parent_id)
@@ -92,6 +94,8 @@ def fold_rows(state: State, entries: Sequence[Entry], mark: int) -> list[Nid]:
             nid = own.nid
             rows.append(RemoteRow(nid, None, home.nid, entry))
         known[entry.node_id] = KnownRemote(nid, is_live=True, seq=entry.seq)
+        if ns is not None or nid in state.mounts:
+            take_mount(state, nid, ns)
     state.index.write_remote(rows, mark)
     state.fresh.update(new)
     return [row.nid for row in rows if row.node_id is None]

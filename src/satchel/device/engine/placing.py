@@ -25,6 +25,7 @@ from satchel.device.engine.late import remember_trashed
 from satchel.device.engine.leftovers import note_failure
 from satchel.device.engine.results import LOOK_AGAIN_S, fail, fail_until_scanned, fail_with, finish, look_again_s
 from satchel.device.engine.state import Job, Stage, State
+from satchel.device.engine.yielding import name_carried
 from satchel.device.index.left_out import remote_child
 from satchel.device.ports import ROOT_PATH, DiskPath, Hint, Stat, joined, split
 from satchel.device.tasks import (
@@ -216,7 +217,7 @@ def _trash(state: State, job: Job, op: TrashLocal) -> DiskTask | None:
             continue
         members[below] = row.stat
         pending += [(child.nid, below + b"/" + child.name if below else child.name) for child in reader.children(nid)]
-    trashed = name_trash(state, op.nid, top) if op.nid in state.left else ""
+    trashed = name_trash(state, op.nid, top) if op.nid in state.left else name_carried(state, op.nid, top)
     return TrashUnit(op.nid, top, members, trashed, _twin(state, op.nid))
 
 
@@ -451,7 +452,8 @@ def _write(state: State, job: Job, task: DiskTask, result: Applied) -> None:
                 return
             remember_trashed(state, result.trashed, task.path, task.members, content)
             if row is not None:
-                note_trashed(state, row.node_id, task, content, result.trashed)
+                rule = "view only" if op.nid in state.carrying else "remote delete"
+                note_trashed(state, row.node_id, task, content, result.trashed, rule)
             gone = index.clear_local_unit(op.nid)
             index.clear_synced(gone)
             state.touch([nid for nid in gone if nid not in state.busy])

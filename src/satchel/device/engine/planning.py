@@ -31,8 +31,10 @@ from satchel.device.engine.excluding import is_barred, is_out, note_beside, with
 from satchel.device.engine.guard import deletions_to_hold, due_deletions, hold_deletion
 from satchel.device.engine.results import due_retries, hold_rows, make_ready
 from satchel.device.engine.state import Job, Phase, Stage, State
+from satchel.device.engine.yielding import is_refused_here, yield_own
 from satchel.device.index.closure import Closure
 
+EDGE_WAIT_S = 1.0
 CONTENT_COMMITS = (CommitCreate, CommitEdit, CommitCopy, CommitUndelete)
 
 
@@ -41,6 +43,9 @@ def plan_fresh(state: State) -> None:
     due_retries(state)
     due_deletions(state)
     if state.phase is not Phase.LIVE or state.halted or state.is_paused or state.leaving_names:
+        return
+    if state.identity.is_ending and not state.scanned_once:
+        # What leaves for good is looked at first.
         return
     while state.fresh and len(state.busy) < state.bounds.busy_rows:
         if not _plan_some(state):
@@ -53,7 +58,10 @@ def _plan_some(state: State) -> bool:
     if not chosen:
         return False
     state.fresh.difference_update(chosen)
-    if not create_new(state, chosen):
+    if state.is_view_only:
+        if yielded := yield_own(state, chosen):
+            plan_rows(state, yielded)
+    elif not create_new(state, chosen):
         plan_rows(state, chosen)
     return True
 
@@ -224,6 +232,16 @@ def _size(op: Operation, sizes: dict[Nid, tuple[int, int]]) -> int:
     return 0
 
 
+def _waits_at_edge(state: State, op: CommitDelete) -> bool:
+    """Hold a deletion while what it is about may just have gone over to a neighbouring link: that comes first."""
+    if state.edge is None or state.edge.may_delete(state.index.seen_as(op.nids)):
+        return False
+    state.fresh.update(op.nids)
+    reason = "it waits until the shared folder beside it was looked at, and has what may have been moved there"
+    hold_rows(state, op.nids, code="moved_across", reason=reason, wait_s=EDGE_WAIT_S)
+    return True
+
+
 def _dropped(state: State, operations: tuple[Operation, ...], rows: dict[Nid, Row], chosen: set[Nid]) -> set[int]:
     """Indexes of operations that must not go now: held deletions, rows that wait, and all that need those.
 
@@ -237,7 +255,14 @@ def _dropped(state: State, operations: tuple[Operation, ...], rows: dict[Nid, Ro
         nids = _nids_of(state, op)
         premature = isinstance(op, (CommitDelete, TrashLocal)) and op.index not in needed and op.nid in state.deleting
         is_early = premature or (isinstance(op, CommitDelete) and not state.is_answered)
-        if is_early or is_barred(state, op) or any(nid in waiting and nid not in chosen for nid in nids):
+        is_over_edge = not is_early and isinstance(op, CommitDelete) and _waits_at_edge(state, op)
+        if (
+            is_over_edge
+            or is_early
+            or is_refused_here(state, op)
+            or is_barred(state, op)
+            or any(nid in waiting and nid not in chosen for nid in nids)
+        ):
             dropped.add(op.index)
     held = deletions_to_hold(state, tuple(op for op in operations if op.index not in dropped), rows)
     for op in held:

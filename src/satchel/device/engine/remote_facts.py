@@ -25,7 +25,6 @@ from satchel.core.messages import (
     Welcome,
     agreed_version,
 )
-from satchel.core.trees import Item
 from satchel.device.engine.bringing_back import doubt_left
 from satchel.device.engine.excluding import forget, hide, is_hiding, is_out, shows_again, tidy_below
 from satchel.device.engine.guard import allow_units
@@ -36,13 +35,15 @@ from satchel.device.engine.journal_places import (
     lowest_place,
     meets_places,
 )
+from satchel.device.engine.mounts import take_mount, told_as_folder
+from satchel.device.engine.own_entries import agree_own
 from satchel.device.engine.pages import fold_own_creates, fold_rows, hide_stray, is_stated, is_stated_create, parent_nid
 from satchel.device.engine.power_cuts import doubt_all
 from satchel.device.engine.results import fail, finish, finish_all, outdate
 from satchel.device.engine.scope import has_returned, is_believed
 from satchel.device.engine.state import CONFIRMED, Phase, State, is_flagged
+from satchel.device.engine.yielding import set_view_only
 from satchel.device.index.bulk import untold_in
-from satchel.device.index.closure import Closure
 from satchel.device.index.left_out import Stage
 from satchel.device.service_tasks import (
     Pulled,
@@ -71,6 +72,10 @@ VERSION_TEXT = (
     "The server and this Satchel have no version of the protocol in common. Update the older one, then restart this"
     " daemon; no file is touched."
 )
+SHARED_TEXT = (
+    "The linked remote folder was made a shared one. End this link with 'satchel unlink' and link it anew; no file is"
+    " touched."
+)
 JOURNAL_ENTRIES_KEPT = 1_000_000
 """A service never prunes its newest entries (docs/design/030)."""
 
@@ -96,6 +101,7 @@ def fold_reached(state: State, fact: Reached) -> None:
         state.halted = VERSION_TEXT
         return
     state.version = version
+    set_view_only(state, is_view_only=not head.can_write)
     known = state.index.get("epoch")
     if known is not None and known != fact.reply.epoch:
         begin_recovery(state)
@@ -417,7 +423,7 @@ def fold_frame(state: State, fact: StreamFrameCame) -> None:
     match fact.frame:
         case Welcome():
             _welcomed(state, fact.frame)
-        case Behind(position=position):
+        case Behind(position=position) if position.ns == state.identity.ns:
             state.head_seq = max(state.head_seq, position.seq)
             pull(state)
         case Pushed(changes=changes):
@@ -502,7 +508,10 @@ def _fold_entry(state: State, entry: Entry, touched: list[Nid], gone: list[Nid])
     if entry.node_id == state.identity.unit and entry.node_id != ROOT_NODE:
         if not entry.is_live:
             state.halted = "The linked remote folder was deleted. Restore it or unlink this folder; no file is touched."
+        elif entry.kind == Kind.MOUNT:
+            state.halted = SHARED_TEXT
         return
+    entry, ns = told_as_folder(entry)
     is_own = is_stated(state, entry)
     nid = index.reader.nid_of(entry.node_id)
     if not entry.is_live:
@@ -519,10 +528,11 @@ def _fold_entry(state: State, entry: Entry, touched: list[Nid], gone: list[Nid])
     if parent is None or is_out(state, parent) or (parent != ROOT_NID and not index.is_remote(parent)):
         # Its place lies outside the linked folder, or in what is left out: for this link the unit is gone.
         if nid is not None and index.is_remote(nid):
-            gone += hide(state, nid, entry)
+            is_mount = nid in state.mounts
+            gone += index.clear_remote_unit(nid, entry.seq) if is_mount else hide(state, nid, entry)
             touched.append(nid)
             if is_own and nid in state.left:
-                _agree_own(state, nid, None, entry)
+                agree_own(state, nid, None, entry)
         return
     was_live = nid is not None and index.is_remote(nid)
     if nid is None:
@@ -532,9 +542,10 @@ def _fold_entry(state: State, entry: Entry, touched: list[Nid], gone: list[Nid])
         return
     was_hiding = shows_again(state, nid)
     index.set_remote(nid, parent, entry)
-    is_unit = entry.kind == Kind.FOLDER and not is_out(state, nid)
+    take_mount(state, nid, ns)
+    is_unit = entry.kind == Kind.FOLDER and ns is None and not is_out(state, nid)
     if is_own:
-        _agree_own(state, nid, parent, entry)
+        agree_own(state, nid, parent, entry)
     elif is_unit and not was_live and (entry.is_subtree or entry.action == Action.MOVE):
         _need_unit(state, nid, entry.node_id)
     if is_unit and was_hiding:
@@ -547,38 +558,13 @@ def _fold_old(state: State, nid: Nid, entry: Entry) -> list[Nid]:
 
     Rows in it may be of pages read before. Result: rows that are gone. Source: core/folding.
     """
-    if entry.kind != Kind.FOLDER or is_out(state, nid) or not state.index.is_remote(nid):
+    if entry.kind != Kind.FOLDER or nid in state.mounts or is_out(state, nid) or not state.index.is_remote(nid):
         return []
     if entry.action == Action.UNDELETE and not entry.is_subtree:
         return state.index.clear_remote_before(nid, entry.seq)
     if entry.is_subtree or entry.action == Action.MOVE:
         _need_unit(state, nid, entry.node_id)
     return []
-
-
-def _agree_own(state: State, nid: Nid, parent: Nid | None, entry: Entry) -> None:
-    """Only the values that this commit stated were on the disk; the rest of the post-image may be another's.
-
-    parent: None when its place is out of sight.
-    """
-    row = Closure(state.index, ()).load([nid])[0]
-    synced = row.synced
-    # Where the service does not tell the attributes, nothing was stated of them either.
-    known = synced or row.remote
-    xattrs = entry.xattrs if entry.xattrs is not None else known.xattrs if isinstance(known, Item) else b""
-    bit = entry.is_executable
-    stated = Item(parent or ROOT_NID, entry.name, Kind(entry.kind), entry.content, bit, xattrs)
-    match entry.action:
-        case Action.CREATE | Action.UNDELETE if parent is not None:
-            state.index.set_synced(nid, stated)
-        case Action.EDIT if synced is not None:
-            state.index.set_synced(nid, synced.holding(entry.content, is_executable=bit, xattrs=xattrs))
-        case Action.ATTR if synced is not None:
-            state.index.set_synced(nid, synced.holding(synced.content, is_executable=bit, xattrs=xattrs))
-        case Action.MOVE if synced is not None and parent is not None:
-            state.index.set_synced(nid, synced.at(parent, entry.name))
-        case _:
-            pass
 
 
 def _release_followers(state: State, touched: list[Nid], stated: set[Nid]) -> None:

@@ -106,6 +106,7 @@ def finish_all(state: State, jobs: Iterable[Job], touched: Iterable[Nid] = (), s
 
 
 def _leave(state: State, job: Job) -> None:
+    state.carrying.pop(job.nids[0], None)
     for nid in job.nids:
         left = state.busy.get(nid, 0) - 1
         if left > 0:

@@ -48,6 +48,7 @@ from satchel.core.operations import (
     PlannedMove,
 )
 from satchel.core.trees import Item
+from satchel.device.engine.mounts import put_back
 from satchel.device.engine.results import (
     COMMITS,
     acknowledge,
@@ -421,6 +422,8 @@ def _take(state: State, job: Job, outcome: Outcome, head_seq: int) -> None:
                 fail_later(state, job, code=code, reason=detail or code, wait_s=REFUSAL_WAIT_S[code])
             elif code == "depends_on_refused":
                 fail(state, job)
+            elif code == "holds_mount" and isinstance(job.op, CommitDelete):
+                put_back(state, job)
             elif code == "not_found" and isinstance(job.op, (CommitUndelete, CommitCreate)):
                 # A service restored from an older backup never knew the node: the next plan makes it anew.
                 state.index.forget_remote(job.op.nid)

@@ -10,6 +10,7 @@ from collections import OrderedDict, deque
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Protocol
 
 from satchel.core.errors import Fault
 from satchel.core.ids import ROOT_NODE, DeviceId, LinkId, NamespaceId, Nid, NodeId, OpId, Tag
@@ -23,6 +24,7 @@ from satchel.device.index.activity import RunOfActs, last_run
 from satchel.device.index.left_out import Stage as LeftOut
 from satchel.device.index.left_out import load_left
 from satchel.device.index.left_trash import LeftTrash
+from satchel.device.index.mounts import Mount
 from satchel.device.index.store import Index
 from satchel.device.ports import Clock, DiskPath, Hint
 from satchel.device.tasks import Scanned, Task, UploadTask
@@ -66,7 +68,8 @@ def is_flagged(op_id: bytes, flag: int) -> bool:
 class LinkIdentity:
     """Who this link is. unit: the remote folder that is linked (zeros: the namespace's root).
 
-    has_xattrs: extended attributes are synced.
+    has_xattrs: extended attributes are synced. is_ending: the part in this shared folder is over; the service is asked
+    for nothing, and all leaves this disk.
     """
 
     link: LinkId
@@ -75,6 +78,18 @@ class LinkIdentity:
     ns: NamespaceId
     unit: NodeId = ROOT_NODE
     has_xattrs: bool = False
+    is_ending: bool = False
+
+
+class Edge(Protocol):
+    """What a link asks of its neighbours: the link around a shared folder, and those of the shared folders in it."""
+
+    def may_delete(self, files: Collection[tuple[int, int]]) -> bool:
+        """Tell whether none of these files (inode, birth time) stands at a neighbour's and is not committed there yet.
+
+        False too while a neighbour has not looked, and when the folder itself is not there any more.
+        """
+        ...
 
 
 class Phase(Enum):
@@ -192,6 +207,7 @@ class State:
         self._begin_durable()
         self._begin_connection()
         self._begin_left_out()
+        self._begin_shared()
         self.acts = RunOfActs(*last_run(index))
 
     def _begin_rows(self) -> None:
@@ -264,6 +280,8 @@ class State:
         self.look_when_free: dict[Nid, DiskPath] = {}
         """Where rows in flight were seen changed: that is looked at when they are in none any more."""
         self.scanned_once = False
+        self.full_look_s = -NEVER_S
+        """When the last look at everything began that came to its end."""
         self.next_full_scan_s = 0.0
         self.is_degraded = False
         self.scan_orders: dict[int, Nid] = {}
@@ -354,6 +372,18 @@ class State:
         self.next_back_s = 0.0
         self.beside: list[Nid] = []
         """What stepped aside for something left out, for status."""
+
+    def _begin_shared(self) -> None:
+        """Shared folders in this tree, and what holds where this tree is itself one; see `mounts`, `yielding`."""
+        self.mounts: dict[Nid, Mount] = {}
+        self.is_turning = False
+        """Rows are to change hands: nothing more is done before the next start of this link."""
+        self.is_view_only = False
+        """This account may not change what is in here: nothing is committed."""
+        self.carrying: dict[Nid, str] = {}
+        """What only this disk has and is on its way out, with its name in the trash."""
+        self.edge: Edge | None = None
+        """Who knows of files that went over to a neighbouring link; None where there is no neighbour."""
 
     def _load_position(self) -> Position | None:
         seq, tag = self.index.get("seq"), self.index.get("tag")

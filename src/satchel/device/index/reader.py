@@ -159,6 +159,22 @@ class IndexReader:
         rows = self._rows("nid = ? AND l_state > 0", nid)
         return rows[0] if rows else None
 
+    def holds_uncommitted(self, files: Iterable[tuple[int, int]]) -> bool:
+        """Return whether one of these files (inode, birth time) stands here and is not as it was agreed on."""
+        wanted = set(files)
+        query = (
+            "SELECT l_inode, COALESCE(l_birth, 0) FROM nodes INDEXED BY nodes_inode"
+            " WHERE l_inode IN (SELECT value FROM json_each(?)) AND l_state > 0 AND dirty = 1"
+        )
+        return any(
+            (inode, birth) in wanted or not birth or (inode, 0) in wanted
+            for inode, birth in self._connection.execute(query, (json_of({inode for inode, _ in wanted}),))
+        )
+
+    def mounts(self) -> frozenset[Nid]:
+        """Return the rows that are shared folders, whose inside is no business of this index."""
+        return frozenset(Nid(row[0]) for row in self._connection.execute("SELECT nid FROM mounts"))
+
     def files_after(self, after: Nid, limit: int) -> list[LocalRow]:
         """Return up to `limit` rows of files that are present, with a greater nid, in order."""
         return self._rows("nid > ? AND l_state = 1 AND l_kind = 1 ORDER BY nid LIMIT ?", after, limit)

@@ -6,7 +6,7 @@ The blocklist of a content of one block stands in the node's row (`r_blocks`, `l
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 
 ABSENT, PRESENT, UNKNOWN_STATE = 0, 1, 2
 EXCLUDED = -1
@@ -14,6 +14,13 @@ EXCLUDED = -1
 what stands on the disk."""
 
 NAMED_AS_COPY = "l_state = 1 AND instr(l_name, '''s conflicted copy 2') > 0"
+_MOUNTS = """
+CREATE TABLE IF NOT EXISTS mounts (
+  nid INTEGER PRIMARY KEY, ns BLOB NOT NULL, stage INTEGER NOT NULL, refused_ms INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE IF NOT EXISTS carried (trashed TEXT PRIMARY KEY, nid INTEGER NOT NULL, path BLOB NOT NULL) WITHOUT ROWID
+"""
+"""Shared folders in this one (`mounts`), and what is on its way out of this one, which is shared (`carried`)."""
 _COPIES = f"CREATE INDEX IF NOT EXISTS nodes_copies ON nodes (nid) WHERE {NAMED_AS_COPY}"
 
 SCHEMA = f"""
@@ -62,6 +69,7 @@ CREATE TABLE left_trash (
   trashed TEXT PRIMARY KEY, nid INTEGER NOT NULL, path BLOB NOT NULL, inside BLOB NOT NULL, is_doubted INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE xattr_notes (nid INTEGER PRIMARY KEY, seen BLOB NOT NULL);
+{_MOUNTS};
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 """
 
@@ -91,6 +99,8 @@ STEPS = {
     " ALTER TABLE nodes ADD COLUMN s_xattrs BLOB NOT NULL DEFAULT x'';"
     " CREATE TABLE IF NOT EXISTS xattr_notes (nid INTEGER PRIMARY KEY, seen BLOB NOT NULL)",
     6: _COPIES,
+    7: f"{_MOUNTS}; INSERT OR IGNORE INTO mounts (nid, ns, stage) SELECT nid, r_content, 1 FROM nodes"
+    " WHERE r_state = 1 AND r_kind = 4; UPDATE nodes SET r_kind = 2, r_content = x'' WHERE r_kind = 4",
 }
 """What makes an index of a version one of the next."""
 

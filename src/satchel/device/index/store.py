@@ -408,6 +408,14 @@ class Index:
         dirty = {row[0] for row in found}
         return [nid for nid in wanted if nid in dirty]
 
+    def seen_as(self, nids: Iterable[Nid]) -> list[tuple[int, int]]:
+        """Return as which files (inode, birth time) the disk last showed these rows, also those that are gone."""
+        query = (
+            "SELECT l_inode, COALESCE(l_birth, 0) FROM nodes WHERE nid IN (SELECT value FROM json_each(?))"
+            " AND l_kind = 1 AND l_inode IS NOT NULL"
+        )
+        return [(row[0], row[1]) for row in self.connection.execute(query, (json_of(nids),))]
+
     def has_unplaced(self) -> bool:
         """Tell whether the remote tree holds anything that was not agreed on yet: work that a stop may have cut."""
         unplaced = (

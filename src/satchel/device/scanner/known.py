@@ -57,6 +57,10 @@ class KnownTree(Protocol):
         """Return one row."""
         ...
 
+    def mounts(self) -> frozenset[Nid]:
+        """Return the folders that are shared ones: another link looks at what is in them."""
+        ...
+
     def path_of(self, nid: Nid) -> DiskPath | None:
         """Return where a row was last seen."""
         ...

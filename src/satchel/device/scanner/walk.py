@@ -70,6 +70,7 @@ class Walk:
         self._reading = reading
         self._places = Places(fs, known)
         self._shared = Shared(reading.looker, known, self._places.placed)
+        self._leaves = known.mounts()
         self._device = 0
         self._stack: list[Look] = []
         self._taken: list[Taken] = []
@@ -112,6 +113,8 @@ class Walk:
 
     async def _compare(self, look: Look) -> None:
         look.names, look.is_deep = self._hints.take(look.path, look.names, is_deep=look.is_deep)
+        if look.parent in self._leaves:
+            return
         if look.names is not None and IGNORE_FILE in look.names:
             look.names, look.is_deep = None, True
         seen = await (self._list_all(look) if look.names is None else self._list_named(look, look.names))

@@ -1,0 +1,66 @@
+"""What the deletions of one link are weighed with at its neighbours. Invariant: any thread may ask, and nobody waits.
+
+Source: docs/design/085-shared-folders.md, the second section, 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from satchel.core.errors import Fault
+from satchel.device.disk import LocalDisk
+from satchel.device.drive import drive
+from satchel.device.engine import Engine
+from satchel.device.index.reader import open_reader
+from satchel.device.links import Link
+from satchel.device.mounted import Board
+from satchel.device.ports import Volume
+
+
+class RunningNeighbour:
+    """A link that runs. index: its file. look: asks it to look at everything, and does not wait."""
+
+    def __init__(self, engine: Engine, index: str, look: Callable[[], None]) -> None:
+        self._engine = engine
+        self._index = index
+        self._look = look
+
+    @property
+    def has_looked(self) -> bool:
+        return self._engine.has_looked
+
+    @property
+    def looked_s(self) -> float | None:
+        state = self._engine.state
+        return state.full_look_s if state.is_degraded else None
+
+    def holds_uncommitted(self, files: Collection[tuple[int, int]]) -> bool:
+        """As `Neighbour.holds_uncommitted`: what its last step has written counts."""
+        reader = open_reader(self._index)
+        try:
+            return reader.holds_uncommitted(files)
+        finally:
+            reader.close()
+
+    def hint_all(self) -> None:
+        """Look at everything, soon."""
+        self._look()
+
+
+class EdgeOf:
+    """The `Edge` of one link. volume: its folder as it is known, set when it begins."""
+
+    def __init__(self, board: Board, link: Link, fs: LocalDisk) -> None:
+        self._board = board
+        self._link = link
+        self._fs = fs
+        self.volume: Volume | None = None
+
+    def may_delete(self, files: Collection[tuple[int, int]]) -> bool:
+        """As `Edge.may_delete`: a folder that went as a whole was not emptied."""
+        try:
+            if drive(self._fs.check_root()) != self.volume:
+                return False
+        except Fault:
+            return False
+        return self._board.may_delete(self._link.link_id, files)

@@ -1,0 +1,154 @@
+"""A shared folder in a linked one: what the two links tell each other, and its folder on a real disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+import pytest
+
+from satchel.core.errors import RootMissing
+from satchel.core.ids import LinkId, NamespaceId, Nid
+from satchel.device.disk import LocalDisk
+from satchel.device.disk_mount import MountedDisk, prepare_state
+from satchel.device.drive import drive
+from satchel.device.index.mounts import Carried, MountStage
+from satchel.device.links import Link
+from satchel.device.mounted import NO_UNIT, Board, Mounted
+from satchel.device.ports import EVERYTHING, ROOT_PATH, DiskPath, Hint, Volume
+from satchel.device.unsynced import carry
+
+NS = NamespaceId(b"s" * 16)
+OUTER, INNER = LinkId(b"O" * 16), LinkId(b"I" * 16)
+FILES = [(7, 49)]
+
+
+class Beside:
+    """A neighbour as the test says."""
+
+    def __init__(self, *, has_looked: bool = True, looked_s: float | None = None, holds: bool = False) -> None:
+        self.has_looked = has_looked
+        self.looked_s = looked_s
+        self.holds = holds
+        self.hinted = 0
+
+    def holds_uncommitted(self, files: Collection[tuple[int, int]]) -> bool:
+        return self.holds and bool(files)
+
+    def hint_all(self) -> None:
+        self.hinted += 1
+
+
+def board() -> Board:
+    made = Board(Link(OUTER, "/home/ann", "/", "00" * 16, NO_UNIT, "laptop"), lambda: 100.0)
+    inner = Link(INNER, "/home/ann/x/team", "/x/team", NS.hex(), NO_UNIT, "laptop", outer="/home/ann")
+    made.tell((Mounted(Nid(5), MountStage.HELD, DiskPath(b"x/team"), inner),))
+    made.enter(OUTER, Beside())
+    made.enter(INNER, Beside())
+    return made
+
+
+def inbox(made: Board) -> list[Hint]:
+    import asyncio
+
+    return asyncio.run(made.inbox(INNER).next_hints(0.01))
+
+
+@pytest.mark.parametrize(
+    ("hint", "own", "inner"),
+    [
+        (Hint(DiskPath(b"x/team"), frozenset({b"a"})), False, Hint(ROOT_PATH, frozenset({b"a"}))),
+        (Hint(DiskPath(b"x/team/deep"), None, True), False, Hint(DiskPath(b"deep"), None, True)),
+        (Hint(DiskPath(b"x"), frozenset({b"team"})), True, EVERYTHING),
+        (Hint(DiskPath(b"x"), frozenset({b"other"})), True, None),
+        (Hint(DiskPath(b"x/team2"), None, True), True, None),
+        (Hint(DiskPath(b"x"), None, True), True, EVERYTHING),
+        (EVERYTHING, True, EVERYTHING),
+    ],
+)
+def test_a_hint_comes_to_whom_it_concerns(hint: Hint, own: bool, inner: Hint | None) -> None:
+    made = board()
+    assert made.sort_out([hint]) == ([hint] if own else [])
+    assert inbox(made) == ([] if inner is None else [inner])
+
+
+def test_a_deletion_goes_when_all_neighbours_have_looked_and_none_holds_the_file() -> None:
+    made = board()
+    assert made.may_delete(INNER, FILES) and made.may_delete(OUTER, FILES)
+    made.enter(OUTER, Beside(holds=True))
+    assert not made.may_delete(INNER, FILES) and made.may_delete(INNER, []) and made.may_delete(OUTER, FILES)
+    made.enter(OUTER, Beside(has_looked=False))
+    assert not made.may_delete(INNER, FILES)
+    made.leave(OUTER)
+    assert not made.may_delete(INNER, FILES), "of one that does not run nothing is known"
+
+
+def test_where_nothing_watches_a_whole_look_comes_before_a_deletion() -> None:
+    made = board()
+    blind = Beside(looked_s=99.0)
+    made.enter(OUTER, blind)
+    assert not made.may_delete(INNER, FILES) and blind.hinted == 1
+    blind.looked_s = 101.0
+    assert made.may_delete(INNER, FILES)
+
+
+# -- on a disk --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def outer(tmp_path: Path) -> bytes:
+    folder = os.fsencode(tmp_path / "ann")
+    os.mkdir(folder)
+    os.mkdir(os.path.join(folder, b"team"))
+    LocalDisk.initialise(folder)
+    return folder
+
+
+def mounted_disk(outer: bytes) -> MountedDisk:
+    prepare_state(outer, NS)
+    return MountedDisk(os.path.join(outer, b"team"), outer, NS)
+
+
+def identity(disk: LocalDisk) -> Volume:
+    return drive(disk.check_root())
+
+
+def test_nothing_of_ours_stands_in_a_shared_folder_and_another_at_its_place_is_another(outer: bytes) -> None:
+    disk = mounted_disk(outer)
+    known = identity(disk)
+    staged = drive(disk.stage())
+    drive(staged.write(b"bytes"))
+    drive(staged.finish(mtime_ns=1, is_executable=False))
+    drive(disk.place_staged(staged.name, DiskPath(b"a.txt")))
+    assert os.listdir(os.path.join(outer, b"team")) == [b"a.txt"]
+    os.rename(os.path.join(outer, b"team"), os.path.join(outer, b"moved"))
+    moved = MountedDisk(os.path.join(outer, b"moved"), outer, NS)
+    assert identity(moved) == known, "wherever it stands it is the same one"
+    os.mkdir(os.path.join(outer, b"team"))
+    assert identity(mounted_disk(outer)) != known
+    with pytest.raises(RootMissing):
+        prepare_state(os.path.join(outer, b"team"), NS)
+
+
+def test_what_is_carried_comes_to_free_names_and_into_no_shared_folder(outer: bytes) -> None:
+    inner, around = mounted_disk(outer), LocalDisk(outer)
+    for name in (b"a.txt", b"deep/a.txt", b"again"):
+        path = os.path.join(outer, b"team", name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        Path(os.fsdecode(path)).write_bytes(name)
+    os.makedirs(os.path.join(outer, b"Unsynced from team"))
+    Path(os.fsdecode(outer), "Unsynced from team (2)").mkdir()
+    Path(os.fsdecode(outer), "Unsynced from team (2)", "a.txt").write_bytes(b"earlier")
+    carried = []
+    for name in (b"a.txt", b"deep/a.txt", b"again"):
+        trashed = drive(inner.trash(DiskPath(name)))
+        carried.append(Carried(trashed, Nid(1), DiskPath(name)))
+    shared = frozenset({DiskPath(b"team"), DiskPath(b"Unsynced from team")})
+    gone = Carried("1-never", Nid(2), DiskPath(b"never"))
+    assert carry(around, "team", [*carried, gone], shared) == [*(one.trashed for one in carried), "1-never"]
+    assert carry(around, "team", carried, shared) == [one.trashed for one in carried], "a second time brings nothing"
+    base = Path(os.fsdecode(outer), "Unsynced from team (2)")
+    found = {path.relative_to(base).as_posix(): path.read_bytes() for path in base.rglob("*") if path.is_file()}
+    assert found == {"a.txt": b"earlier", "a (2).txt": b"a.txt", "deep/a.txt": b"deep/a.txt", "again": b"again"}
+    assert os.listdir(os.path.join(outer, b"Unsynced from team")) == []

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from satchel.server.gateway.app import rest_app
+from satchel.server.gateway.describing import describe
 
 TARGET = Path(__file__).parents[2] / "web" / "src" / "api" / "types.ts"
 HEAD = "// Made from the service's OpenAPI document by `make api-types`; do not edit.\n\n"
@@ -21,7 +22,7 @@ Schema = Mapping[str, Any]
 
 def document() -> dict[str, Any]:
     """Return the service's OpenAPI document; no service is started for it."""
-    made: dict[str, Any] = rest_app(None).openapi_schema.to_schema()  # type: ignore[arg-type]  # no route is called
+    made = describe(rest_app(None))  # type: ignore[arg-type]  # no route is called
     # Once through JSON, as a browser gets it: what the framework holds as tuples and enumerations is plain then.
     plain: dict[str, Any] = json.loads(json.dumps(made, default=str))
     return plain

@@ -9,7 +9,7 @@ What comes by the thousand is `gc=False`: frozen values hold no circle, so the c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -24,6 +24,9 @@ XATTRS_VERSION = 3
 """From this version on a service keeps extended attributes."""
 HEADER_BYTES_MAX = 16 * 1024 * 1024
 
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""What a column of a database holds; msgpack has numbers beyond it."""
+
 CODEC_RAW = 0
 CODEC_ZSTD = 1
 
@@ -36,7 +39,7 @@ class Content(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     content_hash: ContentHash
     blocks: bytes
-    size: int
+    size: Int64
     cutter: str = "cdc1"
 
 
@@ -51,10 +54,10 @@ class CreateOp(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="crea
     node_id: NodeId
     parent_id: NodeId
     name: str
-    kind: int
+    kind: Int64
     content: Content | None = None
     target: str = ""
-    mtime_ns: int = 0
+    mtime_ns: Int64 = 0
     is_executable: bool = False
     xattrs: bytes | None = None
 
@@ -64,10 +67,10 @@ class EditOp(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="edit")
 
     op_id: OpId
     node_id: NodeId
-    base_rev: int
+    base_rev: Int64
     content: Content | None = None
     target: str = ""
-    mtime_ns: int = 0
+    mtime_ns: Int64 = 0
     is_executable: bool = False
     xattrs: bytes | None = None
 
@@ -76,7 +79,7 @@ class Placement(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One node's new place. Expects `place_rev` == base_rev."""
 
     node_id: NodeId
-    base_rev: int
+    base_rev: Int64
     parent_id: NodeId
     name: str
 
@@ -93,7 +96,7 @@ class DeleteOp(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="dele
 
     op_id: OpId
     node_id: NodeId
-    seen_seq: int
+    seen_seq: Int64
 
 
 class UndeleteOp(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="undelete"):
@@ -108,7 +111,7 @@ class UndeleteOp(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="un
     name: str
     content: Content | None = None
     target: str = ""
-    mtime_ns: int = 0
+    mtime_ns: Int64 = 0
     is_executable: bool = False
     is_subtree: bool = False
     xattrs: bytes | None = None
@@ -119,7 +122,7 @@ class AttrOp(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="attr")
 
     op_id: OpId
     node_id: NodeId
-    base_rev: int
+    base_rev: Int64
     is_executable: bool
     xattrs: bytes | None = None
 
@@ -131,9 +134,9 @@ class WireBlock(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A block as it travels: its hash, length before compression, codec, and length of its body in the frame."""
 
     hash: BlockHash
-    size: int
-    codec: int
-    stored_size: int
+    size: Int64
+    codec: Int64
+    stored_size: Int64
 
 
 class CommitRequest(msgspec.Struct, array_like=True, frozen=True):
@@ -156,7 +159,7 @@ class CommitRequest(msgspec.Struct, array_like=True, frozen=True):
 class Stored(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="stored"):
     """The op holds. seq: its journal entry (0 when nothing had to change); the feed brings the entry itself."""
 
-    seq: int
+    seq: Int64
 
 
 class Conflict(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="conflict"):
@@ -209,7 +212,7 @@ class CommitReply(msgspec.Struct, array_like=True, frozen=True):
     """One outcome per op, in order; head_seq after the commit."""
 
     outcomes: tuple[Outcome, ...]
-    head_seq: int
+    head_seq: Int64
 
 
 # -- blocks -----------------------------------------------------------------------------------------------------------
@@ -249,7 +252,7 @@ class Position(msgspec.Struct, array_like=True, frozen=True):
     """A place in one namespace's journal. (0, empty tag) is the beginning."""
 
     ns: NamespaceId
-    seq: int
+    seq: Int64
     tag: Tag
 
 
@@ -258,7 +261,7 @@ class ChangesRequest(msgspec.Struct, array_like=True, frozen=True):
 
     position: Position
     link: LinkId
-    limit: int = 2_000
+    limit: Int64 = 2_000
     with_content: bool = True
     with_xattrs: bool = False
 
@@ -272,11 +275,11 @@ class Changes(msgspec.Struct, array_like=True, frozen=True):
     """
 
     ns: NamespaceId
-    prev_seq: int
-    last_seq: int
+    prev_seq: Int64
+    last_seq: Int64
     last_tag: Tag
     entries: tuple[Entry, ...]
-    head_seq: int
+    head_seq: Int64
     has_more: bool = False
     is_reset: bool = False
     inline: tuple[WireBlock, ...] = ()
@@ -293,8 +296,8 @@ class SnapshotRequest(msgspec.Struct, array_like=True, frozen=True):
     ns: NamespaceId
     unit: NodeId
     after: NodeId
-    seq: int = -1
-    limit: int = 2_000
+    seq: Int64 = -1
+    limit: Int64 = 2_000
     link: LinkId = LinkId(b"")
     with_xattrs: bool = False
 
@@ -306,7 +309,7 @@ class SnapshotPage(msgspec.Struct, array_like=True, frozen=True):
     """
 
     ns: NamespaceId
-    seq: int
+    seq: Int64
     tag: Tag
     entries: tuple[Entry, ...]
     has_more: bool
@@ -346,7 +349,7 @@ class NamespaceHead(msgspec.Struct, array_like=True, frozen=True):
     ns: NamespaceId
     kind: str
     can_write: bool
-    head_seq: int
+    head_seq: Int64
     head_tag: Tag
 
 
@@ -359,8 +362,8 @@ class NamespacesReply(msgspec.Struct, array_like=True, frozen=True):
     epoch: bytes
     account: str
     namespaces: tuple[NamespaceHead, ...]
-    version: int = 1
-    version_min: int = 1
+    version: Int64 = 1
+    version_min: Int64 = 1
 
 
 class Hello(msgspec.Struct, array_like=True, frozen=True):
@@ -370,10 +373,10 @@ class Hello(msgspec.Struct, array_like=True, frozen=True):
     `ChangesRequest`.
     """
 
-    version: int
+    version: Int64
     epoch: bytes
     link: LinkId
-    run: int
+    run: Int64
     positions: tuple[Position, ...]
     with_xattrs: bool = False
 
@@ -387,7 +390,7 @@ class Welcome(msgspec.Struct, array_like=True, frozen=True, tag="welcome"):
     epoch: bytes
     recover: bool
     device: DeviceId
-    version: int = 0
+    version: Int64 = 0
 
 
 class Behind(msgspec.Struct, array_like=True, frozen=True, tag="behind"):

@@ -222,3 +222,10 @@ def test_i5_what_a_device_of_version_2_sends_leaves_the_attributes_as_they_are()
     assert sent.xattrs is None
     asked, _ = m.decode_frame(b"".join(m.encode_frame(m.ChangesRequest(POSITION, LINK))), m.ChangesRequest)
     assert not asked.with_xattrs
+
+
+@pytest.mark.parametrize("seq", [2**63, 2**64 - 1])
+def test_a_number_that_no_column_holds_is_refused(seq: int) -> None:
+    frame = b"".join(m.encode_frame(m.ChangesRequest(m.Position(NS, seq, Tag(b"")), LinkId(b""))))
+    with pytest.raises(MessageInvalid):
+        m.decode_frame(frame, m.ChangesRequest)

@@ -181,6 +181,16 @@ export interface EnrolmentMade {
   uri: string;
 }
 
+export interface Error {
+  error: {
+  code: string;
+  message: string;
+  hint: string;
+  fields: Record<string, unknown>;
+  id: string;
+};
+}
+
 export interface Found {
   namespace: string;
   id: string;

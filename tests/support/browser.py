@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PACKAGES = ROOT / "tests" / "browser"
 UNPACKED = PACKAGES / ".chromium"
 AXE = PACKAGES / "node_modules" / "axe-core" / "axe.min.js"
-TIMEOUT_MS = 20_000
+TIMEOUT_MS = 90_000
 _PACKED = {"chromium": "chromium", "al2023.tar": "libraries", "fonts.tar": "fonts"}
 """Of each packed file what it is unpacked to."""
 _FONTS = """<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd">

@@ -546,6 +546,9 @@ class LinkRunner:
         end_s = self._clock.monotonic_s() + timeout_s
         while True:
             await self._clock.sleep_s(0.05)
-            rests = await self._in_step_thread(lambda: is_at_rest(self._engine))
-            if (rests and not self._inbox) or self._clock.monotonic_s() >= end_s:
+            # In one turn of the thread: what comes between the look and the report would be told of a link at rest.
+            told = await self._in_step_thread(lambda: self._describe() if is_at_rest(self._engine) else None)
+            if told is not None and not self._inbox:
+                return told
+            if self._clock.monotonic_s() >= end_s:
                 return await self._in_step_thread(self._describe)

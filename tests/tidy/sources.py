@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import re
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -24,8 +25,13 @@ class Source:
 
     @cached_property
     def tree(self) -> ast.Module:
-        """It, parsed: what most tests of a worker do not need."""
-        return ast.parse(self.text)
+        """It, parsed: what most tests of a worker do not need. It stays, so the collector need not walk it again."""
+        gc.disable()
+        try:
+            return ast.parse(self.text)
+        finally:
+            gc.freeze()
+            gc.enable()
 
 
 @cache

@@ -93,12 +93,14 @@ def test_a_folder_is_shared_where_it_stands_and_fills_another_disk(
     assert tree(phone.folder / "team") == tree(laptop.folder / "team")
     # Its name and place are each member's own, and nothing below is sent again.
     here = stats(phone.folder / "team")
-    (phone.folder / "work").mkdir()
-    os.rename(phone.folder / "team", phone.folder / "work/ours")
+    (phone.folder / "projects").mkdir()
+    os.rename(phone.folder / "team", phone.folder / "projects/ours")
     quiet(phone)
     (laptop.folder / "team/c.txt").write_text("c")
-    wait_for(lambda: (phone.folder / "work/ours/c.txt").exists(), phone.told())
-    after = {path.replace("/work/ours/", "/team/"): seen for path, seen in stats(phone.folder / "work/ours").items()}
+    wait_for(lambda: (phone.folder / "projects/ours/c.txt").exists(), phone.told())
+    after = {
+        path.replace("/projects/ours/", "/team/"): seen for path, seen in stats(phone.folder / "projects/ours").items()
+    }
     assert here.items() <= after.items()
     assert (laptop.folder / "team").is_dir()
 

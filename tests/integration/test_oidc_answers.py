@@ -271,7 +271,9 @@ def test_names_are_asked_at_public_addresses_alone_but_for_the_issuers_own() -> 
     require_allowed("https://id.example/keys", "https://id.example")
     require_allowed("https://keys.example/keys", "https://id.example")
     require_allowed("https://10.0.0.1/keys", "https://10.0.0.1")
-    for url in ("http://id.example/keys", "https://user@id.example:1/", "https://10.0.0.1/", "https://127.1.1.1/", ""):
+    refused = ("http://id.example/keys", "https://user@id.example:1/", "https://10.0.0.1/", "https://127.1.1.1/", "")
+    # Addresses of IPv6 that stand for one of this machine.
+    for url in (*refused, "https://[::ffff:127.0.0.1]/", "https://[64:ff9b::7f00:1]/", "https://[2002:7f00:1::]/"):
         with pytest.raises(Unavailable):
             require_allowed(url, "https://id.example")
 

@@ -212,6 +212,8 @@ def test_a_webhook_is_seen_and_changed_by_its_owner_alone_and_they_are_few(serve
         "https://1.1.1.1/#a",
         "https://1.1.1.1\\@127.0.0.1/",
         "https://1.1.1.1:99999/",
+        "https://a..b/",
+        f"https://{'a' * 64}.example/",
         "ftp://1.1.1.1/",
         "file:///etc/passwd",
         "https://",

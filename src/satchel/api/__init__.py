@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from satchel.api.client import Client
 from satchel.api.links import Link
+from satchel.api.search import FoundItem, FoundItems, FoundText, FoundTexts
 from satchel.api.shares import Invitation, Person, Share
 from satchel.api.uploads import Upload
 from satchel.device.api import Account, Device, Item, SignedIn, Trashed, Version
@@ -18,6 +19,10 @@ __all__ = [
     "Account",
     "Client",
     "Device",
+    "FoundItem",
+    "FoundItems",
+    "FoundText",
+    "FoundTexts",
     "Invitation",
     "Item",
     "Link",

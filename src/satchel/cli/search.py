@@ -12,7 +12,7 @@ from satchel.core.errors import NotFound
 from satchel.core.limits import SEARCH_HITS_MAX
 
 if TYPE_CHECKING:
-    from satchel.cli.search_api import FoundItem
+    from satchel.api import FoundItem
 
 index = typer.Typer(help="The index that searches ask.", no_args_is_help=True)
 
@@ -50,9 +50,6 @@ def found_by_server(question: str, folder: str, limit: int) -> None:
 
 
 async def _found(question: str, folder: str, limit: int) -> tuple[list[FoundItem], bool, bool]:
-    from satchel.cli.search_api import SearchApi
-
-    known = session.credentials()
-    async with SearchApi(known.url, known.token) as api:
+    async with session.api() as api:
         page = await api.search(question, folder, limit)
         return page.items, page.is_all and not page.after, page.is_complete

@@ -11,7 +11,7 @@ from satchel.core.errors import NotFound
 from satchel.core.limits import SEARCH_HITS_MAX
 
 if TYPE_CHECKING:
-    from satchel.cli.search_api import FoundTexts
+    from satchel.api import FoundTexts
 
 SHOWN = 20
 
@@ -39,8 +39,5 @@ def search(
 
 
 async def _found(question: str, folder: str, limit: int) -> FoundTexts:
-    from satchel.cli.search_api import SearchApi
-
-    known = session.credentials()
-    async with SearchApi(known.url, known.token) as api:
+    async with session.api() as api:
         return await api.search_texts(question, folder, limit)

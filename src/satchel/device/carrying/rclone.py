@@ -26,7 +26,7 @@ from yarl import URL
 
 from satchel.core.errors import FileChanging, FileUnreadable, MessageInvalid, NotFound, SettingInvalid, Unavailable
 from satchel.core.limits import MIB
-from satchel.device.carrying.sources import Found, State
+from satchel.device.carrying.sources import Found, State, walked
 from satchel.device.wire_http import CONNECT_TIMEOUT_S, keeping, read_bounded, translating
 
 PROGRAM = "rclone"
@@ -104,22 +104,8 @@ class RcloneSource:
         await self._stack.aclose()
 
     async def entries(self) -> AsyncIterator[Found]:
-        waiting: list[tuple[str, ...]] = [()]
-        while waiting:
-            names = waiting.pop()
-            below = []
-            try:
-                listed = await self._listed(names)
-            except NotFound:
-                if not names:
-                    raise
-                continue
-            for each in sorted(listed, key=lambda one: one.name):
-                found = _found((*names, each.name), each)
-                yield found
-                if found.kind == "folder":
-                    below.append(found.names)
-            waiting += below[::-1]
+        async for found in walked(self._listed):
+            yield found
 
     async def fetch(self, found: Found, into: BinaryIO) -> None:
         assert self._session is not None
@@ -138,7 +124,11 @@ class RcloneSource:
         if size >= 0 and done != size:
             raise FileChanging("The file changed while it was fetched.", path="/".join(found.names))
 
-    async def _listed(self, names: tuple[str, ...]) -> list[_Listed]:
+    async def _listed(self, names: tuple[str, ...]) -> list[Found]:
+        listed = sorted(await self._asked(names), key=lambda one: one.name)
+        return [_found((*names, each.name), each) for each in listed]
+
+    async def _asked(self, names: tuple[str, ...]) -> list[_Listed]:
         assert self._session is not None
         asked = {"fs": self._remote, "remote": "/".join(names), "opt": {"noMimeType": True}}
         with translating(PROGRAM):

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
 
-from satchel.core.errors import FileUnreadable
+from satchel.core.errors import FileUnreadable, NotFound
 from satchel.device.carrying.manifest import Earlier, Line, read_lines
 
 STATE_FOLDER = ".satchel"
@@ -47,6 +47,25 @@ class Found:
     trouble: str = ""
 
 
+async def walked(listed: Callable[[tuple[str, ...]], Awaitable[Sequence[Found]]]) -> AsyncIterator[Found]:
+    """Yield all below a source's top, as `Source.entries` says. listed: what a folder holds, in order.
+
+    Raises: as `listed`; NotFound of the top alone, since a folder below it may go while others are read.
+    """
+    waiting: list[tuple[str, ...]] = [()]
+    while waiting:
+        names = waiting.pop()
+        try:
+            held = await listed(names)
+        except NotFound:
+            if not names:
+                raise
+            continue
+        for found in held:
+            yield found
+        waiting += [found.names for found in reversed(held) if found.kind == "folder" and not found.trouble]
+
+
 class Source(Protocol):
     """Somewhere that files are taken from."""
 
@@ -74,17 +93,10 @@ class FolderSource:
     async def entries(self) -> AsyncIterator[Found]:
         if not self._top.is_dir():
             raise FileUnreadable(f"{self._top} is no folder.", path=str(self._top), reason="not a folder")
-        waiting: list[tuple[str, ...]] = [()]
-        while waiting:
-            names = waiting.pop()
-            below = []
-            for found in self._in(names):
-                yield found
-                if found.kind == "folder" and not found.trouble:
-                    below.append(found.names)
-            waiting += below[::-1]
+        async for found in walked(self._listed):
+            yield found
 
-    def _in(self, names: tuple[str, ...]) -> list[Found]:
+    async def _listed(self, names: tuple[str, ...]) -> list[Found]:
         try:
             with os.scandir(self._top.joinpath(*names)) as listing:
                 entries = sorted(listing, key=lambda entry: entry.name)

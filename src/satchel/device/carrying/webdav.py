@@ -28,7 +28,7 @@ from satchel.core.errors import (
     Unavailable,
 )
 from satchel.core.limits import MIB
-from satchel.device.carrying.sources import Found, State
+from satchel.device.carrying.sources import Found, State, walked
 from satchel.device.wire_http import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, keeping, redirected, retry_after, translating
 
 PIECE_BYTES = 1 * MIB
@@ -90,21 +90,8 @@ class WebDavSource:
         await self._session.close()
 
     async def entries(self) -> AsyncIterator[Found]:
-        waiting: list[tuple[str, ...]] = [()]
-        while waiting:
-            names = waiting.pop()
-            below = []
-            try:
-                listed = await self._listed(names)
-            except NotFound:
-                if not names:
-                    raise
-                continue
-            for found in listed:
-                yield found
-                if found.kind == "folder":
-                    below.append(found.names)
-            waiting += below[::-1]
+        async for found in walked(self._listed):
+            yield found
 
     async def fetch(self, found: Found, into: BinaryIO) -> None:
         size = found.states[-1].size

@@ -8,7 +8,6 @@ Source: OpenID Connect Core 1.0 (3.1), Discovery 1.0, RFC 7636, RFC 9207.
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from base64 import b64encode
 from collections.abc import Mapping
@@ -26,6 +25,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from satchel.core.errors import Unauthenticated, Unavailable
+from satchel.server.adapters.addresses import address_of, is_public
 from satchel.server.ports import Clock, Identified
 
 _log = structlog.get_logger("oidc")
@@ -266,7 +266,7 @@ class _PublicResolver(AbstractResolver):
         found = await self._inner.resolve(host, port, family)
         if host == self._issuer_host:
             return found
-        public = [each for each in found if ipaddress.ip_address(each["host"].partition("%")[0]).is_global]
+        public = [each for each in found if is_public(address_of(each["host"]))]
         if not public:
             raise OSError(None, "a private address that the administrator did not name")
         return public
@@ -282,7 +282,7 @@ def require_allowed(url: str, issuer: str) -> None:
     if (parts.scheme, parts.netloc) == (own.scheme, own.netloc):
         return
     try:
-        is_private = parts.hostname != own.hostname and not ipaddress.ip_address(parts.hostname or "").is_global
+        is_private = parts.hostname != own.hostname and not is_public(address_of(parts.hostname or ""))
     except ValueError:
         # A name; the resolver looks at its addresses.
         is_private = False

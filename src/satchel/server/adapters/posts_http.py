@@ -16,19 +16,13 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from satchel.core.errors import MessageInvalid, Unavailable
+from satchel.server.adapters.addresses import Address, address_of, is_public
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 TOTAL_S = 10.0
 RESOLVE_S = 5.0
 URL_CHARS_MAX = 2_000
-_TRANSLATED = (
-    ipaddress.ip_network("64:ff9b::/96"),
-    ipaddress.ip_network("2002::/16"),
-    ipaddress.ip_network("2001::/32"),
-)
-"""IPv6 addresses that stand for one of IPv4."""
 
 
 class HttpPoster:
@@ -42,7 +36,8 @@ class HttpPoster:
         scheme, host, port = _parts(url)
         try:
             await _Resolver(self._networks, is_plain=scheme == "http").resolve(host, port)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
+            # A name with a label that is empty or too long is none that is looked up.
             raise MessageInvalid(f"Nothing is sent to this address: {error}.", reason="url") from None
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
@@ -86,7 +81,7 @@ class _Resolver(AbstractResolver):
         told: list[ResolveResult] = []
         for kind, _, protocol, _, place in found:
             address = str(place[0])
-            self._require_reachable(ipaddress.ip_address(address.partition("%")[0]))
+            self._require_reachable(address_of(address))
             told.append(
                 ResolveResult(
                     hostname=host,
@@ -104,15 +99,12 @@ class _Resolver(AbstractResolver):
     async def close(self) -> None:
         """Nothing is held."""
 
-    def _require_reachable(self, found: Address) -> None:
-        address: Address = found
-        if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
-            address = found.ipv4_mapped
+    def _require_reachable(self, address: Address) -> None:
         if any(address in network for network in self._networks):
             return
         if self._is_plain:
             raise OSError("without TLS only networks that the administrator named are reached")
-        if not address.is_global or address.is_multicast or any(address in network for network in _TRANSLATED):
+        if not is_public(address):
             raise OSError("it is not a public address")
 
 

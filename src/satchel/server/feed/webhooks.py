@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Awaitable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from satchel.core.errors import CursorInvalid, EpochChanged, Fault, Unavailable
 from satchel.core.ids import DeviceId, NamespaceId
@@ -23,7 +23,7 @@ from satchel.server.db.engine import Database
 from satchel.server.feed.seed import SeedEntry, here, sync
 from satchel.server.metadata.namespaces import namespaces
 from satchel.server.ports import Clock, Poster
-from satchel.server.sharing.links import LinkPlace, links_of
+from satchel.server.sharing.links import LinkPlace, MadeLink, links_of
 from satchel.server.sharing.listing import invitations_of
 from satchel.server.sharing.shares import ShareId
 
@@ -87,13 +87,14 @@ async def _tell(db: Database, clock: Clock, poster: Poster, webhook: Webhook, ow
             if news.events and not await _is_taken(db, clock, poster, webhook, news):
                 return taken
             now = clock.now_ms()
-            moved = _moved(webhook, news, last=_noted(webhook, now, "taken", len(news.events)))
+            last = _noted(webhook, now, "taken", len(news.events)) if news.events else webhook.last
             # A webhook of an account where nothing happens costs no write.
             if news.events or news.place != webhook.place:
-                last = moved.last if news.events else webhook.last
                 await note_taken(db, webhook, place=news.place, told_until=news.told_until, last=last, now_ms=now)
             taken += bool(news.events)
-            webhook = moved
+            webhook = replace(
+                webhook, place=news.place, told_until=news.told_until, failures=0, failing_since=None, last=last
+            )
             if not news.has_more:
                 break
     except Fault:
@@ -169,18 +170,23 @@ async def _used_links(
 ) -> list[Event]:
     # A link is listed to who may share; what is told of it is counts alone.
     maker = Principal(who.account_id, who.account_name, who.device_id, "", who.root_ns)
-    start = LinkPlace(NamespaceId(b""), ShareId(b""))
+    made: list[MadeLink] = []
+    after, has_more = LinkPlace(NamespaceId(b""), ShareId(b"")), True
+    while has_more:
+        page = await links_of(db, maker, inside, after=after, limit=LIST_PAGE_MAX)
+        made += [one for one in page if above_ms < one.share.seen_ms <= until_ms]
+        has_more = len(page) == LIST_PAGE_MAX
+        after = LinkPlace(page[-1].share.ns, page[-1].share.share_id) if page else after
     return [
         {
             "type": str(Told.LINK_USED),
-            "at_ms": made.share.seen_ms,
-            "link_id": (made.share.ns + made.share.share_id).hex(),
-            "path": made.path,
-            "hits": made.share.hits,
-            "downloads": made.share.downloads,
+            "at_ms": one.share.seen_ms,
+            "link_id": (one.share.ns + one.share.share_id).hex(),
+            "path": one.path,
+            "hits": one.share.hits,
+            "downloads": one.share.downloads,
         }
-        for made in await links_of(db, maker, inside, after=start, limit=LIST_PAGE_MAX)
-        if above_ms < made.share.seen_ms <= until_ms
+        for one in made
     ]
 
 
@@ -196,24 +202,6 @@ def _file_event(entry: SeedEntry, kind: Told) -> Event:
         "rev": entry.rev,
         "seq": entry.seq,
     }
-
-
-def _moved(webhook: Webhook, news: _News, *, last: str) -> Webhook:
-    return Webhook(
-        webhook.account_id,
-        webhook.webhook_id,
-        webhook.url,
-        webhook.secret,
-        webhook.events,
-        news.place,
-        news.told_until,
-        webhook.created_ms,
-        webhook.next_ms,
-        0,
-        None,
-        None,
-        last,
-    )
 
 
 def _noted(webhook: Webhook, at_ms: int, what: str, count: int) -> str:

@@ -53,14 +53,11 @@ class UploadSession:
         return min(self.seen_ms + IDLE_MS, self.created_ms + AGE_MS)
 
 
-async def begin_upload(db: Database, session: UploadSession) -> int:
-    """Keep a new upload; return how many bytes all unfinished ones of the account are to have.
+async def begin_upload(db: Database, session: UploadSession) -> None:
+    """Keep a new upload. Raises: LimitExceeded."""
 
-    Raises: LimitExceeded.
-    """
-
-    async def begin_txn(conn: Connection) -> int:
-        count, total = await _open_txn(conn, session.account_id, session.created_ms)
+    async def begin_txn(conn: Connection) -> None:
+        count, _ = await _open_txn(conn, session.account_id, session.created_ms)
         if count >= UPLOADS_PER_ACCOUNT_MAX:
             raise LimitExceeded(
                 "The account has begun too many uploads; finish or delete one.",
@@ -70,9 +67,8 @@ async def begin_upload(db: Database, session: UploadSession) -> int:
             )
         values = ", ".join(f"${number}" for number in range(1, 20))
         await conn.execute(f"INSERT INTO upload_sessions ({_COLUMNS}) VALUES ({values})", *_values(session))
-        return total + session.size
 
-    return await db.write(session.account_id, begin_txn)
+    await db.write(session.account_id, begin_txn)
 
 
 async def open_bytes(db: Database, account: AccountId, now_ms: int) -> int:
@@ -177,14 +173,17 @@ async def finish_upload(db: Database, session: UploadSession, node_id: NodeId, n
 
 
 async def begin_again(db: Database, session: UploadSession, now_ms: int) -> None:
-    """Forget all that came: the upload is at its first byte again."""
+    """Forget all that came: the upload is at its first byte again. One that another request finished stays so."""
 
     async def again_txn(conn: Connection) -> None:
         one = (session.account_id, session.upload_id)
-        await conn.execute(
-            f"UPDATE upload_sessions SET received = 0, cut = 0, tail = $4, seen_at = $3 WHERE {_ONE}", *one, now_ms, b""
+        begun = await conn.execute(
+            f"UPDATE upload_sessions SET received = 0, cut = 0, tail = $4, seen_at = $3 WHERE {_ONE}"
+            " AND finished_at IS NULL",
+            *(*one, now_ms, b""),
         )
-        await conn.execute(f"DELETE FROM upload_parts WHERE {_ONE}", *one)
+        if begun:
+            await conn.execute(f"DELETE FROM upload_parts WHERE {_ONE}", *one)
 
     await db.write(session.account_id, again_txn)
 

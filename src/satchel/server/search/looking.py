@@ -6,7 +6,6 @@ At most `SEARCH_HITS_MAX` hits are kept, the newest documents first. Source: doc
 
 from __future__ import annotations
 
-import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from satchel.server.metadata.tree import path_in
 from satchel.server.metadata.view import View
 from satchel.server.ports import Workers
 from satchel.server.search.indexing import catch_up
-from satchel.server.search.names import BATCH_NODES, CAUGHT_UP_STEPS, LOOKED_MAX
+from satchel.server.search.names import CAUGHT_UP_STEPS, tested
 from satchel.server.search.postings import Parts, docs_of, in_all, in_any, unpack
 from satchel.server.search.scopes import Place
 from satchel.server.search.sources import State, source_of
@@ -106,13 +105,8 @@ class _Looking:
         """Look for hits, beginning with the newest documents."""
         # A transaction may be done again from its start.
         self.hits, self._view, self.is_all = [], View(self._place.ns), True
-        docs, looked = docs_of(await self._docs_txn(conn)), 0
-        while batch := list(itertools.islice(docs, BATCH_NODES)):
-            if len(self.hits) >= SEARCH_HITS_MAX or looked >= LOOKED_MAX:
-                self.is_all = False
-                return
-            looked += len(batch)
-            await self._test_txn(conn, batch)
+        docs = docs_of(await self._docs_txn(conn))
+        self.is_all &= await tested(docs, self.hits, lambda batch: self._test_txn(conn, batch))
 
     async def _docs_txn(self, conn: Connection) -> Parts:
         ns = self._place.ns

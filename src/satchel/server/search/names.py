@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field
 
 from satchel.core.access import Right
@@ -116,13 +116,7 @@ class _Looking:
         """Look for hits, beginning with those that rank best."""
         # A transaction may be done again from its start.
         self.hits, self._view, self.is_all = [], View(self._ns), True
-        docs, looked = await self._docs_txn(conn), 0
-        while batch := list(itertools.islice(docs, BATCH_NODES)):
-            if len(self.hits) >= SEARCH_HITS_MAX or looked >= LOOKED_MAX:
-                self.is_all = False
-                return
-            looked += len(batch)
-            await self._test_txn(conn, batch)
+        self.is_all = await tested(await self._docs_txn(conn), self.hits, lambda batch: self._test_txn(conn, batch))
 
     async def _docs_txn(self, conn: Connection) -> Iterator[int]:
         """Return the docs that may fit, each once, the best first and of those the newest."""
@@ -176,6 +170,20 @@ class _Looking:
         folder = self._place.folder
         is_inside = folder == ROOT_NODE or self._view.stands_in(node.parent_id, folder)
         return rank if is_inside else None
+
+
+async def tested(docs: Iterator[int], hits: Sized, test: Callable[[Sequence[int]], Awaitable[None]]) -> bool:
+    """Test docs in their order, some together, until there are hits enough. test: adds to `hits`.
+
+    Result: False when the rest was not looked at.
+    """
+    looked = 0
+    while batch := list(itertools.islice(docs, BATCH_NODES)):
+        if len(hits) >= SEARCH_HITS_MAX or looked >= LOOKED_MAX:
+            return False
+        looked += len(batch)
+        await test(batch)
+    return True
 
 
 def _kinds(kind: Kind) -> tuple[Kind, ...]:

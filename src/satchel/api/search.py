@@ -1,4 +1,4 @@
-"""The REST routes of searches, typed, for `satchel find --server` and `satchel search`. Source: docs/use/search.md."""
+"""The REST routes of searches, typed. Source: docs/use/search.md."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class FoundTexts(msgspec.Struct, frozen=True):
     is_complete: bool
 
 
-class SearchApi(Api):
+class SearchCalls(Api):
     """The service's REST interface, with searches."""
 
     async def search(self, question: str, folder: str, limit: int, after: str = "") -> FoundItems:

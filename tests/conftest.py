@@ -1,10 +1,14 @@
 """Fixtures and options that many tests share."""
 
+from __future__ import annotations
+
 import gc
+from collections.abc import Iterator
 
 import pytest
 
 from tests.support import warm
+from tests.support.server import RunningServer, running_server
 
 pytest_plugins = [
     "tests.support.databases",
@@ -35,3 +39,10 @@ def pytest_collection_finish() -> None:
     """What was imported and collected stays: the collector need not walk it again beside each test."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """An embedded server for one file of tests."""
+    with running_server(tmp_path_factory.mktemp("server")) as running:
+        yield running

@@ -1,4 +1,4 @@
-"""A server for each file of tests, an account for each test, and its first device."""
+"""An account for each test, with its first device; and somebody else with one."""
 
 from __future__ import annotations
 
@@ -8,13 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.devices import Device, device
-from tests.support.server import RunningServer, User, running_server
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    with running_server(tmp_path_factory.mktemp("server")) as running:
-        yield running
+from tests.support.server import RunningServer, User
 
 
 @pytest.fixture
@@ -25,4 +19,15 @@ def user(server: RunningServer, request: pytest.FixtureRequest) -> User:
 @pytest.fixture
 def laptop(tmp_path: Path, user: User) -> Iterator[Device]:
     with device(tmp_path, "laptop", user) as made:
+        yield made
+
+
+@pytest.fixture
+def bob(server: RunningServer, request: pytest.FixtureRequest) -> User:
+    return server.add_user(f"bob{abs(hash(request.node.name)) % 10**9}")
+
+
+@pytest.fixture
+def phone(tmp_path: Path, bob: User) -> Iterator[Device]:
+    with device(tmp_path, "phone", bob) as made:
         yield made

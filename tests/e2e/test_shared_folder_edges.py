@@ -5,25 +5,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 
 from tests.e2e.test_shared_folders import done, fill, quiet, share, stats, tree
-from tests.support.devices import Device, device, wait_for
-from tests.support.server import RunningServer, User
-
-
-@pytest.fixture
-def bob(server: RunningServer, request: pytest.FixtureRequest) -> User:
-    return server.add_user(f"bob{abs(hash(request.node.name)) % 10**9}")
-
-
-@pytest.fixture
-def phone(tmp_path: Path, bob: User) -> Iterator[Device]:
-    with device(tmp_path, "phone", bob) as made:
-        yield made
+from tests.support.devices import Device, wait_for
 
 
 def test_moves_over_the_edge_lose_nothing_when_the_daemon_dies_between(laptop: Device, phone: Device) -> None:

@@ -5,26 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from satchel.device.control import Request
 from satchel.device.status import LinkStatus
 from tests.support.devices import Device, Ran, device, wait_for, wait_until_equal
-from tests.support.server import RunningServer, User
-
-
-@pytest.fixture
-def bob(server: RunningServer, request: pytest.FixtureRequest) -> User:
-    return server.add_user(f"bob{abs(hash(request.node.name)) % 10**9}")
-
-
-@pytest.fixture
-def phone(tmp_path: Path, bob: User) -> Iterator[Device]:
-    with device(tmp_path, "phone", bob) as made:
-        yield made
 
 
 def done(ran: Ran) -> Ran:

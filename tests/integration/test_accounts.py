@@ -6,7 +6,6 @@ import asyncio
 import base64
 import itertools
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,12 +54,6 @@ def cookie_of(answer: Answer) -> str:
     name, _, value = answer.headers["set-cookie"].partition(";")[0].partition("=")
     assert name == COOKIE
     return value
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    with running_server(tmp_path_factory.mktemp("server")) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

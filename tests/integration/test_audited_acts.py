@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 
 import pytest
 
@@ -14,17 +13,11 @@ from satchel.server.db.engine import Database
 from satchel.server.upkeep.trash import purge_trash
 from tests.support.clocks import SteppingClock
 from tests.support.databases import Run
-from tests.support.server import RunningServer, Session, running_server
+from tests.support.server import RunningServer, Session
 from tests.support.writers import Writer, op_id
 
 _numbers = itertools.count()
 LOCALHOST = "127.0.0.1"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    with running_server(tmp_path_factory.mktemp("server")) as running:
-        yield running
 
 
 @pytest.fixture

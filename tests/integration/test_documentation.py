@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import jsonschema_rs
@@ -11,16 +10,10 @@ import pytest
 
 from satchel.core.errors import Fault, every_fault
 from satchel.server.gateway.docs_page import POLICY
-from tests.support.server import RunningServer, ask, running_server
+from tests.support.server import RunningServer, ask
 
 WRITES = ("post", "put", "patch", "delete")
 STATUS_OF = {fault.code: fault.status for fault in [Fault, *every_fault()]}
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    with running_server(tmp_path_factory.mktemp("server")) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -17,18 +17,12 @@ from satchel.device.remote import HttpRemote
 from satchel.device.wire_blocks import shut, wire
 from tests.contract.test_remote import create
 from tests.support.files import noise
-from tests.support.server import RunningServer, Session, running_server
+from tests.support.server import RunningServer, Session
 from tests.support.still_clock import StillClock
 
 RATE = 64 * KIB
 LINK, OTHER_LINK = LinkId(b"L" * 16), LinkId(b"M" * 16)
 Work = Callable[[HttpRemote, NamespaceId], Awaitable[None]]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    with running_server(tmp_path_factory.mktemp("server")) as running:
-        yield running
 
 
 @pytest.fixture

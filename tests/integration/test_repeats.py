@@ -5,24 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 import threading
-from collections.abc import Iterator
 
 import pytest
 
-from tests.support.server import Answer, RunningServer, Session, ask, running_server
+from tests.support.server import Answer, RunningServer, Session, ask
 
 _numbers = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    with running_server(tmp_path_factory.mktemp("server")) as running:
-        yield running
-
-
-@pytest.fixture
-def session(server: RunningServer) -> Session:
-    return server.add_user(f"user {next(_numbers)}").sign_in("laptop")
 
 
 def asked(session: Session, method: str, route: str, body: object, key: str, **query: object) -> Answer:
@@ -74,7 +62,7 @@ def test_a_key_is_good_for_one_request(
 
 
 def test_a_key_belongs_to_one_account(server: RunningServer, session: Session) -> None:
-    other = server.add_user(f"user {next(_numbers)}").sign_in()
+    other = server.add_user(f"other {next(_numbers)}").sign_in()
     mine = asked(session, "POST", "/api/v1/folders", {"path": "/docs"}, "k")
     theirs = asked(other, "POST", "/api/v1/folders", {"path": "/docs"}, "k")
     assert (mine.status, theirs.status) == (201, 201)

@@ -6,20 +6,13 @@ import itertools
 import os
 import socket
 import threading
-from collections.abc import Iterator
 
 import pytest
 
 from satchel.core.limits import MIB
-from tests.support.server import PASSWORD, RunningServer, Session, User, ask, running_server
+from tests.support.server import PASSWORD, RunningServer, Session, User, ask
 
 _numbers = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    with running_server(tmp_path_factory.mktemp("server")) as running:
-        yield running
 
 
 @pytest.fixture

@@ -5,26 +5,14 @@ account that tries everything.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 
 import pytest
 
 from satchel.core.limits import DIFF_BYTES_MAX
 from satchel.core.retention import DAY_MS, TRASH_DAYS
-from tests.support.server import RunningServer, Session, ask, running_server
+from tests.support.server import RunningServer, Session, ask
 
 _numbers = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    with running_server(tmp_path_factory.mktemp("server")) as running:
-        yield running
-
-
-@pytest.fixture
-def session(server: RunningServer) -> Session:
-    return server.add_user(f"user {next(_numbers)}").sign_in("laptop")
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +203,7 @@ def test_another_account_finds_and_does_nothing(server: RunningServer, session: 
     put(session, "/docs/a", b"b")
     folder = done(session, "GET", "/api/v1/entry", path="/docs")["id"]
     made = done(session, "POST", "/api/v1/rewind", {"to_seq": 2})["id"]
-    eve = server.add_user(f"user {next(_numbers)}").sign_in()
+    eve = server.add_user(f"other {next(_numbers)}").sign_in()
     put(eve, "/own", b"own")
     for real, unknown in ((folder, "ab" * 16), (item["id"], "cd" * 16)):
         for method, route, body, query in (

@@ -35,12 +35,6 @@ _numbers = itertools.count()
 LAPTOP, PHONE = LinkId(b"laptop"), LinkId(b"phone")
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    with running_server(tmp_path_factory.mktemp("server")) as running:
-        yield running
-
-
 @pytest.fixture
 def user(server: RunningServer) -> User:
     return server.add_user(f"user {next(_numbers)}")

@@ -8,7 +8,6 @@ import itertools
 import os
 import random
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,17 +16,6 @@ from satchel.core.limits import KIB, MIB
 from tests.support.server import Answer, RunningServer, Session, ask, running_server
 
 _numbers = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    with running_server(tmp_path_factory.mktemp("server")) as running:
-        yield running
-
-
-@pytest.fixture
-def session(server: RunningServer) -> Session:
-    return server.add_user(f"user {next(_numbers)}").sign_in("laptop")
 
 
 def begin(session: Session, size: int, **more: object) -> str:

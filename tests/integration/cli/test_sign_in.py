@@ -7,22 +7,13 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from satchel.server.accounts.second_factor import STEP_S, code_at
 from tests.support.devices import Device
-from tests.support.server import RunningServer, running_server
+from tests.support.server import RunningServer
 
 COMMAND = [sys.executable, "-c", "from satchel.cli.main import run; run()"]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    with running_server(tmp_path_factory.mktemp("server")) as running:
-        yield running
 
 
 def device(folder: Path, name: str, server: RunningServer, user: str) -> Device:

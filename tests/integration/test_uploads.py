@@ -176,7 +176,7 @@ def test_an_upload_stands_where_its_folder_went_meanwhile(session: Session) -> N
 def test_nobody_else_sees_or_changes_an_upload(server: RunningServer, session: Session) -> None:
     upload = begin(session, 3)
     add(session, upload, 0, b"a")
-    other = server.add_user(f"user {next(_numbers)}").sign_in()
+    other = server.add_user(f"other {next(_numbers)}").sign_in()
     unknown = "00" * 16
     for method, end in (("GET", ""), ("DELETE", ""), ("PATCH", ""), ("POST", "/finish")):
         told = [
@@ -197,7 +197,7 @@ def test_nobody_else_sees_or_changes_an_upload(server: RunningServer, session: S
 
 
 def test_uploads_are_bounded_in_number_and_by_the_quota(server: RunningServer) -> None:
-    session = server.add_user(f"user {next(_numbers)}", quota_bytes=1_000).sign_in()
+    session = server.add_user(f"other {next(_numbers)}", quota_bytes=1_000).sign_in()
     first = begin(session, 600)
     refused = session.ask("POST", "/api/v1/uploads", {"path": "/b", "size": 600})
     assert (refused.status, refused.json()["error"]["code"]) == (507, "quota_exceeded")

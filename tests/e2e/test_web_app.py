@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,74 +11,28 @@ import pytest
 
 from satchel.core.limits import COMMIT_OPS_MAX
 from satchel.server.accounts.second_factor import STEP_S, code_at
-from tests.support.browser import AXE, browser, visiting
+from tests.support.browser import browser, visiting
+from tests.support.pages import (
+    OVERFLOWING,
+    RULES,
+    ann,
+    clean,
+    context,
+    folder_of,
+    gone,
+    names,
+    press,
+    server,
+    shown,
+    signed_in,
+)
 from tests.support.server import PASSWORD, RunningServer, Session, User, ask, running_server
 from tests.support.wire import Wire
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Page
+    from playwright.sync_api import Browser, BrowserContext
 
-__all__ = ["browser"]
-
-RULES = {"light": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"], "dark": ["color-contrast"]}
-"""In the dark nothing differs but the colours."""
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[RunningServer]:
-    with running_server(tmp_path_factory.mktemp("server")) as running:
-        asked = {"code": running.setup_code, "user": "ann", "password": PASSWORD}
-        assert ask(running.url, "POST", "/api/v1/setup", asked).status == 201
-        yield running
-
-
-@pytest.fixture(scope="module")
-def ann(server: RunningServer) -> Session:
-    return User(server.url, "ann", PASSWORD).sign_in("laptop")
-
-
-@pytest.fixture
-def context(browser: Browser, server: RunningServer) -> Iterator[BrowserContext]:
-    with visiting(browser, server.url, locale="en-GB") as made:
-        signed_in(made)
-        yield made
-
-
-OVERFLOWING = """[...document.querySelectorAll('html, body, main, dialog, .body, [role=grid]')]
-    .filter(one => one.scrollWidth > one.clientWidth + 1).map(one => one.outerHTML.slice(0, 80))"""
-
-
-def signed_in(context: BrowserContext) -> None:
-    """Sign a browser in without its page."""
-    assert context.request.post("/api/v1/sessions", data={"user": "ann", "password": PASSWORD}).status == 201
-
-
-def folder_of(ann: Session, name: str, *files: str) -> str:
-    """Make a folder with small files; return the address of its page."""
-    assert ann.ask("POST", "/api/v1/folders", {"path": f"/{name}"}).status == 201
-    for file in files:
-        assert ann.ask("PUT", "/api/v1/content", file.encode(), path=f"/{name}/{file}").status == 200
-    return f"/files/{name}"
-
-
-def names(ann: Session, folder: str) -> list[str]:
-    """Return the names in a folder as the service knows them."""
-    return [item["name"] for item in ann.ask("GET", "/api/v1/files", path=folder).json()["items"]]
-
-
-def shown(page: Page, name: str) -> None:
-    """Wait until a row is there."""
-    page.get_by_role("button", name=name, exact=True).wait_for()
-
-
-def gone(page: Page, name: str) -> None:
-    """Wait until no row is called so."""
-    page.get_by_role("row").filter(has_text=name).wait_for(state="detached")
-
-
-def press(page: Page, *keys: str) -> None:
-    for key in keys:
-        page.keyboard.press(key)
+__all__ = ["ann", "browser", "context", "server"]
 
 
 def test_from_the_set_up_code_to_the_first_upload(browser: Browser, tmp_path: Path) -> None:
@@ -378,12 +331,3 @@ def test_nothing_is_wider_than_a_narrow_screen_in_the_longer_language(browser: B
         page.get_by_role("menuitem", name="Details und Versionen").click()
         page.get_by_text("Version 1").wait_for()
         assert page.evaluate(OVERFLOWING) == []
-
-
-def clean(page: Page, scheme: str) -> None:
-    """Fail with what axe finds on the page as it stands."""
-    if not page.evaluate("'axe' in window"):
-        page.evaluate(AXE.read_text())
-    found = page.evaluate("rules => axe.run(document, { runOnly: rules })", RULES[scheme])
-    told = [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found["violations"]]
-    assert told == []

@@ -1,0 +1,21 @@
+// Every page of a signed-in account: how it is loaded, and where the navigation shows it. A page is one line here, its
+// first part in route.svelte.ts and gateway/web.py, and its component.
+import type { Component } from 'svelte';
+import type { IconName } from '../parts/Icon.svelte';
+import type { Key } from '../text/en';
+import type { Page } from './route.svelte';
+
+export interface Place {
+  /** Loaded when it is opened for the first time: what people open first stays small. */
+  load: () => Promise<{ default: Component }>;
+  /** The place in the navigation that it is shown under. */
+  under: Page;
+  /** What the navigation shows for it; without one it is reached from elsewhere. */
+  shown?: { label: Key; icon: IconName };
+}
+
+export const PLACES: Partial<Record<Page, Place>> = {
+  trash: { load: () => import('../pages/Trash.svelte'), under: 'trash', shown: { label: 'nav.trash', icon: 'trash' } },
+  devices: { load: () => import('../pages/Devices.svelte'), under: 'devices', shown: { label: 'nav.devices', icon: 'device' } },
+  device: { load: () => import('../pages/Approve.svelte'), under: 'devices' },
+};

@@ -37,7 +37,7 @@ INSTALL := VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --constraint constraint
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format types walls unit web web-check api-types shots sim sim-night mutants bench bench-tree bench-cluster micro load capacity fanout kill chaos races fuzz litmus crashpoints powercut acceptance collisions damage clean
+.PHONY: help run test lint format types walls unit web web-check api-types shots sim sim-night mutants bench bench-tree bench-cluster micro load capacity fanout kill chaos races fuzz litmus crashpoints powercut acceptance sharing collisions damage clean
 
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -135,6 +135,9 @@ damage: $(VENV)/.dev-stamp ## Break one thing in a small store, a thousand times
 
 acceptance: $(VENV)/.dev-stamp ## Two devices, a server, the full sizes: 10,000 files, 1 GiB and its edits (WORK=folder on tmpfs)
 	@$(BIN)/python -m bench.acceptance $(if $(WORK),--work $(WORK))
+
+sharing: $(VENV)/.dev-stamp ## A folder of 10,000 files shared between two people with three devices (WORK=folder on tmpfs)
+	@$(BIN)/python -m bench.sharing $(if $(WORK),--work $(WORK))
 
 clean: ## Remove the environment and all caches; no data
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -47,7 +47,7 @@ class MessageInvalid(Fault):
     """A request or a reply that does not decode. Fields: reason."""
 
     code, status = "message_invalid", 400
-    hint = "Update Satchel on both sides to versions that speak the same protocol."
+    hint = "See /api/v1/docs for what the route takes; a device and a service need versions that speak one protocol."
 
 
 class Unauthenticated(Fault):

@@ -2,7 +2,8 @@
 
 One thread appends to one open log and syncs once for all puts that wait. A log whose sync failed is closed and never
 written again: the kernel may have dropped the pages, so a second sync could lie. A log is never continued after a
-restart; its tail may be torn. Source: docs/design/030, 060 (10).
+restart; its tail may be torn. What was appended to a log that is no longer at its place (removed, or another disk is
+mounted there) goes into a new one before it is acknowledged. Source: docs/design/030, 060 (10).
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Put:
     """A waiting put; `done` belongs to `loop`."""
 
@@ -52,6 +53,8 @@ class _Put:
     place: Place | None = None
     fault: Fault | None = None
     is_answered: bool = False
+    was_lost: bool = False
+    """It stood in a log that went from its place, once."""
 
     def answer(self) -> None:
         """Hand the result to the waiting loop, unless that has ended."""
@@ -320,15 +323,32 @@ class LocalBlocks:
         """Make all that waits on the log durable and answer it. A log that cannot is closed for good."""
         if not log.waiting:
             return
+        lost: list[_Put] = []
         try:
             self._sync(log.fd)
+            if not self._stands(log):
+                lost = [job for job in log.waiting if not job.was_lost]
+                raise OSError(errno.ENOENT, "the log is no longer at its place")
         except OSError as error:
             for job in log.waiting:
                 job.fault = _fault_of(error, log.name)
             self._abandon()
         for job in log.waiting:
-            job.answer()
+            if job not in lost:
+                job.answer()
         log.waiting.clear()
+        for job in lost:
+            job.fault, job.place, job.was_lost = None, None, True
+        if lost:
+            self._write_group(lost)
+
+    def _stands(self, log: _Log) -> bool:
+        """Tell whether who opens the log by its name gets what is written here."""
+        try:
+            there, here = os.stat(self._path(log.name)), os.fstat(log.fd)
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(there, here)
 
     def _abandon(self) -> None:
         log, self._log = self._log, None

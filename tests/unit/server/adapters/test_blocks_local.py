@@ -53,6 +53,45 @@ def test_a_failed_sync_fails_the_put_and_its_log_is_never_written_again(tmp_path
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("how", ["removed", "replaced", "folder moved"])
+def test_what_was_appended_to_a_log_that_went_from_its_place_stands_in_a_new_one(tmp_path: Path, how: str) -> None:
+    async def main() -> None:
+        root = tmp_path / "blocks"
+        store = LocalBlocks(str(root))
+        first = await store.put("packs/01/01", [b"gone"])
+        if how == "folder moved":
+            root.rename(tmp_path / "elsewhere")
+        else:
+            (root / first.name).unlink()
+        if how == "replaced":
+            (root / first.name).write_bytes(b"another")
+        second = await store.put("packs/02/02", [b"kept"])
+        assert second == ("packs/02/02", 0)
+        assert await store.get([Span(*second, 4)]) == [b"kept"]
+        third = await store.put("packs/03/03", [b"too"])
+        assert third == ("packs/02/02", 4)
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_a_disk_on_which_no_log_stays_fails_the_put(tmp_path: Path) -> None:
+    class Forgetful(Disk):
+        def sync(self, fd: int) -> None:
+            for path in (tmp_path / "packs").rglob("*"):
+                if path.is_file():
+                    path.unlink()
+
+    async def main() -> None:
+        disk = Forgetful()
+        store = LocalBlocks(str(tmp_path), write=disk.write, sync=disk.sync)
+        with pytest.raises(StorageFailed):
+            await store.put("packs/01/01", [b"lost"])
+        await store.close()
+
+    asyncio.run(main())
+
+
 def test_a_full_disk_fails_that_put_and_the_next_one_follows_the_last_whole_one(tmp_path: Path) -> None:
     async def main() -> None:
         disk = Disk()

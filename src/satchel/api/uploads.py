@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import BinaryIO
 
 import msgspec
@@ -22,6 +22,10 @@ PIECE_BYTES = MIB
 TRIES_MAX = 8
 """Parts one after another that brought nothing."""
 PAUSE_S = 1.0
+
+
+def _nothing(upload_id: str) -> None:
+    """Nobody wants to know."""
 
 
 class Upload(msgspec.Struct, frozen=True):
@@ -44,12 +48,15 @@ class _Uploads(msgspec.Struct, frozen=True):
 class UploadCalls(Api):
     """The service's REST interface, with uploads in parts."""
 
-    async def begin_upload(self, path: str, size: int, *, base_rev: int | None = None, sha256: str = "") -> Upload:
-        """Begin an upload. base_rev: only if the file is still at that rev, 0: only if nothing is there.
+    async def begin_upload(
+        self, path: str, size: int, *, base_rev: int | None = None, sha256: str = "", mtime_ns: int = 0
+    ) -> Upload:
+        """Begin an upload. base_rev: only if the file is still at that rev, 0: only if nothing is there. mtime_ns: of
+        the file, 0: the present.
 
         Raises: NotFound, NameInvalid, QuotaExceeded, LimitExceeded.
         """
-        body = {"path": path, "size": size, "base_rev": base_rev, "sha256": sha256}
+        body = {"path": path, "size": size, "base_rev": base_rev, "sha256": sha256, "mtime_ns": mtime_ns}
         return await self._ask("POST", "/api/v1/uploads", Upload, body=body)
 
     async def upload_of(self, upload_id: str) -> Upload:
@@ -93,17 +100,22 @@ class UploadCalls(Api):
         *,
         size: int,
         base_rev: int | None = None,
+        mtime_ns: int = 0,
         upload_id: str = "",
+        begun: Callable[[str], None] = _nothing,
         progress: Progress | None = None,
     ) -> Item:
         """Store `size` bytes of `source` (seekable, at its first byte) as the file at a path, over any breaks.
 
-        upload_id: of an upload that was begun before, by this call or another, to go on with. Raises: as
-        `begin_upload`, BlockMismatch; FileChanging when the source is shorter; Unavailable when nothing goes through.
+        upload_id: of an upload that was begun before, by this call or another, to go on with; begun: told the id of
+        one that is begun now. Raises: as `begin_upload`, BlockMismatch; FileChanging when the source is shorter;
+        Unavailable when nothing goes through.
         """
         if not upload_id:
             sha256 = await asyncio.to_thread(_sha256, source, size)
-            upload_id = (await self.begin_upload(path, size, base_rev=base_rev, sha256=sha256)).id
+            made = await self.begin_upload(path, size, base_rev=base_rev, sha256=sha256, mtime_ns=mtime_ns)
+            upload_id = made.id
+            begun(upload_id)
         tries, told = 0, 0
         while True:
             stands = await self.upload_of(upload_id)

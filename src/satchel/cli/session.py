@@ -19,6 +19,7 @@ from satchel.device.status import DaemonStatus
 
 if TYPE_CHECKING:
     from satchel.api import Client
+    from satchel.cli.begun_uploads import BegunUpload
     from satchel.device.credentials import Credentials
     from satchel.device.index.beside import View
 
@@ -43,6 +44,15 @@ def credentials() -> Credentials:
     from satchel.device.credentials import load
 
     return load(home())
+
+
+def begun_upload(target: str, source: str, size: int, mtime_ns: int) -> BegunUpload:
+    """Return the note of an upload of one state of a local file to a remote path. Raises: NotSignedIn."""
+    from satchel.cli.begun_uploads import begun_upload
+
+    known = credentials()
+    local = os.path.realpath(source)
+    return begun_upload(home() / "uploads", known.url, known.device_id, target, local, size, mtime_ns)
 
 
 def control() -> ControlClient:

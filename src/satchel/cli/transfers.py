@@ -1,7 +1,8 @@
 """`satchel put|get`: copies between this machine and the server, without the daemon. Invariant: what `get` writes is
 whole and verified before it gets its name, and nothing is overwritten unless that was asked for or can be undone.
 
-`put` over an existing file makes a new version of it; `get` over an existing file needs --force.
+`put` over an existing file makes a new version of it, and goes on with a long one where it was broken off; `get` over
+an existing file needs --force.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ import typer
 
 from satchel.cli import output, session
 from satchel.cli.files import inside
-from satchel.core.errors import AlreadyExists, Fault
+from satchel.core.errors import AlreadyExists, Fault, NotFound, Unavailable
 from satchel.core.paths import join_path, split_path, validate_name
 
 if TYPE_CHECKING:
+    from satchel.api import Client
     from satchel.device.api import Api, Item
 
 
@@ -71,10 +73,47 @@ async def _put(sources: Sequence[str], target: str, *, must_be_folder: bool) -> 
         return [upload.target for upload in uploads]
 
 
-async def _put_file(api: Api, upload: _Upload, advance: Callable[[int], None]) -> None:
+async def _put_file(api: Client, upload: _Upload, advance: Callable[[int], None]) -> None:
+    from satchel.api.uploads import PART_BYTES
+
     with _opened(upload.source) as file:
         found = os.fstat(file.fileno())
-        await api.upload(upload.target, file, size=found.st_size, mtime_ns=found.st_mtime_ns, progress=advance)
+        if found.st_size > PART_BYTES:
+            await _put_in_parts(api, upload, file, found, advance)
+        else:
+            await api.upload(upload.target, file, size=found.st_size, mtime_ns=found.st_mtime_ns, progress=advance)
+
+
+async def _put_in_parts(
+    api: Client, upload: _Upload, file: BinaryIO, found: os.stat_result, advance: Callable[[int], None]
+) -> None:
+    """Send a long file over any breaks, also over the end of this program: what was begun is noted until it is done."""
+    note = session.begun_upload(upload.target, upload.source, found.st_size, found.st_mtime_ns)
+    upload_id = note.read()
+    try:
+        if upload_id and not (await api.upload_of(upload_id)).is_finished:
+            output.note(f"{upload.source}: going on where it was broken off.")
+        else:
+            upload_id = ""
+    except NotFound:
+        upload_id = ""
+    try:
+        await api.upload_in_parts(
+            upload.target,
+            file,
+            size=found.st_size,
+            mtime_ns=found.st_mtime_ns,
+            upload_id=upload_id,
+            begun=note.write,
+            progress=advance,
+        )
+    except Unavailable:
+        raise
+    except Fault:
+        # What can never be finished is not gone on with: changed bytes, a folder that is gone.
+        note.forget()
+        raise
+    note.forget()
 
 
 def _opened(path: str) -> BinaryIO:

@@ -1,5 +1,7 @@
 """The commands that need no daemon, as a person types them, against a real server."""
 
+import asyncio
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -7,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from satchel.api import Client
+from satchel.api.uploads import PART_BYTES
+from satchel.cli.begun_uploads import BegunUpload, begun_upload
+from satchel.device.credentials import load
 from tests.support.devices import Device, Ran
 from tests.support.server import RunningServer, running_server
 
@@ -48,6 +54,67 @@ def test_a_folder_goes_up_and_comes_down_with_all_in_it(laptop: Device, tmp_path
     done(laptop.cli("get", "-r", "/tree", str(tmp_path / "back")))
     assert (tmp_path / "back" / "b.txt").read_text() == "b"
     assert (tmp_path / "back" / "empty").is_dir()
+
+
+def test_a_long_upload_goes_on_where_it_was_broken_off_unless_the_file_changed(
+    laptop: Device, server: RunningServer, tmp_path: Path
+) -> None:
+    source = tmp_path / "film.bin"
+    source.write_bytes(os.urandom(PART_BYTES + 1_000))
+    note = _broken_off(laptop, source)
+    told = done(laptop.cli("put", str(source), "/"))
+    assert "going on where it was broken off" in told.err
+    assert not note.path.exists()
+    back = tmp_path / "back"
+    done(laptop.cli("get", "/film.bin", str(back)))
+    assert back.read_bytes() == source.read_bytes()
+    assert back.stat().st_mtime_ns == source.stat().st_mtime_ns
+    # The same length, other bytes, another time: another state, which begins anew.
+    _broken_off(laptop, source)
+    source.write_bytes(os.urandom(PART_BYTES + 1_000))
+    told = done(laptop.cli("put", str(source), "/"))
+    assert "going on" not in told.err
+    done(laptop.cli("get", "--force", "/film.bin", str(back)))
+    assert back.read_bytes() == source.read_bytes()
+
+
+def test_an_upload_that_the_server_forgot_or_that_cannot_end_begins_anew(laptop: Device, tmp_path: Path) -> None:
+    source = tmp_path / "film.bin"
+    source.write_bytes(os.urandom(PART_BYTES + 1_000))
+    note = _broken_off(laptop, source)
+    note.write(os.urandom(16).hex())
+    done(laptop.cli("put", str(source), "/"))
+    # Bytes that changed without a trace are found by their hash; then it is tried from the first one.
+    found = source.stat()
+    note = _broken_off(laptop, source)
+    source.write_bytes(os.urandom(PART_BYTES + 1_000))
+    os.utime(source, ns=(found.st_mtime_ns, found.st_mtime_ns))
+    assert laptop.cli("put", str(source), "/").code != 0
+    assert not note.path.exists()
+    done(laptop.cli("put", str(source), "/"))
+    done(laptop.cli("get", "/film.bin", str(tmp_path / "back")))
+    assert (tmp_path / "back").read_bytes() == source.read_bytes()
+
+
+def _broken_off(laptop: Device, source: Path) -> BegunUpload:
+    """Leave behind what a `satchel put` does that is killed after its first part."""
+    known, found = load(laptop.home), source.stat()
+    target, local = f"/{source.name}", str(source.resolve())
+    note = begun_upload(
+        laptop.home / "uploads", known.url, known.device_id, target, local, found.st_size, found.st_mtime_ns
+    )
+
+    data = source.read_bytes()
+
+    async def begin() -> None:
+        async with Client(known.url, known.token) as client:
+            sha256 = hashlib.sha256(data).hexdigest()
+            made = await client.begin_upload(target, found.st_size, sha256=sha256, mtime_ns=found.st_mtime_ns)
+            await client.add_part(made.id, 0, data[:PART_BYTES])
+            note.write(made.id)
+
+    asyncio.run(begin())
+    return note
 
 
 def test_get_replaces_nothing_unless_forced(laptop: Device, tmp_path: Path) -> None:

@@ -19,13 +19,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 WEB = ROOT / "web"
 STATIC = ROOT / "src" / "satchel" / "server" / "gateway" / "static"
+DEVICE_STATIC = ROOT / "src" / "satchel" / "device" / "static"
 MARK = "sources.sha256"
 BUILD_TIMEOUT_S = 900.0
 TOLD_LINES = 25
 _FOLDERS = ("src", "public")
 _FILES = (
-    *("index.html", "package.json", "package-lock.json", "vite.config.ts", "svelte.config.js"),
-    *("tsconfig.json", "compress.mjs"),
+    *("index.html", "device.html", "package.json", "package-lock.json", "vite.config.ts", "vite.device.config.ts"),
+    *("svelte.config.js", "tsconfig.json", "compress.mjs"),
 )
 
 
@@ -43,14 +44,23 @@ def build(*, is_verbose: bool = False) -> bool:
         if digest_built() == wanted:
             return False
         install(WEB)
-        made = STATIC.with_name("static.new")
-        shutil.rmtree(made, ignore_errors=True)
-        _run([node(), "node_modules/vite/bin/vite.js", "build", "--outDir", str(made)], WEB, is_verbose=is_verbose)
+        # The mark that all of it is there comes last.
+        _built("vite.device.config.ts", DEVICE_STATIC, is_verbose=is_verbose)
+        made = _built("vite.config.ts", STATIC, is_verbose=is_verbose)
         _run([node(), "compress.mjs", str(made)], WEB, is_verbose=is_verbose)
         (made / MARK).write_text(wanted)
-        shutil.rmtree(STATIC, ignore_errors=True)
-        made.rename(STATIC)
         return True
+
+
+def _built(config: str, folder: Path, *, is_verbose: bool) -> Path:
+    """Build what a configuration names into a folder that is put in the place of the old one; return it."""
+    made = folder.with_name("static.new")
+    shutil.rmtree(made, ignore_errors=True)
+    vite = [node(), "node_modules/vite/bin/vite.js", "build", "--config", config]
+    _run([*vite, "--outDir", str(made)], WEB, is_verbose=is_verbose)
+    shutil.rmtree(folder, ignore_errors=True)
+    made.rename(folder)
+    return folder
 
 
 def check() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from itertools import count
 
@@ -165,6 +166,16 @@ def test_content_of_unknown_length_is_stored_to_its_end(run: Run) -> None:
     async def work(api: Api) -> None:
         await api.upload("/pipe", io.BytesIO(b"x" * 3_000_000), size=None)
         assert await got(api, "/pipe") == b"x" * 3_000_000
+
+    run(work)
+
+
+def test_content_without_a_time_of_its_own_was_changed_now(run: Run) -> None:
+    async def work(api: Api) -> None:
+        before = time.time_ns()
+        for data in (b"new", b"edited"):
+            item = await api.upload("/undated", io.BytesIO(data), size=len(data))
+            assert before - 10**6 <= item.mtime_ns <= time.time_ns()
 
     run(work)
 

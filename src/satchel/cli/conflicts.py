@@ -74,13 +74,9 @@ def list_conflicts(
 
 
 def _found(link: Link) -> list[Conflict]:
-    from satchel.device.explaining import conflicts as conflicts_of
+    from satchel.device.explaining import conflicts_in
 
-    try:
-        with session.view(link) as view:
-            return conflicts_of(view, link.device_name, LISTED_MAX)
-    except NotFound:
-        return []
+    return conflicts_in(session.state_folder(link), link.device_name, LISTED_MAX)
 
 
 @conflicts.command()

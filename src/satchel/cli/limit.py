@@ -9,10 +9,8 @@ import typer
 from satchel.cli import output, session
 from satchel.core.errors import DaemonNotRunning, SettingInvalid
 from satchel.device.control import Request
-from satchel.device.settings import SETTINGS, rate_of, set_setting
+from satchel.device.settings import DIRECTIONS, SETTINGS, rate_of, set_setting, wanted_limits
 from satchel.device.status import Limits
-
-DIRECTIONS = {"up": "limit_up", "down": "limit_down"}
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +24,7 @@ def limit(
     ] = None,
 ) -> None:
     """Show or set how much this device sends and receives a second; it counts at once and stays."""
-    wanted = wanted_of(rates or [])
+    wanted = wanted_limits(rates or [])
     for direction, rate in wanted.items():
         set_setting(session.home(), DIRECTIONS[direction], rate)
     now = _taken() if wanted else _holding()
@@ -40,21 +38,6 @@ def limit(
             )
     if not (wanted and output.mode.quiet and not output.mode.json):
         output.give(now, text=f"up {output.rate_text(now.up)}, down {output.rate_text(now.down)}")
-
-
-def wanted_of(words: list[str]) -> dict[str, str]:
-    """Return the rates by direction, all of them checked. Raises: SettingInvalid."""
-    wanted = {}
-    for word in words:
-        direction, _, rate = word.partition("=")
-        if direction not in DIRECTIONS or direction in wanted or rate_of(rate) is None:
-            raise SettingInvalid(
-                f"'{word}' is no limit: write up=500K, down=1.5M (K, M or G a second, 16K at least), or up=off.",
-                setting=DIRECTIONS.get(direction, "limit"),
-                reason="twice" if direction in wanted else "",
-            )
-        wanted[direction] = rate
-    return wanted
 
 
 def _taken() -> Limits:

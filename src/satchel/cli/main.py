@@ -26,6 +26,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "links": ("link", "unlink"),
     "daemon": ("daemon",),
     "sync": ("status", "sync", "pause", "resume", "held"),
+    "opening": ("open",),
     "exclude": ("exclude",),
     "conflicts": ("conflicts", "undo"),
     "explain": ("explain", "activity"),

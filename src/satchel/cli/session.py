@@ -125,12 +125,17 @@ def in_link(typed: str) -> tuple[Link, tuple[str, ...]]:
     raise NotLinked(f"{typed} lies in no linked folder.", path=typed)
 
 
+def state_folder(link: Link) -> Path:
+    """Return where this device keeps what it knows of a link."""
+    return index_folder(home(), link.link_id)
+
+
 @contextlib.contextmanager
 def view(link: Link) -> Iterator[View]:
     """Give what the index of a link holds, beside the daemon or without it. Raises: NotFound, VersionUnsupported."""
     from satchel.device.index.beside import viewing
 
-    with viewing(index_folder(home(), link.link_id)) as found:
+    with viewing(state_folder(link)) as found:
         yield found
 
 

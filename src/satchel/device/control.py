@@ -32,10 +32,10 @@ class Request(msgspec.Struct, frozen=True):
     """What the command line asks.
 
     do: ping, status, reload, pause, resume, hint, wait, held, allow_held, undo_held, undo, resolve, exclude, include,
-    excluded, limit (take the limits of the settings), stop.
+    excluded, conflicts, limit (take the limits of the settings), set_limits (those of `limits`), page (open it), stop.
     local: the link it is about, "" for all. timeout_s: for `wait`, `undo` and `resolve`.
     paths: relative to the linked folder, what to `exclude` or `include`, or conflicted copies to `resolve`, by keep:
-    copy, original, both or newest. with_new: `undo` takes away what came new.
+    copy, original, both or newest. with_new: `undo` takes away what came new. limits: like `up=500K`.
     """
 
     do: str
@@ -44,6 +44,7 @@ class Request(msgspec.Struct, frozen=True):
     paths: tuple[str, ...] = ()
     keep: str = ""
     with_new: bool = False
+    limits: tuple[str, ...] = ()
 
 
 class FaultTold(msgspec.Struct, frozen=True):

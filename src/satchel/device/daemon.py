@@ -23,9 +23,11 @@ from satchel.device.clock import MachineClock
 from satchel.device.control import SOCKET_NAME, Request
 from satchel.device.control_server import ControlServer
 from satchel.device.credentials import Credentials, load
+from satchel.device.explaining import Conflict, conflicts_in
 from satchel.device.index.damage import closed, ready, suspecting
 from satchel.device.keeper import LinkKeeper, OpenRunner, Runner
 from satchel.device.links import Link, LinkStore, index_folder
+from satchel.device.local_page import LocalPage
 from satchel.device.logs import EventLog, configure_logs
 from satchel.device.memory import collect_rarely
 from satchel.device.mount_keepers import SETTLE_S_MAX, MountKeepers, settle_mounts
@@ -34,7 +36,7 @@ from satchel.device.pace import Pace
 from satchel.device.ports import Clock
 from satchel.device.remote import HttpRemote
 from satchel.device.runner import LinkRunner
-from satchel.device.settings import Settings, load_settings, rate_of
+from satchel.device.settings import DIRECTIONS, Settings, load_settings, rate_of, set_setting, wanted_limits
 from satchel.device.status import Amended, DaemonStatus, Excluded, HeldItem, Limits, LinkStatus
 from satchel.device.thread_lanes import ThreadLanes
 from satchel.device.watcher import new_watcher
@@ -44,6 +46,7 @@ log = EventLog(__name__)
 LOCK_NAME = "daemon.lock"
 DRAIN_S = 5.0
 HOME_CHECK_S = 10.0
+CONFLICTS_MAX = 500
 LINK_THREADS = 6
 """Threads that look at and change the linked folders."""
 
@@ -73,6 +76,7 @@ class Daemon:
         self._groups = {} if groups is None else groups
         self._started_ms = clock.now_ns() // 1_000_000
         self._stop = asyncio.Event()
+        self._page = LocalPage(self._handle, clock.random)
 
     def stop(self) -> None:
         """Ask the daemon to end."""
@@ -86,7 +90,9 @@ class Daemon:
             async with control.listening():
                 await self._reload()
                 log.info("daemon.started", links=len(self._keepers), version=__version__)
+                page = group.create_task(self._page.run())
                 await self._until_stopped()
+                page.cancel()
             await self._drain()
         log.info("daemon.stopped")
 
@@ -166,6 +172,12 @@ class Daemon:
             case "reload":
                 await self._reload()
                 return {}
+            case "page":
+                return await self._page.open()
+            case "conflicts":
+                return await self._conflicts(request)
+            case "set_limits":
+                return await asyncio.to_thread(self._set_limits, request)
             case "limit":
                 # The daemon's own environment wins over the file, now as at the next start.
                 return take_limits(load_settings(), self._pace)
@@ -203,6 +215,22 @@ class Daemon:
                     found = keeper.excluded()
             told.append((keeper.link.local, found))
         return told
+
+    async def _conflicts(self, request: Request) -> list[tuple[str, list[Conflict]]]:
+        """Return the conflicted copies on this disk, by linked folder."""
+        links = [keeper.link for keeper in self._with_shared(self._named(request))]
+        return await asyncio.to_thread(
+            lambda: [
+                (link.local, conflicts_in(index_folder(self._home, link.link_id), link.device_name, CONFLICTS_MAX))
+                for link in links
+            ]
+        )
+
+    def _set_limits(self, request: Request) -> Limits:
+        """Keep the limits that are asked for, and let them hold."""
+        for direction, rate in wanted_limits(request.limits).items():
+            set_setting(self._home, DIRECTIONS[direction], rate)
+        return take_limits(load_settings(), self._pace)
 
     def _do(self, what: str, keepers: list[LinkKeeper]) -> object:
         match what:

@@ -5,14 +5,17 @@ The command line prints it; what the server knows (who stored which version) it 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
 from satchel.core.conflicts import is_conflicted_copy, original_name
 from satchel.core.entries import Kind
+from satchel.core.errors import NotFound
 from satchel.core.ids import ROOT_NID
 from satchel.core.trees import Item, Row, Side
 from satchel.device.index.activity import Act, ActRow, What
-from satchel.device.index.beside import View
+from satchel.device.index.beside import View, viewing
 
 EVENTS_MAX = 50
 
@@ -224,6 +227,15 @@ def _told(row: Row, held_reason: str) -> str:
     if here:
         return "It was deleted here; that goes to the server." if row.local is None else "Changed here; it goes up."
     return "It was deleted on the server." if row.remote is None else "Changed on the server; it comes down."
+
+
+def conflicts_in(folder: Path, device_name: str, limit: int) -> list[Conflict]:
+    """Return the conflicted copies of the link with this state folder; none when it was never synced."""
+    try:
+        with viewing(folder) as view:
+            return conflicts(view, device_name, limit)
+    except NotFound:
+        return []
 
 
 def conflicts(view: View, device_name: str, limit: int) -> list[Conflict]:

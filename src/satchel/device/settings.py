@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,6 +109,10 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     )
 
 
+DIRECTIONS = {"up": "limit_up", "down": "limit_down"}
+"""Which setting limits which direction."""
+
+
 def rate_of(value: str) -> int | None:
     """Return the bytes a second of a limit, 0 for `off`, None for what is no limit."""
     if value == NO_LIMIT:
@@ -118,6 +122,21 @@ def rate_of(value: str) -> int | None:
         return None
     rate = int(float(found[1]) * _UNITS[found[2].upper()])
     return rate if rate >= LIMIT_BYTES_PER_S_MIN else None
+
+
+def wanted_limits(words: Iterable[str]) -> dict[str, str]:
+    """Return the rates of words like `up=500K` by direction, all of them checked. Raises: SettingInvalid."""
+    wanted: dict[str, str] = {}
+    for word in words:
+        direction, _, rate = word.partition("=")
+        if direction not in DIRECTIONS or direction in wanted or rate_of(rate) is None:
+            raise SettingInvalid(
+                f"'{word}' is no limit: write up=500K, down=1.5M (K, M or G a second, 16K at least), or up=off.",
+                setting=DIRECTIONS.get(direction, "limit"),
+                reason="twice" if direction in wanted else "",
+            )
+        wanted[direction] = rate
+    return wanted
 
 
 def no_color_wanted() -> bool:

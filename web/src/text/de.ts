@@ -1,7 +1,9 @@
 // All that the app says, in German.
+import { deDevice } from './de_device';
 import type { Catalogue } from './en';
 
 export const de: Catalogue = {
+  ...deDevice,
   'app.name': 'Satchel',
   'app.skip': 'Zum Inhalt springen',
   'app.loading': 'Wird geladen …',

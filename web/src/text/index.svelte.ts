@@ -73,9 +73,12 @@ const SPANS: readonly [Intl.RelativeTimeFormatUnit, number][] = [
   ['minute', 60_000],
 ];
 
-/** Return how far a moment is from now. */
+const FAR_MS = 31 * 86_400_000;
+
+/** Return how far a moment is from now; what is further than a month is told by its date. */
 export function agoText(ms: number): string {
   const distance = ms - Date.now();
+  if (Math.abs(distance) > FAR_MS) return timeText(ms);
   const format = new Intl.RelativeTimeFormat(state.language, { numeric: 'auto' });
   for (const [unit, length] of SPANS) {
     if (Math.abs(distance) >= length) return format.format(Math.round(distance / length), unit);

@@ -103,7 +103,10 @@ async def download(
 
 @put("/api/v1/content", status_code=200, request_max_body_size=None, transfers=True)
 async def upload(request: Asked, path: str, mtime_ns: Mtime = 0) -> Item:
-    """Store the request's body as the file at a path; with `If-Match: rev`, only if the file is still at that rev."""
+    """Store the request's body as the file at a path; with `If-Match: rev`, only if the file is still at that rev.
+
+    Without a time of its own it was changed now.
+    """
     services, principal = services_of(request), await principal_of(request)
     ns, parent, name = await place_of(services, principal, path)
     found = await locate_or_none(services, principal, path)
@@ -117,6 +120,7 @@ async def upload(request: Asked, path: str, mtime_ns: Mtime = 0) -> Item:
     # Bytes may come for hours: whoever was signed out meanwhile writes nothing. The commit asks for the right itself.
     principal = await principal_of(request)
     op_id = new_op_id(services)
+    mtime_ns = mtime_ns or services.clock.now_ms() * 1_000_000
     if current is None:
         node_id = new_node_id(services)
         made = CreateOp(op_id, node_id, parent, name, Kind.FILE, content, mtime_ns=mtime_ns)

@@ -95,7 +95,7 @@ class Stage:
         self._blocks()
         house = self.house
         counts = run(recount.run(house.db, house.objects, house.clock, house.workers))
-        if counts.found.keys() == {"pack_bytes_wrong"}:
+        if counts.found.keys() == recount.FIGURES:
             # A figure that decides nothing: a condemned block that comes again stands elsewhere, and the pack that it
             # left is not told; a put that took longer than all graces brings one back. It must be all that is wrong.
             self.stale_figures += 1

@@ -12,7 +12,7 @@ from satchel.device.index.left_out import Stage as Left
 from satchel.device.index.left_out import keep_off, load_left, put_left
 from satchel.device.index.mounts import MountStage, load_mounts
 from satchel.device.index.store import Index
-from satchel.device.index.turning import hand_over
+from satchel.device.index.turning import FolderTarget, hand_over
 from satchel.device.tasks import ApplyTask, CommitTask, PlaceFolder, SeenGone, SeenMoved, TrashUnit
 from tests.support.engine_rig import (
     NODE_A,
@@ -86,8 +86,8 @@ def test_its_rows_go_to_an_index_of_its_own_and_are_settled_there(tmp_path: Path
     rig.step(pushed(3, mounted(4)))  # type: ignore[arg-type]
     mount = rig.nid(NODE_D)
     ids = iter(range(1, 99))
-    assert hand_over(rig.index, mount, tmp_path / "inner", lambda: next(ids).to_bytes(16, "big"))
-    assert not hand_over(rig.index, mount, tmp_path / "inner", lambda: b"")
+    assert hand_over(rig.index, mount, FolderTarget(tmp_path / "inner"), lambda: next(ids).to_bytes(16, "big"))
+    assert not hand_over(rig.index, mount, FolderTarget(tmp_path / "inner"), lambda: b"")
     assert rig.index.reader.nid_of(NODE_A) is None and rig.index.reader.path_of(mount) == b"d"
     inner = Index(str(tmp_path / "inner" / "index.db"))
     row = inner.row(inner.reader.nid_of(NODE_A) or Nid(0))
@@ -119,7 +119,7 @@ def test_what_was_moved_over_the_edge_before_is_new_on_one_side_and_gone_on_the_
     rig.scan(*facts)
     rig.step(pushed(3, mounted(4)))  # type: ignore[arg-type]
     ids = iter(range(1, 99))
-    hand_over(rig.index, d, tmp_path / "inner", lambda: next(ids).to_bytes(16, "big"))
+    hand_over(rig.index, d, FolderTarget(tmp_path / "inner"), lambda: next(ids).to_bytes(16, "big"))
     inner = Index(str(tmp_path / "inner" / "index.db"))
     outside = {rig.index.reader.path_of(nid): rig.index.row(nid) for nid in rig.index.dirty_nids()}
     inside = {inner.reader.path_of(nid): inner.row(nid) for nid in inner.dirty_nids()}
@@ -248,7 +248,7 @@ def test_what_is_left_out_in_a_folder_stays_so_when_it_is_shared(tmp_path: Path)
         put_left(rig.index, a, Left.OUT)
         keep_off(rig.index, a)
     rig.step(pushed(2, mounted(3)))  # type: ignore[arg-type]
-    hand_over(rig.index, d, tmp_path / "inner", lambda: b"x" * 16)
+    hand_over(rig.index, d, FolderTarget(tmp_path / "inner"), lambda: b"x" * 16)
     inner = Index(str(tmp_path / "inner" / "index.db"))
     assert load_left(inner) == ({a: Left.OUT}, set()) and load_left(rig.index) == ({}, set())
     assert inner.dirty_nids() == []

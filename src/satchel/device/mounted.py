@@ -307,7 +307,7 @@ def settle(index: Index, link: Link, target_of: Callable[[LinkId], Target], new_
         if mount.stage is MountStage.RELEASED:
             now = states[nid]
             target_of(inner_link(link.link_id, mount.ns, now.inode, now.birth_ns)).drop()
-            drop_mount(index, nid)
+            drop_mount(index, nid, new_node)
     for nid in mounts_with_rows(index) if mounts else ():
         now = states[nid]
         inner = inner_link(link.link_id, mounts[nid].ns, now.inode, now.birth_ns) if now.is_local else None

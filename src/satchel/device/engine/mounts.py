@@ -12,7 +12,7 @@ from dataclasses import replace
 from msgspec.structs import replace as with_fields
 
 from satchel.core.entries import Entry, Kind
-from satchel.core.ids import NamespaceId, Nid
+from satchel.core.ids import ID_BYTES, NamespaceId, Nid
 from satchel.core.operations import CommitDelete
 from satchel.device.engine.results import fail_later
 from satchel.device.engine.state import Job, Phase, State
@@ -109,7 +109,7 @@ def end_mount(state: State, nid: Nid) -> None:
         _set(state, nid, replace(mount, stage=MountStage.HELD))
     else:
         del state.mounts[nid]
-        drop_mount(state.index, nid)
+        drop_mount(state.index, nid, lambda: state.clock.random(ID_BYTES))
         # What somebody put there since is the person's own, and is looked at like any folder.
         state.hints.append(EVERYTHING)
     if state.index.exists(nid):

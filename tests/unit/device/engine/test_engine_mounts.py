@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from satchel.core.entries import Action, Kind
-from satchel.core.ids import ROOT_NODE, Nid
+from satchel.core.ids import ROOT_NODE, LinkId, NamespaceId, Nid
 from satchel.device.engine import Engine
 from satchel.device.engine.state import LinkIdentity
 from satchel.device.index.left_out import Stage as Left
 from satchel.device.index.left_out import keep_off, load_left, put_left
-from satchel.device.index.mounts import MountStage, load_mounts
+from satchel.device.index.mounts import Mount, MountStage, load_mounts, put_mount
 from satchel.device.index.store import Index
 from satchel.device.index.turning import FolderTarget, hand_over
+from satchel.device.links import Link
+from satchel.device.mounted import NO_UNIT, settle
 from satchel.device.tasks import ApplyTask, CommitTask, PlaceFolder, SeenGone, SeenMoved, TrashUnit
 from tests.support.engine_rig import (
     NODE_A,
@@ -182,6 +184,29 @@ def test_a_mount_that_is_over_waits_for_its_own_link() -> None:
     rig.engine.end_mount(nid)
     rig.wait(5.0)
     assert [type(one) for one in rig.take(ApplyTask).tasks] == [TrashUnit]
+
+
+def test_the_folder_that_is_left_where_a_part_ended_is_another_node() -> None:
+    rig = joined_with_mount()
+    rig.apply()
+    nid = rig.nid(NODE_D)
+    rig.step(pushed(2, entry(3, NODE_D, "d", SHARED, kind=Kind.MOUNT, action=Action.UNMOUNT, is_live=False)))
+    rig.engine.end_mount(nid)
+    assert rig.index.node_id_of(nid) != NODE_D, "the service never brings back what a mount was"
+    # The same where the service went back to before a part that has ended since.
+    rig = joined_with_mount()
+    rig.apply()
+    nid = rig.nid(NODE_D)
+    link = Link(LinkId(b"O" * 16), "/home/ann", "/", "00" * 16, NO_UNIT, "laptop")
+
+    def released() -> bytes | None:
+        put_mount(rig.index, nid, Mount(NamespaceId(SHARED), MountStage.RELEASED))
+        settle(rig.index, link, lambda inner: FolderTarget(Path("/nowhere")), lambda: b"n" * 16)
+        return rig.index.node_id_of(nid)
+
+    assert released() == NODE_D and not load_mounts(rig.index), "one that is there is that one"
+    rig.index.forget_remote(nid)
+    assert released() == b"n" * 16
 
 
 def test_where_an_account_may_only_look_its_changes_are_carried_away_and_never_committed() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from satchel.core.entries import Action, Kind
 from satchel.core.ids import ROOT_NODE, LinkId, NamespaceId, Nid
+from satchel.core.messages import Conflict, Refused
 from satchel.device.engine import Engine
 from satchel.device.engine.state import LinkIdentity
 from satchel.device.index.left_out import Stage as Left
@@ -15,15 +16,17 @@ from satchel.device.index.store import Index
 from satchel.device.index.turning import FolderTarget, hand_over
 from satchel.device.links import Link
 from satchel.device.mounted import NO_UNIT, settle
-from satchel.device.tasks import ApplyTask, CommitTask, PlaceFolder, SeenGone, SeenMoved, TrashUnit
+from satchel.device.tasks import ApplyTask, CommitTask, PlaceFolder, SeenChanged, SeenGone, SeenMoved, TrashUnit
 from tests.support.engine_rig import (
     NODE_A,
     NODE_B,
     NODE_C,
     NODE_D,
     Rig,
+    blocks_of,
     entry,
     folder,
+    hash_of,
     new,
     new_folder,
     pushed,
@@ -209,6 +212,21 @@ def test_the_folder_that_is_left_where_a_part_ended_is_another_node() -> None:
     assert released() == b"n" * 16
 
 
+def test_a_folder_that_is_moved_while_its_part_ends_goes_from_where_it_stands_and_nothing_is_sent() -> None:
+    rig = joined_with_mount()
+    rig.apply()
+    rig.pending.clear()
+    nid = rig.nid(NODE_D)
+    rig.step(pushed(2, entry(3, NODE_D, "d", SHARED, kind=Kind.MOUNT, action=Action.UNMOUNT, is_live=False)))
+    row = rig.index.reader.local(nid)
+    assert row is not None
+    rig.scan(SeenMoved(nid, row.version, Nid(0), b"elsewhere", row.stat, b"", b""))
+    rig.engine.end_mount(nid)
+    rig.wait(5.0)
+    (one,) = rig.take(ApplyTask).tasks
+    assert isinstance(one, TrashUnit) and not rig.has(CommitTask)
+
+
 def test_where_an_account_may_only_look_its_changes_are_carried_away_and_never_committed() -> None:
     rig = Rig()
     rig.synced((NODE_A, "a.txt", b"one"), (NODE_B, "b.txt", b"two"), (NODE_C, "c.txt", b"three"))
@@ -217,9 +235,6 @@ def test_where_an_account_may_only_look_its_changes_are_carried_away_and_never_c
     rows = {each: rig.index.reader.local(nid) for each, nid in nids.items()}
     a, b, c = rows[NODE_A], rows[NODE_B], rows[NODE_C]
     assert a is not None and b is not None and c is not None
-    from satchel.device.tasks import SeenChanged
-    from tests.support.engine_rig import blocks_of, hash_of
-
     mine = b"mine"
     rig.scan(
         SeenChanged(a.nid, a.version, stat(101, mine), hash_of(mine), blocks_of(mine)),
@@ -277,3 +292,19 @@ def test_what_is_left_out_in_a_folder_stays_so_when_it_is_shared(tmp_path: Path)
     inner = Index(str(tmp_path / "inner" / "index.db"))
     assert load_left(inner) == ({a: Left.OUT}, set()) and load_left(rig.index) == ({}, set())
     assert inner.dirty_nids() == []
+
+
+def test_what_the_service_cannot_bring_back_is_made_anew() -> None:
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"))
+    row = rig.index.reader.local(rig.nid(NODE_A))
+    assert row is not None
+    mine = b"mine"
+    rig.scan(SeenChanged(row.nid, row.version, stat(101, mine), hash_of(mine), blocks_of(mine)))
+    rig.step(pushed(1, entry(2, NODE_A, "a.txt", b"one", action=Action.DELETE, is_live=False)))
+    rig.commit(Conflict(), head_seq=2)
+    rig.wait(1.0)
+    task = rig.commit(Refused("not_found", "purged"))
+    assert [type(op).__name__ for op in task.request.ops] == ["UndeleteOp"]
+    rig.wait(1.0)
+    assert [type(op).__name__ for op in rig.take(CommitTask).request.ops] == ["CreateOp"]

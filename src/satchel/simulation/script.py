@@ -288,11 +288,11 @@ class _Mounting:
             steps += [Sharing("accept", 0.0, 0.0)] if sharing.random() < 0.8 else []
         kind = sharing.choices([name for name, _ in SHARINGS], [share for _, share in SHARINGS])[0]
         asked = Sharing(kind, sharing.random(), sharing.random())
-        if sharing.random() < 0.4:
+        if sharing.random() < 0.6:
             steps.append(asked)
         kind = over.choices([name for name, _ in OVERS], [share for _, share in OVERS])[0]
         moved = Over(number, over.random(), kind, over.random(), over.random(), over.choice(NAMES))
-        if over.random() < 0.5 and not is_gentle:
+        if over.random() < 0.7 and not is_gentle:
             steps.append(moved)
         return steps
 

@@ -245,7 +245,11 @@ class Users:
 
     def over(self, over: Over) -> None:
         """Move something over the edge of a shared folder, or that folder itself; one of the linked folder's user."""
-        device = self._actor = self._world.devices[int(over.place * len(self._world.devices))]
+        holders = self._world.devices if over.kind == "make" else [one for one in self._world.devices if one.mounts()]
+        device = _picked(holders, over.place)
+        if device is None:
+            return
+        self._actor = device
         tree = device.user.tree()
         if over.kind == "make" and over.name not in tree:
             device.user.make_folder(over.name)

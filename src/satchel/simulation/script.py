@@ -233,7 +233,7 @@ def script(seed: int, *, operations: int = 40, has_mounts: bool = False) -> Scri
     bursts = random.Random(f"{seed}:bursts")
     has_bursts = bursts.random() < 0.4
     marks = random.Random(f"{seed}:xattrs")
-    marking = marks.choice((0, 0, 0, 31, 31, 30)) * (not has_mounts)
+    marking = marks.choice((0, 0, 0, 31, 31, 30))
     steps: list[Step] = []
     number = 0
     while number < operations:
@@ -261,7 +261,7 @@ def script(seed: int, *, operations: int = 40, has_mounts: bool = False) -> Scri
         steps += history.next()
         if has_versions and versions.random() < 0.3:
             steps.append(Roll(versions.choice(("device", "service")), versions.random(), versions.random() < 0.6))
-        steps = [step for step in steps if not (has_mounts and isinstance(step, Choice | Mark))]
+        steps = [step for step in steps if not (has_mounts and isinstance(step, Choice))]
         steps += [Hints(times.getrandbits(15) | times.getrandbits(15)), Wait(times.choice(WAITS_S))]
     disk_s = random.Random(f"{seed}:disk").choice(DISK_S)
     namespaces = world.choice((1, 1, 1, 2, 3))

@@ -35,6 +35,8 @@ class Users:
         self.given_up: set[bytes] = set()
         self.written_by: dict[bytes, tuple[NamespaceId, int]] = {}
         """Whose each content is, by the root of the account, and how many had been written before."""
+        self.late_written: set[bytes] = set()
+        """By programs that held a file open."""
         self._actor = world.devices[0]
 
     def act(self, act: Act) -> None:
@@ -316,7 +318,9 @@ class Users:
             return
         self._actor = device
         self.given_up.add(bytes(inode.data))
-        device.user.write_inode(inode, self.content(-late.number))
+        data = self.content(-late.number)
+        self.late_written.add(data)
+        device.user.write_inode(inode, data)
         self._world.faults.fired["late_write"] += 1
         self._world.trace(f"late write on {inode.number}")
 

@@ -110,7 +110,7 @@ def check_shared(world: World, users: Users, sharings: Sharings) -> None:
         ended = [count for (who, _), count in sharings.ended.items() if who == account]
         if account in has_part or not ended:
             continue
-        for data in device.user.everything():
+        for data in device.user.everything() - {b""}:
             whose, before = users.written_by.get(data, (device.ns, 0))
             if whose != device.ns and before >= max(ended):
                 raise Broken("whose part is over gets nothing more", (device.number, data[:40]))

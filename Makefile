@@ -78,6 +78,7 @@ shots: $(VENV)/.dev-stamp ## Take pictures of all pages of the web app, into WOR
 sim: $(VENV)/.dev-stamp ## Run the simulation, a million operations; SEED=4711 repeats one run and shrinks it
 	@$(if $(SEED),$(BIN)/satchel sim replay $(SEED) --minimise,$(BIN)/python -m tests.simulation.planner_run --cases 200000)
 	@$(if $(SEED),,$(BIN)/python -m tests.simulation)
+	@$(if $(SEED),,$(BIN)/python -m tests.simulation --mounts --total 200000)
 
 sim-night: $(VENV)/.dev-stamp ## Thirty million operations; stopped and started again, it goes on where it was
 	@$(BIN)/python -m tests.simulation --total 30000000 --from 1000001 --ledger build/sim-night.ledger

@@ -34,12 +34,13 @@ def main() -> int:
     parser.add_argument("--total", type=int, default=1_000_000, help="operations to reach")
     parser.add_argument("--operations", type=int, default=OPERATIONS, help="operations a seed, at least")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--mounts", action="store_true", help="worlds in which two people share folders")
     parser.add_argument("--ledger", type=Path, help="file of what is done; what stands there is not done again")
     return _many(parser.parse_args())
 
 
-def _command(seed: int, operations: int) -> str:
-    return f"satchel sim replay {seed} --operations {operations} --minimise"
+def _command(seed: int, operations: int, *, has_mounts: bool) -> str:
+    return f"satchel sim replay {seed} --operations {operations} --minimise{' --mounts' if has_mounts else ''}"
 
 
 def _length(first: int, operations: int) -> int:
@@ -63,10 +64,11 @@ def _many(asked: argparse.Namespace) -> int:
             total.length = total.length if total.failed else chunk.length
             total.failed += chunk.failed
             for seed, text in chunk.failed:
-                print(f"FAILED seed {seed}: {text[:400]}\n  repeat: {_command(seed, chunk.length)}", flush=True)
+                again = _command(seed, chunk.length, has_mounts=asked.mounts)
+                print(f"FAILED seed {seed}: {text[:400]}\n  repeat: {again}", flush=True)
             if chunk.first_trace:
                 repeated += 1
-                if other.submit(trace_of, chunk.first, chunk.length).result() != chunk.first_trace:
+                if other.submit(trace_of, chunk.first, chunk.length, asked.mounts).result() != chunk.first_trace:
                     differing += 1
                     print(f"FAILED seed {chunk.first}: its trace depends on the process", flush=True)
             _write_ledger(asked.ledger, chunk)
@@ -78,7 +80,7 @@ def _many(asked: argparse.Namespace) -> int:
         f"rate: {(total.operations - earlier) / took_s:.0f} operations/s, {seeds / took_s:.1f} seeds/s, {took_s:.0f} s"
     )
     if total.failed:
-        _shrink_first(total.failed[0][0], total.length)
+        _shrink_first(total.failed[0][0], total.length, has_mounts=asked.mounts)
     return 1 if total.failed or differing else 0
 
 
@@ -89,14 +91,14 @@ def _until(pool: ProcessPoolExecutor, asked: argparse.Namespace, done: dict[int,
     while waiting or total.operations < asked.total:
         while len(waiting) < 3 * asked.jobs and total.operations < asked.total:
             if first not in done:
-                waiting.append(pool.submit(run_chunk, first, _length(first, asked.operations)))
+                waiting.append(pool.submit(run_chunk, first, _length(first, asked.operations), asked.mounts))
             first += CHUNK
         if waiting:
             yield waiting.pop(0).result()
 
 
-def _shrink_first(seed: int, operations: int) -> None:
-    case = script(seed, operations=operations)
+def _shrink_first(seed: int, operations: int, *, has_mounts: bool) -> None:
+    case = script(seed, operations=operations, has_mounts=has_mounts)
     found = finding(case)
     if found is not None:
         print(f"the first that failed, in at most {BUDGET_S:.0f} s:")

@@ -29,7 +29,7 @@ class Chunk:
     failed: list[tuple[int, str]] = field(default_factory=list)
 
 
-def run_chunk(first: int, operations: int) -> Chunk:
+def run_chunk(first: int, operations: int, has_mounts: bool) -> Chunk:
     """Run the seeds of one chunk."""
     done = Chunk(first, operations)
     # What is imported stays for ever, and a world dies as a whole: looking through both at each turn costs for nothing.
@@ -37,7 +37,7 @@ def run_chunk(first: int, operations: int) -> Chunk:
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     for seed in range(first, first + CHUNK):
-        case = script(seed, operations=operations)
+        case = script(seed, operations=operations, has_mounts=has_mounts)
         done.operations += case.operations
         found = tried(case)
         if isinstance(found, Finding):
@@ -66,6 +66,6 @@ def hash_seed() -> str:
     return os.environ["PYTHONHASHSEED"]
 
 
-def trace_of(seed: int, operations: int) -> str:
+def trace_of(seed: int, operations: int, has_mounts: bool) -> str:
     """Return the trace's hash of one seed, run here."""
-    return tried(script(seed, operations=operations)).trace
+    return tried(script(seed, operations=operations, has_mounts=has_mounts)).trace

@@ -39,11 +39,12 @@ def replay(
         int, typer.Option("--operations", min=1, max=OPERATIONS_MAX, help="User actions, at least.")
     ] = OPERATIONS,
     minimise: Annotated[bool, typer.Option("--minimise", help="Shrink a case that fails (some minutes).")] = False,
+    mounts: Annotated[bool, typer.Option("--mounts", help="With two people who share folders.")] = False,
 ) -> None:
     """Run the case of a seed: several devices, the service and faults. Says which claim fails, or that all hold."""
     from satchel.simulation.replaying import replay as again
 
-    found = again(seed, operations=operations, is_minimised=minimise)
+    found = again(seed, operations=operations, is_minimised=minimise, has_mounts=mounts)
     output.give(found, text=lambda: _text(found))
     if not found.holds:
         raise typer.Exit(exit_codes.FAILED)

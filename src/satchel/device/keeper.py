@@ -124,7 +124,9 @@ class LinkKeeper:
         self._is_paused = False
         self._wake.set()
         if self._runner is not None:
-            self._runner.resume()
+            # One that is just being closed is not paused when it starts again.
+            with contextlib.suppress(Unavailable):
+                self._runner.resume()
 
     def hint_all(self) -> None:
         self._wake.set()

@@ -14,13 +14,12 @@ from pathlib import Path
 from satchel.core.errors import Fault
 from satchel.core.ids import LinkId, short
 from satchel.device.index.beside import FILE_NAME
-from satchel.device.index.mounts import MountStage, drop_mount, load_mounts, mount_states, mounts_with_rows
 from satchel.device.index.store import Index
-from satchel.device.index.turning import hand_over
+from satchel.device.index.turning import FolderTarget
 from satchel.device.keeper import LinkKeeper, OpenRunner
 from satchel.device.links import Link, index_folder
 from satchel.device.logs import EventLog
-from satchel.device.mounted import Board, inner_link
+from satchel.device.mounted import Board, settle
 from satchel.device.ports import Clock
 
 log = EventLog(__name__)
@@ -92,25 +91,23 @@ class MountKeepers:
     async def _once(self, group: asyncio.TaskGroup) -> None:
         board = self._board
         board.changed.clear()
-        wanted = {one.link: one for one in board.mounted}
-        gone = [keeper for keeper in self._keepers.values() if keeper.link not in wanted]
+        gone = [self._keepers[link.link_id] for link in board.gone([each.link for each in self._keepers.values()])]
         for keeper in gone:
             keeper.stop()
         for keeper in gone:
             await keeper.is_over.wait()
             del self._keepers[keeper.link.link_id]
-        for link in wanted:
-            if link.link_id not in self._keepers and board.outer is not None and not self._stop.is_set():
+        for link in board.due([each.link for each in self._keepers.values()]):
+            if not self._stop.is_set():
                 self._begin(group, link)
         self._forget([keeper.link for keeper in gone])
-        if gone or wanted:
+        if gone or board.mounted:
             try:
                 await self._told()
             except Fault as fault:
                 # Only the command line misses it.
                 log.warning("mount.not_told", code=fault.code)
-        if board.outer is None or wanted.keys() == {keeper.link for keeper in self._keepers.values()}:
-            board.settled.set()
+        board.note_settled([keeper.link for keeper in self._keepers.values()])
         await self._end(board)
         try:
             async with asyncio.timeout(LOOK_S):
@@ -126,10 +123,9 @@ class MountKeepers:
         group.create_task(keeper.run(), name=f"link-{link.link_id.hex()}")
 
     def _forget(self, links: list[Link]) -> None:
-        known = {one.link.link_id for one in self._board.mounted}
         for link in links:
-            # One that only moved goes on with what it knows; so does one of a link that is just being stopped.
-            if link.link_id not in known and self._board.outer is not None and not self._stop.is_set():
+            # One of a link that is just being stopped goes on with what it knows.
+            if self._board.is_forgotten(link) and not self._stop.is_set():
                 shutil.rmtree(index_folder(self._home, link.link_id), ignore_errors=True)
                 self._board.inboxes.pop(link.link_id, None)
 
@@ -139,9 +135,9 @@ class MountKeepers:
         for nid in list(board.done) if outer is not None else ():
             assert outer is not None
             board.done.discard(nid)
-            for one in board.mounted:
-                keeper = self._keepers.get(one.link.link_id)
-                if one.nid == nid and keeper is not None:
+            for link in board.links_of(nid):
+                keeper = self._keepers.get(link.link_id)
+                if keeper is not None:
                     keeper.stop()
                     await keeper.is_over.wait()
             try:
@@ -158,19 +154,8 @@ def settle_mounts(home: Path, link: Link, clock: Clock) -> None:
         return
     index = Index(str(folder / FILE_NAME))
     try:
-        mounts = load_mounts(index)
-        states = mount_states(index) if mounts else {}
-        for nid, mount in mounts.items():
-            if mount.stage is MountStage.RELEASED:
-                now = states[nid]
-                known = index_folder(home, inner_link(link.link_id, mount.ns, now.inode, now.birth_ns))
-                shutil.rmtree(known, ignore_errors=True)
-                drop_mount(index, nid)
-        for nid in mounts_with_rows(index) if mounts else ():
-            now = states[nid]
-            inner = inner_link(link.link_id, mounts[nid].ns, now.inode, now.birth_ns) if now.is_local else None
-            target = index_folder(home, inner) if inner is not None else None
-            if hand_over(index, nid, target, lambda: clock.random(16)):
-                log.info("mount.turned", link=short(link.link_id))
+        turned = settle(index, link, lambda inner: FolderTarget(index_folder(home, inner)), lambda: clock.random(16))
     finally:
         index.close()
+    if turned:
+        log.info("mount.turned", link=short(link.link_id), count=turned)

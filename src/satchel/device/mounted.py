@@ -16,8 +16,9 @@ from typing import Protocol
 from satchel.core.ids import LinkId, NamespaceId, Nid, derived_id
 from satchel.core.paths import join_path, split_path
 from satchel.device.disk_mount import identity_of
-from satchel.device.index.mounts import MountStage, load_mounts, mount_states
+from satchel.device.index.mounts import MountStage, drop_mount, load_mounts, mount_states, mounts_with_rows
 from satchel.device.index.store import Index
+from satchel.device.index.turning import NewNode, Target, hand_over
 from satchel.device.links import Link
 from satchel.device.ports import EVERYTHING, ROOT_PATH, DiskPath, Hint, joined
 
@@ -67,12 +68,26 @@ class Outer(Protocol):
         ...
 
 
+class Flag(Protocol):
+    """Something that somebody waits for, as `asyncio.Event` is; what waits for it is the daemon's."""
+
+    def is_set(self) -> bool: ...
+
+    def set(self) -> None: ...
+
+    def clear(self) -> None: ...
+
+    async def wait(self) -> object:
+        """Return when it is set."""
+        ...
+
+
 class Inbox:
     """The Watcher of a shared folder: the link around it has the one that watches, and puts here what concerns it."""
 
-    def __init__(self) -> None:
+    def __init__(self, new_flag: Callable[[], Flag] = asyncio.Event) -> None:
         self._hints: list[Hint] = []
-        self._came = asyncio.Event()
+        self.came = new_flag()
         self._is_degraded = False
         self.status_line = ""
 
@@ -83,7 +98,13 @@ class Inbox:
     def put(self, hint: Hint) -> None:
         """Take a hint, seen from the shared folder."""
         self._hints = [EVERYTHING] if len(self._hints) >= HINTS_MAX else [*self._hints, hint]
-        self._came.set()
+        self.came.set()
+
+    def take(self) -> list[Hint]:
+        """Return what came, once."""
+        self.came.clear()
+        hints, self._hints = self._hints, []
+        return hints
 
     def degrade(self, *, is_degraded: bool, status_line: str) -> None:
         """Say whether changes may be missed."""
@@ -97,12 +118,10 @@ class Inbox:
         """Wait for hints; empty at the timeout."""
         try:
             async with asyncio.timeout(timeout_s):
-                await self._came.wait()
+                await self.came.wait()
         except TimeoutError:
             return []
-        self._came.clear()
-        hints, self._hints = self._hints, []
-        return hints
+        return self.take()
 
     async def stop(self) -> None:
         """Nothing is held."""
@@ -111,12 +130,13 @@ class Inbox:
 class Board:
     """What a link and those of the shared folders in it know of each other. Only `may_delete` is for other threads."""
 
-    def __init__(self, link: Link, now_s: Callable[[], float]) -> None:
+    def __init__(self, link: Link, now_s: Callable[[], float], new_flag: Callable[[], Flag] = asyncio.Event) -> None:
         self.link = link
         self.mounted: tuple[Mounted, ...] = ()
-        self.changed = asyncio.Event()
+        self._new_flag = new_flag
+        self.changed = new_flag()
         """Somebody has to see to what stands here; cleared by who does."""
-        self.settled = asyncio.Event()
+        self.settled = new_flag()
         """The links that run are those of `mounted`."""
         self.outer: Outer | None = None
         self.inboxes: dict[LinkId, Inbox] = {}
@@ -157,9 +177,35 @@ class Board:
     def inbox(self, link_id: LinkId) -> Inbox:
         """Return where hints for the link of a shared folder come to."""
         if link_id not in self.inboxes:
-            self.inboxes[link_id] = Inbox()
+            self.inboxes[link_id] = Inbox(self._new_flag)
             self.inboxes[link_id].degrade(is_degraded=self._is_degraded, status_line=self._status_line)
         return self.inboxes[link_id]
+
+    # -- which links run ----------------------------------------------------------------------------------------------
+
+    def gone(self, running: Iterable[Link]) -> list[Link]:
+        """Return those that run and are to run no more."""
+        wanted = {one.link for one in self.mounted}
+        return [link for link in running if link not in wanted]
+
+    def due(self, running: Iterable[Link]) -> list[Link]:
+        """Return those that are to begin. running: without those that are gone."""
+        known = {link.link_id for link in running}
+        due = {one.link: None for one in self.mounted if one.link.link_id not in known}
+        return list(due) if self.outer is not None else []
+
+    def note_settled(self, running: Collection[Link]) -> None:
+        """Say so if those run that are to run; while the link around does not, none is missed."""
+        if self.outer is None or {one.link for one in self.mounted} == set(running):
+            self.settled.set()
+
+    def is_forgotten(self, link: Link) -> bool:
+        """Tell whether nothing that a link knew is of use: one that only moved goes on with it."""
+        return self.outer is not None and link.link_id not in {one.link.link_id for one in self.mounted}
+
+    def links_of(self, nid: Nid) -> list[Link]:
+        """Return the link of one shared folder, empty when it stands here no more."""
+        return [one.link for one in self.mounted if one.nid == nid]
 
     def watches_anew(self) -> None:
         """The link around has just begun to watch: what changed before, nobody told."""
@@ -247,6 +293,26 @@ def mounted_of(index: Index, link: Link) -> tuple[Mounted, ...]:
         )
         found.append(Mounted(nid, mount.stage, path, inner))
     return tuple(sorted(found, key=lambda one: one.path))
+
+
+def settle(index: Index, link: Link, target_of: Callable[[LinkId], Target], new_node: NewNode) -> int:
+    """Before a link begins: what is another's changes hands. Nothing of the link runs. Result: from how many mounts.
+
+    target_of: where the index of a shared folder's link is, by its id. Raises: the index's faults.
+    """
+    mounts = load_mounts(index)
+    states = mount_states(index) if mounts else {}
+    turned = 0
+    for nid, mount in mounts.items():
+        if mount.stage is MountStage.RELEASED:
+            now = states[nid]
+            target_of(inner_link(link.link_id, mount.ns, now.inode, now.birth_ns)).drop()
+            drop_mount(index, nid, new_node)
+    for nid in mounts_with_rows(index) if mounts else ():
+        now = states[nid]
+        inner = inner_link(link.link_id, mounts[nid].ns, now.inode, now.birth_ns) if now.is_local else None
+        turned += hand_over(index, nid, target_of(inner) if inner is not None else None, new_node)
+    return turned
 
 
 def inner_link(outer: LinkId, ns: NamespaceId, inode: int, birth_ns: int) -> LinkId:

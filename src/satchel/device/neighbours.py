@@ -8,21 +8,21 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from satchel.core.errors import Fault
-from satchel.device.disk import LocalDisk
-from satchel.device.drive import drive
 from satchel.device.engine import Engine
-from satchel.device.index.reader import open_reader
 from satchel.device.links import Link
 from satchel.device.mounted import Board
 from satchel.device.ports import Volume
 
 
 class RunningNeighbour:
-    """A link that runs. index: its file. look: asks it to look at everything, and does not wait."""
+    """A link that runs. holds: as `Neighbour.holds_uncommitted`. look: asks it to look at everything, and does not
+    wait."""
 
-    def __init__(self, engine: Engine, index: str, look: Callable[[], None]) -> None:
+    def __init__(
+        self, engine: Engine, holds: Callable[[Collection[tuple[int, int]]], bool], look: Callable[[], None]
+    ) -> None:
         self._engine = engine
-        self._index = index
+        self._holds = holds
         self._look = look
 
     @property
@@ -36,11 +36,7 @@ class RunningNeighbour:
 
     def holds_uncommitted(self, files: Collection[tuple[int, int]]) -> bool:
         """As `Neighbour.holds_uncommitted`: what its last step has written counts."""
-        reader = open_reader(self._index)
-        try:
-            return reader.holds_uncommitted(files)
-        finally:
-            reader.close()
+        return self._holds(files)
 
     def hint_all(self) -> None:
         """Look at everything, soon."""
@@ -48,18 +44,19 @@ class RunningNeighbour:
 
 
 class EdgeOf:
-    """The `Edge` of one link. volume: its folder as it is known, set when it begins."""
+    """The `Edge` of one link. root: its folder as it is now, or RootMissing; volume: as it is known, set when it
+    begins."""
 
-    def __init__(self, board: Board, link: Link, fs: LocalDisk) -> None:
+    def __init__(self, board: Board, link: Link, root: Callable[[], Volume]) -> None:
         self._board = board
         self._link = link
-        self._fs = fs
+        self._root = root
         self.volume: Volume | None = None
 
     def may_delete(self, files: Collection[tuple[int, int]]) -> bool:
         """As `Edge.may_delete`: a folder that went as a whole was not emptied."""
         try:
-            if drive(self._fs.check_root()) != self.volume:
+            if self._root() != self.volume:
                 return False
         except Fault:
             return False

@@ -7,15 +7,14 @@ to the loop's network calls, each reporting one fact when done. Source: docs/des
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from satchel.core.errors import Fault, RootMissing, Unavailable
+from satchel.core.errors import Fault, Unavailable
 from satchel.core.ids import DeviceId, LinkId, NamespaceId, Nid, NodeId
 from satchel.device.applier import Applier
 from satchel.device.disk import LocalDisk
@@ -25,12 +24,13 @@ from satchel.device.engine import Engine, Now, amending, excluding, guard
 from satchel.device.engine.state import LinkIdentity, Phase
 from satchel.device.fetching import Fetcher
 from satchel.device.hands import Hands
-from satchel.device.index.mounts import Carried, drop_carried, load_carried
+from satchel.device.index.mounts import Carried
+from satchel.device.index.reader import open_reader
 from satchel.device.index.store import Index
 from satchel.device.links import Link
 from satchel.device.logs import EventLog
 from satchel.device.memory import give_back
-from satchel.device.mounted import Board, mounted_of
+from satchel.device.mounted import Board
 from satchel.device.neighbours import EdgeOf, RunningNeighbour
 from satchel.device.ports import EVERYTHING, ROOT_PATH, Clock, Hint, Remote, Volume, Watcher
 from satchel.device.reporting import describe, excluded_items, held_items, is_at_rest
@@ -38,6 +38,7 @@ from satchel.device.scan_process.scanner import LARGE_NAMES_MIN, RoomyScanner
 from satchel.device.scanner import Scanner
 from satchel.device.scanner.verify import STEP_BYTES_MAX, STEP_EVERY_S, share_of_a_pass, verify_some
 from satchel.device.sending import Sender
+from satchel.device.shared_steps import Seen, SharedSteps
 from satchel.device.short_files import ShortFiles
 from satchel.device.status import Amended, Excluded, HeldItem, LinkStatus
 from satchel.device.step_thread import StepThread
@@ -55,7 +56,6 @@ from satchel.device.tasks import (
 from satchel.device.transfer import Lanes
 from satchel.device.turns import Turns
 from satchel.device.undoing import Amender, Done
-from satchel.device.unsynced import carry
 
 log = EventLog(__name__)
 T = TypeVar("T")
@@ -151,12 +151,11 @@ class LinkRunner:
     def _begin_shared(self, board: Board, index: str) -> None:
         """What it knows of the shared folders in it, or of the folder that this shared one stands in."""
         self._board = board
-        self._told = board.mounted
         self._leaving = asyncio.Event()
         self._fault: Fault | None = None
-        self._is_carrying = False
-        self._edge = EdgeOf(board, self.link, self._fs)
-        self.neighbour = RunningNeighbour(self._engine, index, self._look_soon)
+        edge = EdgeOf(board, self.link, lambda: drive(self._fs.check_root()))
+        self._shared = SharedSteps(self._engine, self._index, self.link, board, edge)
+        self.neighbour = RunningNeighbour(self._engine, lambda files: _holds(index, files), self._look_soon)
 
     def _known_volume(self) -> Volume | None:
         marker, filesystem = self._index.get("volume_marker"), self._index.get("volume_filesystem")
@@ -218,15 +217,7 @@ class LinkRunner:
         """The root must be there and be its volume; what a crash left in staging is sorted out first."""
         if self.link.outer:
             prepare_state(self.link.outer.encode(), NamespaceId(bytes.fromhex(self.link.ns)))
-        volume = drive(self._fs.check_root())
-        known = self._known_volume()
-        if known is None:
-            with self._index.durable():
-                self._index.put("volume_marker", volume.marker)
-                self._index.put("volume_filesystem", volume.filesystem)
-        elif known != volume:
-            raise RootMissing("The linked folder is another volume now.", path=self.link.local, reason="volume_changed")
-        self._edge.volume = volume
+        self._shared.begin(drive(self._fs.check_root()))
         paths = drive(self._applier.recover(self._is_known_content))
         excluding.stands_again(self._engine.state, paths)
         if paths:
@@ -263,8 +254,8 @@ class LinkRunner:
                     pass
             self._news.clear()
             facts = [self._inbox.popleft() for _ in range(len(self._inbox))]
-            tasks, wake_s = await self._in_step_thread(lambda facts=facts: self._step(facts))  # type: ignore[misc]
-            await self._see_to_shared(group)
+            tasks, wake_s, seen = await self._in_step_thread(lambda facts=facts: self._step(facts))  # type: ignore[misc]
+            self._see_to_shared(group, seen)
             for fact in facts:
                 self._forget(fact)
             self._free_parts()
@@ -273,72 +264,32 @@ class LinkRunner:
                 self._hands.add(hand)
                 hand.add_done_callback(self._hands.discard)
 
-    async def _see_to_shared(self, group: asyncio.TaskGroup) -> None:
-        """After a step: tell where shared folders stand, and do what the engine of one cannot do by itself."""
-        state = self._engine.state
-        if state.is_turning:
-            log.info("link.turning")
+    def _see_to_shared(self, group: asyncio.TaskGroup, seen: Seen) -> None:
+        """After a step: do what the engine cannot do by itself."""
+        if seen.is_leaving:
+            if not self.link.outer:
+                log.info("link.turning")
+            self._fault = seen.fault
             self._leaving.set()
-        if not self.link.outer:
-            return
-        if state.halted:
-            # Where it stands may be another place by now, or no folder: a start finds out.
-            self._fault = RootMissing(state.halted, path=self.link.local, reason="halted")
-            self._leaving.set()
-            return
-        if state.is_view_only and not self._is_carrying and await self._in_step_thread(self._is_to_carry):
-            self._is_carrying = True
-            group.create_task(self._carry(), name="link-carry")
-        if self.link.is_ending and await self._in_step_thread(self._has_ended):
-            mine = [one.nid for one in self._board.mounted if one.link.link_id == self.link.link_id]
-            for nid in mine:
-                self._board.is_done(nid)
+        if seen.carried:
+            self._shared.is_carrying = True
+            group.create_task(self._carry(seen.carried), name="link-carry")
+        for nid in seen.ended:
+            self._board.is_done(nid)
 
-    def _tell_mounts(self) -> None:
-        """In the step thread: say where shared folders stand. While rows are to change hands no link begins."""
-        if self.link.outer or not (self._engine.has_mounts or self._told):
-            return
-        found = mounted_of(self._index, self.link)
-        if self._engine.state.is_turning:
-            found = tuple(one for one in found if one in self._told)
-        if found != self._told and self._loop is not None:
-            self._told = found
-            self._loop.call_soon_threadsafe(self._board.tell, found)
-
-    def _is_to_carry(self) -> bool:
-        return bool(self._due_to_carry())
-
-    def _due_to_carry(self) -> list[Carried]:
-        busy = self._engine.state.busy
-        return [one for one in load_carried(self._index) if one.nid not in busy]
-
-    async def _carry(self) -> None:
+    async def _carry(self, carried: Sequence[Carried]) -> None:
         """Bring what only this disk has into the person's own files."""
         try:
-            due = await self._in_step_thread(self._due_to_carry)
-            outer = LocalDisk(self.link.outer.encode())
-            name = os.path.basename(self.link.local)
-            shared = frozenset(one.path for one in self._board.mounted)
-            over = await self._lanes.run(lambda: carry(outer, name, due, shared))
-
-            def forget() -> None:
-                with self._index.transaction():
-                    for trashed in over:
-                        drop_carried(self._index, trashed)
-                    self._index.put("carried_ms", self._clock.now_ns() // 1_000_000)
-
-            await self._in_step_thread(forget)
+            over = await self._lanes.disk(self._shared.carry(LocalDisk(self.link.outer.encode()), carried))
+            await self._in_step_thread(lambda: self._shared.arrived(over, self._clock.now_ns() // 1_000_000))
             log.info("link.carried", count=len(over))
             self._board.look_outside()
         except Fault as fault:
             log.warning("link.carry_failed", code=fault.code)
             await self._clock.sleep_s(CARRY_AGAIN_S)
         finally:
-            self._is_carrying = False
+            self._shared.is_carrying = False
             self._news.set()
-
-    def _has_ended(self) -> bool:
-        return self._engine.is_settled and self._engine.is_empty and not load_carried(self._index)
 
     def end_mount(self, nid: Nid) -> None:
         """All is brought away from a shared folder whose part is over. For any thread but the step's."""
@@ -406,17 +357,18 @@ class LinkRunner:
                 # A scan that failed outright reported its end without taking a place.
                 log.debug("link.part_unplaced")
 
-    def _step(self, facts: list[Fact]) -> tuple[list[Task], float]:
-        has_edge = self.link.outer or self._engine.has_mounts
-        self._engine.state.edge = self._edge if has_edge else None
+    def _step(self, facts: list[Fact]) -> tuple[list[Task], float, Seen]:
+        self._shared.before()
         with self._turns.urgent():
             tasks = self._engine.step(facts, Now(self._clock.monotonic_s(), self._clock.now_ns()))
-        self._tell_mounts()
+        mounted = self._shared.news()
+        if mounted is not None and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._board.tell, mounted)
         if any(isinstance(task, ScanTask) for task in tasks):
             state = self._engine.state
             self.scanner.is_calm = state.scanned_once and not (state.busy or state.fresh)
         self._rest()
-        return tasks, self._engine.next_wake_s()
+        return tasks, self._engine.next_wake_s(), self._shared.after()
 
     def _rest(self) -> None:
         """Let go of what a burst of work left, when it is over."""
@@ -552,3 +504,12 @@ class LinkRunner:
                 return told
             if self._clock.monotonic_s() >= end_s:
                 return await self._in_step_thread(self._describe)
+
+
+def _holds(index: str, files: Collection[tuple[int, int]]) -> bool:
+    """As `Neighbour.holds_uncommitted`, on a connection of its own: any thread asks."""
+    reader = open_reader(index)
+    try:
+        return reader.holds_uncommitted(files)
+    finally:
+        reader.close()

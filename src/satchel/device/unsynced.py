@@ -11,16 +11,14 @@ from collections.abc import Collection, Iterator, Sequence
 
 from satchel.core.errors import Fault, FileUnreadable, NameTaken
 from satchel.core.limits import NAME_BYTES_MAX
-from satchel.device.disk import LocalDisk
-from satchel.device.drive import drive
 from satchel.device.index.mounts import Carried
-from satchel.device.ports import ROOT_PATH, DiskPath, joined, split
+from satchel.device.ports import ROOT_PATH, DiskPath, FileSystem, joined, split
 
 FOLDER_NAME = "Unsynced from {name}"
 TRIES_MAX = 1_000
 
 
-def carry(outer: LocalDisk, name: str, carried: Sequence[Carried], shared: Collection[DiskPath]) -> list[str]:
+async def carry(outer: FileSystem, name: str, carried: Sequence[Carried], shared: Collection[DiskPath]) -> list[str]:
     """Bring these over. outer: the linked folder around the shared one, whose name is `name`. shared: all such folders
     in it, into which nothing is brought: what is there is no person's own.
 
@@ -30,11 +28,11 @@ def carry(outer: LocalDisk, name: str, carried: Sequence[Carried], shared: Colle
     over: list[str] = []
     touched: set[DiskPath] = set()
     for one in carried:
-        if drive(outer.stat_trashed(one.trashed)) is not None:
-            touched |= _bring(outer, DiskPath(_top(name)), one, shared)
+        if await outer.stat_trashed(one.trashed) is not None:
+            touched |= await _bring(outer, DiskPath(_top(name)), one, shared)
         over.append(one.trashed)
     for folder in sorted(touched):
-        drive(outer.sync_folder(folder))
+        await outer.sync_folder(folder)
     return over
 
 
@@ -43,24 +41,24 @@ def _top(name: str) -> bytes:
     return wanted[:NAME_BYTES_MAX].decode(errors="ignore").encode()
 
 
-def _bring(outer: LocalDisk, top: DiskPath, one: Carried, shared: Collection[DiskPath]) -> set[DiskPath]:
+async def _bring(outer: FileSystem, top: DiskPath, one: Carried, shared: Collection[DiskPath]) -> set[DiskPath]:
     """Result: the folders that have to be made durable."""
     folder, name = split(one.path)
     touched = {ROOT_PATH}
     at = top
     for step in (b"", *folder.split(b"/")) if folder else (b"",):
-        at = _folder(outer, joined(at, step) if step else at, shared)
+        at = await _folder(outer, joined(at, step) if step else at, shared)
         touched.add(at)
     for tried in _names(name):
         try:
-            drive(outer.restore_trashed(one.trashed, b"", joined(at, tried)))
+            await outer.restore_trashed(one.trashed, b"", joined(at, tried))
         except NameTaken:
             continue
         return touched
     raise FileUnreadable("No free name was found.", path=os.fsdecode(one.path), reason="names")
 
 
-def _folder(outer: LocalDisk, path: DiskPath, shared: Collection[DiskPath]) -> DiskPath:
+async def _folder(outer: FileSystem, path: DiskPath, shared: Collection[DiskPath]) -> DiskPath:
     """Return a folder of this path, made if need be; with a number where something else has the name."""
     above, name = split(path)
     for tried in _names(name):
@@ -68,17 +66,17 @@ def _folder(outer: LocalDisk, path: DiskPath, shared: Collection[DiskPath]) -> D
         if wanted in shared:
             continue
         try:
-            drive(outer.make_folder(wanted))
+            await outer.make_folder(wanted)
         except NameTaken:
-            if not _is_folder(outer, wanted):
+            if not await _is_folder(outer, wanted):
                 continue
         return wanted
     raise FileUnreadable("No free name was found.", path=os.fsdecode(path), reason="names")
 
 
-def _is_folder(outer: LocalDisk, path: DiskPath) -> bool:
+async def _is_folder(outer: FileSystem, path: DiskPath) -> bool:
     try:
-        drive(outer.list_folder(path))
+        await outer.list_folder(path)
     except Fault:
         return False
     return True

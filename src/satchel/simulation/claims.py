@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import unicodedata
 
+from msgspec.structs import replace
+
 from satchel.core.entries import Entry, Kind
 from satchel.core.hashing import EMPTY_CONTENT, block_hash, content_hash
-from satchel.core.ids import ROOT_NODE, NodeId
-from satchel.core.messages import SnapshotRequest
+from satchel.core.ids import ROOT_NODE, NamespaceId, NodeId
 from satchel.device.drive import drive
 from satchel.simulation.broken import Broken
+from satchel.simulation.core_remote import snapshot_of
 from satchel.simulation.fake_user import FakeUser
+from satchel.simulation.sharing import Sharings
 from satchel.simulation.users import Users
 from satchel.simulation.world import SimDevice, World
 
@@ -27,7 +30,7 @@ def check_quiet(world: World, users: Users) -> None:
     alive: set[bytes] = set()
     for mates in by_namespace(world):
         mates.sort(key=lambda mate: not mate.disk.has_xattrs)
-        first, served = whole(mates[0].user), _served(mates[0])
+        first, served = whole(mates[0].user), _served(mates[0], is_deep=world.has_mounts)
         for mate in mates[1:]:
             tree = first if mate.disk.has_xattrs else _unmarked(first)
             _equal("equal trees", tree, whole(mate.user))
@@ -36,6 +39,10 @@ def check_quiet(world: World, users: Users) -> None:
         if found := twins(first):
             raise Broken("no folder holds a name twice", found)
         alive |= {data for data, _, is_symlink, _ in first.values() if data is not None and not is_symlink}
+    if world.has_mounts:
+        # A link that ends for good looks at nothing any more: what a program writes later to a file that the link had
+        # put into the trash stays there.
+        alive |= users.late_written & {data for device in world.devices for data in device.user.trashed()}
     if lost := users.written - users.given_up - alive - {b""}:
         raise Broken("nothing is lost", sorted(lost)[:4])
     if strange := alive - users.written - {b""}:
@@ -72,11 +79,11 @@ def check_alone(before: list[Whole], after: list[Whole]) -> None:
 def check_gentle(world: World) -> None:
     """Nobody deleted, moved or replaced anything, so nothing was deleted, whatever broke. Raises: Broken."""
     for mates in by_namespace(world):
-        position = mates[0].engine.state.position
-        seq = position.seq if position is not None else 0
-        deleted = drive(mates[0].core.deletions(mates[0].ns, seq))
-        if deleted:
-            raise Broken("what nobody deletes stays", deleted[:4])
+        shared = drive(mates[0].core.rights()) if world.has_mounts else {mates[0].ns: True}
+        for ns in shared:
+            deleted = drive(mates[0].core.deletions(ns, world.heads.get(ns, 0)))
+            if deleted:
+                raise Broken("what nobody deletes stays", deleted[:4])
 
 
 def _equal(claim: str, one: Whole, other: Whole) -> None:
@@ -95,16 +102,28 @@ def twins(tree: Whole) -> tuple[bytes, bytes] | None:
     return None
 
 
-def _served(device: SimDevice) -> Whole:
-    """Return the service's tree as a new device would get it."""
-    entries: dict[NodeId, Entry] = {}
-    after, seq = ROOT_NODE, -1
-    while True:
-        page = drive(device.core.snapshot(SnapshotRequest(device.ns, ROOT_NODE, after, seq, with_xattrs=True)))
-        entries |= {entry.node_id: entry for entry in page.entries}
-        if not page.has_more:
-            break
-        after, seq = page.entries[-1].node_id, page.seq
+def check_shared(world: World, users: Users, sharings: Sharings) -> None:
+    """Whose part is over got nothing of what others wrote since. Raises: Broken."""
+    has_part = {account for account, _ in sharings.parts()}
+    for device in world.devices:
+        account = device.core.principal.account_id
+        ended = [count for (who, _), count in sharings.ended.items() if who == account]
+        if account in has_part or not ended:
+            continue
+        for data in device.user.everything() - {b""}:
+            whose, before = users.written_by.get(data, (device.ns, 0))
+            if whose != device.ns and before >= max(ended):
+                raise Broken("whose part is over gets nothing more", (device.number, data[:40]))
+
+
+def _served(device: SimDevice, *, is_deep: bool) -> Whole:
+    """Return the service's tree as a new device would get it. is_deep: with the shared folders that stand in it."""
+    entries = {entry.node_id: entry for entry in snapshot_of(device.core, device.ns)}
+    for mount in [entry for entry in entries.values() if entry.kind == Kind.MOUNT] if is_deep else ():
+        entries[mount.node_id] = replace(mount, kind=int(Kind.FOLDER))
+        for entry in snapshot_of(device.core, NamespaceId(mount.content)):
+            above = mount.node_id if entry.parent_id == ROOT_NODE else entry.parent_id
+            entries[entry.node_id] = replace(entry, parent_id=above)
     return _as_tree(device, entries)
 
 

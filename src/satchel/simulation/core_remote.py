@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from satchel.core.entries import Action
+from satchel.core.entries import Action, Entry
 from satchel.core.errors import Unavailable
 from satchel.core.hashing import block_hash
-from satchel.core.ids import BlockHash, ContentHash, DeviceId, NamespaceId
+from satchel.core.ids import ROOT_NODE, BlockHash, ContentHash, DeviceId, NamespaceId
 from satchel.core.messages import (
     Changes,
     ChangesRequest,
@@ -27,6 +27,7 @@ from satchel.core.messages import (
     SnapshotRequest,
     StreamFrame,
 )
+from satchel.device.drive import drive
 from satchel.device.ports import OutgoingBlock
 from satchel.device.wire_blocks import opened_all, wire
 from satchel.server.accounts.link_runs import begin_link_run, holds_link
@@ -125,6 +126,16 @@ class CoreRemote:
         self._principal = principal
 
     @property
+    def principal(self) -> Principal:
+        """Who signs in."""
+        return self._principal
+
+    async def rights(self) -> dict[NamespaceId, bool]:
+        """Return the namespaces that the account can read, and whether it can write there."""
+        reply = await namespaces(self._service.db, self._principal)
+        return {head.ns: head.can_write for head in reply.namespaces}
+
+    @property
     def device_id(self) -> DeviceId:
         """As whom the service knows the device."""
         return self._principal.device_id
@@ -186,3 +197,15 @@ class CoreRemote:
 
     async def close(self) -> None:
         return None
+
+
+def snapshot_of(core: CoreRemote, ns: NamespaceId) -> list[Entry]:
+    """Return a whole namespace, as a new device would get it. Raises: NotFound."""
+    found: dict[bytes, Entry] = {}
+    after, seq = ROOT_NODE, -1
+    while True:
+        page = drive(core.snapshot(SnapshotRequest(ns, ROOT_NODE, after, seq, with_xattrs=True)))
+        found |= {entry.node_id: entry for entry in page.entries}
+        if not page.has_more:
+            return list(found.values())
+        after, seq = page.entries[-1].node_id, page.seq

@@ -101,7 +101,7 @@ class FakeStagedFile:
             return
         self._is_open = False
         await self._disk.enter("staged_discard", self.name)
-        self._disk.remove(self._disk.volume.staging, self._disk.raw(self.name))
+        self._disk.remove(self._disk.staging, self._disk.raw(self.name))
 
     async def close(self) -> None:
         self._is_open = False
@@ -140,6 +140,16 @@ class FakeDisk:
         self.calls = 0
         self._is_dead = False
         self._numbers = 0
+
+    @property
+    def root(self) -> Inode:
+        """The linked folder."""
+        return self.volume.root
+
+    @property
+    def staging(self) -> Inode:
+        """Where what is on its way stands."""
+        return self.volume.staging
 
     # -- the machine --------------------------------------------------------------------------------------------------
 
@@ -182,6 +192,15 @@ class FakeDisk:
         self.volume.sync_all()
         return self.crash()
 
+    def take_after(self, disk: FakeDisk) -> None:
+        """Be on the same volume as another one, with names in staging of its own."""
+        self.volume = disk.volume
+        self.holds_xattrs, self.xattrs_bytes_max = disk.holds_xattrs, disk.xattrs_bytes_max
+        self.free_bytes_min, self.marker, self.root_state = disk.free_bytes_min, disk.marker, disk.root_state
+        self.generation = disk.generation + 1
+        self.volume.handles += 1
+        self._numbers = self.volume.handles << 20
+
     def stat_of(self, inode: Inode) -> Stat:
         """Return the stat with all that the port tells."""
         return inode.stat(has_xattrs=self.has_xattrs and self.holds_xattrs)
@@ -197,7 +216,7 @@ class FakeDisk:
         if not path:
             raise NameInvalid("The linked folder itself stays where it is.", name="", reason="root")
         folder, name = split(path)
-        return self.volume.folder(self.volume.root, folder), name
+        return self.volume.folder(self.root, folder), name
 
     @staticmethod
     def _require_path(path: DiskPath) -> None:
@@ -263,12 +282,16 @@ class FakeDisk:
 
     async def check_root(self) -> Volume:
         await self.enter("check_root")
+        return self.volume_now()
+
+    def volume_now(self) -> Volume:
+        """As `check_root`, at once."""
         return Volume(self.marker, b"fake-volume")
 
     async def list_folder(self, path: DiskPath) -> list[Listed]:
         await self.enter("list_folder", path)
         self._require_path(path)
-        return [] if self.root_state == "empty" and not path else _listed(self.volume.folder(self.volume.root, path))
+        return [] if self.root_state == "empty" and not path else _listed(self.volume.folder(self.root, path))
 
     async def compare_folder(self, path: DiskPath, rows_of: RowsOf) -> Compared:
         listed = await self.list_folder(path)
@@ -281,7 +304,7 @@ class FakeDisk:
     async def stat(self, path: DiskPath) -> Stat | None:
         await self.enter("stat", path)
         if not path:
-            return self.stat_of(self.volume.root)
+            return self.stat_of(self.root)
         if self.root_state == "empty":
             return None
         try:
@@ -336,32 +359,32 @@ class FakeDisk:
         self._numbers += 1
         name = f"d-{self._numbers:x}"
         inode = self.volume.inode(kind, target=target)
-        self.volume.do((self.volume.staging, name.encode(), inode))
+        self.volume.do((self.staging, name.encode(), inode))
         return name, inode
 
     async def open_staged(self, name: str) -> FakeStagedFile:
         await self.enter("open_staged", name)
-        return FakeStagedFile(self, name, _regular(self._require(self.volume.staging, self.raw(name))))
+        return FakeStagedFile(self, name, _regular(self._require(self.staging, self.raw(name))))
 
     async def stat_staged(self, name: str) -> Stat | None:
         await self.enter("stat_staged", name)
-        found = self.volume.staging.entries.get(self.raw(name))
+        found = self.staging.entries.get(self.raw(name))
         return None if found is None else self.stat_of(found)
 
     async def rename_staged(self, name: str, new_name: str) -> None:
         await self.enter("rename_staged", name, new_name)
-        staging = self.volume.staging
+        staging = self.staging
         self._rename((staging, self.raw(name)), (staging, self.raw(new_name)))
 
     async def discard_staged(self, name: str) -> None:
         assert name.startswith("d-"), "only a download may be thrown away"
         await self.enter("discard_staged", name)
-        self.remove(self.volume.staging, self.raw(name))
+        self.remove(self.staging, self.raw(name))
 
     async def list_staged(self, name: str = "", below: bytes = b"") -> list[Listed]:
         await self.enter("list_staged", name, below)
         path = (self.raw(name) if name else b"") + (b"/" + below if below else b"")
-        return _listed(self.volume.folder(self.volume.staging, path))
+        return _listed(self.volume.folder(self.staging, path))
 
     async def origin_of_staged(self, name: str) -> DiskPath | None:
         await self.enter("origin_of_staged", name)
@@ -372,14 +395,14 @@ class FakeDisk:
 
     async def place_staged(self, name: str, path: DiskPath) -> Stat:
         await self.enter("place_staged", name, path)
-        return self._rename((self.volume.staging, self.raw(name)), self._parent(path))
+        return self._rename((self.staging, self.raw(name)), self._parent(path))
 
     async def exchange_staged(
         self, name: str, path: DiskPath, expected: Stat | None = None
     ) -> tuple[Stat, Stat | None]:
         assert not name.startswith("d-"), "a crash now would take the user's file for a download"
         await self.enter("exchange_staged", name, path)
-        staged = (self.volume.staging, self.raw(name))
+        staged = (self.staging, self.raw(name))
         self._require_as_planned("exchange_staged", path, expected)
         place = self._parent(path)
         self._swap(staged, place)
@@ -389,13 +412,13 @@ class FakeDisk:
         assert not name.startswith("d-"), "what is set aside is the user's"
         await self.enter("set_aside", path, name)
         self._require_as_planned("set_aside", path, expected)
-        stat = self._rename(self._parent(path), (self.volume.staging, self.raw(name)))
+        stat = self._rename(self._parent(path), (self.staging, self.raw(name)))
         self.volume.notes[name] = path
         return stat
 
     async def restore_staged(self, name: str, path: DiskPath, below: bytes = b"") -> Stat:
         await self.enter("restore_staged", name, path, below)
-        folder, last = self._inside(self.volume.staging, name, below)
+        folder, last = self._inside(self.staging, name, below)
         stat = self._rename((folder, last), self._parent(path))
         if not below:
             self.volume.notes.pop(name, None)
@@ -464,7 +487,7 @@ class FakeDisk:
     async def sync_folder(self, path: DiskPath) -> None:
         await self.enter("sync_folder", path)
         try:
-            self.volume.sync(self.volume.folder(self.volume.root, path))
+            self.volume.sync(self.volume.folder(self.root, path))
         except NotFound:
             return
 
@@ -483,7 +506,7 @@ class FakeDisk:
     async def trash_staged(self, name: str, trashed: str = "") -> str:
         await self.enter("trash_staged", name)
         trashed = trashed or self._trash_name()
-        self._rename((self.volume.staging, self.raw(name)), (self.volume.trash, trashed.encode()))
+        self._rename((self.staging, self.raw(name)), (self.volume.trash, trashed.encode()))
         self.volume.notes.pop(name, None)
         return trashed
 

@@ -132,6 +132,10 @@ class FakeUser:
     def tree(self) -> dict[bytes, bytes | None]:
         return dict(sorted(_walk(self.disk.volume.root, b"")))
 
+    def trashed(self) -> set[bytes]:
+        """Return the contents in the local trash."""
+        return {data for _, data in _walk(self.disk.volume.trash, b"") if data is not None}
+
     def everything(self) -> set[bytes]:
         return {bytes(one.data) for one in self.disk.volume.everything() if one.kind == Kind.FILE}
 

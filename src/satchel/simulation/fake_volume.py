@@ -84,6 +84,9 @@ class FakeVolume:
         self.root = self.inode(Kind.FOLDER)
         self.staging = self.inode(Kind.FOLDER)
         self.trash = self.inode(Kind.FOLDER)
+        self.stagings: dict[bytes, Inode] = {}
+        """Those of shared folders that stand in the linked one, by namespace."""
+        self.handles = 0
 
     # -- inodes -------------------------------------------------------------------------------------------------------
 
@@ -102,13 +105,19 @@ class FakeVolume:
         made.save()
         return made
 
+    def staging_of(self, ns: bytes) -> Inode:
+        """Return the staging folder of a shared folder, made if need be: as durable as the first one."""
+        if ns not in self.stagings:
+            self.stagings[ns] = self.inode(Kind.FOLDER)
+        return self.stagings[ns]
+
     def used_bytes(self) -> int:
         """Return the bytes in all files that have a name."""
         return sum(len(one.data) for one in self.everything())
 
     def everything(self) -> list[Inode]:
-        """Return every inode with a name, and the three tops."""
-        found = [self.root, self.staging, self.trash]
+        """Return every inode with a name, and the tops."""
+        found = [self.root, self.staging, self.trash, *self.stagings.values()]
         for one in found:
             found += one.entries.values()
         return found
@@ -202,10 +211,13 @@ class FakeVolume:
         left._last_ns = self._last_ns
         left.notes = dict(self.notes)
         copies: dict[int, Inode] = {}
-        for top, old in ((left.root, self.root), (left.staging, self.staging), (left.trash, self.trash)):
+        left.handles = self.handles
+        left.stagings = {ns: Inode(old.number, Kind.FOLDER, 0, 0, 0) for ns, old in self.stagings.items()}
+        tops = [(left.root, self.root), (left.staging, self.staging), (left.trash, self.trash)]
+        for top, old in (*tops, *((left.stagings[ns], old) for ns, old in self.stagings.items())):
             copies[id(old)] = top
             top.number, top.birth_ns, top.mtime_ns, top.ctime_ns = old.number, old.birth_ns, old.mtime_ns, old.ctime_ns
-        waiting = [self.root, self.staging, self.trash]
+        waiting = [self.root, self.staging, self.trash, *self.stagings.values()]
         for old in waiting:
             copy = copies[id(old)]
             for name, below in old.saved_entries.items():

@@ -62,7 +62,11 @@ KINDS = (
     FaultKind("bus_trouble", "bus", 1.0, "a wake-up is lost, comes late, or twice"),
     FaultKind("clock_jump", "time", 0.0, "a machine's clock: an hour, a day, ten years, either way"),
 )
-EXTRA = ("late_write", "server_down", "device_restored", "service_restored", "left_out", "taken_back")
+EXTRA = (
+    *("late_write", "server_down", "device_restored", "service_restored", "left_out", "taken_back"),
+    *("shared_share", "shared_accept", "shared_leave", "shared_remove", "shared_view", "shared_edit", "shared_stop"),
+    *("over_in", "over_out", "over_rename", "over_nest", "over_delete"),
+)
 IN_CALLS = {kind.name: kind.share for kind in KINDS if kind.share}
 
 

@@ -56,6 +56,7 @@ class Outside(Protocol):
     faults: Faults
     scheduler: Scheduler
     heads: dict[NamespaceId, int]
+    has_mounts: bool
 
     def tell_streams(self, ns: NamespaceId) -> None:
         """Something was committed there."""
@@ -76,6 +77,7 @@ class SimRemote:
         self._hello: Hello | None = None
         self._generation = 0
         self._checked_s = 0.0
+        self._rights: dict[NamespaceId, bool] = {}
         self._frames: list[StreamFrame] = []
         self._served = 0
         self.news = Signal()
@@ -199,6 +201,8 @@ class SimRemote:
         known = await self._network(self._core.namespaces)
         self._generation = self._world.service.generation
         self._require_version(hello)
+        if self._world.has_mounts:
+            self._rights = await self._core.rights()
         (self._position,) = hello.positions
         self._hello = hello
         recover = not await self._core.begin_run(hello) or hello.epoch not in (b"", known.epoch)
@@ -215,6 +219,8 @@ class SimRemote:
         while True:
             await scheduler.wait(self.news, STREAM_POLL_S)
             self._require_line()
+            if self._world.has_mounts and await self._core.rights() != self._rights:
+                raise Unavailable("What the account may read or write changed.", where="sim")
             assert self._position is not None and hello is not None
             asked = ChangesRequest(self._position, hello.link, 50, with_xattrs=hello.with_xattrs)
             page, contents = await self._core.changes(asked)

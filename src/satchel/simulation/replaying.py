@@ -28,9 +28,12 @@ class Replayed:
     shortest: tuple[str, ...] = ()
 
 
-def replay(seed: int, *, operations: int, is_minimised: bool = False) -> Replayed:
-    """Run a seed of at least so many operations. is_minimised: one that fails is shrunk too, for some minutes."""
-    case = script(seed, operations=operations)
+def replay(seed: int, *, operations: int, is_minimised: bool = False, has_mounts: bool = False) -> Replayed:
+    """Run a seed of at least so many operations. is_minimised: one that fails is shrunk too, for some minutes.
+
+    has_mounts: with two people who share folders.
+    """
+    case = script(seed, operations=operations, has_mounts=has_mounts)
     found = tried(case)
     if not isinstance(found, Finding):
         return Replayed(seed, True, "", "", found.operations, found.steps, found.trace)

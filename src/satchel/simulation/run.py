@@ -11,7 +11,16 @@ from dataclasses import dataclass
 
 from satchel.core.messages import PROTOCOL_VERSION
 from satchel.simulation.broken import Broken
-from satchel.simulation.claims import Whole, by_namespace, check_alone, check_gentle, check_quiet, twins, whole
+from satchel.simulation.claims import (
+    Whole,
+    by_namespace,
+    check_alone,
+    check_gentle,
+    check_quiet,
+    check_shared,
+    twins,
+    whole,
+)
 from satchel.simulation.script import (
     Act,
     Backup,
@@ -21,14 +30,17 @@ from satchel.simulation.script import (
     Late,
     Mark,
     Mishap,
+    Over,
     Restore,
     Roll,
     Script,
+    Sharing,
     Snare,
     Step,
     Wait,
     script,
 )
+from satchel.simulation.sharing import Sharings
 from satchel.simulation.users import Users
 from satchel.simulation.world import SimDevice, World
 
@@ -48,9 +60,9 @@ class Outcome:
     fired: Counter[str]
 
 
-def run_seed(seed: int, *, operations: int = 40) -> Outcome:
+def run_seed(seed: int, *, operations: int = 40, has_mounts: bool = False) -> Outcome:
     """Run one seed. Raises: Broken with the claim that failed."""
-    return run(script(seed, operations=operations))
+    return run(script(seed, operations=operations, has_mounts=has_mounts))
 
 
 def run(case: Script, lines: list[str] | None = None) -> Outcome:
@@ -71,8 +83,12 @@ def play(world: World, case: Script) -> None:
     world.meddle = _meddler(users)
     world.scheduler.run_until(world.is_settled, limit_s=60.0)
     world.faults.rate = case.rate
+    sharings = Sharings(world, lambda: len(users.written_by))
     for step in case.steps:
-        _do(world, users, step)
+        if isinstance(step, Sharing):
+            sharings.do(step)
+        else:
+            _do(world, users, step)
     if world.faults.fired["late_write"]:
         world.scheduler.run_for(700.0)
     _rest(world)
@@ -83,6 +99,9 @@ def play(world: World, case: Script) -> None:
     check_quiet(world, users)
     if case.is_gentle:
         check_gentle(world)
+    if world.has_mounts:
+        check_shared(world, users, sharings)
+        return
     marks = [step for step in case.steps if isinstance(step, Mark)]
     _alone(world, users, [*[step for step in case.steps if isinstance(step, Act)][-ALONE:], *marks[-1:]])
 
@@ -104,6 +123,8 @@ def _do(world: World, users: Users, step: Step) -> None:
             users.choose(step)
         case Mark():
             users.mark(step)
+        case Over():
+            users.over(step)
         case Mishap():
             _mishap(world, step)
         case Snare(machine=share):
@@ -210,7 +231,10 @@ def _trees(world: World, actor: SimDevice) -> list[Whole]:
 
 
 def _why(device: SimDevice) -> str:
+    if device.run is None:
+        return f"D{device.number} does not run"
     state = device.engine.state
     names = ("busy", "fresh", "waiting", "deleting", "after_scan", "retry_at", "held_back", "hints", "later_hints")
     told = {name: getattr(state, name) for name in names if getattr(state, name)}
-    return f"{state.identity.device_name} {state.phase} {state.halted} {told} held={state.index.held(5)}"
+    inner = [] if device.daemon is None else [str(one) for one in device.daemon.why()]
+    return f"{state.identity.device_name} {state.phase} {state.halted} {told} held={state.index.held(5)} {inner}"

@@ -28,6 +28,8 @@ ACTIONS = (
     ("keep_time", 3),
     ("link", 2),
 )
+SHARINGS = (("share", 4), ("accept", 6), ("leave", 2), ("remove", 2), ("view", 3), ("edit", 3), ("stop", 1))
+OVERS = (("in", 5), ("out", 5), ("rename", 2), ("nest", 1), ("delete", 1))
 GENTLE = frozenset({"create", "edit", "folder", "bit", "copy", "keep_time"})
 NAMES = (b"a", b"b", b"A", b"c.txt", b"d", b"a", b"b", b"c.txt", b"d", "é".encode(), "é".encode())
 """With case twins and the two ways to write one letter; the last two are NFC and NFD."""
@@ -152,7 +154,29 @@ class Mark:
     value: str
 
 
-Step = Act | Late | Mishap | Hints | Wait | Cross | Snare | Backup | Restore | Roll | Choice | Mark
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """Somebody asks the service: share, accept, leave, remove, view, edit, stop. pick, into: of what is there."""
+
+    kind: str
+    pick: float
+    into: float
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """A user moves something over the edge of a shared folder (in, out), or renames, moves (nest) or deletes that
+    folder, or makes one that is to be shared."""
+
+    number: int
+    place: float
+    kind: str
+    pick: float
+    into: float
+    name: bytes
+
+
+Step = Sharing | Over | Act | Late | Mishap | Hints | Wait | Cross | Snare | Backup | Restore | Roll | Choice | Mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,23 +196,27 @@ class Script:
     disk_s: float = 0.0
     marking: int = 0
     bounds: Bounds = BOUNDS
+    has_mounts: bool = False
 
     @property
     def is_gentle(self) -> bool:
         """True when users only make and write: nothing may ever be deleted then."""
-        return all(step.kind in GENTLE for step in self.steps if isinstance(step, Act))
+        is_moved = any(isinstance(step, Over) for step in self.steps)
+        return not is_moved and all(step.kind in GENTLE for step in self.steps if isinstance(step, Act))
 
     @property
     def operations(self) -> int:
         """How much users do in it."""
-        return sum(isinstance(step, Act | Late | Cross | Choice | Mark) for step in self.steps)
+        return sum(isinstance(step, Act | Late | Cross | Choice | Mark | Sharing | Over) for step in self.steps)
 
 
-def script(seed: int, *, operations: int = 40) -> Script:
+def script(seed: int, *, operations: int = 40, has_mounts: bool = False) -> Script:
     """Draw a seed's script; the same one for ever. A swarm: each seed has its own few kinds of fault, or all, or none.
 
-    A longer run of a seed begins as a shorter one does.
+    A longer run of a seed begins as a shorter one does. has_mounts: two people share folders with each other; what they
+    do to them is drawn from streams of its own, and nothing else is drawn otherwise.
     """
+    mounting = _Mounting(seed) if has_mounts else None
     world, acts = random.Random(f"{seed}:world"), random.Random(f"{seed}:workload")
     faults, times = random.Random(f"{seed}:mishaps"), random.Random(f"{seed}:times")
     late, crossings = random.Random(f"{seed}:late"), random.Random(f"{seed}:crossings")
@@ -228,14 +256,45 @@ def script(seed: int, *, operations: int = 40) -> Script:
             steps.append(Choice(choices.random(), choices.random(), choices.random() < 0.6))
         if marking and marks.random() < 0.6:
             steps.append(Mark(marks.random(), marks.random(), marks.choice(("", "red", "red", "blue", "green"))))
+        if mounting is not None:
+            steps += mounting.next(number, is_gentle=kept == GENTLE)
         steps += history.next()
         if has_versions and versions.random() < 0.3:
             steps.append(Roll(versions.choice(("device", "service")), versions.random(), versions.random() < 0.6))
+        steps = [step for step in steps if not (has_mounts and isinstance(step, Choice))]
         steps += [Hints(times.getrandbits(15) | times.getrandbits(15)), Wait(times.choice(WAITS_S))]
     disk_s = random.Random(f"{seed}:disk").choice(DISK_S)
+    namespaces = world.choice((1, 1, 1, 2, 3))
     return Script(
-        seed, machines, world.choice((1, 1, 1, 2, 3)), rate, kinds, tuple(steps), disk_s, marking, _bounds(seed)
+        seed, machines, namespaces, rate, kinds, tuple(steps), disk_s, marking, _bounds(seed), has_mounts=has_mounts
     )
+
+
+class _Mounting:
+    """What people do with shared folders, in each turn."""
+
+    def __init__(self, seed: int) -> None:
+        self._sharing = random.Random(f"{seed}:sharing")
+        self._over = random.Random(f"{seed}:over")
+        self._turns = 0
+
+    def next(self, number: int, *, is_gentle: bool) -> list[Step]:
+        sharing, over = self._sharing, self._over
+        steps: list[Step] = []
+        self._turns += 1
+        if self._turns == 1:
+            # Without it there is nothing to do.
+            steps += [Over(-1, 0.0, "make", 0.0, 0.0, b"team"), Hints(2**15 - 1), Wait(3.0), Sharing("share", 0.0, 0.0)]
+            steps += [Sharing("accept", 0.0, 0.0)] if sharing.random() < 0.8 else []
+        kind = sharing.choices([name for name, _ in SHARINGS], [share for _, share in SHARINGS])[0]
+        asked = Sharing(kind, sharing.random(), sharing.random())
+        if sharing.random() < 0.6:
+            steps.append(asked)
+        kind = over.choices([name for name, _ in OVERS], [share for _, share in OVERS])[0]
+        moved = Over(number, over.random(), kind, over.random(), over.random(), over.choice(NAMES))
+        if over.random() < 0.7 and not is_gentle:
+            steps.append(moved)
+        return steps
 
 
 def _bounds(seed: int) -> Bounds:

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from satchel.core.errors import NotFound
+from satchel.core.hashing import block_hash, content_hash
+from satchel.core.ids import NamespaceId
 from satchel.core.xattrs import pack_xattrs
 from satchel.device.engine import excluding
 from satchel.simulation.fake_user import FakeUser
 from satchel.simulation.fake_volume import Inode
-from satchel.simulation.script import NAMES, Act, Choice, Cross, Late, Mark
+from satchel.simulation.script import NAMES, Act, Choice, Cross, Late, Mark, Over
 from satchel.simulation.world import SimDevice, World
 
 HANDLE_S_MAX = 500.0
@@ -31,10 +33,15 @@ class Users:
         self._open: list[tuple[SimDevice, Inode, float]] = []
         self.written: set[bytes] = set()
         self.given_up: set[bytes] = set()
+        self.written_by: dict[bytes, tuple[NamespaceId, int]] = {}
+        """Whose each content is, by the root of the account, and how many had been written before."""
+        self.late_written: set[bytes] = set()
+        """By programs that held a file open."""
+        self._actor = world.devices[0]
 
     def act(self, act: Act) -> None:
         """One user action on one device; whoever finds nothing to act on, or its new name taken, makes a new file."""
-        device = self._world.devices[int(act.place * len(self._world.devices))]
+        device = self._actor = self._world.devices[int(act.place * len(self._world.devices))]
         tree = device.user.tree()
         folders = [b"", *(path for path, data in tree.items() if data is None)]
         target = _join(_picked(folders, act.into) or b"", act.name)
@@ -144,6 +151,8 @@ class Users:
         """Two users move two folders into one another, neither knowing of the other."""
         device = self._world.devices[int(cross.place * len(self._world.devices))]
         mates = [one for one in self._world.devices if one.ns == device.ns and one is not device]
+        if not mates:
+            return
         mate = mates[int(cross.into * len(mates))]
         tree, other = device.user.tree(), mate.user.tree()
         folders = [path for path, data in tree.items() if data is None and path in other and other[path] is None]
@@ -195,6 +204,7 @@ class Users:
         """Return bytes that nobody wrote before (but for the empty file), and remember that they must survive."""
         data = (b"content %d " % number).ljust(size, b".") if size else b""
         self.written.add(data)
+        self.written_by.setdefault(data, (self._actor.ns, len(self.written_by)))
         return data
 
     def _overwrite(self, act: Act, user: FakeUser, tree: Tree, path: bytes) -> None:
@@ -228,9 +238,63 @@ class Users:
         tree = device.user.tree()
         if tree.get(path) is None or device.user.is_symlink(path):
             return
+        self._actor = device
         self._give_up(tree, path)
         device.user.write_file(path, self.content(number))
         device.changed(path)
+
+    # -- shared folders -----------------------------------------------------------------------------------------------
+
+    def over(self, over: Over) -> None:
+        """Move something over the edge of a shared folder, or that folder itself; one of the linked folder's user."""
+        holders = self._world.devices if over.kind == "make" else [one for one in self._world.devices if one.mounts()]
+        device = _picked(holders, over.place)
+        if device is None:
+            return
+        self._actor = device
+        tree = device.user.tree()
+        if over.kind == "make" and over.name not in tree:
+            device.user.make_folder(over.name)
+            device.user.write_file(over.name + b"/first", self.content(over.number))
+            device.changed(over.name)
+            return
+        mounts = [path for path in device.mounts() if tree.get(path, b"") is None]
+        mount = _picked(mounts, over.into)
+        if mount is None:
+            return
+        self._world.trace(f"user {device.number} {over.kind} {mount!r}")
+        inside = [path for path in tree if path != mount and _is_in(path, mount)]
+        outside = [path for path in tree if not any(_is_in(path, one) or _is_in(one, path) for one in mounts)]
+        match over.kind:
+            case "delete":
+                self._delete_shared(device, tree, mount)
+                device.changed(mount)
+                return
+            case "in":
+                source, folders = _picked(outside, over.pick), [mount, *(path for path in inside if tree[path] is None)]
+            case "out":
+                source, folders = _picked(inside, over.pick), [b"", *(path for path in outside if tree[path] is None)]
+            case "nest":
+                source, folders = mount, [path for path in outside if tree[path] is None]
+            case _:
+                source, folders = mount, [mount.rpartition(b"/")[0]]
+        folder = _picked(folders, over.pick)
+        if source is None or folder is None or _has(tree, folder, over.name) or _is_in(folder, source):
+            return
+        self._world.faults.fired[f"over_{over.kind}"] += 1
+        device.user.rename(source, _join(folder, over.name))
+        device.changed(source)
+        device.changed(_join(folder, over.name))
+
+    def _delete_shared(self, device: SimDevice, tree: Tree, mount: bytes) -> None:
+        """That deletes nothing of what the service has of it: it comes back."""
+        served = device.served(mount)
+        for below in tree:
+            data = tree[below]
+            if _is_in(below, mount) and data is not None and content_hash((block_hash(data),)) not in served:
+                self.given_up.add(data)
+        self._world.faults.fired["over_delete"] += 1
+        device.user.delete(mount)
 
     # -- programs that hold files open --------------------------------------------------------------------------------
 
@@ -252,8 +316,11 @@ class Users:
         is_old = self._world.scheduler.now_s > opened_s + HANDLE_S_MAX
         if is_old or not any(one is inode for one in device.disk.volume.everything()):
             return
+        self._actor = device
         self.given_up.add(bytes(inode.data))
-        device.user.write_inode(inode, self.content(-late.number))
+        data = self.content(-late.number)
+        self.late_written.add(data)
+        device.user.write_inode(inode, data)
         self._world.faults.fired["late_write"] += 1
         self._world.trace(f"late write on {inode.number}")
 

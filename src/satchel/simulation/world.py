@@ -14,28 +14,21 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from satchel.core.errors import Fault, FileUnreadable, StorageFailed, StorageFull
-from satchel.core.ids import DeviceId, LinkId, NamespaceId
+from satchel.core.ids import LinkId, NamespaceId
 from satchel.core.messages import PROTOCOL_VERSION
-from satchel.device.applier import Applier
 from satchel.device.drive import drive
-from satchel.device.engine import Engine, Now, excluding
-from satchel.device.engine.state import LinkIdentity
-from satchel.device.fetching import Fetcher
-from satchel.device.hands import Hands
-from satchel.device.index.store import Index
+from satchel.device.engine import Engine
 from satchel.device.ports import ROOT_PATH, DiskPath, Hint, split
-from satchel.device.scanner import Scanner
-from satchel.device.sending import Sender
-from satchel.device.short_files import ShortFiles
-from satchel.device.tasks import Fact, Hinted, Scanned
-from satchel.device.transfer import SequentialLanes
-from satchel.simulation.core_remote import CoreRemote
+from satchel.device.tasks import Fact, Hinted
+from satchel.simulation.core_remote import CoreRemote, snapshot_of
+from satchel.simulation.daemon import SimDaemon
 from satchel.simulation.fake_disk import GAP, DeadGeneration, FakeDisk
 from satchel.simulation.fake_user import FakeUser
 from satchel.simulation.fake_volume import FakeVolume
 from satchel.simulation.faults import Faults
 from satchel.simulation.network import SimRemote
-from satchel.simulation.scheduler import Scheduler, Signal, pause
+from satchel.simulation.running import Run
+from satchel.simulation.scheduler import Scheduler, pause
 from satchel.simulation.script import Script
 from satchel.simulation.service import ServiceImage, SimService
 
@@ -70,6 +63,8 @@ DEATHS = ("crash", "power_cut", "torn_writes")
 STEPS_MIN = 60_000
 STEPS_EACH = 1_200
 """Eight times as many turns as an operation takes, or more."""
+PEOPLE = 2
+"""Accounts in a world with shared folders; each machine has one of them."""
 
 
 class SimClock:
@@ -103,6 +98,8 @@ class Image:
 
     index: bytes | None
     volume: FakeVolume
+    images: dict[LinkId, bytes]
+    """Of all links, where shared folders stand in the linked one."""
 
 
 class History:
@@ -161,7 +158,11 @@ class SimDevice:
         self._pace = random.Random(f"{world.seed}:{number}:{ns.hex()}:pace")
         self._image: bytes | None = None
         self._old_image: bytes | None = None
-        self._run: _Run | None = None
+        self._run: Run | None = None
+        self.daemon: SimDaemon | None = None
+        """Where shared folders may stand in the linked one; then it has the runs and the images."""
+        self.images: dict[LinkId, bytes] = {}
+        self._old_images: dict[LinkId, bytes] = {}
         self._troubles: dict[str, float] = {}
         self._closed: dict[bytes, float] = {}
         self._news: list[bytes] = []
@@ -259,44 +260,71 @@ class SimDevice:
 
     @property
     def engine(self) -> Engine:
-        assert self._run is not None
-        return self._run.engine
+        assert self.run is not None
+        return self.run.engine
+
+    @property
+    def run(self) -> Run | None:
+        """The link that runs; None between two starts of it."""
+        return self._run if self.daemon is None else self.daemon.outer
 
     @property
     def is_running(self) -> bool:
-        return self._run is not None
+        """True while the process lives."""
+        return self._run is not None or self.daemon is not None
 
     def start(self) -> None:
         """Start the daemon on what is durable."""
-        self._run = _Run(self, self._image)
+        if self.world.has_mounts:
+            self.daemon = SimDaemon(self.world, self, self.images)
+        else:
+            self._run = Run(self.world, self, self.link, self.ns, self.disk, self._image)
 
     def kill(self, kind: str, value: float = 1.0) -> None:
         """End the process in the middle; with a power cut the disk forgets what was not synced."""
-        if self._run is None:
+        if not self.is_running:
             return
         self._fuse, self._is_snared = None, False
-        self._image, old = self._run.index.image(), self._image
-        self._run.end()
-        self._run = None
-        if kind == "index_lost":
-            self._image = None if value < 0.4 else self._old_image
-        elif value < 0.5:
-            self._old_image = old
+        if self.daemon is not None:
+            self._end_daemon(kind, value)
+        if self._run is not None:
+            self._image, old = self._run.index.image(), self._image
+            self._run.end()
+            self._run = None
+            if kind == "index_lost":
+                self._image = None if value < 0.4 else self._old_image
+            elif value < 0.5:
+                self._old_image = old
         if kind in ("power_cut", "torn_writes"):
             self.disk = self.disk.crash("strict" if kind == "power_cut" else "reordered", int(value * 1e9))
         else:
             self.disk = self.disk.restart()
         self.user = FakeUser(self.disk)
 
+    def _end_daemon(self, kind: str, value: float) -> None:
+        """As for one link: an index that is lost is that of the link around, or all of them."""
+        assert self.daemon is not None
+        old = dict(self.images)
+        self.images = self.daemon.end()
+        self.daemon = None
+        if kind == "index_lost" and value < 0.2:
+            self.images.pop(self.link, None)
+        elif kind == "index_lost":
+            self.images = {} if value < 0.4 else dict(self._old_images)
+        elif value < 0.5:
+            self._old_images = old
+
     def image(self) -> Image:
         """Take an image of the index and the disk, as they are in the middle of all."""
         index = self._run.index.image() if self._run is not None else self._image
-        return Image(index, copy.deepcopy(self.disk.volume, {id(self.clock): self.clock}))
+        images = self.daemon.taken() if self.daemon is not None else dict(self.images)
+        return Image(index, copy.deepcopy(self.disk.volume, {id(self.clock): self.clock}), images)
 
     def put_back(self, image: Image) -> None:
         """End the device where it is, and start it from the image."""
         self.kill("crash", 1.0)
         self._image = self._old_image = image.index
+        self.images, self._old_images = dict(image.images), dict(image.images)
         self.disk = self.disk.restart()
         self.disk.volume = copy.deepcopy(image.volume, {id(image.volume.clock): self.clock})
         self.user = FakeUser(self.disk)
@@ -316,21 +344,41 @@ class SimDevice:
             self.world.faults.fired["watcher_lost"] += bool(paths)
         elif is_full:
             self.hint_all()
-        elif self._run is not None and paths:
+        elif self.is_running and paths:
             whole: dict[DiskPath, frozenset[bytes]] = {}
             for folder, name in (split(DiskPath(path)) for path in paths):
                 whole[folder] = whole.get(folder, frozenset()) | {name}
-            self._run.put(Hinted(tuple(Hint(folder, names) for folder, names in sorted(whole.items()))))
+            hints = [Hint(folder, names) for folder, names in sorted(whole.items())]
+            if self.daemon is not None:
+                hints = self.daemon.board.sort_out(hints)
+            if self.run is not None and hints:
+                self.run.put(Hinted(tuple(hints)))
+
+    def mounts(self) -> list[bytes]:
+        """Return where shared folders stand, as the daemon knows it."""
+        return [bytes(one.path) for one in self.daemon.held()] if self.daemon is not None else []
+
+    def served(self, mount: bytes) -> set[bytes]:
+        """Return the contents that the service has in a shared folder that stands here."""
+        held = self.daemon.held() if self.daemon is not None else []
+        ns = next(NamespaceId(bytes.fromhex(one.link.ns)) for one in held if one.path == mount)
+        try:
+            return {bytes(entry.content) for entry in snapshot_of(self.core, ns)}
+        except Fault:
+            return set()
 
     def hint_all(self) -> None:
         """As a full scan that comes by itself."""
-        if self._run is not None:
-            self._run.put(Hinted((Hint(ROOT_PATH, None, True),)))
+        hints = [Hint(ROOT_PATH, None, True)]
+        if self.daemon is not None:
+            hints = self.daemon.board.sort_out(hints)
+        if self.run is not None:
+            self.run.put(Hinted(tuple(hints)))
 
     def put(self, fact: Fact) -> None:
         """Hand the engine a fact, as a hand of its own would."""
-        assert self._run is not None
-        self._run.put(fact)
+        assert self.run is not None
+        self.run.put(fact)
 
     def end_troubles(self) -> None:
         """All is well with the disk again."""
@@ -339,77 +387,13 @@ class SimDevice:
         self._closed.clear()
 
 
-class _Run:
-    """One life of a link's daemon."""
-
-    def __init__(self, device: SimDevice, image: bytes | None) -> None:
-        world = device.world
-        self.device = device
-        self._world = world
-        self.index = Index(":memory:", image=image)
-        device_id = DeviceId(bytes([device.who]) * 16)
-        self._name = f"D{device.who}"
-        self._clock = device.clock
-        identity = LinkIdentity(device.link, device_id, self._name, device.ns, has_xattrs=device.disk.has_xattrs)
-        self.engine = Engine(self.index, identity, device.clock, world.bounds)
-        lanes, disk, short = SequentialLanes(), device.disk, ShortFiles()
-        version = world.versions.get(device.number, PROTOCOL_VERSION)
-        remote = SimRemote(world, device.core, device.may_die, version=version)
-        self._applier = Applier(disk, device.clock)
-        self._hands = Hands(
-            remote=remote,
-            clock=device.clock,
-            lanes=lanes,
-            scanner=Scanner(disk, self.index.reader, device.clock, short=short, bounds=world.bounds),
-            applier=self._applier,
-            sender=Sender(disk, remote, lanes, short=short),
-            fetcher=Fetcher(disk, remote, lanes),
-            report=self,
-            is_known=self.index.reader.is_synced_content,
-        )
-        self._inbox: list[Fact] = []
-        self._news = Signal()
-        world.streams[device.number, device.link] = remote
-        world.scheduler.spawn(self._steps(), self)
-
-    def end(self) -> None:
-        self._world.scheduler.abandon(self)
-        self.index.close()
-
-    def put(self, fact: Fact) -> None:
-        self._inbox.append(fact)
-        self._world.scheduler.set(self._news)
-
-    def part(self, fact: Scanned) -> None:
-        self.put(fact)
-
-    async def _steps(self) -> None:
-        while True:
-            try:
-                excluding.stands_again(
-                    self.engine.state, await self._applier.recover(self.index.reader.is_synced_content)
-                )
-                break
-            except Fault:
-                await self._world.scheduler.sleep_s(1.0)
-        wake_s = 0.0
-        while True:
-            if not self._inbox:
-                await self._world.scheduler.wait(self._news, wake_s - self._world.scheduler.now_s)
-            facts, self._inbox = self._inbox, []
-            tasks = self.engine.step(facts, Now(self._clock.monotonic_s(), self._clock.now_ns()))
-            wake_s = self.engine.next_wake_s()
-            self._world.trace(f"{self._name} {len(facts)} {[type(task).__name__ for task in tasks]}")
-            for task in tasks:
-                self._world.scheduler.spawn(self._hands.do(task), self)
-
-
 class World:
     """One seed's world: the service, and for each namespace a device on each machine. lines: gets the trace."""
 
     def __init__(self, script: Script, lines: list[str] | None = None) -> None:
         seed = self.seed = script.seed
         self.disk_s = script.disk_s
+        self.has_mounts = script.has_mounts
         self.bounds = script.bounds
         self.scheduler = Scheduler(
             random.Random(f"{seed}:order"), steps_max=max(STEPS_MIN, STEPS_EACH * script.operations)
@@ -431,17 +415,23 @@ class World:
         """Called when a user writes to a file that is being read."""
         clocks = [SimClock(self.scheduler, f"{seed}:machine:{number}") for number in range(script.machines)]
         drive(self.service.begin())
-        for share in range(script.namespaces):
+        self.accounts: list[CoreRemote] = []
+        """Of each account a device that only asks."""
+        for share in range(PEOPLE if script.has_mounts else script.namespaces):
             if share:
                 drive(self.service.add_account(f"account {share}"))
+            if script.has_mounts:
+                self.accounts.append(self.service.remote())
             for number, clock in enumerate(clocks):
+                if script.has_mounts and number % PEOPLE != share:
+                    continue
                 device = SimDevice(self, number + 1, self.service.ns, self.service.remote(), clock)
                 device.start()
                 self.devices.append(device)
 
     def _on_death(self, owner: object) -> None:
-        assert isinstance(owner, _Run), "only devices die at a call"
-        self.kill(owner.device.number, self.dying, self.faults.stream(self.dying).random())
+        assert isinstance(owner, Run | SimDaemon), "only devices die at a call"
+        self.kill(owner.number, self.dying, self.faults.stream(self.dying).random())
 
     def machine(self, number: int) -> list[SimDevice]:
         """Return the devices of a machine."""
@@ -491,6 +481,9 @@ class World:
         for device in self.devices:
             if device.ns == ns and (stream := self.streams.get((device.number, device.link))) is not None:
                 self.scheduler.set(stream.news)
+            for run in device.daemon.inner.values() if device.daemon is not None else ():
+                if run.ns == ns:
+                    self.scheduler.set(run.remote.news)
 
     def trace(self, line: str) -> None:
         """Add a line to the trace, whose hash names the run."""
@@ -506,7 +499,9 @@ class World:
     def is_settled(self) -> bool:
         """True when every device is in sync with the newest that the service told anybody."""
         for device in self.devices:
-            if not (device.is_running and device.engine.is_settled):
+            if device.run is None or not device.engine.is_settled:
+                return False
+            if device.daemon is not None and not device.daemon.is_settled(self.heads):
                 return False
             position = device.engine.state.position
             if position is None or position.seq < self.heads.get(device.ns, 0):

@@ -146,8 +146,10 @@ def test_what_is_carried_comes_to_free_names_and_into_no_shared_folder(outer: by
         carried.append(Carried(trashed, Nid(1), DiskPath(name)))
     shared = frozenset({DiskPath(b"team"), DiskPath(b"Unsynced from team")})
     gone = Carried("1-never", Nid(2), DiskPath(b"never"))
-    assert carry(around, "team", [*carried, gone], shared) == [*(one.trashed for one in carried), "1-never"]
-    assert carry(around, "team", carried, shared) == [one.trashed for one in carried], "a second time brings nothing"
+    assert drive(carry(around, "team", [*carried, gone], shared)) == [*(one.trashed for one in carried), "1-never"]
+    assert drive(carry(around, "team", carried, shared)) == [one.trashed for one in carried], (
+        "a second time brings nothing"
+    )
     base = Path(os.fsdecode(outer), "Unsynced from team (2)")
     found = {path.relative_to(base).as_posix(): path.read_bytes() for path in base.rglob("*") if path.is_file()}
     assert found == {"a.txt": b"earlier", "a (2).txt": b"a.txt", "deep/a.txt": b"deep/a.txt", "again": b"again"}

@@ -12,8 +12,9 @@ from dataclasses import replace
 from msgspec.structs import replace as with_fields
 
 from satchel.core.entries import Entry, Kind
-from satchel.core.ids import NamespaceId, Nid
+from satchel.core.ids import ID_BYTES, NamespaceId, Nid
 from satchel.core.operations import CommitDelete
+from satchel.core.trees import Item
 from satchel.device.engine.results import fail_later
 from satchel.device.engine.state import Job, Phase, State
 from satchel.device.index.mounts import (
@@ -108,8 +109,12 @@ def end_mount(state: State, nid: Nid) -> None:
         # The part began anew meanwhile.
         _set(state, nid, replace(mount, stage=MountStage.HELD))
     else:
+        row = state.index.row(nid)
+        if row is not None and row.synced is not None and isinstance(row.local, Item):
+            # Somebody moved the folder while its part ended: it goes from where it stands.
+            state.index.set_synced(nid, row.synced.at(*row.local.place))
         del state.mounts[nid]
-        drop_mount(state.index, nid)
+        drop_mount(state.index, nid, lambda: state.clock.random(ID_BYTES))
         # What somebody put there since is the person's own, and is looked at like any folder.
         state.hints.append(EVERYTHING)
     if state.index.exists(nid):

@@ -425,8 +425,10 @@ def _take(state: State, job: Job, outcome: Outcome, head_seq: int) -> None:
             elif code == "holds_mount" and isinstance(job.op, CommitDelete):
                 put_back(state, job)
             elif code == "not_found" and isinstance(job.op, (CommitUndelete, CommitCreate)):
-                # A service restored from an older backup never knew the node: the next plan makes it anew.
+                # A service restored from an older backup never knew the node, or a mount ended where something is kept
+                # now: nothing is agreed on, and the next plan makes it anew.
                 state.index.forget_remote(job.op.nid)
+                state.index.clear_synced([job.op.nid])
                 fail_later(state, job, code=code, reason="the service does not know it", wait_s=0.05)
             else:
                 _contest(state, job, head_seq, code)

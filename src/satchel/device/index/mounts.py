@@ -7,6 +7,7 @@ Source: docs/adr/2026-11-29-shared-folders-on-a-disk.md.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -77,9 +78,17 @@ def put_mount(index: Index, nid: Nid, mount: Mount) -> None:
     index.connection.execute("INSERT OR REPLACE INTO mounts VALUES (?, ?, ?, ?)", values)
 
 
-def drop_mount(index: Index, nid: Nid) -> None:
-    """The row is an ordinary one again."""
+def drop_mount(index: Index, nid: Nid, new_node: Callable[[], bytes]) -> None:
+    """The row is an ordinary one again.
+
+    Where the service has no such folder any more it is another node: that of a mount that ended is never brought back.
+    """
     index.connection.execute("DELETE FROM mounts WHERE nid = ?", (nid,))
+    index.connection.execute(
+        "UPDATE nodes SET node_id = ?, r_state = 0, r_seq = 0, r_content_rev = 0, r_place_rev = 0, dirty = 1"
+        " WHERE nid = ? AND r_state <> 1",
+        (new_node(), nid),
+    )
 
 
 def mount_states(index: Index) -> dict[Nid, MountState]:

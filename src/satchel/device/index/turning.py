@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from satchel.core.ids import ROOT_NID, Nid
 from satchel.device.durable import sync_folder
@@ -39,6 +40,51 @@ _LOCAL_COLUMNS = (
 
 NewNode = Callable[[], bytes]
 """Gives the id of a node that is new."""
+
+
+class Target(Protocol):
+    """Where the index of a shared folder's link is kept."""
+
+    @property
+    def is_there(self) -> bool: ...
+
+    def write(self, fill: Callable[[Index], None]) -> None:
+        """Make it with what `fill` puts into a new index: all of it, durable on return, or nothing."""
+        ...
+
+    def drop(self) -> None:
+        """Forget it."""
+        ...
+
+
+class FolderTarget:
+    """A `Target` in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @property
+    def is_there(self) -> bool:
+        return (self._folder / FILE_NAME).exists()
+
+    def write(self, fill: Callable[[Index], None]) -> None:
+        folder = self._folder
+        draft = folder.with_name(f"{folder.name}.new")
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(mode=0o700, parents=True)
+        made = Index(str(draft / FILE_NAME))
+        try:
+            fill(made)
+            made.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            made.close()
+        sync_folder(draft)
+        shutil.rmtree(folder, ignore_errors=True)
+        draft.rename(folder)
+        sync_folder(folder.parent)
+
+    def drop(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,37 +115,25 @@ def _split(index: Index, mount: Nid) -> _Split:
     return _Split(tuple(sorted(moved)), tuple(sorted(out)), tuple(sorted(came)))
 
 
-def hand_over(index: Index, mount: Nid, folder: Path | None, new_node: NewNode) -> bool:
-    """Give the rows below `mount` to the index in `folder`. Result: whether there was any; idempotent.
+def hand_over(index: Index, mount: Nid, target: Target | None, new_node: NewNode) -> bool:
+    """Give the rows below `mount` to another index. Result: whether there was any; idempotent.
 
-    An index that is there already keeps what it knows: it looks at the disk and asks the service for itself. folder:
+    An index that is there already keeps what it knows: it looks at the disk and asks the service for itself. target:
     None when nothing of it stands on this disk.
     """
     split = _split(index, mount)
     if not (split.moved or split.out or split.came):
         return False
-    if folder is not None and not (folder / FILE_NAME).exists():
-        _write_new(index, mount, split, folder, new_node)
+    if target is not None and not target.is_there:
+        target.write(lambda made: _fill_durably(made, index, mount, split, new_node))
     with index.durable():
         _let_go(index, mount, split, new_node)
     return True
 
 
-def _write_new(index: Index, mount: Nid, split: _Split, folder: Path, new_node: NewNode) -> None:
-    draft = folder.with_name(f"{folder.name}.new")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(mode=0o700, parents=True)
-    made = Index(str(draft / FILE_NAME))
-    try:
-        with made.durable():
-            _fill(made, index, mount, split, new_node)
-        made.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    finally:
-        made.close()
-    sync_folder(draft)
-    shutil.rmtree(folder, ignore_errors=True)
-    draft.rename(folder)
-    sync_folder(folder.parent)
+def _fill_durably(made: Index, index: Index, mount: Nid, split: _Split, new_node: NewNode) -> None:
+    with made.durable():
+        _fill(made, index, mount, split, new_node)
 
 
 def _fill(made: Index, index: Index, mount: Nid, split: _Split, new_node: NewNode) -> None:

@@ -114,6 +114,7 @@ class Walk:
     async def _compare(self, look: Look) -> None:
         look.names, look.is_deep = self._hints.take(look.path, look.names, is_deep=look.is_deep)
         if look.parent in self._leaves:
+            await self._sure_again(look)
             return
         if look.names is not None and IGNORE_FILE in look.names:
             look.names, look.is_deep = None, True

@@ -160,8 +160,8 @@ def snapshot_entry(node: Node, *, is_live: bool, blocks: bytes = b"") -> Entry:
 
 
 def holds_xattrs(kind: int) -> bool:
-    """Tell whether a node of the kind can have extended attributes."""
-    return kind in (Kind.FILE, Kind.FOLDER)
+    """Tell whether a node of the kind can have extended attributes. Those of a mount are the person's own."""
+    return kind in (Kind.FILE, Kind.FOLDER, Kind.MOUNT)
 
 
 def is_file(kind: int) -> bool:

@@ -5,23 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 
 from satchel.core.entries import Action, Kind
-from satchel.core.ids import ROOT_NODE, Nid
+from satchel.core.ids import ROOT_NODE, LinkId, NamespaceId, Nid
+from satchel.core.messages import Conflict, Refused
 from satchel.device.engine import Engine
 from satchel.device.engine.state import LinkIdentity
 from satchel.device.index.left_out import Stage as Left
 from satchel.device.index.left_out import keep_off, load_left, put_left
-from satchel.device.index.mounts import MountStage, load_mounts
+from satchel.device.index.mounts import Mount, MountStage, load_mounts, put_mount
 from satchel.device.index.store import Index
-from satchel.device.index.turning import hand_over
-from satchel.device.tasks import ApplyTask, CommitTask, PlaceFolder, SeenGone, SeenMoved, TrashUnit
+from satchel.device.index.turning import FolderTarget, hand_over
+from satchel.device.links import Link
+from satchel.device.mounted import NO_UNIT, settle
+from satchel.device.tasks import ApplyTask, CommitTask, PlaceFolder, SeenChanged, SeenGone, SeenMoved, TrashUnit
 from tests.support.engine_rig import (
     NODE_A,
     NODE_B,
     NODE_C,
     NODE_D,
     Rig,
+    blocks_of,
     entry,
     folder,
+    hash_of,
     new,
     new_folder,
     pushed,
@@ -86,8 +91,8 @@ def test_its_rows_go_to_an_index_of_its_own_and_are_settled_there(tmp_path: Path
     rig.step(pushed(3, mounted(4)))  # type: ignore[arg-type]
     mount = rig.nid(NODE_D)
     ids = iter(range(1, 99))
-    assert hand_over(rig.index, mount, tmp_path / "inner", lambda: next(ids).to_bytes(16, "big"))
-    assert not hand_over(rig.index, mount, tmp_path / "inner", lambda: b"")
+    assert hand_over(rig.index, mount, FolderTarget(tmp_path / "inner"), lambda: next(ids).to_bytes(16, "big"))
+    assert not hand_over(rig.index, mount, FolderTarget(tmp_path / "inner"), lambda: b"")
     assert rig.index.reader.nid_of(NODE_A) is None and rig.index.reader.path_of(mount) == b"d"
     inner = Index(str(tmp_path / "inner" / "index.db"))
     row = inner.row(inner.reader.nid_of(NODE_A) or Nid(0))
@@ -119,7 +124,7 @@ def test_what_was_moved_over_the_edge_before_is_new_on_one_side_and_gone_on_the_
     rig.scan(*facts)
     rig.step(pushed(3, mounted(4)))  # type: ignore[arg-type]
     ids = iter(range(1, 99))
-    hand_over(rig.index, d, tmp_path / "inner", lambda: next(ids).to_bytes(16, "big"))
+    hand_over(rig.index, d, FolderTarget(tmp_path / "inner"), lambda: next(ids).to_bytes(16, "big"))
     inner = Index(str(tmp_path / "inner" / "index.db"))
     outside = {rig.index.reader.path_of(nid): rig.index.row(nid) for nid in rig.index.dirty_nids()}
     inside = {inner.reader.path_of(nid): inner.row(nid) for nid in inner.dirty_nids()}
@@ -184,6 +189,44 @@ def test_a_mount_that_is_over_waits_for_its_own_link() -> None:
     assert [type(one) for one in rig.take(ApplyTask).tasks] == [TrashUnit]
 
 
+def test_the_folder_that_is_left_where_a_part_ended_is_another_node() -> None:
+    rig = joined_with_mount()
+    rig.apply()
+    nid = rig.nid(NODE_D)
+    rig.step(pushed(2, entry(3, NODE_D, "d", SHARED, kind=Kind.MOUNT, action=Action.UNMOUNT, is_live=False)))
+    rig.engine.end_mount(nid)
+    assert rig.index.node_id_of(nid) != NODE_D, "the service never brings back what a mount was"
+    # The same where the service went back to before a part that has ended since.
+    rig = joined_with_mount()
+    rig.apply()
+    nid = rig.nid(NODE_D)
+    link = Link(LinkId(b"O" * 16), "/home/ann", "/", "00" * 16, NO_UNIT, "laptop")
+
+    def released() -> bytes | None:
+        put_mount(rig.index, nid, Mount(NamespaceId(SHARED), MountStage.RELEASED))
+        settle(rig.index, link, lambda inner: FolderTarget(Path("/nowhere")), lambda: b"n" * 16)
+        return rig.index.node_id_of(nid)
+
+    assert released() == NODE_D and not load_mounts(rig.index), "one that is there is that one"
+    rig.index.forget_remote(nid)
+    assert released() == b"n" * 16
+
+
+def test_a_folder_that_is_moved_while_its_part_ends_goes_from_where_it_stands_and_nothing_is_sent() -> None:
+    rig = joined_with_mount()
+    rig.apply()
+    rig.pending.clear()
+    nid = rig.nid(NODE_D)
+    rig.step(pushed(2, entry(3, NODE_D, "d", SHARED, kind=Kind.MOUNT, action=Action.UNMOUNT, is_live=False)))
+    row = rig.index.reader.local(nid)
+    assert row is not None
+    rig.scan(SeenMoved(nid, row.version, Nid(0), b"elsewhere", row.stat, b"", b""))
+    rig.engine.end_mount(nid)
+    rig.wait(5.0)
+    (one,) = rig.take(ApplyTask).tasks
+    assert isinstance(one, TrashUnit) and not rig.has(CommitTask)
+
+
 def test_where_an_account_may_only_look_its_changes_are_carried_away_and_never_committed() -> None:
     rig = Rig()
     rig.synced((NODE_A, "a.txt", b"one"), (NODE_B, "b.txt", b"two"), (NODE_C, "c.txt", b"three"))
@@ -192,9 +235,6 @@ def test_where_an_account_may_only_look_its_changes_are_carried_away_and_never_c
     rows = {each: rig.index.reader.local(nid) for each, nid in nids.items()}
     a, b, c = rows[NODE_A], rows[NODE_B], rows[NODE_C]
     assert a is not None and b is not None and c is not None
-    from satchel.device.tasks import SeenChanged
-    from tests.support.engine_rig import blocks_of, hash_of
-
     mine = b"mine"
     rig.scan(
         SeenChanged(a.nid, a.version, stat(101, mine), hash_of(mine), blocks_of(mine)),
@@ -248,7 +288,23 @@ def test_what_is_left_out_in_a_folder_stays_so_when_it_is_shared(tmp_path: Path)
         put_left(rig.index, a, Left.OUT)
         keep_off(rig.index, a)
     rig.step(pushed(2, mounted(3)))  # type: ignore[arg-type]
-    hand_over(rig.index, d, tmp_path / "inner", lambda: b"x" * 16)
+    hand_over(rig.index, d, FolderTarget(tmp_path / "inner"), lambda: b"x" * 16)
     inner = Index(str(tmp_path / "inner" / "index.db"))
     assert load_left(inner) == ({a: Left.OUT}, set()) and load_left(rig.index) == ({}, set())
     assert inner.dirty_nids() == []
+
+
+def test_what_the_service_cannot_bring_back_is_made_anew() -> None:
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"))
+    row = rig.index.reader.local(rig.nid(NODE_A))
+    assert row is not None
+    mine = b"mine"
+    rig.scan(SeenChanged(row.nid, row.version, stat(101, mine), hash_of(mine), blocks_of(mine)))
+    rig.step(pushed(1, entry(2, NODE_A, "a.txt", b"one", action=Action.DELETE, is_live=False)))
+    rig.commit(Conflict(), head_seq=2)
+    rig.wait(1.0)
+    task = rig.commit(Refused("not_found", "purged"))
+    assert [type(op).__name__ for op in task.request.ops] == ["UndeleteOp"]
+    rig.wait(1.0)
+    assert [type(op).__name__ for op in rig.take(CommitTask).request.ops] == ["CreateOp"]

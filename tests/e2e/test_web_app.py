@@ -153,9 +153,9 @@ def test_a_folder_is_uploaded_with_all_in_it_though_it_was_paused(
     page.goto(address)
     page.get_by_text("Nothing here yet").wait_for()
     page.get_by_label("Upload a folder").set_input_files(tmp_path / "album")
-    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("button", name="Pause", exact=True).click()
     page.get_by_text("Uploads are paused").wait_for()
-    page.get_by_role("button", name="Resume").click()
+    page.get_by_role("button", name="Resume", exact=True).click()
     page.get_by_text("120 files are uploaded").wait_for()
     for path in ("/album/a/0.txt", "/album/b/59.txt"):
         assert ann.ask("GET", "/api/v1/content", path=f"/tree{path}").body.decode() == wanted[path]

@@ -306,6 +306,9 @@ TABLE: dict[tuple[str, str], Row] = {
     ("PUT", "/api/v1/groups/{group_id}/members/{account_id}"): Row(ADMINS, plain(f"{GROUP}/members/{NO_ID}")),
     ("DELETE", "/api/v1/groups/{group_id}/members/{account_id}"): Row(ADMINS, plain(f"{GROUP}/members/{NO_ID}")),
     # -- files of the shared folder -----------------------------------------------------------------------------------
+    ("GET", "/api/v1/zip"): Row(
+        Right.READ, lambda w, who, there: Asking("/api/v1/zip", query={"path": "/Team" if there else "/Nope"})
+    ),
     ("GET", "/api/v1/content"): Row(Right.READ, node("/api/v1/content")),
     ("GET", "/api/v1/versions"): Row(Right.READ, node("/api/v1/versions")),
     ("GET", "/api/v1/diff"): Row(Right.READ, node("/api/v1/diff")),
@@ -353,6 +356,9 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/api/v1/uploads/{upload_id}"): Row(MINE, upload()),
     ("HEAD", "/api/v1/uploads/{upload_id}"): Row(MINE, upload()),
     ("PATCH", "/api/v1/uploads/{upload_id}"): Row(MINE, upload(body=b"x", Upload_Offset="0")),
+    ("POST", "/api/v1/uploads/{upload_id}/known"): Row(
+        MINE, upload("/known", {"offset": 0, "blocks": [{"hash": "00" * 32, "size": 1}]})
+    ),
     ("POST", "/api/v1/uploads/{upload_id}/finish"): Row(MINE, upload("/finish", size=0)),
     ("DELETE", "/api/v1/uploads/{upload_id}"): Row(MINE, upload()),
     ("POST", "/api/v1/trash/restore"): Row(Right.WRITE, deleted),

@@ -11,6 +11,8 @@ export class Refusal extends Error {
     message: string,
     readonly hint: string,
     readonly id: string,
+    /** When the service asks to be asked again, in seconds; 0 if it said nothing. */
+    readonly retryAfterS = 0,
   ) {
     super(message);
   }
@@ -43,7 +45,7 @@ export async function ask<R extends Route>(route: R, asking: Asking<R> = {}): Pr
   }
   const response = await reached(path + queryOf(asking.query), init);
   const text = await response.text();
-  if (!response.ok) throw refusalOf(response.status, text);
+  if (!response.ok) throw refusalOf(response.status, text, response.headers.get('retry-after'));
   return (text ? JSON.parse(text) : undefined) as Routes[R]['answer'];
 }
 
@@ -64,13 +66,14 @@ export function queryOf(query: object | undefined): string {
   return told.length ? '?' + new URLSearchParams(told.map(([name, value]) => [name, String(value)])).toString() : '';
 }
 
-export function refusalOf(status: number, text: string): Refusal {
+export function refusalOf(status: number, text: string, retryAfter: string | null = null): Refusal {
   let refusal: Refusal;
+  const retryAfterS = Number(retryAfter) || 0;
   try {
     const told = (JSON.parse(text) as { error: { code: string; message: string; hint: string; id: string } }).error;
-    refusal = new Refusal(status, told.code, told.message, told.hint, told.id);
+    refusal = new Refusal(status, told.code, told.message, told.hint, told.id, retryAfterS);
   } catch {
-    refusal = new Refusal(status, 'fault', text.slice(0, 200), '', '');
+    refusal = new Refusal(status, 'fault', text.slice(0, 200), '', '', retryAfterS);
   }
   if (refusal.code === 'unauthenticated') onSignedOut();
   return refusal;

@@ -113,6 +113,21 @@ export interface AuditRow {
   hash: string;
 }
 
+export interface BlockNamed {
+  hash: string;
+  size: number;
+}
+
+export interface BlocksKnown {
+  offset: number;
+  missing: (string)[];
+}
+
+export interface BlocksNamed {
+  offset: number;
+  blocks: (BlockNamed)[];
+}
+
 export interface CodeGiven {
   code: string;
 }
@@ -1323,9 +1338,14 @@ export interface Routes {
     answer: undefined;
   };
   'POST /api/v1/uploads/{upload_id}/finish': {
-    query: Record<never, never>;
+    query: { content_hash?: string };
     body: undefined;
     answer: Item;
+  };
+  'POST /api/v1/uploads/{upload_id}/known': {
+    query: Record<never, never>;
+    body: BlocksNamed;
+    answer: BlocksKnown;
   };
   'GET /api/v1/versions': {
     query: { path?: string; id?: string; namespace?: string };
@@ -1356,6 +1376,11 @@ export interface Routes {
     query: Record<never, never>;
     body: undefined;
     answer: WebhookSecret;
+  };
+  'GET /api/v1/zip': {
+    query: { path?: string; only?: (string)[] | null };
+    body: undefined;
+    answer: undefined;
   };
   'GET /health': {
     query: Record<never, never>;

@@ -6,6 +6,7 @@ import type { SeedEntry } from '../api/types';
 export type Listener = (entries: readonly SeedEntry[], isReset: boolean) => void;
 
 const WAIT_S = 50;
+const TOGETHER_MS = 250;
 const PAUSE_MS_MIN = 1_000;
 const PAUSE_MS_MAX = 30_000;
 const listeners = new Set<Listener>();
@@ -40,7 +41,8 @@ async function run(signal: AbortSignal): Promise<void> {
       cursor = page.cursor;
       pauseMs = PAUSE_MS_MIN;
       if (page.entries.length || page.is_reset) tellAll(page.entries, page.is_reset ?? false);
-      if (page.backoff) await pause(page.backoff * 1_000, signal);
+      // The first change is told at once; of many, those that come together are asked for together.
+      if (page.backoff || page.entries.length) await pause(Math.max((page.backoff ?? 0) * 1_000, TOGETHER_MS), signal);
     } catch (error) {
       if (signal.aborted) return;
       if (error instanceof Refusal && error.status === 401) return;

@@ -47,9 +47,16 @@ async function signedIn(): Promise<AccountShown | null> {
   }
 }
 
-/** Look anew, for what is used of the quota. */
-export async function renewAccount(): Promise<void> {
-  if (state.account) state.account = await ask('GET /api/v1/account');
+const RENEWED_MS = 1_500;
+let renewing: Promise<void> | null = null;
+
+/** Look anew, for what is used of the quota: once for all who ask within a moment. */
+export function renewAccount(): Promise<void> {
+  renewing ??= new Promise<void>((done) => setTimeout(done, RENEWED_MS)).then(async () => {
+    renewing = null;
+    if (state.account) state.account = await ask('GET /api/v1/account');
+  });
+  return renewing;
 }
 
 export async function signIn(user: string, password: string, code: string): Promise<void> {

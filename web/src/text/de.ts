@@ -1,9 +1,11 @@
 // All that the app says, in German.
 import { deDevice } from './de_device';
+import { deUploads } from './de_uploads';
 import type { Catalogue } from './en';
 
 export const de: Catalogue = {
   ...deDevice,
+  ...deUploads,
   'app.name': 'Satchel',
   'app.skip': 'Zum Inhalt springen',
   'app.loading': 'Wird geladen …',
@@ -121,28 +123,6 @@ export const de: Catalogue = {
   'keys.menu': 'Alle Befehle',
   'keys.info': 'Details und Versionen',
   'keys.help': 'Diese Liste',
-  'uploads.title': 'Uploads',
-  'uploads.working.one': '{count} Datei wird hochgeladen',
-  'uploads.working.other': '{count} Dateien werden hochgeladen',
-  'uploads.paused': 'Uploads sind angehalten',
-  'uploads.failed.one': '{count} Upload braucht eine Entscheidung',
-  'uploads.failed.other': '{count} Uploads brauchen eine Entscheidung',
-  'uploads.done.one': '{count} Datei ist hochgeladen',
-  'uploads.done.other': '{count} Dateien sind hochgeladen',
-  'uploads.whole': 'Alle Uploads',
-  'uploads.pause': 'Anhalten',
-  'uploads.resume': 'Fortsetzen',
-  'uploads.clear': 'Leeren',
-  'uploads.waiting': 'Wartet',
-  'uploads.exists': 'Eine Datei mit diesem Namen ist schon da.',
-  'uploads.replace': 'Ersetzen',
-  'uploads.keepBoth': 'Beide behalten',
-  'uploads.skip': 'Überspringen',
-  'uploads.cancel': '{name} nicht hochladen',
-  'uploads.retry': '{name} noch einmal versuchen',
-  'uploads.progress': '{sent} von {size}',
-  'uploads.more.one': 'und {count} weitere',
-  'uploads.more.other': 'und {count} weitere',
   'preview.previous': 'Vorige',
   'preview.next': 'Nächste',
   'preview.none': 'Für diese Art von Datei gibt es keine Vorschau.',

@@ -242,6 +242,18 @@ async def readable_txn(conn: Connection, ns: NamespaceId, hashes: Iterable[Block
     return {row[0]: PlacedBlock(*row) for row in rows}
 
 
+async def held_txn(conn: Connection, ns: NamespaceId, hashes: Iterable[BlockHash]) -> dict[BlockHash, int]:
+    """Return the lengths of the blocks that `ns` has a right to; damaged ones, which are to come anew, are left out."""
+    rows = await fetch_in(
+        conn,
+        "SELECT b.block_hash, b.size FROM namespace_blocks n JOIN blocks b ON b.block_hash = n.block_hash"
+        f" WHERE n.ns = $1 AND b.state <> {BLOCK_DAMAGED} AND n.block_hash IN {{keys}}",
+        set(hashes),
+        ns,
+    )
+    return {row[0]: row[1] for row in rows}
+
+
 async def stored_txn(conn: Connection, hashes: Iterable[BlockHash]) -> dict[BlockHash, PlacedBlock]:
     """Return where live blocks are, whoever holds them. Never an answer to a caller: for storing known bytes once."""
     rows = await fetch_in(

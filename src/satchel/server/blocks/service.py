@@ -17,7 +17,7 @@ from satchel.core.limits import BLOCKS_GET_COUNT_MAX, INLINE_DOWN_BYTES_MAX, KIB
 from satchel.core.messages import GetReply, GetRequest, PutReply, PutRequest, WireBlock
 from satchel.server.blocks.codec import open_block, shut_block, verify_blocks
 from satchel.server.blocks.packs import build, pack_id_of, pack_name
-from satchel.server.blocks.refs import PlacedBlock, readable_txn, register_txn, stored_txn
+from satchel.server.blocks.refs import PlacedBlock, held_txn, readable_txn, register_txn, stored_txn
 from satchel.server.db.engine import Database
 from satchel.server.ports import BlockStore, Clock, Span, Workers
 
@@ -88,6 +88,10 @@ class BlockService:
         if placed:
             await self.register(ns, list(placed.values()))
         return len(placed) == len(set(hashes))
+
+    async def held(self, ns: NamespaceId, hashes: Sequence[BlockHash]) -> dict[BlockHash, int]:
+        """Return the lengths of those of the blocks that `ns` has a right to and that a commit would take."""
+        return await self._db.glance(lambda conn: held_txn(conn, ns, hashes))
 
     async def put(self, request: PutRequest, bodies: Sequence[Bytes]) -> PutReply:
         """Store blocks for a namespace that the caller may write. Idempotent. Raises: as `store`, MessageInvalid."""

@@ -35,7 +35,9 @@ from satchel.server.gateway import (
     texts,
     thumbnails,
     uploads,
+    uploads_known,
     webhooks,
+    zipping,
 )
 from satchel.server.gateway import app_passwords as app_passwords_room
 from satchel.server.gateway import device_codes as device_codes_room
@@ -70,7 +72,7 @@ SAFE_HEADERS = [
 ]
 ROOMS = (
     *(account, files, content, history, diffing, rewinding, sync, health, shares),
-    *(uploads, webhooks),
+    *(uploads, uploads_known, webhooks, zipping),
     *(made_links, link_pages, link_writes),
     *(found_names, texts, thumbnails),
     *(

@@ -30,6 +30,7 @@ PARAMETERS: dict[str, Words] = {
     "after": Words("Where the page begins: `after` of the page before it; empty for the first one.", ""),
     "before": Words("Where the page begins: `before` of the page before it; 0 for the newest.", 0),
     "by": Words("Whose shared folders: `me`, `others`; empty for all.", "me"),
+    "content_hash": Words("The content hash that the file must get, in hex; empty for any.", ""),
     "chars": Words("How many characters at most.", 2000),
     "code": Words("What the provider gave for the sign-in.", "SplxlOBeZQQYbYS6WxSbIA"),
     "cursor": Words("The cursor of the last answer; empty for the whole tree.", ""),
@@ -56,6 +57,7 @@ PARAMETERS: dict[str, Words] = {
     "next": Words("The page to go to afterwards, of this service.", "/device"),
     "node": Words("The id of the file, in hex.", _ID),
     "ns": Words("Only links in this namespace, in hex; empty for all.", ""),
+    "only": Words("Ids of what stands in the folder, in hex, each once: only these; none for all.", [_ID]),
     "offset_min": Words("How many minutes the caller's clock is ahead of UTC.", 60),
     "parent": Words("The id of the folder, in hex; empty for the link's own.", ""),
     "password_id": Words("The app password's id, in hex.", _ID),
@@ -230,6 +232,7 @@ TAGS: tuple[tuple[str, str, str], ...] = (
     ("/api/v1/delete", "Files and folders", ""),
     ("/api/v1/search", "Files and folders", ""),
     ("/api/v1/thumbnail", "Files and folders", ""),
+    ("/api/v1/zip", "Files and folders", ""),
     ("/", "Account", "Signing in, devices, passwords, the audit log."),
 )
 """What a route's path begins with, its group, and what the group is (said once); the first that fits counts."""
@@ -269,6 +272,7 @@ BY_ROUTE: tuple[tuple[str, tuple[type[Fault], ...]], ...] = (
     ("/api/v1/diff", (errors.NameInvalid, errors.BlockDamaged)),
     ("/api/v1/files", (errors.NameInvalid,)),
     ("/api/v1/entry", (errors.NameInvalid,)),
+    ("/api/v1/zip", (errors.NameInvalid, errors.BlockDamaged)),
     ("/api/v1/versions", (errors.NameInvalid,)),
     ("/api/v1/trash", (errors.NameInvalid, errors.ShareRefused)),
     ("/api/v1/move", (errors.ShareRefused,)),

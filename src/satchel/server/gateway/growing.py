@@ -13,7 +13,7 @@ from satchel.core.cutting import CDC1, StreamCutter
 from satchel.core.errors import MessageInvalid
 from satchel.core.hashing import Block, pack_blocks, unpack_blocks
 from satchel.core.ids import BlockHash
-from satchel.core.limits import BLOCK_BYTES_MAX
+from satchel.core.limits import BLOCK_BYTES_MAX, SINGLE_BLOCK_BYTES_MAX
 from satchel.server.gateway.content import FED_BYTES, RECHECK_MS
 from satchel.server.gateway.services import Services
 from satchel.server.metadata.upload_sessions import UploadSession, advance, parts_of
@@ -23,12 +23,13 @@ TAIL_PIECES_MAX = 64
 
 
 class Growing:
-    """Takes a part's bytes. Made by `of`, ended by `settled` or `whole`."""
+    """Takes a part's bytes. Made by `of`, ended by `settled`, `closed` or `whole`."""
 
     def __init__(self, services: Services, session: UploadSession, tail: bytes) -> None:
         self._services = services
         self._session = session
-        self._cutter = StreamCutter(CDC1, is_begun=session.cut > 0)
+        # Of a long file the first block is cut too, though little of it may be there.
+        self._cutter = StreamCutter(CDC1, is_begun=session.size > SINGLE_BLOCK_BYTES_MAX)
         self._waiting: list[bytes] = [tail] if tail else []
         self._waiting_bytes = len(tail)
         self._fresh: list[bytes] = []
@@ -86,6 +87,13 @@ class Growing:
         """Return the packed blocklist of the whole file; the row stays as it is."""
         blocks = self._cutter.feed_blocks(b"".join(self._waiting), is_last=True)
         return await parts_of(self._services.db, self._session) + pack_blocks(await self._put(blocks))
+
+    async def closed(self) -> UploadSession:
+        """Cut all that waits, as if the file ended there, and return the upload: a block that was named follows."""
+        blocks = self._cutter.feed_blocks(b"".join(self._waiting), is_last=True)
+        self._waiting, self._waiting_bytes = [], 0
+        await self._note(await self._put(blocks), [], received=self._session.received)
+        return self._session
 
     async def _cut(self) -> None:
         """Store and note what can be cut; that is more than the tail, since more than two blocks wait."""

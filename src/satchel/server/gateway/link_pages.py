@@ -17,7 +17,7 @@ from litestar.response import Stream
 from satchel.core.entries import Kind
 from satchel.core.errors import LinkLocked
 from satchel.core.hashing import unpack_blocks
-from satchel.core.ids import ContentHash
+from satchel.core.ids import ContentHash, NamespaceId, NodeId
 from satchel.core.limits import KIB, LIST_PAGE_MAX
 from satchel.server.accounts.passwords import matches
 from satchel.server.gateway.conditions import is_known
@@ -38,11 +38,11 @@ from satchel.server.gateway.link_access import (
     require_folder,
     require_left,
 )
-from satchel.server.gateway.link_zip import zip_pieces
 from satchel.server.gateway.previews import preview_type
 from satchel.server.gateway.raw import SENT_BYTES_MAX
 from satchel.server.gateway.rest import KINDS, Asked, services_of
 from satchel.server.gateway.services import Services
+from satchel.server.gateway.zip_stream import zip_pieces
 from satchel.server.metadata.nodes import Node
 from satchel.server.metadata.tree import blocklist_of
 from satchel.server.sharing.link_keys import KEY_MS, spend_guess
@@ -148,7 +148,7 @@ async def link_list(
     link = await opened(request, token, SHOWING, node=id)
     require_left(link.share)
     require_folder(link)
-    found = await children_of(services.db, link, after, limit)
+    found = await children_of(services.db, link, link.node.node_id, after, limit)
     return LinkItems([link_item(node) for node in found], found[-1].name_key if len(found) == limit else "")
 
 
@@ -197,14 +197,26 @@ async def link_zip(request: Asked, token: str, id: str = "") -> Stream:
     if share.is_no_download:
         raise gone()
     recheck = Recheck(services, token, link)
-    pieces = zip_pieces(services, link, recheck)
+    pieces = zip_pieces(services, _LinkSource(services, link, recheck), share.ns, link.node)
     head = await anext(pieces)
     await _count(services, share)
     headers = {
-        "content-disposition": _attachment(f"{link.node.name or 'files'}.zip"),
+        "content-disposition": attachment(f"{link.node.name or 'files'}.zip"),
         "cache-control": "private, no-store",
     }
     return Stream(_watched(head, pieces, recheck), headers=headers, media_type="application/zip")
+
+
+class _LinkSource:
+    """A link's folder as what an archive is made of."""
+
+    def __init__(self, services: Services, link: OpenLink, recheck: Recheck) -> None:
+        self._db = services.db
+        self._link = link
+        self.pause, self.now = recheck.pause, recheck.now
+
+    async def children(self, ns: NamespaceId, folder: NodeId, after: str, limit: int) -> list[Node]:
+        return await children_of(self._db, self._link, folder, after, limit)
 
 
 def link_item(node: Node) -> LinkItem:
@@ -225,12 +237,13 @@ def _content_headers(node: Node, tag: str, *, is_shown: bool) -> dict[str, Any]:
     return {
         "etag": tag,
         "accept-ranges": "bytes",
-        "content-disposition": "inline" if is_shown else _attachment(node.name),
+        "content-disposition": "inline" if is_shown else attachment(node.name),
         "cache-control": "private, no-cache",
     }
 
 
-def _attachment(name: str) -> str:
+def attachment(name: str) -> str:
+    """Return the header that lets a browser save what comes under this name."""
     return f"attachment; filename*=UTF-8''{quote(name, safe='')}"
 
 

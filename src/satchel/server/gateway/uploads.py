@@ -14,6 +14,7 @@ from typing import Annotated
 
 import msgspec
 from litestar import Response, delete, get, head, patch, post
+from litestar.params import Parameter
 from msgspec.structs import replace
 
 from satchel.core.access import Right
@@ -57,6 +58,7 @@ Size = Annotated[int, msgspec.Meta(ge=0, le=SIZE_BYTES_MAX)]
 Moment = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Rev = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 Sha256 = Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{64})?$")]
+HashTold = Annotated[str, Parameter(pattern="^([0-9a-f]{64})?$")]
 
 
 class UploadAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -135,7 +137,7 @@ async def begin(request: Asked, data: UploadAsked) -> Response[UploadShown]:
         finished_ms=None,
     )
     await begin_upload(services.db, made)
-    headers = _headers(made) | {"location": f"/api/v1/uploads/{made.upload_id.hex()}"}
+    headers = upload_headers(made) | {"location": f"/api/v1/uploads/{made.upload_id.hex()}"}
     return Response(_shown(made), status_code=201, headers=headers)
 
 
@@ -151,15 +153,15 @@ async def list_uploads(request: Asked, after: str = "", limit: Limit = LIST_PAGE
 @get(ONE, tells=TOLD)
 async def show(request: Asked, upload_id: str) -> Response[UploadShown]:
     """Tell where an upload stands. Only whoever began it may ask."""
-    _, _, found = await _found(request, upload_id)
-    return Response(_shown(found), headers=_headers(found))
+    _, _, found = await found_upload(request, upload_id)
+    return Response(_shown(found), headers=upload_headers(found))
 
 
 @head(ONE, tells=TOLD)
 async def look(request: Asked, upload_id: str) -> Response[None]:
     """Tell where an upload stands, in the headers `Upload-Offset` and `Upload-Length`."""
-    _, _, found = await _found(request, upload_id)
-    return Response(None, status_code=200, headers=_headers(found))
+    _, _, found = await found_upload(request, upload_id)
+    return Response(None, status_code=200, headers=upload_headers(found))
 
 
 @patch(
@@ -175,14 +177,14 @@ async def look(request: Asked, upload_id: str) -> Response[None]:
 async def add_part(request: Asked, upload_id: str) -> Response[None]:
     """Add the request's body to what is there. Needs `Upload-Offset`: where the upload stands. A request that breaks
     off leaves what came of it."""
-    services, principal, found = await _found(request, upload_id)
+    services, principal, found = await found_upload(request, upload_id)
     told = request.headers.get("upload-offset", "")
     if not (told.isascii() and told.isdigit() and len(told) < 19):
         raise MessageInvalid("The header Upload-Offset is needed, a number of bytes.", reason="upload-offset")
     if found.finished_ms is not None or int(told) != found.received:
         raise OffsetMismatch("The upload stands elsewhere.", expected=int(told), actual=found.received)
     await authorize(services.db, principal, found.ns, Right.WRITE)
-    found = await _leased(services, found)
+    found = await leased_upload(services, found)
     with services.room.taken(principal.account_id, UPLOAD_BYTES_IN_MEMORY):
         growing = await Growing.of(services, found)
         stream = contextlib.aclosing(request.stream())
@@ -195,21 +197,24 @@ async def add_part(request: Asked, upload_id: str) -> Response[None]:
         finally:
             # Also where the caller was cut off: what came of it is kept.
             found = await growing.settled()
-    return Response(None, status_code=204, headers=_headers(found))
+    return Response(None, status_code=204, headers=upload_headers(found))
 
 
 @post(f"{ONE}/finish", status_code=200, transfers=True, faults=(OffsetMismatch, BlockMismatch))
-async def finish(request: Asked, upload_id: str) -> Item:
+async def finish(request: Asked, upload_id: str, content_hash: HashTold = "") -> Item:
     """Make the file of what came, which is all of it; asked again, it answers the same. The bytes are read again and
-    compared with `sha256`, where that was said: if they differ, the upload begins anew."""
-    services, principal, found = await _found(request, upload_id)
+    compared with `sha256`, where that was said, and their blocks with `content_hash`: if they differ, the upload begins
+    anew."""
+    services, principal, found = await found_upload(request, upload_id)
     if found.finished_ms is None:
         await authorize(services.db, principal, found.ns, Right.WRITE)
         if found.received != found.size:
             raise OffsetMismatch("Not all has come yet.", expected=found.size, actual=found.received)
-        found = await _leased(services, found)
+        found = await leased_upload(services, found)
         with services.room.taken(principal.account_id, UPLOAD_BYTES_IN_MEMORY):
             packed = await (await Growing.of(services, found)).whole()
+            if content_hash and packed_content_hash(packed).hex() != content_hash:
+                raise await _begun_again(services, found, bytes.fromhex(content_hash), packed_content_hash(packed))
             await _check(services, found, unpack_blocks(packed))
         node_id = await _committed(services, principal, found, packed)
     else:
@@ -224,13 +229,14 @@ async def abandon(request: Asked, upload_id: str) -> None:
     await end_upload(services.db, principal.account_id, from_hex(upload_id, what="upload"))
 
 
-async def _found(request: Asked, upload_id: str) -> tuple[Services, Principal, UploadSession]:
+async def found_upload(request: Asked, upload_id: str) -> tuple[Services, Principal, UploadSession]:
+    """Return an upload of whoever asks. Raises: NotFound."""
     services, principal = services_of(request), await principal_of(request)
     raw = from_hex(upload_id, what="upload")
     return services, principal, await upload_of(services.db, principal.account_id, raw, services.clock.now_ms())
 
 
-async def _leased(services: Services, found: UploadSession) -> UploadSession:
+async def leased_upload(services: Services, found: UploadSession) -> UploadSession:
     """Hold what came for another while, where that is due. Raises: OffsetMismatch when some of it is gone."""
     now = services.clock.now_ms()
     if now - found.leased_ms < LEASE_AGE_MS:
@@ -258,12 +264,12 @@ async def _check(services: Services, found: UploadSession, blocks: list[Block]) 
     async for piece in pieces_of(services, found.ns, blocks, 0, found.size):
         await services.workers.run(lambda piece=piece: hasher.update(piece))  # type: ignore[misc]  # of this turn
     if hasher.digest() != found.wanted_hash:
-        await begin_again(services.db, found, services.clock.now_ms())
-        raise BlockMismatch(
-            "What came is not what was said; the upload begins anew.",
-            expected=found.wanted_hash,
-            actual=hasher.digest(),
-        )
+        raise await _begun_again(services, found, found.wanted_hash, hasher.digest())
+
+
+async def _begun_again(services: Services, found: UploadSession, wanted: bytes, came: bytes) -> BlockMismatch:
+    await begin_again(services.db, found, services.clock.now_ms())
+    return BlockMismatch("What came is not what was said; the upload begins anew.", expected=wanted, actual=came)
 
 
 async def _committed(services: Services, principal: Principal, found: UploadSession, packed: bytes) -> NodeId:
@@ -307,7 +313,8 @@ async def _planned(services: Services, principal: Principal, found: UploadSessio
     return encode_plain(_Planned(edit))
 
 
-def _headers(found: UploadSession) -> dict[str, str]:
+def upload_headers(found: UploadSession) -> dict[str, str]:
+    """Return what every answer about an upload tells in its headers."""
     return {"upload-offset": str(found.received), "upload-length": str(found.size), "cache-control": "no-store"}
 
 

@@ -309,12 +309,12 @@ def still_open(clock: Clock, *links: OpenLink) -> Guard:
     return look_txn
 
 
-async def children_of(db: Database, link: OpenLink, after: str, limit: int) -> list[Node]:
-    """Return what lives in the link's folder `link.node` by name key, at most `limit`, from above the key `after`.
+async def children_of(db: Database, link: OpenLink, node_id: NodeId, after: str, limit: int) -> list[Node]:
+    """Return what lives in one of the link's folders by name key, at most `limit`, from above the key `after`.
 
     The caller opened the link just now. Raises: NotFound for what is no folder any more.
     """
-    ns, node_id = link.share.ns, link.node.node_id
+    ns = link.share.ns
 
     async def list_txn(conn: Connection) -> list[Node]:
         folder = (await _beneath_txn(conn, link.share, node_id))[1]

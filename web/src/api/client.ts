@@ -22,6 +22,8 @@ export interface Asking<R extends Route> {
   /** Values for the `{…}` parts of the route. */
   parts?: Record<string, string>;
   signal?: AbortSignal;
+  /** A password or a code is in it: that it is wrong does not mean that the session is over. */
+  isProof?: boolean;
 }
 
 let onSignedOut: () => void = () => undefined;
@@ -43,7 +45,7 @@ export async function ask<R extends Route>(route: R, asking: Asking<R> = {}): Pr
   }
   const response = await reached(path + queryOf(asking.query), init);
   const text = await response.text();
-  if (!response.ok) throw refusalOf(response.status, text);
+  if (!response.ok) throw refusalOf(response.status, text, asking.isProof);
   return (text ? JSON.parse(text) : undefined) as Routes[R]['answer'];
 }
 
@@ -64,7 +66,7 @@ export function queryOf(query: object | undefined): string {
   return told.length ? '?' + new URLSearchParams(told.map(([name, value]) => [name, String(value)])).toString() : '';
 }
 
-export function refusalOf(status: number, text: string): Refusal {
+export function refusalOf(status: number, text: string, isProof = false): Refusal {
   let refusal: Refusal;
   try {
     const told = (JSON.parse(text) as { error: { code: string; message: string; hint: string; id: string } }).error;
@@ -72,7 +74,7 @@ export function refusalOf(status: number, text: string): Refusal {
   } catch {
     refusal = new Refusal(status, 'fault', text.slice(0, 200), '', '');
   }
-  if (refusal.code === 'unauthenticated') onSignedOut();
+  if (refusal.code === 'unauthenticated' && !isProof) onSignedOut();
   return refusal;
 }
 

@@ -1,7 +1,11 @@
 // All that the app says, in German.
+import { deAdmin } from './de_admin';
+import { deSettings } from './de_settings';
 import type { Catalogue } from './en';
 
 export const de: Catalogue = {
+  ...deSettings,
+  ...deAdmin,
   'app.name': 'Satchel',
   'app.skip': 'Zum Inhalt springen',
   'app.loading': 'Wird geladen …',

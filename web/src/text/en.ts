@@ -1,5 +1,10 @@
 // All that the app says, in English. Parts in braces are filled in; `.one` and `.other` are chosen by a number.
+import { enAdmin } from './en_admin';
+import { enSettings } from './en_settings';
+
 export const en = {
+  ...enSettings,
+  ...enAdmin,
   'app.name': 'Satchel',
   'app.skip': 'Skip to content',
   'app.loading': 'Loading…',

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.browser import shots_settings
 from tests.support import warm
 from tests.support.browser import running_browser, visiting
 from tests.support.server import PASSWORD, RunningServer, Session, User, ask, running_server
@@ -114,6 +115,7 @@ def signed_in(page: Page, folder: Path, mark: str, server: RunningServer) -> Non
     page.get_by_role("button", name="Look it up").click()
     page.get_by_text("Sign “laptop” in?").wait_for()
     take(page, folder, f"device-{mark}")
+    shots_settings.signed_in(page, lambda page, label: take(page, folder, f"{label}-{mark}"))
 
 
 def run(folder: Path) -> None:
@@ -130,10 +132,13 @@ def run(folder: Path) -> None:
                 page.goto("/")
                 page.get_by_label("Set-up code").wait_for()
                 take(page, folder, f"setup-{mark}")
-        fill(first_account(server))
+        session = first_account(server)
+        fill(session)
+        shots_settings.fill(session)
         for mark, options in looks:
             with visiting(browser, server.url, locale="en-GB", **options) as context:
                 page = context.new_page()
+                shots_settings.signed_out(page, lambda page, label, mark=mark: take(page, folder, f"{label}-{mark}"))
                 page.goto("/")
                 page.get_by_label("Name").fill("bob")
                 page.get_by_role("button", name="Sign in").click()

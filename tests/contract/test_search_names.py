@@ -22,6 +22,7 @@ from satchel.server.search.grams import Rank, question_of, rank_of
 from satchel.server.search.indexing import begin_again, step
 from satchel.server.search.names import Found, Wanted, search_names
 from satchel.server.search.scopes import Place
+from satchel.server.search.within import Within
 from satchel.server.upkeep.naming import index_names, make_anew
 from tests.support.clocks import SteppingClock
 from tests.support.databases import Run
@@ -93,7 +94,7 @@ def test_names_are_found_by_beginning_part_and_several_words_the_best_first(run:
         assert await tree.find("報告") == await tree.find("年") == ["/年度報告書"]
         assert await tree.find("c") == ["/a.b_c"]
         assert await tree.find("x") == ["/x"]
-        assert await tree.find("pdf", extension="pdf") == ["/Report 2024.pdf"]
+        assert await tree.find("pdf", within=Within(frozenset({"png", "pdf"}))) == ["/Report 2024.pdf"]
         assert await tree.find("pdf", kind=Kind.FILE) == []
         for text in ("", "  ", "1 2 3 4 5 6 7 8 9", "a" * 256):
             with pytest.raises(MessageInvalid):

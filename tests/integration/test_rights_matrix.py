@@ -294,6 +294,10 @@ TABLE: dict[tuple[str, str], Row] = {
         ADMINS, lambda w, who, there: Asking(f"/api/v1/admin/accounts/{w.accounts[OTHER] if there else NO_ID}", {})
     ),
     ("GET", "/api/v1/admin/audit"): Row(ADMINS, plain("/api/v1/admin/audit")),
+    ("GET", "/api/v1/admin/storage"): Row(ADMINS, plain("/api/v1/admin/storage")),
+    ("GET", "/api/v1/admin/health"): Row(ADMINS, plain("/api/v1/admin/health")),
+    ("GET", "/api/v1/admin/settings"): Row(ADMINS, plain("/api/v1/admin/settings")),
+    ("POST", "/api/v1/admin/audit/verify"): Row(ADMINS, plain("/api/v1/admin/audit/verify", {})),
     ("GET", "/api/v1/admin/counters"): Row(ADMINS, plain("/api/v1/admin/counters")),
     ("GET", "/api/v1/invitations"): Row(ADMINS, plain("/api/v1/invitations")),
     ("POST", "/api/v1/invitations"): Row(ADMINS, plain("/api/v1/invitations", {})),

@@ -98,14 +98,15 @@ def browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def visiting(browser: Browser, url: str, **options: object) -> Iterator[BrowserContext]:
-    """Open a browser's own space, with no cookies, for pages of `url`; what it loads from elsewhere is a failure."""
+def visiting(browser: Browser, url: str, *, also: tuple[str, ...] = (), **options: object) -> Iterator[BrowserContext]:
+    """Open a browser's own space, with no cookies, for pages of `url`; what it loads from elsewhere is a failure. also:
+    how addresses begin that it may go to as well."""
     context = browser.new_context(base_url=url, **options)  # type: ignore[arg-type]  # playwright's own options
     context.set_default_timeout(TIMEOUT_MS)
     problems: list[str] = []
 
     def requested(request: Request) -> None:
-        if not request.url.startswith((url, "blob:")):
+        if not request.url.startswith((url, "blob:", *also)):
             problems.append(f"asked {request.url}")
 
     def told(message: ConsoleMessage) -> None:

@@ -70,6 +70,7 @@ from satchel.server.upkeep import (
     webhooks,
 )
 from satchel.server.upkeep.backup.marks import require_in_service
+from satchel.server.upkeep.overseeing import StoreOverseer
 from satchel.server.upkeep.schedule import Scheduler
 
 _log = structlog.get_logger("server")
@@ -175,6 +176,7 @@ async def opened(settings: Settings) -> AsyncIterator[Opened]:
             posts=_poster(settings),
             provider=provider,
             sealer=opened_sealer(settings, clock),
+            overseer=StoreOverseer(db),
         )
         schedulers = tuple(_upkeep(services, workers))
         monitor = Monitor(Sources(services, db, store, stores.relay, stores.notifier, schedulers))

@@ -50,6 +50,15 @@ class Histogram:
         """How many values there were."""
         return sum(self._counts)
 
+    def quantile(self, part: float) -> float:
+        """Return the bound below which this part of the values lies, as exactly as the bounds are; 0 without values."""
+        wanted, below = part * self.count, 0
+        for bound, count in zip((*self._bounds, self._bounds[-1]), self._counts, strict=True):
+            below += count
+            if count and below >= wanted:
+                return bound
+        return 0.0
+
     def parts(self) -> Iterator[tuple[str, int]]:
         """Yield each upper bound with how many values were not above it."""
         below = 0

@@ -274,5 +274,41 @@ class NoSealer:
         return stored if len(stored) <= PLAIN_BYTES_MAX else None
 
 
+class TaskSeen(NamedTuple):
+    """Something that is done in the background. last_at_ms, next_at_ms: Unix ms, 0 for never; took_ms: the last run;
+    failures: in a row; fault: of the last run, empty when it ended well."""
+
+    name: str
+    last_at_ms: int
+    took_ms: int
+    next_at_ms: int
+    failures: int
+    fault: str
+
+
+class Overseer(Protocol):
+    """What the store holds, and what is done to it in the background, for administrators."""
+
+    async def figures(self) -> Mapping[str, object]:
+        """Return counts and bytes by name, as `satchel admin stats` tells them."""
+        ...
+
+    async def tasks(self) -> Sequence[TaskSeen]:
+        """Return all tasks that this store ever ran, by name."""
+        ...
+
+
+class NoOverseer:
+    """An `Overseer` of services without upkeep: nothing is known."""
+
+    async def figures(self) -> Mapping[str, object]:
+        """Return nothing."""
+        return {}
+
+    async def tasks(self) -> Sequence[TaskSeen]:
+        """Return none."""
+        return ()
+
+
 PLAIN_BYTES_MAX = 32
 """Secrets are no longer than this; what is sealed is."""

@@ -24,6 +24,8 @@ export interface Asking<R extends Route> {
   /** Values for the `{…}` parts of the route. */
   parts?: Record<string, string>;
   signal?: AbortSignal;
+  /** A password or a code is in it: that it is wrong does not mean that the session is over. */
+  isProof?: boolean;
 }
 
 let onSignedOut: () => void = () => undefined;
@@ -45,7 +47,7 @@ export async function ask<R extends Route>(route: R, asking: Asking<R> = {}): Pr
   }
   const response = await reached(path + queryOf(asking.query), init);
   const text = await response.text();
-  if (!response.ok) throw refusalOf(response.status, text, response.headers.get('retry-after'));
+  if (!response.ok) throw refusalOf(response.status, text, response.headers.get('retry-after'), asking.isProof);
   return (text ? JSON.parse(text) : undefined) as Routes[R]['answer'];
 }
 
@@ -66,7 +68,7 @@ export function queryOf(query: object | undefined): string {
   return told.length ? '?' + new URLSearchParams(told.map(([name, value]) => [name, String(value)])).toString() : '';
 }
 
-export function refusalOf(status: number, text: string, retryAfter: string | null = null): Refusal {
+export function refusalOf(status: number, text: string, retryAfter: string | null = null, isProof = false): Refusal {
   let refusal: Refusal;
   const retryAfterS = Number(retryAfter) || 0;
   try {
@@ -75,7 +77,7 @@ export function refusalOf(status: number, text: string, retryAfter: string | nul
   } catch {
     refusal = new Refusal(status, 'fault', text.slice(0, 200), '', '', retryAfterS);
   }
-  if (refusal.code === 'unauthenticated') onSignedOut();
+  if (refusal.code === 'unauthenticated' && !isProof) onSignedOut();
   return refusal;
 }
 

@@ -10,6 +10,7 @@ export interface AccountChange {
   is_admin?: boolean;
   is_disabled?: boolean;
   quota_bytes?: null | number;
+  has_second_factor?: boolean;
 }
 
 export interface AccountListed {
@@ -20,6 +21,7 @@ export interface AccountListed {
   created_ms: number;
   used_bytes: number;
   quota_bytes: null | number;
+  has_second_factor: boolean;
 }
 
 export interface AccountMade {
@@ -101,6 +103,18 @@ export interface AuditPage {
   before: number;
 }
 
+export interface AuditPlace {
+  chain?: string;
+  seq?: number;
+  hash?: string;
+}
+
+export interface AuditProblem {
+  chain: string;
+  seq: number;
+  what: string;
+}
+
 export interface AuditRow {
   seq: number;
   at_ms: number;
@@ -111,6 +125,12 @@ export interface AuditRow {
   subject: string;
   detail: string;
   hash: string;
+}
+
+export interface AuditVerified {
+  rows: number;
+  problems: (AuditProblem)[];
+  next: AuditPlace | null;
 }
 
 export interface BlockNamed {
@@ -263,6 +283,22 @@ export interface GroupShown {
 
 export interface Health {
   status: string;
+}
+
+export interface HealthShown {
+  version: string;
+  schema: number;
+  run: number;
+  status: string;
+  not_ready: (string)[];
+  degraded: (string)[];
+  streams: number;
+  waiting: number;
+  requests: number;
+  database_waiting: number;
+  backup_ms: number;
+  tasks: (TaskShown)[];
+  routes: (RouteShown)[];
 }
 
 export interface InvitationAsked {
@@ -579,6 +615,13 @@ export interface RoleAsked {
   role: string;
 }
 
+export interface RouteShown {
+  route: string;
+  count: number;
+  p50_ms: number;
+  p99_ms: number;
+}
+
 export interface SecondFactorShown {
   is_enabled: boolean;
   recovery_codes: number;
@@ -626,6 +669,16 @@ export interface SessionShown {
   is_this: boolean;
 }
 
+export interface SettingShown {
+  name: string;
+  value: string;
+  meaning: string;
+}
+
+export interface SettingsShown {
+  items: (SettingShown)[];
+}
+
 export interface SetupAsked {
   code: string;
   user: string;
@@ -656,10 +709,41 @@ export interface Shares {
   after: string;
 }
 
+export interface StorageShown {
+  files: number;
+  file_bytes: number;
+  versions: number;
+  logical_bytes: number;
+  blocks: number;
+  block_bytes: number;
+  stored_bytes: number;
+  dedup_ratio: number;
+  trash_items: number;
+  garbage_blocks: number;
+  garbage_bytes: number;
+  condemned_blocks: number;
+  condemned_bytes: number;
+  packs: number;
+  packs_waiting: number;
+  packs_waiting_bytes: number;
+  damaged_blocks: number;
+  alarm: string;
+  scrub_alarm: string;
+}
+
 export interface Taken {
   name: string;
   size: number;
   id?: string;
+}
+
+export interface TaskShown {
+  name: string;
+  last_ms: number;
+  took_ms: number;
+  next_ms: number;
+  failures: number;
+  fault: string;
 }
 
 export interface TextDiff {
@@ -888,14 +972,34 @@ export interface Routes {
     answer: undefined;
   };
   'GET /api/v1/admin/audit': {
-    query: { account_id?: string; before?: number; limit?: number };
+    query: { account_id?: string; action?: string; before?: number; limit?: number };
     body: undefined;
     answer: AuditPage;
+  };
+  'POST /api/v1/admin/audit/verify': {
+    query: Record<never, never>;
+    body: AuditPlace;
+    answer: AuditVerified;
   };
   'GET /api/v1/admin/counters': {
     query: Record<never, never>;
     body: undefined;
     answer: Record<string, unknown>;
+  };
+  'GET /api/v1/admin/health': {
+    query: Record<never, never>;
+    body: undefined;
+    answer: HealthShown;
+  };
+  'GET /api/v1/admin/settings': {
+    query: Record<never, never>;
+    body: undefined;
+    answer: SettingsShown;
+  };
+  'GET /api/v1/admin/storage': {
+    query: Record<never, never>;
+    body: undefined;
+    answer: StorageShown;
   };
   'GET /api/v1/app-passwords': {
     query: Record<never, never>;
@@ -1178,12 +1282,12 @@ export interface Routes {
     answer: Rewinds;
   };
   'GET /api/v1/search': {
-    query: { q: string; path?: string; kind?: "file" | "folder" | "symlink" | ""; extension?: string; modified_from_ms?: null | number; modified_until_ms?: null | number; after?: string; limit?: number };
+    query: { q: string; path?: string; kind?: "file" | "folder" | "symlink" | ""; extension?: string; modified_from_ms?: null | number; modified_until_ms?: null | number; whose?: "me" | "others" | ""; after?: string; limit?: number };
     body: undefined;
     answer: FoundPage;
   };
   'GET /api/v1/search/text': {
-    query: { q: string; path?: string; after?: string; limit?: number };
+    query: { q: string; path?: string; extension?: string; modified_from_ms?: null | number; modified_until_ms?: null | number; whose?: "me" | "others" | ""; after?: string; limit?: number };
     body: undefined;
     answer: FoundTextPage;
   };

@@ -1,6 +1,7 @@
 // What happens elsewhere, told as soon as it happened: one request that waits, begun again from where it ended.
 import { ask, Refusal } from '../api/client';
 import type { SeedEntry } from '../api/types';
+import { isStillSignedIn } from './session.svelte';
 
 /** isReset: what was shown may be old, look anew. */
 export type Listener = (entries: readonly SeedEntry[], isReset: boolean) => void;
@@ -45,7 +46,11 @@ async function run(signal: AbortSignal): Promise<void> {
       if (page.backoff || page.entries.length) await pause(Math.max((page.backoff ?? 0) * 1_000, TOGETHER_MS), signal);
     } catch (error) {
       if (signal.aborted) return;
-      if (error instanceof Refusal && error.status === 401) return;
+      if (error instanceof Refusal && error.status === 401) {
+        if (!(await isStillSignedIn())) return;
+        await pause(PAUSE_MS_MIN, signal);
+        continue;
+      }
       // The cursor may be the reason: one of now is asked for, and what is shown is looked at anew.
       if (error instanceof Refusal && error.status !== 0) cursor = '';
       state.isLost = true;

@@ -12,10 +12,16 @@ export interface Place {
   under: Page;
   /** What the navigation shows for it; without one it is reached from elsewhere. */
   shown?: { label: Key; icon: IconName };
+  /** For others there is no such page. */
+  isForAdmins?: boolean;
 }
 
+/** In the order of the navigation; on a narrow screen the first ones stand in the bar, the rest behind “More”. */
 export const PLACES: Partial<Record<Page, Place>> = {
   trash: { load: () => import('../pages/Trash.svelte'), under: 'trash', shown: { label: 'nav.trash', icon: 'trash' } },
   devices: { load: () => import('../pages/Devices.svelte'), under: 'devices', shown: { label: 'nav.devices', icon: 'device' } },
   device: { load: () => import('../pages/Approve.svelte'), under: 'devices' },
+  admin: { load: () => import('../pages/Admin.svelte'), under: 'admin', shown: { label: 'nav.admin', icon: 'gauge' }, isForAdmins: true },
+  search: { load: () => import('../pages/Search.svelte'), under: 'search' },
+  settings: { load: () => import('../pages/Settings.svelte'), under: 'settings' },
 };

@@ -23,11 +23,7 @@ export function problem(): unknown {
 
 /** Ask who is signed in, and go where they can go on. */
 export async function beginSession(): Promise<void> {
-  whenSignedOut(() => {
-    const wasSignedIn = state.account !== null;
-    state.account = null;
-    if (wasSignedIn) go('/sign-in');
-  });
+  whenSignedOut(() => void isStillSignedIn());
   state.problem = null;
   try {
     state.account = await signedIn();
@@ -47,6 +43,22 @@ async function signedIn(): Promise<AccountShown | null> {
   }
 }
 
+/** Find out whether the session goes on, and leave when it does not: what was asked with the cookie of before a new
+ * password is refused, though the browser has another one since. */
+export async function isStillSignedIn(): Promise<boolean> {
+  if (!state.account) return false;
+  try {
+    state.account = await ask('GET /api/v1/account', { isProof: true });
+  } catch (error) {
+    if (!(error instanceof Refusal) || error.status !== 401) return true;
+    const wasSignedIn = state.account !== null;
+    state.account = null;
+    if (wasSignedIn) go('/sign-in');
+    return false;
+  }
+  return true;
+}
+
 const RENEWED_MS = 1_500;
 let renewing: Promise<void> | null = null;
 
@@ -64,10 +76,10 @@ export async function signIn(user: string, password: string, code: string): Prom
   state.account = await ask('GET /api/v1/account');
 }
 
-export async function signOut(): Promise<void> {
+export async function signOut(next = '/sign-in'): Promise<void> {
   await ask('POST /api/v1/logout');
   state.account = null;
-  go('/sign-in');
+  go(next);
 }
 
 function browserName(): string {

@@ -1,10 +1,14 @@
 // All that the app says, in German.
+import { deAdmin } from './de_admin';
 import { deDevice } from './de_device';
+import { deSettings } from './de_settings';
 import { deUploads } from './de_uploads';
 import type { Catalogue } from './en';
 
 export const de: Catalogue = {
+  ...deAdmin,
   ...deDevice,
+  ...deSettings,
   ...deUploads,
   'app.name': 'Satchel',
   'app.skip': 'Zum Inhalt springen',

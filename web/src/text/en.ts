@@ -1,9 +1,13 @@
 // All that the app says, in English. Parts in braces are filled in; `.one` and `.other` are chosen by a number.
+import { enAdmin } from './en_admin';
 import { enDevice } from './en_device';
+import { enSettings } from './en_settings';
 import { enUploads } from './en_uploads';
 
 export const en = {
+  ...enAdmin,
   ...enDevice,
+  ...enSettings,
   ...enUploads,
   'app.name': 'Satchel',
   'app.skip': 'Skip to content',

@@ -62,6 +62,11 @@ export function sizeText(bytes: number): string {
   }).format(value);
 }
 
+/** Return a number with at most so many digits behind the point. */
+export function numberText(value: number, digits = 0): string {
+  return value.toLocaleString(state.language, { maximumFractionDigits: digits });
+}
+
 /** Return a moment as people write it. */
 export function timeText(ms: number): string {
   return new Intl.DateTimeFormat(state.language, { dateStyle: 'medium', timeStyle: 'short' }).format(ms);

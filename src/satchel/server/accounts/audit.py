@@ -183,12 +183,16 @@ async def record(db: Database, chain: bytes, event: Event) -> None:
     await db.write(chain, one_txn)
 
 
-async def read_chain(db: Database, chain: bytes, *, before: int = 0, limit: int = PAGE_MAX) -> list[Recorded]:
-    """Return a chain's rows, the newest first. before: only those with a smaller seq; 0: from the end."""
+async def read_chain(
+    db: Database, chain: bytes, *, before: int = 0, limit: int = PAGE_MAX, action: str = ""
+) -> list[Recorded]:
+    """Return a chain's rows, the newest first. before: only those with a smaller seq; 0: from the end. action: only
+    this; empty for all."""
+    only, more = (" AND action = $4", (action,)) if action else ("", ())
     rows = await db.read(
         lambda conn: conn.fetch(
-            f"SELECT {_COLUMNS} FROM audit WHERE chain = $1 AND seq < $2 ORDER BY seq DESC LIMIT $3",
-            *(chain, before or 1 << 62, min(limit, PAGE_MAX)),
+            f"SELECT {_COLUMNS} FROM audit WHERE chain = $1 AND seq < $2{only} ORDER BY seq DESC LIMIT $3",
+            *(chain, before or 1 << 62, min(limit, PAGE_MAX), *more),
         )
     )
     return [Recorded(*row) for row in rows]

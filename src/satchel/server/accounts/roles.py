@@ -5,14 +5,16 @@ Two who take the right from each other at once are one after another: both hold 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from satchel.core.errors import MessageInvalid, NotFound
 from satchel.core.ids import AccountId
 from satchel.server.accounts.audit import STORE_CHAIN, Action, by, lock_chain_txn, record_txn
 from satchel.server.accounts.principal import Principal
+from satchel.server.accounts.second_factor import reset_second_factor_txn
 from satchel.server.accounts.service import Account, accounts_txn
-from satchel.server.db.engine import Connection, Database
+from satchel.server.db.engine import Connection, Database, fetch_in
 from satchel.server.ports import Clock
 
 QUOTA_BYTES_MAX = 1 << 62
@@ -20,12 +22,16 @@ QUOTA_BYTES_MAX = 1 << 62
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What is to be different; None: as it is. quota_bytes counts where is_quota_set, None then for no limit."""
+    """What is to be different; None: as it is. quota_bytes counts where is_quota_set, None then for no limit.
+
+    is_second_factor_ended: codes are asked for no more, of somebody who lost the app and the recovery codes.
+    """
 
     is_admin: bool | None = None
     is_disabled: bool | None = None
     is_quota_set: bool = False
     quota_bytes: int | None = None
+    is_second_factor_ended: bool = False
 
 
 async def list_accounts(db: Database, after: bytes, limit: int) -> list[Account]:
@@ -33,6 +39,13 @@ async def list_accounts(db: Database, after: bytes, limit: int) -> list[Account]
     return await db.read(
         lambda conn: accounts_txn(conn, f"a.account_id > $1 ORDER BY a.account_id LIMIT {int(limit)}", after)
     )
+
+
+async def with_second_factor(db: Database, accounts: Collection[AccountId]) -> frozenset[AccountId]:
+    """Return those of the accounts that are asked for a code."""
+    text = "SELECT account_id FROM second_factors WHERE is_enabled = 1 AND account_id IN {keys}"
+    rows = await db.read(lambda conn: fetch_in(conn, text, sorted(accounts)))
+    return frozenset(AccountId(row[0]) for row in rows)
 
 
 async def change_account(db: Database, clock: Clock, admin: Principal | None, account_id: bytes, told: Change) -> None:
@@ -70,5 +83,7 @@ async def change_account(db: Database, clock: Clock, admin: Principal | None, ac
                 "UPDATE namespaces SET quota = $2 WHERE owner = $1 AND kind = 'root'", account, told.quota_bytes
             )
             await record_txn(conn, account, by(admin, Action.QUOTA_CHANGED, now, quota_bytes=told.quota_bytes))
+        if told.is_second_factor_ended:
+            await reset_second_factor_txn(conn, account, now, admin)
 
     await db.write(STORE_CHAIN, change_txn)

@@ -177,11 +177,13 @@ async def renew_recovery_codes(
     return codes
 
 
-async def reset_second_factor_txn(conn: Connection, account_id: AccountId, now_ms: int) -> None:
-    """Take the second factor away, for an administrator of the machine; nothing where there is none."""
+async def reset_second_factor_txn(
+    conn: Connection, account_id: AccountId, now_ms: int, admin: Principal | None = None
+) -> None:
+    """Take the second factor away, for an administrator (None: of the machine); nothing where there is none."""
     await conn.execute("DELETE FROM recovery_codes WHERE account_id = $1", account_id)
     if await conn.execute("DELETE FROM second_factors WHERE account_id = $1", account_id):
-        await record_txn(conn, account_id, Event(Action.SECOND_FACTOR_ENDED, now_ms))
+        await record_txn(conn, account_id, by(admin, Action.SECOND_FACTOR_ENDED, now_ms))
 
 
 async def second_factor_of(db: Database, principal: Principal) -> SecondFactor:

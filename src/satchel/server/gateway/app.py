@@ -29,6 +29,7 @@ from satchel.server.gateway import (
     history,
     link_pages,
     link_writes,
+    overseeing,
     rewinding,
     shares,
     sync,
@@ -74,7 +75,7 @@ ROOMS = (
     *(account, files, content, history, diffing, rewinding, sync, health, shares),
     *(uploads, uploads_known, webhooks, zipping),
     *(made_links, link_pages, link_writes),
-    *(found_names, texts, thumbnails),
+    *(found_names, texts, thumbnails, overseeing),
     *(
         setup_room,
         oidc_room,

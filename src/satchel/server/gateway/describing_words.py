@@ -27,6 +27,7 @@ class Words(NamedTuple):
 
 PARAMETERS: dict[str, Words] = {
     "account_id": Words("The account's id, in hex.", _ID),
+    "action": Words("Only rows of this action; empty for all.", "sign_in"),
     "after": Words("Where the page begins: `after` of the page before it; empty for the first one.", ""),
     "before": Words("Where the page begins: `before` of the page before it; 0 for the newest.", 0),
     "by": Words("Whose shared folders: `me`, `others`; empty for all.", "me"),
@@ -37,7 +38,7 @@ PARAMETERS: dict[str, Words] = {
     "days": Words("How many days.", 30),
     "device_id": Words("The device's id, in hex.", _ID),
     "error": Words("Why the provider signed nobody in; empty when it did.", ""),
-    "extension": Words("Only names that end so; empty for all.", "pdf"),
+    "extension": Words("Only names that end so, several with commas; empty for all.", "pdf"),
     "first_seq": Words("Only from this entry of the journal on; 0 for all.", 0),
     "from": Words("The rev of the older version; 0 for the one before the newer.", 0),
     "group_id": Words("The group's id, in hex.", _ID),
@@ -73,6 +74,7 @@ PARAMETERS: dict[str, Words] = {
     "to": Words("The rev of the newer version; 0 for the newest.", 0),
     "token": Words("The link's token, as it was told when the link was made.", _TOKEN),
     "until_ms": Words("A moment in the last of the days, in Unix ms; 0 for now.", 0),
+    "whose": Words("Only what the caller owns, `me`, or what others share, `others`; empty for all.", "me"),
     "webhook_id": Words("The webhook's id, in hex.", _ID),
     "upload_id": Words("The upload's id, in hex.", _ID),
 }

@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
+import structlog
 from litestar import Response, delete, get, post
 from litestar.params import QueryParameter
 
-from satchel.core.errors import MessageInvalid, NotFound, Unauthenticated
+from satchel.core.errors import Fault, MessageInvalid, NotFound, Unauthenticated
 from satchel.core.ids import ID_BYTES
 from satchel.server.accounts.guesses import Guessed, pay
 from satchel.server.accounts.oidc_links import (
@@ -42,9 +43,13 @@ from satchel.server.gateway.sessions import cookie_headers, forget
 from satchel.server.ports import SignInProvider
 from satchel.server.settings import Oidc
 
+_log = structlog.get_logger("oidc")
+
 BEGIN = "/api/v1/oidc/begin"
 CALLBACK = "/api/v1/oidc/callback"
 OWN = "/api/v1/account/oidc"
+SIGN_IN_PAGE, LINKING_PAGE = "/sign-in", "/settings/security"
+"""Pages of the web app that say what became of an attempt."""
 SECRET_BYTES = 32
 ATTEMPT_MS = 10 * 60 * 1_000
 CODE_CHARS_MAX = 4_096
@@ -150,7 +155,17 @@ async def callback(
     error: str = "",
     iss: str = "",
 ) -> Response[None]:
-    """Come back from the provider's page: sets the session's cookie, or links what was asked for."""
+    """Come back from the provider's page: sets the session's cookie, or links what was asked for. Where that fails a
+    browser is sent to the page that says so, with the fault's code as `refused`."""
+    try:
+        return await _came_back(request, code=code, given=given, error=error, iss=iss)
+    except Fault as fault:
+        if "text/html" not in request.headers.get("accept", ""):
+            raise
+        return _refused(request, fault)
+
+
+async def _came_back(request: Asked, *, code: str, given: str, error: str, iss: str) -> Response[None]:
     services, (provider, told) = services_of(request), _configured(request)
     address = address_of(request)
     await pay(services.state, Guessed.PROVIDER, address=address)
@@ -175,6 +190,15 @@ async def callback(
     token, _ = await begin_session(db, clock, who, name=NAME, replaced=replaced, from_address=address, means="oidc")
     services.identity.forget_account(who.account_id)
     return Response(None, status_code=303, headers=headers | cookie_headers(services, token))
+
+
+def _refused(request: Asked, fault: Fault) -> Response[None]:
+    services = services_of(request)
+    attempt = _opened(services, request.scope["headers"])
+    page = LINKING_PAGE if attempt is not None and attempt.account else SIGN_IN_PAGE
+    _log.info("oidc.refused", code=fault.code)
+    headers = {"location": f"{page}?refused={fault.code}", "cache-control": "no-store"}
+    return Response(None, status_code=303, headers=headers)
 
 
 @get(OWN)

@@ -4,7 +4,7 @@ sign in, and nobody reads another's log but an administrator.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from litestar import get, patch
@@ -12,7 +12,7 @@ from litestar.params import Parameter
 
 from satchel.core.limits import LIST_PAGE_MAX
 from satchel.server.accounts.audit import PAGE_MAX, STORE_CHAIN, Recorded, read_chain
-from satchel.server.accounts.roles import Change, change_account, list_accounts
+from satchel.server.accounts.roles import Change, change_account, list_accounts, with_second_factor
 from satchel.server.accounts.service import Account, names_of
 from satchel.server.gateway.files import Limit
 from satchel.server.gateway.rest import Asked, admin_of, from_hex, principal_of, services_of
@@ -21,7 +21,7 @@ Before = Annotated[int, Parameter(ge=0, le=1 << 62)]
 
 
 class AccountListed(msgspec.Struct, frozen=True):
-    """An account. quota_bytes: null when there is no limit."""
+    """An account. quota_bytes: null when there is no limit; has_second_factor: its sign-in asks for a code."""
 
     account_id: str
     account: str
@@ -30,6 +30,7 @@ class AccountListed(msgspec.Struct, frozen=True):
     created_ms: int
     used_bytes: int
     quota_bytes: int | None
+    has_second_factor: bool
 
 
 class AccountPage(msgspec.Struct, frozen=True):
@@ -40,11 +41,13 @@ class AccountPage(msgspec.Struct, frozen=True):
 
 
 class AccountChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is to be different; what is left out stays. quota_bytes: null for no limit."""
+    """What is to be different; what is left out stays. quota_bytes: null for no limit; has_second_factor: false asks
+    for codes no more, of somebody who lost the app and the recovery codes; nobody but oneself can set one up."""
 
     is_admin: bool | msgspec.UnsetType = msgspec.UNSET
     is_disabled: bool | msgspec.UnsetType = msgspec.UNSET
     quota_bytes: int | msgspec.UnsetType | None = msgspec.UNSET
+    has_second_factor: Literal[False] | msgspec.UnsetType = msgspec.UNSET
 
 
 class AuditRow(msgspec.Struct, frozen=True):
@@ -76,12 +79,14 @@ async def accounts(request: Asked, after: str = "", limit: Limit = LIST_PAGE_MAX
     """List all accounts, the oldest first; for administrators."""
     services, _ = services_of(request), await admin_of(request)
     found = await list_accounts(services.db, from_hex(after, what="after") if after else b"", limit)
-    return AccountPage([_shown(one) for one in found], found[-1].account_id.hex() if len(found) == limit else "")
+    guarded = await with_second_factor(services.db, [one.account_id for one in found])
+    shown = [_shown(one, has_second_factor=one.account_id in guarded) for one in found]
+    return AccountPage(shown, found[-1].account_id.hex() if len(found) == limit else "")
 
 
 @patch("/api/v1/admin/accounts/{account_id:str}", status_code=204)
 async def change(request: Asked, account_id: str, data: AccountChange) -> None:
-    """Change an account's role, shut it out or in, or set its quota; for administrators."""
+    """Change an account's role, shut it out or in, set its quota, or end its second factor; for administrators."""
     services, principal = services_of(request), await admin_of(request)
     account = from_hex(account_id, what="account")
     is_set = data.quota_bytes is not msgspec.UNSET
@@ -90,6 +95,7 @@ async def change(request: Asked, account_id: str, data: AccountChange) -> None:
         is_disabled=None if data.is_disabled is msgspec.UNSET else data.is_disabled,
         is_quota_set=is_set,
         quota_bytes=None if data.quota_bytes is msgspec.UNSET else data.quota_bytes,
+        is_second_factor_ended=data.has_second_factor is not msgspec.UNSET,
     )
     await change_account(services.db, services.clock, principal, account, told)
     services.identity.forget_all()
@@ -104,11 +110,14 @@ async def own_audit(request: Asked, before: Before = 0, limit: Limit = PAGE_MAX)
 
 
 @get("/api/v1/admin/audit")
-async def store_audit(request: Asked, account_id: str = "", before: Before = 0, limit: Limit = PAGE_MAX) -> AuditPage:
+async def store_audit(
+    request: Asked, account_id: str = "", action: str = "", before: Before = 0, limit: Limit = PAGE_MAX
+) -> AuditPage:
     """List the log of an account, or without one that of the store, the newest first; for administrators."""
     services, _ = services_of(request), await admin_of(request)
     chain = from_hex(account_id, what="account") if account_id else STORE_CHAIN
-    return await _page(request, await read_chain(services.db, chain, before=before, limit=limit), limit)
+    rows = await read_chain(services.db, chain, before=before, limit=limit, action=action)
+    return await _page(request, rows, limit)
 
 
 async def _page(request: Asked, rows: list[Recorded], limit: int) -> AuditPage:
@@ -130,7 +139,7 @@ async def _page(request: Asked, rows: list[Recorded], limit: int) -> AuditPage:
     return AuditPage(shown, rows[-1].seq if len(rows) == min(limit, PAGE_MAX) and rows[-1].seq > 1 else 0)
 
 
-def _shown(one: Account) -> AccountListed:
+def _shown(one: Account, *, has_second_factor: bool) -> AccountListed:
     return AccountListed(
         one.account_id.hex(),
         one.name,
@@ -139,6 +148,7 @@ def _shown(one: Account) -> AccountListed:
         one.created_ms,
         one.used_bytes,
         one.quota_bytes,
+        has_second_factor,
     )
 
 

@@ -18,10 +18,13 @@ from satchel.server.gateway.rest import KINDS, Asked, principal_of, services_of
 from satchel.server.search.grams import Rank, matches_of, question_of
 from satchel.server.search.looking import TextHit, search_texts, snippets_of
 from satchel.server.search.names import Hit, Wanted, search_names
-from satchel.server.search.scopes import places_at
+from satchel.server.search.scopes import Place, places_at
+from satchel.server.search.within import Within
 from satchel.server.search.words import Snippet, asked_words
 
 PAGE = 50
+EXTENSIONS_MAX = 40
+_Whose = Literal["me", "others", ""]
 _Page = Annotated[int, Parameter(ge=1, le=SEARCH_HITS_MAX)]
 _MS_MAX = 2**43
 _NS_PER_MS = 1_000_000
@@ -90,23 +93,22 @@ async def search(
     extension: str = "",
     modified_from_ms: int | None = None,
     modified_until_ms: int | None = None,
+    whose: _Whose = "",
     after: str = "",
     limit: _Page = PAGE,
 ) -> FoundPage:
     """Find files and folders by name: each word of `q` is to be in it, at the beginning of a word, or anywhere when it
-    has three characters or more. Beneath the folder at `path`, in shared folders there too; of one kind, one
-    extension, a time of change.
+    has three characters or more. Beneath the folder at `path`, in shared folders there too; of one kind, of some
+    extensions, a time of change.
     """
     services, principal = services_of(request), await principal_of(request)
     skipped = _skipped(after)
     wanted = Wanted(
         question_of(q),
         _KINDS[kind] if kind else None,
-        name_key(extension.removeprefix(".").replace("\0", "").encode(errors="replace").decode()),
-        _ns_of(modified_from_ms, what="modified_from_ms"),
-        _ns_of(modified_until_ms, what="modified_until_ms"),
+        _within(extension, modified_from_ms, modified_until_ms),
     )
-    places = await places_at(services.db, principal, path)
+    places = _of_whom(await places_at(services.db, principal, path), whose)
     found = await search_names(services.db, principal, places, wanted)
     page, last = found.hits[skipped : skipped + limit], skipped + limit
     shown = [_shown(hit, wanted) for hit in page]
@@ -115,16 +117,25 @@ async def search(
 
 @get("/api/v1/search/text")
 async def search_in_texts(
-    request: Asked, q: str, path: str = "/", after: str = "", limit: _Page = PAGE
+    request: Asked,
+    q: str,
+    path: str = "/",
+    extension: str = "",
+    modified_from_ms: int | None = None,
+    modified_until_ms: int | None = None,
+    whose: _Whose = "",
+    after: str = "",
+    limit: _Page = PAGE,
 ) -> FoundTextPage:
     """Find files by what stands in them: text, PDF, Word, Excel, PowerPoint and OpenDocument files that have each word
     of `q`, or a word that begins so when it has three characters or more. Beneath the folder at `path`, in shared
-    folders there too.
+    folders there too; of some extensions, a time of change.
     """
     services, principal = services_of(request), await principal_of(request)
     skipped, words = _skipped(after), asked_words(q)
-    places = await places_at(services.db, principal, path)
-    found = await search_texts(services.db, principal, places, words)
+    within = _within(extension, modified_from_ms, modified_until_ms)
+    places = _of_whom(await places_at(services.db, principal, path), whose)
+    found = await search_texts(services.db, principal, places, words, within)
     page, last = found.hits[skipped : skipped + limit], skipped + limit
     snippets = await snippets_of(services.db, services.workers, page, words)
     shown = [_text_shown(hit, snippet) for hit, snippet in zip(page, snippets, strict=True)]
@@ -138,6 +149,19 @@ def _skipped(after: str) -> int:
     if not after.isascii() or not after.isdigit() or int(after[:9]) > SEARCH_HITS_MAX:
         raise MessageInvalid("The token names no place in what was found.", reason="after")
     return int(after[:9])
+
+
+def _within(extension: str, from_ms: int | None, until_ms: int | None) -> Within:
+    """Return what is asked beside the words. Raises: MessageInvalid."""
+    plain = extension.replace("\0", "").encode(errors="replace").decode()
+    ends = frozenset(name_key(each.strip().removeprefix(".")) for each in plain.split(",")) - {""}
+    if len(ends) > EXTENSIONS_MAX:
+        raise MessageInvalid("These are too many extensions.", reason="extension")
+    return Within(ends, _ns_of(from_ms, what="modified_from_ms"), _ns_of(until_ms, what="modified_until_ms"))
+
+
+def _of_whom(places: list[Place], whose: str) -> list[Place]:
+    return [place for place in places if not whose or place.is_own == (whose == "me")]
 
 
 def _ns_of(at_ms: int | None, *, what: str) -> int | None:

@@ -17,7 +17,19 @@ from satchel.server.gateway.raw import Room
 from satchel.server.gateway.readiness import Readiness
 from satchel.server.notify.renewals import Renewals
 from satchel.server.notify.waiters import Waiters
-from satchel.server.ports import Bus, Clock, EphemeralState, NoPoster, NoSealer, Poster, Sealer, SignInProvider, Workers
+from satchel.server.ports import (
+    Bus,
+    Clock,
+    EphemeralState,
+    NoOverseer,
+    NoPoster,
+    NoSealer,
+    Overseer,
+    Poster,
+    Sealer,
+    SignInProvider,
+    Workers,
+)
 from satchel.server.settings import Settings
 from satchel.server.sharing.hits import Hits
 
@@ -52,3 +64,4 @@ class Services:
     thumbnails: Thumbnailer = field(default_factory=Thumbnailer)
     provider: SignInProvider | None = None
     sealer: Sealer = field(default_factory=NoSealer)
+    overseer: Overseer = field(default_factory=NoOverseer)

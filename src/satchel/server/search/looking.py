@@ -26,6 +26,7 @@ from satchel.server.search.names import CAUGHT_UP_STEPS, tested
 from satchel.server.search.postings import Parts, docs_of, in_all, in_any, unpack
 from satchel.server.search.scopes import Place
 from satchel.server.search.sources import State, source_of
+from satchel.server.search.within import ANY, Within
 from satchel.server.search.words import BEGINNING_CHARS_MIN, Snippet, snippet_of, unpack_text
 
 ROWS_OF_WORD_MAX = 4_000
@@ -58,14 +59,16 @@ class FoundTexts:
     is_all: bool
 
 
-async def search_texts(db: Database, principal: Principal, places: Sequence[Place], words: Sequence[str]) -> FoundTexts:
+async def search_texts(
+    db: Database, principal: Principal, places: Sequence[Place], words: Sequence[str], within: Within = ANY
+) -> FoundTexts:
     """Return the files whose text has all of the words. Raises: NotFound for a place that the caller may not read."""
     hits: list[TextHit] = []
     is_complete = is_all = True
     for place in places:
         await authorize(db, principal, place.ns, Right.READ)
         is_complete &= await catch_up(db, place.ns, steps=CAUGHT_UP_STEPS)
-        looking = _Looking(place, words)
+        looking = _Looking(place, words, within)
         await db.read(looking.look_txn)
         hits += looking.hits
         is_complete &= looking.is_complete
@@ -95,8 +98,8 @@ async def snippets_of(db: Database, workers: Workers, hits: Sequence[TextHit], w
 class _Looking:
     """One look into one namespace."""
 
-    def __init__(self, place: Place, words: Sequence[str]) -> None:
-        self._place, self._words = place, words
+    def __init__(self, place: Place, words: Sequence[str], within: Within) -> None:
+        self._place, self._words, self._within = place, words, within
         self._view = View(place.ns)
         self.hits: list[TextHit] = []
         self.is_complete = self.is_all = True
@@ -144,6 +147,8 @@ class _Looking:
 
     def _is_wanted(self, node: Node, source: bytes) -> bool:
         if node.kind != Kind.FILE or node.content != source_of(source).content or not self._view.is_live(node):
+            return False
+        if not self._within.holds(node):
             return False
         folder = self._place.folder
         return folder == ROOT_NODE or self._view.stands_in(node.parent_id, folder)

@@ -26,7 +26,6 @@ from satchel.server.search.grams import (
     Rank,
     end_gram,
     extension_gram,
-    extension_of,
     kind_gram,
     name_gram,
     part_grams,
@@ -36,6 +35,7 @@ from satchel.server.search.grams import (
 from satchel.server.search.indexing import catch_up
 from satchel.server.search.postings import Parts, docs_of, in_all, in_any, unpack
 from satchel.server.search.scopes import Place
+from satchel.server.search.within import ANY, Within
 
 LOOKED_MAX = 10_000
 """So many nodes are looked at for a question, where most that the index brings are not wanted."""
@@ -45,13 +45,11 @@ CAUGHT_UP_STEPS = 5
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is looked for. extension: a key, without its dot. from_ns, until_ns: mtimes in ns; None for any."""
+    """What is looked for: names that fit the question, of nodes that are within."""
 
     question: Question
     kind: Kind | None = None
-    extension: str = ""
-    from_ns: int | None = None
-    until_ns: int | None = None
+    within: Within = ANY
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +122,8 @@ class _Looking:
         parts = [alternatives for word in question.words for alternatives in part_grams(word)]
         if wanted.kind is not None:
             parts.append([kind_gram(kind) for kind in _kinds(wanted.kind)])
-        if wanted.extension:
-            parts.append([extension_gram(wanted.extension)])
+        if wanted.within.extensions:
+            parts.append([extension_gram(each) for each in sorted(wanted.within.extensions)])
         begins, ends = name_gram(question.whole), end_gram(question.whole)
         words = [word_gram(word) for word in question.words]
         asked = {gram for alternatives in parts for gram in alternatives} | {begins, ends, *words}
@@ -158,11 +156,7 @@ class _Looking:
         wanted = self._wanted
         if wanted.kind is not None and node.kind not in _kinds(wanted.kind):
             return None
-        if wanted.extension and extension_of(node.name_key) != wanted.extension:
-            return None
-        if wanted.from_ns is not None and node.mtime_ns < wanted.from_ns:
-            return None
-        if wanted.until_ns is not None and node.mtime_ns >= wanted.until_ns:
+        if not wanted.within.holds(node):
             return None
         rank = rank_of(wanted.question, node.name_key)
         if rank is None or not self._view.is_live(node):

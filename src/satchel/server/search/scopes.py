@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from satchel.core.access import Role
 from satchel.core.entries import Kind
 from satchel.core.ids import ROOT_NODE, NamespaceId, NodeId
 from satchel.server.accounts.members import memberships_txn
@@ -18,11 +19,12 @@ from satchel.server.metadata.view import View
 
 class Place(NamedTuple):
     """A folder of a namespace, with all beneath it. above: the path of the namespace's root in the caller's own tree;
-    empty for that tree itself."""
+    empty for that tree itself. is_own: the caller owns the namespace."""
 
     ns: NamespaceId
     folder: NodeId = ROOT_NODE
     above: str = ""
+    is_own: bool = True
 
 
 async def places_at(db: Database, principal: Principal, path: str) -> list[Place]:
@@ -30,17 +32,18 @@ async def places_at(db: Database, principal: Principal, path: str) -> list[Place
     ns, folder = (await locate(db, principal, path)).inside
     found = await db.read(lambda conn: _mounted_txn(conn, principal))
     if ns != principal.root_ns:
-        return [Place(ns, folder, above) for above, mounted, _, _ in found if mounted == ns]
+        return [Place(ns, folder, above, is_own) for above, mounted, is_own, _, _ in found if mounted == ns]
     inside = [
-        Place(mounted, ROOT_NODE, above)
-        for above, mounted, mount, view in found
+        Place(mounted, ROOT_NODE, above, is_own)
+        for above, mounted, is_own, mount, view in found
         if folder == ROOT_NODE or view.stands_in(mount, folder)
     ]
     return [Place(ns, folder), *inside]
 
 
-async def _mounted_txn(conn: Connection, principal: Principal) -> list[tuple[str, NamespaceId, NodeId, View]]:
-    """Return the path, namespace and node of each live mount of the caller's tree, with what stands above them."""
+async def _mounted_txn(conn: Connection, principal: Principal) -> list[tuple[str, NamespaceId, bool, NodeId, View]]:
+    """Return the path and namespace of each live mount of the caller's tree, whether it is the caller's own, its node,
+    and what stands above them."""
     mounted = mounted_of(await memberships_txn(conn, principal.account_id))
     view = View(principal.root_ns)
     await view.load_txn(conn, {each.mount_node for each in mounted.values()}, set())
@@ -48,5 +51,5 @@ async def _mounted_txn(conn: Connection, principal: Principal) -> list[tuple[str
     for ns, each in sorted(mounted.items()):
         node = view.nodes.get(each.mount_node)
         if node is not None and node.kind == Kind.MOUNT and view.is_live(node):
-            found.append((path_in(view, node.node_id), ns, node.node_id, view))
+            found.append((path_in(view, node.node_id), ns, each.role is Role.OWNER, node.node_id, view))
     return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 from satchel.core.entries import Kind
 from satchel.server.blocks.refs import PACK_LIVE, PACK_OLD
 from satchel.server.db.engine import Database
+from satchel.server.metadata.nodes import DEAD
 from satchel.server.upkeep.marking import read_brake
 
 _TEXTS = {
@@ -24,6 +25,7 @@ _TEXTS = {
     ("condemned_blocks", "condemned_bytes"): (
         "SELECT COUNT(*), COALESCE(SUM(stored_size), 0) FROM blocks WHERE condemned_at IS NOT NULL"
     ),
+    ("trash_items",): f"SELECT COUNT(*) FROM files WHERE state = {DEAD} AND deleted_at IS NOT NULL",
     ("damaged_blocks",): "SELECT COUNT(*) FROM block_damage",
     ("packs",): f"SELECT COUNT(*) FROM packs WHERE state = {PACK_LIVE}",
     ("packs_waiting", "packs_waiting_bytes"): (
@@ -36,8 +38,9 @@ async def figures(db: Database) -> dict[str, object]:
     """Return counts and bytes by name.
 
     files: in folders, those below a deleted folder too; logical_bytes: of all versions; dedup_ratio: logical_bytes to
-    stored_bytes, 0 in an empty store; garbage: held by nobody; condemned: part of that; packs_waiting: old ones whose
-    object leaves soon. alarm and scrub_alarm: "" while nothing is wrong.
+    stored_bytes, 0 in an empty store; trash_items: deleted files and folders, without what was in them; garbage: held
+    by nobody; condemned: part of that; packs_waiting: old ones whose object leaves soon. alarm and scrub_alarm: ""
+    while nothing is wrong.
     """
     told: dict[str, object] = {}
     for names, text in _TEXTS.items():

@@ -21,6 +21,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from satchel.core.limits import JSON_BODY_BYTES_MAX
 from satchel.server.gateway import (
     account,
+    conflicts,
     content,
     diffing,
     documentation,
@@ -69,7 +70,7 @@ SAFE_HEADERS = [
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
 ROOMS = (
-    *(account, files, content, history, diffing, rewinding, sync, health, shares),
+    *(account, files, content, history, diffing, rewinding, conflicts, sync, health, shares),
     *(uploads, webhooks),
     *(made_links, link_pages, link_writes),
     *(found_names, texts, thumbnails),

@@ -22,6 +22,8 @@ export interface Asking<R extends Route> {
   /** Values for the `{…}` parts of the route. */
   parts?: Record<string, string>;
   signal?: AbortSignal;
+  /** Only if the file is still at this rev. */
+  ifMatch?: number;
 }
 
 let onSignedOut: () => void = () => undefined;
@@ -41,6 +43,7 @@ export async function ask<R extends Route>(route: R, asking: Asking<R> = {}): Pr
     init.body = JSON.stringify(asking.body);
     init.headers = { accept: 'application/json', 'content-type': 'application/json' };
   }
+  if (asking.ifMatch !== undefined) init.headers = { ...init.headers, 'if-match': `"${asking.ifMatch}"` };
   const response = await reached(path + queryOf(asking.query), init);
   const text = await response.text();
   if (!response.ok) throw refusalOf(response.status, text);

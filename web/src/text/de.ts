@@ -1,7 +1,9 @@
 // All that the app says, in German.
+import { deHistory } from './de_history';
 import type { Catalogue } from './en';
 
 export const de: Catalogue = {
+  ...deHistory,
   'app.name': 'Satchel',
   'app.skip': 'Zum Inhalt springen',
   'app.loading': 'Wird geladen …',

@@ -1,5 +1,8 @@
 // All that the app says, in English. Parts in braces are filled in; `.one` and `.other` are chosen by a number.
+import { enHistory } from './en_history';
+
 export const en = {
+  ...enHistory,
   'app.name': 'Satchel',
   'app.skip': 'Skip to content',
   'app.loading': 'Loading…',

@@ -12,11 +12,11 @@ from litestar import get, post
 from litestar.params import Parameter
 
 from satchel.core.conflicts import copy_origin
+from satchel.core.errors import MessageInvalid
 from satchel.core.ids import NodeId
 from satchel.core.limits import SEARCH_HITS_MAX
 from satchel.server.gateway.commits import stored_or_fault
 from satchel.server.gateway.rest import Asked, Item, from_hex, item_of, namespace_of, principal_of, services_of
-from satchel.server.gateway.search import skipped_by
 from satchel.server.metadata.keeping import State, keep_copy
 from satchel.server.metadata.nodes import Node, snapshot_entry
 from satchel.server.metadata.tree import entry_by_id
@@ -66,7 +66,7 @@ async def list_conflicts(
     """List the conflicted copies beneath a folder, in shared folders there too, each with the file that it was made
     of."""
     services, principal = services_of(request), await principal_of(request)
-    skipped = skipped_by(after)
+    skipped = _skipped(after)
     found = await conflicted_copies(services.db, principal, await places_at(services.db, principal, path))
     page, last = found.hits[skipped : skipped + limit], skipped + limit
     originals = await originals_of(services.db, page)
@@ -88,6 +88,13 @@ async def keep_conflicted_copy(request: Asked, data: KeepCopyAsked) -> Item:
     if stored.seq:
         await services.bus.publish(ns, stored.seq)
     return item_of(ns, await entry_by_id(services.db, principal, ns, file[0]))
+
+
+def _skipped(after: str) -> int:
+    """Return how many were told before. Raises: MessageInvalid."""
+    if after and not (after.isascii() and after.isdigit() and len(after) <= len(str(SEARCH_HITS_MAX))):
+        raise MessageInvalid("The token names no place among the conflicted copies.", reason="after")
+    return int(after or 0)
 
 
 def _state(node: str, rev: int, *, what: str) -> State:

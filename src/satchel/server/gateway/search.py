@@ -98,7 +98,7 @@ async def search(
     extension, a time of change.
     """
     services, principal = services_of(request), await principal_of(request)
-    skipped = skipped_by(after)
+    skipped = _skipped(after)
     wanted = Wanted(
         question_of(q),
         _KINDS[kind] if kind else None,
@@ -122,7 +122,7 @@ async def search_in_texts(
     folders there too.
     """
     services, principal = services_of(request), await principal_of(request)
-    skipped, words = skipped_by(after), asked_words(q)
+    skipped, words = _skipped(after), asked_words(q)
     places = await places_at(services.db, principal, path)
     found = await search_texts(services.db, principal, places, words)
     page, last = found.hits[skipped : skipped + limit], skipped + limit
@@ -131,7 +131,7 @@ async def search_in_texts(
     return FoundTextPage(shown, str(last) if last < len(found.hits) else "", found.is_all, found.is_complete)
 
 
-def skipped_by(after: str) -> int:
+def _skipped(after: str) -> int:
     """Return how many hits were given out before. Raises: MessageInvalid."""
     if not after:
         return 0

@@ -16,7 +16,7 @@ from satchel.server.gateway.tally import ROUTE
 
 FOLDER = Path(__file__).parent / "static"
 PAGE = "/index.html"
-PAGES = frozenset({"", "setup", "sign-in", "files", "trash", "device", "devices"})
+PAGES = frozenset({"", "setup", "sign-in", "files", "trash", "device", "devices"} | {"activity", "rewind", "conflicts"})
 """The first part of every address that the app has a page for; its own list stands in web/src/state/route.svelte.ts."""
 POLICY = "; ".join(
     (

@@ -1,0 +1,30 @@
+// What the pages of history say, in German.
+import type { enHistory } from './en_history';
+
+export const deHistory: Readonly<Record<keyof typeof enHistory, string>> = {
+  'nav.activity': 'Aktivität',
+  'history.title': 'Versionen von {name}',
+  'history.compare': 'Versionen vergleichen',
+  'history.first': 'Die erste',
+  'history.sameAs': 'wie Version {number}',
+  'history.sameSize': 'gleich groß, anderer Inhalt',
+  'history.longer': '{size} mehr',
+  'history.shorter': '{size} weniger',
+  'history.show': 'Was gezeigt wird',
+  'history.changes': 'Änderungen',
+  'history.preview': 'Vorschau',
+  'history.against': 'Verglichen mit',
+  'diff.title': 'Von {left} zu {right}',
+  'diff.added': 'Hinzugefügt:',
+  'diff.removed': 'Entfernt:',
+  'diff.lines.added.one': '{count} Zeile hinzugefügt',
+  'diff.lines.added.other': '{count} Zeilen hinzugefügt',
+  'diff.lines.removed.one': '{count} Zeile entfernt',
+  'diff.lines.removed.other': '{count} Zeilen entfernt',
+  'diff.gap': 'Gleiche Zeilen sind ausgelassen.',
+  'diff.more': 'Mehr Zeilen zeigen',
+  'diff.cut': 'Was danach kommt, wird nicht gezeigt.',
+  'diff.equal': 'Beide enthalten dasselbe.',
+  'diff.noText': 'Das ist kein Text, der sich Zeile für Zeile vergleichen ließe. Gezeigt werden beide.',
+  'diff.tooLong': 'Das ist zu lang, um es Zeile für Zeile zu vergleichen. Gezeigt werden beide.',
+};

@@ -11,6 +11,8 @@ export class Refusal extends Error {
     message: string,
     readonly hint: string,
     readonly id: string,
+    /** Why, as one word, where the service says it so. */
+    readonly reason = '',
   ) {
     super(message);
   }
@@ -70,8 +72,8 @@ export function queryOf(query: object | undefined): string {
 export function refusalOf(status: number, text: string): Refusal {
   let refusal: Refusal;
   try {
-    const told = (JSON.parse(text) as { error: { code: string; message: string; hint: string; id: string } }).error;
-    refusal = new Refusal(status, told.code, told.message, told.hint, told.id);
+    const told = (JSON.parse(text) as { error: { code: string; message: string; hint: string; id: string; fields?: { reason?: unknown } } }).error;
+    refusal = new Refusal(status, told.code, told.message, told.hint, told.id, String(told.fields?.reason ?? ''));
   } catch {
     refusal = new Refusal(status, 'fault', text.slice(0, 200), '', '');
   }

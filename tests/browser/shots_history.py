@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tests.browser.shots import PICTURE, SCHEMES, SIZES, first_account, take
 from tests.support import warm
 from tests.support.browser import running_browser, visiting
-from tests.support.server import PASSWORD, RunningServer, Session, User, running_server
+from tests.support.server import PASSWORD, RunningServer, Session, User, ask, running_server
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -93,18 +93,22 @@ def history(page: Page, folder: Path, mark: str) -> None:
     take(page, folder, f"files-more-{mark}")
 
 
+def second_account(server: RunningServer, session: Session) -> Session:
+    """Invite ben, and sign him in."""
+    token = session.ask("POST", "/api/v1/invitations", {}).json()["token"]
+    asked = {"token": token, "user": "ben", "password": PASSWORD}
+    assert ask(server.url, "POST", "/api/v1/invitations/accept", asked).status == 201
+    return User(server.url, "ben", PASSWORD).sign_in("Ben's desktop")
+
+
 def run(folder: Path) -> None:
     """Take all of them."""
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as data, running_server(Path(data)) as server:
+    # The browser first: the app is built with it, and the service reads it when it starts.
+    with running_browser() as browser, tempfile.TemporaryDirectory() as data, running_server(Path(data)) as server:
         first_account(server)
-        ben = server.add_user("ben").sign_in("Ben's desktop")
-        fill(User(server.url, "bob", PASSWORD).sign_in("Bob's laptop"), ben)
-        take_all(folder, server)
-
-
-def take_all(folder: Path, server: RunningServer) -> None:
-    with running_browser() as browser:
+        bob = User(server.url, "bob", PASSWORD).sign_in("Bob's laptop")
+        fill(bob, second_account(server, bob))
         for width, scheme in itertools.product(SIZES, SCHEMES):
             size = {"width": width, "height": SIZES[width]}
             with visiting(browser, server.url, locale="en-GB", viewport=size, color_scheme=scheme) as context:

@@ -83,7 +83,7 @@ export const deHistory: Readonly<Record<keyof typeof enHistory, string>> = {
   'rewind.line.moved': 'von {from} zurück nach {to}',
   'rewind.line.gone': 'kann nicht zurückkommen: es wurde endgültig entfernt',
   'rewind.line.thinned': '(die nächstältere Version)',
-  'files.folderMenu': 'Mehr zu diesem Ordner',
+  'files.folderMenu': 'Weiteres für diesen Ordner',
   'rewind.short': 'Zurückspulen',
   'activity.here': 'Aktivität in diesem Ordner',
   'activity.titleOf': 'Aktivität in {folder}',

@@ -205,6 +205,17 @@ def restored(w: World, who: str, there: bool) -> Asking:
     return Asking("/api/v1/restore", {**ids, "rev": w.rev})
 
 
+def kept_copy(w: World, who: str, there: bool) -> Asking:
+    """Two files of the shared folder, new ones for whoever may change them, of which one takes the other's place."""
+    if not there:
+        seen = {"copy_id": NO_ID, "copy_rev": 1, "file_id": NO_ID, "file_rev": 1, "namespace": NO_ID}
+        return Asking("/api/v1/conflicts/keep-copy", seen)
+    paths = [one_of_theirs(w, who, there=True), "/Team/file"]
+    copy, file = [w.own("/api/v1/entry", path=path) for path in paths]
+    seen = {"copy_id": copy["id"], "copy_rev": copy["rev"], "file_id": file["id"], "file_rev": file["rev"]}
+    return Asking("/api/v1/conflicts/keep-copy", {**seen, "namespace": w.ns})
+
+
 def cursor(path: str, **query: object) -> Ask:
     def ask(w: World, who: str, there: bool) -> Asking:
         known = w.answer(who, "GET", Asking("/sync"))["cursor"] if who in ACCOUNTS else "A" * 40
@@ -325,6 +336,10 @@ TABLE: dict[tuple[str, str], Row] = {
     ),
     ("GET", "/api/v1/search"): Row(Right.READ, found("/api/v1/search")),
     ("GET", "/api/v1/search/text"): Row(Right.READ, found("/api/v1/search/text")),
+    ("GET", "/api/v1/conflicts"): Row(
+        Right.READ, lambda w, who, there: Asking("/api/v1/conflicts", query={"path": "/Team" if there else "/Nope"})
+    ),
+    ("POST", "/api/v1/conflicts/keep-copy"): Row(Right.WRITE, kept_copy),
     ("GET", "/api/v1/trash"): Row(
         Right.READ, lambda w, who, there: Asking("/api/v1/trash", query={"namespace": w.ns if there else NO_ID})
     ),

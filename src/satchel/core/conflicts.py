@@ -23,6 +23,7 @@ excluded: the name is that of something that this device leaves out."""
 DEVICE_BYTES_MAX = 64
 EXTENSION_CHARS_MAX = 16
 NAMELESS_DEVICE = "device"
+ISO_DAY_CHARS = 10
 
 _CLASH_TEXT: dict[ClashReason, str] = {
     "case": "case conflict",
@@ -65,6 +66,16 @@ def original_name(name: str) -> str:
             break
         name = stem + extension
     return name
+
+
+def copy_origin(name: str) -> tuple[str, str]:
+    """Return the device and the day (ISO) that a conflicted copy's name tells; empty for any other name. Pure."""
+    if _COPY.search(name) is None:
+        return "", ""
+    closing = name.rindex(")")
+    inside = name[_opening_bracket(name, closing) + 1 : closing]
+    device, _, when = inside.rpartition("'s conflicted copy ")
+    return device, when[:ISO_DAY_CHARS]
 
 
 def clash_name(name: str, reason: ClashReason, number: int = 0, is_folder: bool = False) -> str:

@@ -9,6 +9,7 @@ from satchel.core.conflicts import (
     clash_reason,
     conflicted_copy_name,
     conflicted_copy_names,
+    copy_origin,
     free_name,
     is_conflicted_copy,
 )
@@ -111,3 +112,8 @@ def test_the_first_free_name_is_taken_by_its_key() -> None:
 def test_no_free_name_is_a_fault() -> None:
     with pytest.raises(AlreadyExists):
         free_name(["a", "A"], {"a"})
+
+
+def test_a_copys_name_tells_whose_it_is_and_of_which_day() -> None:
+    assert copy_origin(conflicted_copy_name("a (b).txt", "Ben's box (old)", DAY, 2)) == ("Ben's box (old)", DAY)
+    assert copy_origin("a (b).txt") == ("", "")

@@ -13,6 +13,8 @@ export class Refusal extends Error {
     readonly id: string,
     /** When the service asks to be asked again, in seconds; 0 if it said nothing. */
     readonly retryAfterS = 0,
+    /** Why, as one word, where the service says it so. */
+    readonly reason = '',
   ) {
     super(message);
   }
@@ -26,6 +28,8 @@ export interface Asking<R extends Route> {
   signal?: AbortSignal;
   /** A password or a code is in it: that it is wrong does not mean that the session is over. */
   isProof?: boolean;
+  /** Only if the file is still at this rev. */
+  ifMatch?: number;
 }
 
 let onSignedOut: () => void = () => undefined;
@@ -45,6 +49,7 @@ export async function ask<R extends Route>(route: R, asking: Asking<R> = {}): Pr
     init.body = JSON.stringify(asking.body);
     init.headers = { accept: 'application/json', 'content-type': 'application/json' };
   }
+  if (asking.ifMatch !== undefined) init.headers = { ...init.headers, 'if-match': `"${asking.ifMatch}"` };
   const response = await reached(path + queryOf(asking.query), init);
   const text = await response.text();
   if (!response.ok) throw refusalOf(response.status, text, response.headers.get('retry-after'), asking.isProof);
@@ -72,8 +77,8 @@ export function refusalOf(status: number, text: string, retryAfter: string | nul
   let refusal: Refusal;
   const retryAfterS = Number(retryAfter) || 0;
   try {
-    const told = (JSON.parse(text) as { error: { code: string; message: string; hint: string; id: string } }).error;
-    refusal = new Refusal(status, told.code, told.message, told.hint, told.id, retryAfterS);
+    const told = (JSON.parse(text) as { error: { code: string; message: string; hint: string; id: string; fields?: { reason?: unknown } } }).error;
+    refusal = new Refusal(status, told.code, told.message, told.hint, told.id, retryAfterS, String(told.fields?.reason ?? ''));
   } catch {
     refusal = new Refusal(status, 'fault', text.slice(0, 200), '', '', retryAfterS);
   }

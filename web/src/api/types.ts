@@ -152,6 +152,22 @@ export interface CodeGiven {
   code: string;
 }
 
+export interface ConflictPage {
+  items: (ConflictedCopy)[];
+  count: number;
+  after: string;
+  is_all: boolean;
+  is_complete: boolean;
+}
+
+export interface ConflictedCopy {
+  path: string;
+  device: string;
+  day: string;
+  copy: Item;
+  original: Item | null;
+}
+
 export interface Deliveries {
   items: (DeliveryShown)[];
 }
@@ -357,6 +373,14 @@ export interface Item {
 export interface Items {
   items: (Item)[];
   after: string;
+}
+
+export interface KeepCopyAsked {
+  copy_id: string;
+  copy_rev: number;
+  file_id: string;
+  file_rev: number;
+  namespace?: string;
 }
 
 export interface Latest {
@@ -1021,6 +1045,16 @@ export interface Routes {
     body: undefined;
     answer: AuditPage;
   };
+  'GET /api/v1/conflicts': {
+    query: { path?: string; after?: string; limit?: number };
+    body: undefined;
+    answer: ConflictPage;
+  };
+  'POST /api/v1/conflicts/keep-copy': {
+    query: Record<never, never>;
+    body: KeepCopyAsked;
+    answer: Item;
+  };
   'GET /api/v1/content': {
     query: { path?: string; id?: string; rev?: number; namespace?: string };
     body: undefined;
@@ -1072,7 +1106,7 @@ export interface Routes {
     answer: undefined;
   };
   'GET /api/v1/diff': {
-    query: { path?: string; id?: string; from?: number; to?: number; namespace?: string };
+    query: { path?: string; id?: string; from?: number; to?: number; namespace?: string; against?: string };
     body: undefined;
     answer: TextDiff;
   };

@@ -18,6 +18,9 @@ export interface Place {
 
 /** In the order of the navigation; on a narrow screen the first ones stand in the bar, the rest behind “More”. */
 export const PLACES: Partial<Record<Page, Place>> = {
+  activity: { load: () => import('../pages/Activity.svelte'), under: 'activity', shown: { label: 'nav.activity', icon: 'activity' } },
+  rewind: { load: () => import('../pages/Rewind.svelte'), under: 'files' },
+  conflicts: { load: () => import('../pages/Conflicts.svelte'), under: 'conflicts' },
   trash: { load: () => import('../pages/Trash.svelte'), under: 'trash', shown: { label: 'nav.trash', icon: 'trash' } },
   devices: { load: () => import('../pages/Devices.svelte'), under: 'devices', shown: { label: 'nav.devices', icon: 'device' } },
   device: { load: () => import('../pages/Approve.svelte'), under: 'devices' },

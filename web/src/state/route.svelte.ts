@@ -1,5 +1,8 @@
 // Where the app is. The server answers each of these first parts with the app's page (gateway/web.py has the same list).
-export const PAGES = ['', 'setup', 'sign-in', 'invitation', 'files', 'search', 'trash', 'device', 'devices', 'settings', 'admin'] as const;
+export const PAGES = [
+  ...(['', 'setup', 'sign-in', 'invitation', 'files', 'search', 'trash', 'device', 'devices', 'settings', 'admin'] as const),
+  ...(['activity', 'rewind', 'conflicts'] as const),
+] as const;
 export type Page = (typeof PAGES)[number];
 
 const state = $state({ path: location.pathname, query: location.search });
@@ -9,9 +12,9 @@ export function currentPage(): Page | null {
   return PAGES.find((page) => page === first) ?? null;
 }
 
-/** Return the folder that the files page shows, like `/Documents`. */
+/** Return the folder that the page is about, like `/Documents`: what stands behind its first part. */
 export function currentFolder(): string {
-  const rest = state.path.replace(/^\/files/, '').replace(/\/+$/, '');
+  const rest = state.path.replace(/^\/[^/]*/, '').replace(/\/+$/, '');
   try {
     return rest === '' ? '/' : rest.split('/').map(decodeURIComponent).join('/');
   } catch {
@@ -19,8 +22,8 @@ export function currentFolder(): string {
   }
 }
 
-export function addressOfFolder(folder: string): string {
-  return folder === '/' ? '/files' : '/files' + folder.split('/').map(encodeURIComponent).join('/');
+export function addressOfFolder(folder: string, page: Page = 'files'): string {
+  return folder === '/' ? `/${page}` : `/${page}` + folder.split('/').map(encodeURIComponent).join('/');
 }
 
 /** Return what stands behind the address's question mark. */

@@ -13,10 +13,21 @@ export interface Toast {
 const STAYS_MS = 8_000;
 const TOASTS_MAX = 5;
 let next = 1;
-const state = $state<{ toasts: Toast[] }>({ toasts: [] });
+const state = $state<{ toasts: Toast[]; hosts: readonly symbol[] }>({ toasts: [], hosts: [] });
 
 export function toasts(): readonly Toast[] {
   return state.toasts;
+}
+
+/** Show the news from now on in this place, until the function that is returned is called: what is outside of an open
+ * dialog is out of reach. */
+export function host(place: symbol): () => void {
+  state.hosts = [...state.hosts, place];
+  return () => (state.hosts = state.hosts.filter((one) => one !== place));
+}
+
+export function isHost(place: symbol): boolean {
+  return state.hosts.at(-1) === place;
 }
 
 export function dismiss(id: number): void {

@@ -1,6 +1,7 @@
 // All that the app says, in German.
 import { deAdmin } from './de_admin';
 import { deDevice } from './de_device';
+import { deHistory } from './de_history';
 import { deSettings } from './de_settings';
 import { deUploads } from './de_uploads';
 import type { Catalogue } from './en';
@@ -8,6 +9,7 @@ import type { Catalogue } from './en';
 export const de: Catalogue = {
   ...deAdmin,
   ...deDevice,
+  ...deHistory,
   ...deSettings,
   ...deUploads,
   'app.name': 'Satchel',

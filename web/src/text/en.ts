@@ -1,12 +1,14 @@
 // All that the app says, in English. Parts in braces are filled in; `.one` and `.other` are chosen by a number.
 import { enAdmin } from './en_admin';
 import { enDevice } from './en_device';
+import { enHistory } from './en_history';
 import { enSettings } from './en_settings';
 import { enUploads } from './en_uploads';
 
 export const en = {
   ...enAdmin,
   ...enDevice,
+  ...enHistory,
   ...enSettings,
   ...enUploads,
   'app.name': 'Satchel',

@@ -72,6 +72,26 @@ export function timeText(ms: number): string {
   return new Intl.DateTimeFormat(state.language, { dateStyle: 'medium', timeStyle: 'short' }).format(ms);
 }
 
+/** Return a day as people write it. */
+export function dayText(ms: number): string {
+  return new Intl.DateTimeFormat(state.language, { dateStyle: 'medium' }).format(ms);
+}
+
+/** Return the time of day. */
+export function clockText(ms: number): string {
+  return new Intl.DateTimeFormat(state.language, { timeStyle: 'short' }).format(ms);
+}
+
+/** Return a day as the heading of what was done on it: today, yesterday, then its date. ms: when it begins. */
+export function dayHeading(ms: number): string {
+  const days = Math.round((new Date().setHours(0, 0, 0, 0) - ms) / 86_400_000);
+  const text =
+    days < 2
+      ? new Intl.RelativeTimeFormat(state.language, { numeric: 'auto' }).format(-days, 'day')
+      : new Intl.DateTimeFormat(state.language, { weekday: 'long', day: 'numeric', month: 'long', year: 'numeric' }).format(ms);
+  return text.charAt(0).toLocaleUpperCase(state.language) + text.slice(1);
+}
+
 const SPANS: readonly [Intl.RelativeTimeFormatUnit, number][] = [
   ['day', 86_400_000],
   ['hour', 3_600_000],

@@ -21,6 +21,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from satchel.core.limits import JSON_BODY_BYTES_MAX
 from satchel.server.gateway import (
     account,
+    conflicts,
     content,
     diffing,
     documentation,
@@ -72,7 +73,7 @@ SAFE_HEADERS = [
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
 ROOMS = (
-    *(account, files, content, history, diffing, rewinding, sync, health, shares),
+    *(account, files, content, history, diffing, rewinding, conflicts, sync, health, shares),
     *(uploads, uploads_known, webhooks, zipping),
     *(made_links, link_pages, link_writes),
     *(found_names, texts, thumbnails, overseeing),

@@ -141,8 +141,16 @@ async def _file(services: Services, principal: Principal, ns: NamespaceId, node_
         return _File(entry.name, ContentHash(entry.content), entry.size)
     for version in await versions(services.db, principal, ns, node_id):
         if version.rev == rev:
-            return _File(f"rev-{rev}", version.content_hash, version.size)
+            return _File(await _name_of(services, principal, ns, node_id, rev), version.content_hash, version.size)
     raise NotFound("There is no such version.", rev=rev)
+
+
+async def _name_of(services: Services, principal: Principal, ns: NamespaceId, node_id: NodeId, rev: int) -> str:
+    """Return what an earlier version is called: as the file is now, while it is there."""
+    try:
+        return (await entry_by_id(services.db, principal, ns, node_id)).name
+    except NotFound:
+        return f"rev-{rev}"
 
 
 def range_of(told: str, *, if_range: str, size: int, tag: str) -> tuple[int, int, bool]:

@@ -10,11 +10,11 @@ from litestar.params import QueryParameter
 
 from satchel.core.errors import LimitExceeded, NotFound
 from satchel.core.hashing import unpack_blocks
-from satchel.core.ids import NamespaceId
+from satchel.core.ids import NamespaceId, NodeId
 from satchel.core.limits import DIFF_BYTES_MAX
 from satchel.core.text_diff import text_of, unified
 from satchel.server.gateway.history import node_of
-from satchel.server.gateway.rest import Asked, principal_of, services_of
+from satchel.server.gateway.rest import Asked, from_hex, principal_of, services_of
 from satchel.server.gateway.services import Services
 from satchel.server.metadata.tree import VersionInfo, blocklist_of, versions
 
@@ -40,17 +40,28 @@ class TextDiff(msgspec.Struct, frozen=True):
 
 @get("/api/v1/diff", transfers=True)
 async def diff(
-    request: Asked, path: str = "", id: str = "", older: Older = 0, newer: Newer = 0, namespace: str = ""
+    request: Asked,
+    path: str = "",
+    id: str = "",
+    older: Older = 0,
+    newer: Newer = 0,
+    namespace: str = "",
+    against: str = "",
 ) -> TextDiff:
     """Compare two versions of a text file, of 1 MiB each at most: `to`, the newest when it is left out, with `from`,
-    the one before that when it is left out."""
+    the one before that when it is left out. With `against`, `from` is a version of that other file of the namespace,
+    its newest when it is left out."""
     services, principal = services_of(request), await principal_of(request)
     ns, node_id = await node_of(services, principal, path=path, node=id, namespace=namespace)
     found = await versions(services.db, principal, ns, node_id)
     after = _named(found, newer) if newer else next(iter(found), None)
     if after is None:
         raise NotFound("This has no versions.")
-    before = _named(found, older) if older else next((one for one in found if one.rev < after.rev), None)
+    if against:
+        found = await versions(services.db, principal, ns, NodeId(from_hex(against, what="against")))
+        before = _named(found, older) if older else next(iter(found), None)
+    else:
+        before = _named(found, older) if older else next((one for one in found if one.rev < after.rev), None)
     if before is None:
         raise NotFound("There is no version before it.", rev=after.rev)
     if before.content_hash == after.content_hash:

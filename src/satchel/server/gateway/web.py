@@ -17,7 +17,7 @@ from satchel.server.gateway.tally import ROUTE
 FOLDER = Path(__file__).parent / "static"
 PAGE = "/index.html"
 PAGES = frozenset({"", "setup", "sign-in", "files", "trash", "device", "devices"}) | frozenset(
-    {"invitation", "search", "settings", "admin"}
+    {"invitation", "search", "settings", "admin", "activity", "rewind", "conflicts"}
 )
 """The first part of every address that the app has a page for; its own list stands in web/src/state/route.svelte.ts."""
 POLICY = "; ".join(

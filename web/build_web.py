@@ -24,7 +24,7 @@ BUILD_TIMEOUT_S = 900.0
 TOLD_LINES = 25
 _FOLDERS = ("src", "public")
 _FILES = (
-    *("index.html", "package.json", "package-lock.json", "vite.config.ts", "svelte.config.js"),
+    *("index.html", "link.html", "package.json", "package-lock.json", "vite.config.ts", "svelte.config.js"),
     *("tsconfig.json", "compress.mjs"),
 )
 

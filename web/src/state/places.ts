@@ -15,6 +15,7 @@ export interface Place {
 }
 
 export const PLACES: Partial<Record<Page, Place>> = {
+  shared: { load: () => import('../pages/Shared.svelte'), under: 'shared', shown: { label: 'nav.shared', icon: 'people' } },
   trash: { load: () => import('../pages/Trash.svelte'), under: 'trash', shown: { label: 'nav.trash', icon: 'trash' } },
   devices: { load: () => import('../pages/Devices.svelte'), under: 'devices', shown: { label: 'nav.devices', icon: 'device' } },
   device: { load: () => import('../pages/Approve.svelte'), under: 'devices' },

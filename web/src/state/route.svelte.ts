@@ -1,5 +1,5 @@
 // Where the app is. The server answers each of these first parts with the app's page (gateway/web.py has the same list).
-export const PAGES = ['', 'setup', 'sign-in', 'files', 'trash', 'device', 'devices'] as const;
+export const PAGES = ['', 'setup', 'sign-in', 'files', 'shared', 'trash', 'device', 'devices'] as const;
 export type Page = (typeof PAGES)[number];
 
 const state = $state({ path: location.pathname });

@@ -1,4 +1,5 @@
 // All that the app says, in German.
+import { sharing } from './de_sharing';
 import type { Catalogue } from './en';
 
 export const de: Catalogue = {
@@ -206,4 +207,5 @@ export const de: Catalogue = {
   'devices.others.text': 'Alle Geräte und anderen Browser dieses Kontos müssen sich neu anmelden.',
   'devices.others.done': 'Nur noch hier angemeldet.',
   'devices.newName': 'Neuer Name',
+  ...sharing,
 };

@@ -1,3 +1,5 @@
+import { sharing } from './en_sharing';
+
 // All that the app says, in English. Parts in braces are filled in; `.one` and `.other` are chosen by a number.
 export const en = {
   'app.name': 'Satchel',
@@ -204,6 +206,7 @@ export const en = {
   'devices.others.text': 'All devices and other browsers of this account have to be signed in again.',
   'devices.others.done': 'You are signed in here alone.',
   'devices.newName': 'New name',
+  ...sharing,
 } as const;
 
 export type Key = keyof typeof en;

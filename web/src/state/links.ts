@@ -22,6 +22,7 @@ export interface Target {
 
 const PAGES_MAX = 20;
 const NS_CHARS = 32;
+const MINUTE_MS = 60_000;
 const SOON_MS = 20 * 86_400_000;
 
 /** Return the links of the account, the newest first: all, or those to one target. Throws: Refusal. */
@@ -52,6 +53,11 @@ export function isRequest(link: LinkShown): boolean {
   return link.permission === 'upload';
 }
 
+/** Return what whoever has the link may do. */
+export function rightOf(link: LinkShown): string {
+  return link.is_no_download ? t('links.lookOnly') : rightText(link.permission);
+}
+
 export function rightText(permission: string): string {
   return t(`links.may.${permission as Permission}`);
 }
@@ -70,7 +76,6 @@ export function termsText(link: LinkShown, now = Date.now()): string[] {
   return [
     link.has_password ? t('links.hasPassword') : '',
     link.expires_ms === null ? t('links.noEnd') : isOver ? t('links.ended') : t('links.ends', { when: isSoon ? agoText(link.expires_ms) : timeText(link.expires_ms) }),
-    link.is_no_download ? t('links.lookOnly') : '',
     link.downloads_max === null ? '' : t('links.downloadsOf', { count: link.downloads, most: link.downloads_max }),
   ].filter(Boolean);
 }
@@ -81,7 +86,7 @@ export function useText(link: LinkShown): string {
   return [
     tn('links.hits', link.hits),
     link.downloads && link.downloads_max === null ? tn('links.downloads', link.downloads) : '',
-    link.seen_ms ? t('links.seen', { when: agoText(link.seen_ms) }) : '',
+    link.seen_ms && Date.now() - link.seen_ms >= MINUTE_MS ? t('links.seen', { when: agoText(link.seen_ms) }) : '',
   ]
     .filter(Boolean)
     .join(' · ');

@@ -25,8 +25,8 @@ BUILD_TIMEOUT_S = 900.0
 TOLD_LINES = 25
 _FOLDERS = ("src", "public")
 _FILES = (
-    *("index.html", "device.html", "package.json", "package-lock.json", "vite.config.ts", "vite.device.config.ts"),
-    *("svelte.config.js", "tsconfig.json", "compress.mjs"),
+    *("index.html", "link.html", "device.html", "package.json", "package-lock.json", "vite.config.ts"),
+    *("vite.device.config.ts", "svelte.config.js", "tsconfig.json", "compress.mjs"),
 )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.browser import shots_settings
+from tests.browser.sharing import opened, share, sharing
 from tests.support import warm
 from tests.support.browser import running_browser, visiting
 from tests.support.server import PASSWORD, RunningServer, Session, User, ask, running_server
@@ -121,7 +122,8 @@ def signed_in(page: Page, folder: Path, mark: str, server: RunningServer) -> Non
 def run(folder: Path) -> None:
     """Take all pictures."""
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as data, running_server(Path(data)) as server, running_browser() as browser:
+    # The browser first: it builds the app, which a server reads once when it starts.
+    with tempfile.TemporaryDirectory() as data, running_browser() as browser, running_server(Path(data)) as server:
         looks = [
             (f"{width}-{scheme}", {"viewport": {"width": width, "height": SIZES[width]}, "color_scheme": scheme})
             for width, scheme in itertools.product(SIZES, SCHEMES)
@@ -135,9 +137,11 @@ def run(folder: Path) -> None:
         session = first_account(server)
         fill(session)
         shots_settings.fill(session)
+        links = share(session, server)
         for mark, options in looks:
             with visiting(browser, server.url, locale="en-GB", **options) as context:
                 page = context.new_page()
+                opened(page, folder, mark, links)
                 shots_settings.signed_out(page, lambda page, label, mark=mark: take(page, folder, f"{label}-{mark}"))
                 page.goto("/")
                 page.get_by_label("Name").fill("bob")
@@ -146,6 +150,7 @@ def run(folder: Path) -> None:
                 page.get_by_label("Password").fill(PASSWORD)
                 page.get_by_role("button", name="Sign in").click()
                 signed_in(page, folder, mark, server)
+                sharing(page, folder, mark)
 
 
 if __name__ == "__main__":

@@ -223,6 +223,7 @@ def test_a_password_is_asked_for_by_every_route_and_given_once_an_hour(maker: Ma
         "is_no_download": False,
         "downloads_left": None,
         "expires_ms": None,
+        "by": "",
     }
     wrong = unlock(maker, token, "not the password")
     assert (wrong.status, wrong.json()["error"]["code"]) == (403, "link_locked")

@@ -31,7 +31,7 @@ def document() -> dict[str, Any]:
 def typescript(told: Schema) -> str:
     """Return the types of all values and routes of an OpenAPI document."""
     schemas = told["components"]["schemas"]
-    values = [f"export interface {name} {_object(schemas[name])}\n" for name in sorted(schemas)]
+    values = [_value(name, schemas[name]) for name in sorted(schemas)]
     routes = [
         line
         for path in sorted(told["paths"])
@@ -39,6 +39,12 @@ def typescript(told: Schema) -> str:
         for line in _route(method.upper(), path, told["paths"][path][method])
     ]
     return HEAD + "\n".join(values) + "\nexport interface Routes {\n" + "".join(routes) + "}\n"
+
+
+def _value(name: str, told: Schema) -> str:
+    if "enum" in told:
+        return f"export type {name} = {_type(told)};\n"
+    return f"export interface {name} {_object(told)}\n"
 
 
 def _route(method: str, path: str, told: Schema) -> list[str]:

@@ -25,6 +25,7 @@ export interface Asking<R extends Route> {
   body?: Routes[R]['body'];
   /** Values for the `{…}` parts of the route. */
   parts?: Record<string, string>;
+  headers?: Record<string, string>;
   signal?: AbortSignal;
   /** A password or a code is in it: that it is wrong does not mean that the session is over. */
   isProof?: boolean;
@@ -43,11 +44,11 @@ export function whenSignedOut(act: () => void): void {
 export async function ask<R extends Route>(route: R, asking: Asking<R> = {}): Promise<Routes[R]['answer']> {
   const [method = 'GET', template = ''] = route.split(' ');
   const path = template.replace(/\{(\w+)(?::\w+)?\}/g, (_, name: string) => encodeURIComponent(asking.parts?.[name] ?? ''));
-  const init: RequestInit = { method, credentials: 'same-origin', headers: { accept: 'application/json' } };
+  const init: RequestInit = { method, credentials: 'same-origin', headers: { accept: 'application/json', ...asking.headers } };
   if (asking.signal) init.signal = asking.signal;
   if (asking.body !== undefined) {
     init.body = JSON.stringify(asking.body);
-    init.headers = { accept: 'application/json', 'content-type': 'application/json' };
+    init.headers = { ...init.headers, 'content-type': 'application/json' };
   }
   if (asking.ifMatch !== undefined) init.headers = { ...init.headers, 'if-match': `"${asking.ifMatch}"` };
   const response = await reached(path + queryOf(asking.query), init);

@@ -422,6 +422,7 @@ export interface LinkInfo {
   is_no_download?: boolean;
   downloads_left?: null | number;
   expires_ms?: null | number;
+  by?: string;
 }
 
 export interface LinkItem {
@@ -543,8 +544,7 @@ export interface PathAsked {
   path: string;
 }
 
-export interface Permission {
-}
+export type Permission = "view" | "edit" | "upload";
 
 export interface PreviewAsked {
   path?: string;
@@ -779,8 +779,7 @@ export interface TextDiff {
   is_whole: boolean;
 }
 
-export interface Told {
-}
+export type Told = "file.changed" | "file.deleted" | "share.invited" | "link.used";
 
 export interface TransferAsked {
   account_id: string;

@@ -63,7 +63,9 @@ export class Folder {
   apply(entries: readonly SeedEntry[], isReset: boolean): void {
     const isAbove = (entry: SeedEntry): boolean =>
       entry.type !== 'file' && (this.path === entry.path || this.path.startsWith(`${entry.path}/`));
-    if (isReset || !this.isWhole || entries.some(isAbove)) {
+    // What a mount leads to stands in no entry.
+    const isMount = (entry: SeedEntry): boolean => entry.type === 'mount' && parentOf(entry.path) === this.path;
+    if (isReset || !this.isWhole || entries.some((entry) => isAbove(entry) || isMount(entry))) {
       void this.load();
       return;
     }

@@ -18,6 +18,7 @@ export interface Place {
 
 /** In the order of the navigation; on a narrow screen the first ones stand in the bar, the rest behind “More”. */
 export const PLACES: Partial<Record<Page, Place>> = {
+  shared: { load: () => import('../pages/Shared.svelte'), under: 'shared', shown: { label: 'nav.shared', icon: 'people' } },
   activity: { load: () => import('../pages/Activity.svelte'), under: 'activity', shown: { label: 'nav.activity', icon: 'activity' } },
   rewind: { load: () => import('../pages/Rewind.svelte'), under: 'files' },
   conflicts: { load: () => import('../pages/Conflicts.svelte'), under: 'conflicts' },

@@ -4,6 +4,7 @@ import { deDevice } from './de_device';
 import { deHistory } from './de_history';
 import { deSettings } from './de_settings';
 import { deUploads } from './de_uploads';
+import { sharing } from './de_sharing';
 import type { Catalogue } from './en';
 
 export const de: Catalogue = {
@@ -12,6 +13,7 @@ export const de: Catalogue = {
   ...deHistory,
   ...deSettings,
   ...deUploads,
+  ...sharing,
   'app.name': 'Satchel',
   'app.skip': 'Zum Inhalt springen',
   'app.loading': 'Wird geladen …',

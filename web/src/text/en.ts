@@ -4,6 +4,7 @@ import { enDevice } from './en_device';
 import { enHistory } from './en_history';
 import { enSettings } from './en_settings';
 import { enUploads } from './en_uploads';
+import { sharing } from './en_sharing';
 
 export const en = {
   ...enAdmin,
@@ -11,6 +12,7 @@ export const en = {
   ...enHistory,
   ...enSettings,
   ...enUploads,
+  ...sharing,
   'app.name': 'Satchel',
   'app.skip': 'Skip to content',
   'app.loading': 'Loading…',

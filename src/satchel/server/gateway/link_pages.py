@@ -75,8 +75,8 @@ class LinkItems(msgspec.Struct, frozen=True):
 class LinkInfo(msgspec.Struct, frozen=True):
     """What a link is. is_locked: it asks for a password first, and nothing else is told.
 
-    item: what it names, null for a file request, of which only the name is told. downloads_left, expires_ms: null for
-    no limit.
+    item: what it names, null for a file request, of which only the name is told, and by: who asks. downloads_left,
+    expires_ms: null for no limit.
     """
 
     is_locked: bool
@@ -86,6 +86,7 @@ class LinkInfo(msgspec.Struct, frozen=True):
     is_no_download: bool = False
     downloads_left: int | None = None
     expires_ms: int | None = None
+    by: str = ""
 
 
 class LinkPassword(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -111,14 +112,17 @@ async def link_info(request: Asked, token: str) -> LinkInfo:
     services.hits.opened(share)
     if is_locked(request, share):
         return LinkInfo(is_locked=True)
+    is_request = share.permission is Permission.UPLOAD
     return LinkInfo(
         is_locked=False,
         permission=str(share.permission),
         name=link.root.name,
-        item=None if share.permission is Permission.UPLOAD else link_item(link.root),
+        item=None if is_request else link_item(link.root),
         is_no_download=share.is_no_download,
         downloads_left=None if share.downloads_max is None else share.downloads_max - share.downloads,
         expires_ms=share.expires_ms,
+        # Who is asked for files is told by whom; who looks at some learns no account's name.
+        by=link.principal.account_name if is_request else "",
     )
 
 

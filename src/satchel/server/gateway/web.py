@@ -2,7 +2,8 @@
 that runs no script and loads nothing but our own.
 
 All of it is read once, at the start: it is small, and so no path of a request ever reaches the file system. Pages that
-the app shows by itself (`/files/…`) are answered with its one page. Source: docs/design/060 (5).
+the app shows by itself (`/files/…`) are answered with its one page; a link (`/s/…`) with the page of links where it is
+asked for by a browser, while programs get what the link is. Source: docs/design/060 (5).
 """
 
 from __future__ import annotations
@@ -16,10 +17,14 @@ from satchel.server.gateway.tally import ROUTE
 
 FOLDER = Path(__file__).parent / "static"
 PAGE = "/index.html"
+LINK_PAGE = "/link.html"
+"""Of whoever holds a link. It is the same for each token, so it tells nobody which ones there are."""
 PAGES = frozenset({"", "setup", "sign-in", "files", "trash", "device", "devices"}) | frozenset(
-    {"invitation", "search", "settings", "admin", "activity", "rewind", "conflicts"}
+    {"invitation", "search", "settings", "admin", "activity", "rewind", "conflicts", "shared"}
 )
 """The first part of every address that the app has a page for; its own list stands in web/src/state/route.svelte.ts."""
+LINKS = "s"
+"""The first part of a link's address, which a token follows."""
 POLICY = "; ".join(
     (
         "default-src 'self'",
@@ -73,17 +78,17 @@ class WebApp:
 
     def answers(self, scope: Scope) -> bool:
         """Tell whether a request is for a file or a page of the app."""
-        return scope["method"] in ("GET", "HEAD") and self.is_built and self._named(scope["path"]) is not None
+        return scope["method"] in ("GET", "HEAD") and self.is_built and self._named(scope) is not None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request that `answers` said yes to."""
-        name = self._named(scope["path"]) or PAGE
+        name = self._named(scope) or PAGE
         file = self._files[name]
-        scope[ROUTE] = "/" if name == PAGE else "/assets"
+        scope[ROUTE] = "/" if name in (PAGE, LINK_PAGE) else "/assets"
         headers = [
             (b"etag", file.tag),
             (b"cache-control", _FOREVER if file.is_immutable else b"no-cache"),
-            (b"vary", b"accept-encoding"),
+            (b"vary", b"accept, accept-encoding" if name == LINK_PAGE else b"accept-encoding"),
         ]
         if header(scope["headers"], b"if-none-match") == file.tag:
             await send({"type": "http.response.start", "status": 304, "headers": headers})
@@ -100,10 +105,14 @@ class WebApp:
             return
         await respond(send, 200, headers, [body])
 
-    def _named(self, path: str) -> str | None:
+    def _named(self, scope: Scope) -> str | None:
+        path: str = scope["path"]
         if path in self._files:
             return path
-        return PAGE if path[1:].partition("/")[0] in PAGES else None
+        first, _, rest = path[1:].partition("/")
+        if first == LINKS and rest and "/" not in rest and b"text/html" in header(scope["headers"], b"accept"):
+            return LINK_PAGE
+        return PAGE if first in PAGES else None
 
 
 def _found(folder: Path) -> list[Path]:

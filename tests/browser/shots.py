@@ -154,5 +154,8 @@ def run(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    from tests.browser import shots_history
+
     warm.begin()
     run(Path(sys.argv[1]))
+    shots_history.run(Path(sys.argv[1]) / "history")

@@ -37,7 +37,7 @@ INSTALL := VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --constraint constraint
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format types walls unit web web-check api-types shots sim sim-night mutants bench bench-tree bench-cluster micro load capacity fanout kill chaos races fuzz litmus crashpoints powercut acceptance sharing collisions damage clean
+.PHONY: help run test lint format types walls unit web web-check api-types shots web-figures sim sim-night mutants bench bench-tree bench-cluster micro load capacity fanout kill chaos races fuzz litmus crashpoints powercut acceptance sharing collisions damage clean
 
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -74,6 +74,9 @@ api-types: $(VENV)/.dev-stamp ## Write the web app's types of REST anew, from th
 
 shots: $(VENV)/.dev-stamp ## Take pictures of all pages of the web app, into WORK or build/shots
 	@$(BIN)/python -m tests.browser.shots $(or $(WORK),build/shots)
+
+web-figures: $(VENV)/.dev-stamp ## What the web app costs a browser beside a bare page: start, frames of a long folder, memory (MINUTES=10)
+	@$(BIN)/python -m bench.web_figures --minutes $(MINUTES)
 
 sim: $(VENV)/.dev-stamp ## Run the simulation, a million operations; SEED=4711 repeats one run and shrinks it
 	@$(if $(SEED),$(BIN)/satchel sim replay $(SEED) --minimise,$(BIN)/python -m tests.simulation.planner_run --cases 200000)

@@ -38,7 +38,7 @@ def first_account(server: RunningServer) -> Session:
     assert ask(server.url, "POST", "/api/v1/setup", asked).status == 201
     session = User(server.url, "bob", PASSWORD).sign_in("laptop")
     route = f"/api/v1/admin/accounts/{session.account_id.hex()}"
-    assert session.ask("PATCH", route, {"quota_bytes": 10_000_000}).status < 300
+    assert session.ask("PATCH", route, {"quota_bytes": 20_000_000}).status < 300
     return session
 
 
@@ -65,6 +65,32 @@ def take(page: Page, folder: Path, label: str) -> None:
     """Take one picture."""
     page.wait_for_load_state()
     page.screenshot(path=folder / f"{label}.png")
+
+
+def uploads(page: Page, folder: Path, mark: str) -> None:
+    """Take pictures of uploads under way, and of those that a reload left unfinished."""
+    page.route(
+        "**/api/v1/uploads/*", lambda route: route.abort() if "PATCH" in route.request.method else route.continue_()
+    )
+    with tempfile.TemporaryDirectory() as data:
+        film, notes = Path(data) / "holiday.mov", [Path(data) / f"note {number}.txt" for number in range(3)]
+        film.write_bytes(bytes(9_000_000))
+        for note in notes:
+            note.write_text("a note")
+        page.get_by_label("Upload files").set_input_files([film, *notes])
+        page.get_by_role("button", name="Skip all").or_(page.get_by_role("button", name="Skip")).or_(
+            page.get_by_text("Interrupted")
+        ).first.wait_for()
+        take(page, folder, f"uploads-under-way-{mark}")
+        page.wait_for_timeout(600)
+        page.reload()
+        page.get_by_text("not finished").first.wait_for()
+        take(page, folder, f"uploads-left-{mark}")
+    page.get_by_role("button", name="Stop all uploads").click()
+    take(page, folder, f"uploads-stop-{mark}")
+    page.get_by_role("dialog").get_by_role("button", name="Stop all uploads").click()
+    page.get_by_role("dialog").wait_for(state="detached")
+    page.unroute_all()
 
 
 def signed_in(page: Page, folder: Path, mark: str, server: RunningServer) -> None:
@@ -94,6 +120,7 @@ def signed_in(page: Page, folder: Path, mark: str, server: RunningServer) -> Non
     take(page, folder, f"uploads-{mark}")
     page.get_by_role("button", name="Skip").click()
     page.get_by_role("button", name="Clear", exact=True).click()
+    uploads(page, folder, mark)
     page.keyboard.press("?")
     take(page, folder, f"keys-{mark}")
     page.keyboard.press("Escape")

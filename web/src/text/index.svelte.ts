@@ -42,6 +42,15 @@ export async function beginLanguage(): Promise<void> {
   await useLanguage(stored.startsWith('de') ? 'de' : 'en');
 }
 
+// To make a format takes longer than to use it a hundred times, and a list that is scrolled uses it for every row.
+const formats = new Map<string, unknown>();
+
+function kept<F>(name: string, make: (language: Language) => F): F {
+  const key = `${state.language} ${name}`;
+  if (!formats.has(key)) formats.set(key, make(state.language));
+  return formats.get(key) as F;
+}
+
 const UNITS = ['byte', 'kilobyte', 'megabyte', 'gigabyte', 'terabyte', 'petabyte'] as const;
 
 /** Return a size in the unit that fits it, of 1,000 each. */
@@ -54,12 +63,8 @@ export function sizeText(bytes: number): string {
   }
   const unit = UNITS[at] ?? 'byte';
   const digits = at === 0 || value >= 100 ? 0 : 1;
-  return new Intl.NumberFormat(state.language, {
-    style: 'unit',
-    unit,
-    unitDisplay: at === 0 ? 'long' : 'short',
-    maximumFractionDigits: digits,
-  }).format(value);
+  const style = { style: 'unit', unit, unitDisplay: at === 0 ? 'long' : 'short', maximumFractionDigits: digits } as const;
+  return kept(`${unit}${digits}`, (language) => new Intl.NumberFormat(language, style)).format(value);
 }
 
 /** Return a number with at most so many digits behind the point. */
@@ -69,7 +74,7 @@ export function numberText(value: number, digits = 0): string {
 
 /** Return a moment as people write it. */
 export function timeText(ms: number): string {
-  return new Intl.DateTimeFormat(state.language, { dateStyle: 'medium', timeStyle: 'short' }).format(ms);
+  return kept('time', (language) => new Intl.DateTimeFormat(language, { dateStyle: 'medium', timeStyle: 'short' })).format(ms);
 }
 
 /** Return a day as people write it. */

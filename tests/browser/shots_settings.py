@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from satchel.server.accounts.second_factor import STEP_S, code_at
 from tests.support.server import PASSWORD, Session, ask
 
 if TYPE_CHECKING:
@@ -58,6 +61,16 @@ def signed_in(page: Page, take: Take) -> None:
     page.keyboard.press("Enter")
     page.get_by_role("img", name="QR code").wait_for()
     take(page, "second-factor")
+    secret = base64.b32decode(page.get_by_label("Secret", exact=True).input_value())
+    page.get_by_label("Code of your app").fill(code_at(secret, int(time.time()) // STEP_S))
+    page.keyboard.press("Enter")
+    page.get_by_role("dialog", name="Recovery codes").wait_for()
+    take(page, "recovery-codes")
+    page.get_by_role("button", name="I have kept them").click()
+    page.get_by_role("button", name="Turn it off").click()
+    page.get_by_label("Your password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    page.get_by_text("The second factor is off.").wait_for()
     for part in ("accounts", "groups", "storage", "health", "audit", "configuration"):
         page.goto(f"/admin/{part}")
         page.get_by_role("heading", name="Administration").wait_for()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import io
 import time
+import wave
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -266,6 +268,23 @@ def test_what_is_in_a_file_runs_nowhere(context: BrowserContext, ann: Session) -
     page.get_by_text("No preview for this kind of file.").wait_for()
     assert page.locator("a[href^=javascript], iframe, object, embed").count() == 0
     assert alerts == []
+
+
+def test_a_recording_is_played_where_it_is(context: BrowserContext, ann: Session) -> None:
+    address = folder_of(ann, "heard")
+    raw = io.BytesIO()
+    with wave.open(raw, "wb") as sound:
+        sound.setparams((1, 1, 8_000, 0, "NONE", ""))
+        sound.writeframes(bytes(16_000))
+    for name, data in (("two seconds.wav", raw.getvalue()), ("false.mp3", b"<script>alert(1)</script>")):
+        assert ann.ask("PUT", "/api/v1/content", data, path=f"/heard/{name}").status == 200
+    page = context.new_page()
+    page.goto(address)
+    page.get_by_role("button", name="two seconds.wav", exact=True).click()
+    page.wait_for_function("document.querySelector('dialog audio')?.duration === 2")
+    press(page, "Escape")
+    page.get_by_role("button", name="false.mp3", exact=True).click()
+    page.get_by_text("No preview for this kind of file.").wait_for()
 
 
 def test_a_long_folder_is_shown_a_screen_at_a_time(context: BrowserContext, ann: Session) -> None:

@@ -98,14 +98,14 @@ def test_a_link_opens_its_node_and_what_lives_beneath_it_alone(run: Run) -> None
         for node in (stage.docs, stage.private, ROOT_NODE, NodeId(b"x" * 16), NodeId(b"")):
             assert not await stage.opens(token, node)
         opened = await open_link(db, stage.clock, token)
-        assert [node.name for node in await children_of(db, opened, "", 10)] == ["deep"]
+        assert [node.name for node in await children_of(db, opened, opened.node.node_id, "", 10)] == ["deep"]
         # What moves out of it is out, whatever was opened before.
         inside = await open_link(db, stage.clock, token, stage.deep)
         rev = inside.node.place_rev
         await stage.commit(MoveOp(_op(), (Placement(stage.deep, rev, stage.private, "deep"),)))
         assert not await stage.opens(token, stage.deep)
         with pytest.raises(NotFound):
-            await children_of(db, inside, "", 10)
+            await children_of(db, inside, inside.node.node_id, "", 10)
 
     run(scenario)
 

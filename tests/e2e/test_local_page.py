@@ -56,7 +56,7 @@ def test_the_page_shows_what_the_daemon_does_and_does_what_it_is_asked(laptop: D
         page.get_by_role("heading", name="Satchel on laptop").wait_for()
         assert page.url.endswith("/")
         page.get_by_text("In sync", exact=True).wait_for()
-        clean(page, "light")
+        clean(page)
         page.get_by_role("button", name="Keep the copy").click()
         page.get_by_text("One conflict is resolved.").wait_for()
         assert (laptop.folder / "plan.txt").read_text() == "the laptop's"

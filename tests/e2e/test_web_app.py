@@ -9,14 +9,11 @@ import wave
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
 from satchel.core.limits import COMMIT_OPS_MAX
 from satchel.server.accounts.second_factor import STEP_S, code_at
 from tests.support.browser import browser, visiting
 from tests.support.pages import (
     OVERFLOWING,
-    RULES,
     ann,
     clean,
     context,
@@ -307,32 +304,31 @@ def test_a_long_folder_is_shown_a_screen_at_a_time(context: BrowserContext, ann:
     shown(page, "file 00000.txt")
 
 
-@pytest.mark.parametrize("scheme", RULES)
-def test_axe_finds_nothing_on_any_page(browser: Browser, ann: Session, scheme: str) -> None:
-    address = folder_of(ann, f"axe {scheme}", "a.txt", "b.md")
-    with visiting(browser, ann.url, locale="en-GB", color_scheme=scheme) as context:
+def test_axe_finds_nothing_on_any_page(browser: Browser, ann: Session) -> None:
+    address = folder_of(ann, "axe", "a.txt", "b.md")
+    with visiting(browser, ann.url, locale="en-GB") as context:
         page = context.new_page()
         page.goto("/sign-in")
         page.get_by_label("Name").wait_for()
-        clean(page, scheme)
+        clean(page)
         signed_in(context)
         for place, wait in (("/trash", "Trash"), ("/devices", "Devices and browsers"), ("/device", "Sign a device in")):
             page.goto(place)
             page.get_by_role("heading", name=wait, exact=True).wait_for()
-            clean(page, scheme)
+            clean(page)
         page.goto(address)
         shown(page, "a.txt")
         page.get_by_label("Select a.txt").check()
-        clean(page, scheme)
+        clean(page)
         page.get_by_role("button", name="More for b.md").click()
-        clean(page, scheme)
+        clean(page)
         page.get_by_role("menuitem", name="Details and versions").click()
         page.get_by_text("Version 1").wait_for()
-        clean(page, scheme)
+        clean(page)
         press(page, "Escape")
         page.get_by_role("button", name="b.md", exact=True).click()
         page.get_by_role("dialog").get_by_text("b.md").last.wait_for()
-        clean(page, scheme)
+        clean(page)
 
 
 def test_nothing_is_wider_than_a_narrow_screen_in_the_longer_language(browser: Browser, ann: Session) -> None:

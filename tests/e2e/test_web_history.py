@@ -53,7 +53,7 @@ def test_versions_are_compared_restored_and_taken_back_by_keys(context: BrowserC
     cells = {name: view.get_by_role("cell", name=name).all_text_contents() for name in ("Removed:", "Added:")}
     assert [text.strip() for text in cells["Removed:"]] == ["Removed:−Sell pears"]
     assert [text.strip() for text in cells["Added:"]] == ["Added:+Sell plums", "Added:+Sleep"]
-    clean(page, "light")
+    clean(page)
     view.get_by_role("button", name="Version 3").focus()
     press(page, "ArrowDown")
     view.get_by_text("3 lines added · 1 line removed").wait_for()
@@ -88,7 +88,7 @@ def test_a_folder_is_rewound_and_that_is_undone(context: BrowserContext, ann: Se
     page.get_by_role("menuitem", name="Rewind this folder").click()
     page.get_by_role("heading", name="Rewind rewound").wait_for()
     page.get_by_text("Choose a time").wait_for()
-    clean(page, "light")
+    clean(page)
     # By keys: a day back, when it was not there.
     slider = page.get_by_role("slider", name="Back to this time")
     slider.focus()
@@ -99,7 +99,7 @@ def test_a_folder_is_rewound_and_that_is_undone(context: BrowserContext, ann: Se
     page.goto(f"/rewind/rewound?before={before + 1}")
     page.get_by_text("1 gets its earlier content").wait_for()
     page.get_by_text("1 goes into the trash").wait_for()
-    clean(page, "dark")
+    clean(page)
     page.get_by_role("button", name="Rewind 2 items").focus()
     press(page, "Enter")
     page.get_by_text("“rewound” is as it was on").wait_for()
@@ -130,7 +130,7 @@ def test_activity_tells_what_two_people_did(context: BrowserContext, ann: Sessio
     page.get_by_role("listitem").filter(has_text="mine.txt").filter(has_text="laptop").first.wait_for()
     theirs = page.get_by_role("listitem").filter(has_text="ben added").filter(has_text="Ben's desktop")
     theirs.get_by_role("button", name="minutes.txt", exact=True).wait_for()
-    clean(page, "light")
+    clean(page)
     page.get_by_label("Who", exact=True).select_option("ben")
     page.get_by_role("listitem").filter(has_text="mine.txt").first.wait_for(state="detached")
     theirs.get_by_role("button", name="More for minutes.txt").click()
@@ -162,7 +162,7 @@ def test_conflicts_are_answered_and_each_answer_is_taken_back(context: BrowserCo
     press(page, "Enter")
     page.get_by_text("1 line added · 1 line removed").wait_for()
     page.get_by_text("“plan.txt” was changed on phone").wait_for()
-    clean(page, "light")
+    clean(page)
     page.get_by_role("button", name="Take the copy from phone").focus()
     press(page, "Enter")
     page.get_by_text("No conflicts").wait_for()

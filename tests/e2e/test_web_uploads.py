@@ -10,13 +10,11 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from satchel.core.cutting import cut
 from satchel.core.hashing import block_hash, content_hash
 from satchel.core.limits import KIB, MIB
 from tests.support.browser import ROOT, browser, node
-from tests.support.pages import OVERFLOWING, RULES, ann, clean, context, folder_of, names, press, server, shown
+from tests.support.pages import OVERFLOWING, ann, clean, context, folder_of, names, press, server, shown
 from tests.support.server import Session
 from tests.support.streams import counter_stream, low_entropy
 
@@ -331,22 +329,20 @@ def test_a_folder_and_a_selection_are_downloaded_as_archives(context: BrowserCon
         page.get_by_role("button", name="Clear the selection").click()
 
 
-@pytest.mark.parametrize("scheme", RULES)
-def test_the_tray_is_for_everybody(context: BrowserContext, ann: Session, tmp_path: Path, scheme: Any) -> None:
+def test_the_tray_is_for_everybody(context: BrowserContext, ann: Session, tmp_path: Path) -> None:
     """Axe finds nothing, it is not too wide, and the question is answered by keys alone."""
-    address = folder_of(ann, f"tray {scheme}", "a.txt")
+    address = folder_of(ann, "tray", "a.txt")
     (tmp_path / "a.txt").write_text("mine")
     (tmp_path / "film.bin").write_bytes(os.urandom(1 * MIB))
     Sent(context, parts=0)
     page = context.new_page()
-    page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": 360, "height": 740})
     page.goto(address)
     shown(page, "a.txt")
     choose(page, tmp_path / "a.txt", tmp_path / "film.bin")
     page.get_by_role("button", name="Keep both").wait_for()
     page.get_by_text("Interrupted").wait_for()
-    clean(page, scheme)
+    clean(page)
     assert page.evaluate(OVERFLOWING) == []
     page.get_by_role("button", name="Keep both").focus()
     press(page, "Enter")

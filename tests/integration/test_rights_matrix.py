@@ -1,8 +1,7 @@
 """Every route and method of the running service, asked by everybody: only what the table says is done, and what is
 forbidden answers byte for byte like what does not exist.
 
-The routes come from the service's own description; one without a row here fails. `TABLE` says what each wants, and how
-it is asked: of what is there, and of what is not.
+The routes come from the service's own description; one without a row in `TABLE`, which says what each wants, fails.
 """
 
 from __future__ import annotations

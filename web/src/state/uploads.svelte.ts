@@ -2,7 +2,7 @@
 // summary some times a second, so that a hundred thousand files cost it no more than ten.
 import { ask, Refusal } from '../api/client';
 import { t } from '../text/index.svelte';
-import { Unreadable } from '../uploading/cutter';
+import { blocksOf, contentHashOf, Unreadable } from '../uploading/cutter';
 import type { Found } from '../uploading/dropped';
 import { forget, recall, remember } from '../uploading/remembered';
 import { beginAnew, send, type Sent } from '../uploading/sending';
@@ -234,6 +234,7 @@ class Uploads {
   }
 
   async #sendFile(one: Upload & Sent, signal: AbortSignal): Promise<void> {
+    one.begun += 1;
     await send(one, {
       signal,
       onSession: () => this.#remember(one),
@@ -300,7 +301,7 @@ class Uploads {
 
   async #taken(one: Upload, signal: AbortSignal): Promise<void> {
     const choice = one.isNumbered ? 'both' : one.batch.choice;
-    if (one.isRestored && (await isThere(one, signal))) this.#end(one);
+    if ((one.isRestored || one.begun > 1) && (await isThere(one, signal))) this.#end(one);
     else if (choice === 'skip') this.#drop(one);
     else if (choice && one.number <= NUMBERS_MAX) this.#again(one, choice);
     else this.#stick(one, 'exists', '');
@@ -437,7 +438,16 @@ class Uploads {
 async function isThere(one: Upload, signal: AbortSignal): Promise<boolean> {
   try {
     const item = await ask('GET /api/v1/entry', { query: { path: one.path }, signal });
-    return item.kind === 'file' && item.size === one.size && item.mtime_ns === one.modifiedMs * 1_000_000;
+    if (item.kind !== 'file' || item.size !== one.size) return false;
+    const { file } = one;
+    if (!file) return item.mtime_ns === one.modifiedMs * 1_000_000;
+    const hashes: string[] = [];
+    for (let at = 0; at < file.size; ) {
+      const blocks = await blocksOf(file, at);
+      hashes.push(...blocks.map((block) => block.hash));
+      at += blocks.reduce((sum, block) => sum + block.size, 0);
+    }
+    return item.content_hash === (await contentHashOf(hashes));
   } catch {
     return false;
   }

@@ -28,6 +28,8 @@ export class Upload {
   isNumbered = false;
   number = 1;
   isRestored = false;
+  /** How often it was begun to be sent: what was stopped may have arrived all the same. */
+  begun = 0;
   /** Whether the file itself is kept over a reload, where it is short. */
   isFileKept = false;
   stop: AbortController | null = null;

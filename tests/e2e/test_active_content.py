@@ -45,8 +45,8 @@ def test_no_file_runs_where_it_is_previewed_or_asked_for(context: BrowserContext
         name = title.inner_text()
         seen.add(name)
         dialog.get_by_text("Loading…").wait_for(state="detached")
-        assert page.locator("a[href^=javascript], a[href^=vbscript], a[href^=data]").count() == 0, name
-        assert page.locator("iframe, object, embed, base, form, meta[http-equiv]").count() == 0, name
+        assert dialog.locator("a[href^=javascript], a[href^=vbscript], a[href^=data]").count() == 0, name
+        assert dialog.locator("iframe, object, embed, base, form, meta[http-equiv]").count() == 0, name
         if len(seen) == len(order):
             break
         press(page, "ArrowRight")

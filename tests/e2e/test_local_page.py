@@ -60,7 +60,9 @@ def test_the_page_shows_what_the_daemon_does_and_does_what_it_is_asked(laptop: D
         page.get_by_role("button", name="Keep the copy").click()
         page.get_by_text("One conflict is resolved.").wait_for()
         assert (laptop.folder / "plan.txt").read_text() == "the laptop's"
+        page.get_by_role("button", name="Keep the file").wait_for(state="detached")
         page.get_by_role("button", name="Undo").click()
+        page.get_by_text("It is as it was before.").wait_for()
         page.get_by_role("button", name="Keep the file").wait_for()
         assert (laptop.folder / "plan.txt").read_text() == "the other's"
         page.get_by_role("button", name="Pause").click()

@@ -84,4 +84,4 @@ def clean(page: Page) -> None:
         page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
         found = page.evaluate("rules => axe.run(document, { runOnly: rules })", RULES[scheme])
         told = [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found["violations"]]
-        assert told == [], scheme
+        assert told == [], (scheme, told)

@@ -29,6 +29,11 @@ ANEW_S = 0.1
 class Runner(Protocol):
     """One link's engine and its hands."""
 
+    @property
+    def has_begun(self) -> bool:
+        """True once the linked folder was found to be there and the same."""
+        ...
+
     async def run(self, stop: asyncio.Event) -> None:
         """Sync until `stop`; leaves nothing half done. Raises a Fault when it cannot go on at all."""
         ...
@@ -103,8 +108,9 @@ class LinkKeeper:
         self._wake.set()
 
     def status(self) -> LinkStatus:
-        """Return the runner's status, or why there is no runner."""
-        if self._runner is not None:
+        """Return the runner's status, or why there is none; what halted the link holds until a start got past it."""
+        is_halted = self._trouble[0] == "halted"
+        if self._runner is not None and (self._runner.has_begun or not is_halted):
             with contextlib.suppress(Unavailable):
                 return self._runner.status()
         state, message = self._trouble
@@ -211,6 +217,7 @@ class LinkKeeper:
                 log.info("link.running", link=name)
                 await runner.run(self._stop)
             # It ended by itself: what it has to do next is done at a start.
+            self._trouble = ("syncing", "")
             self._is_anew = not self.link.outer
             return True
         except Unauthenticated as fault:

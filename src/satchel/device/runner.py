@@ -153,6 +153,7 @@ class LinkRunner:
         self._board = board
         self._leaving = asyncio.Event()
         self._fault: Fault | None = None
+        self.has_begun = False
         edge = EdgeOf(board, self.link, lambda: drive(self._fs.check_root()))
         self._shared = SharedSteps(self._engine, self._index, self.link, board, edge)
         self.neighbour = RunningNeighbour(self._engine, lambda files: _holds(index, files), self._look_soon)
@@ -170,6 +171,7 @@ class LinkRunner:
         self._loop = asyncio.get_running_loop()
         try:
             await asyncio.to_thread(self._begin)
+            self.has_begun = True
             self._engine.state.is_degraded = not await self._watcher.start()
             self._enter()
             async with asyncio.TaskGroup() as group:

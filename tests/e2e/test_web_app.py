@@ -278,7 +278,7 @@ def test_a_recording_is_played_where_it_is(context: BrowserContext, ann: Session
     page = context.new_page()
     page.goto(address)
     page.get_by_role("button", name="two seconds.wav", exact=True).click()
-    page.wait_for_function("document.querySelector('dialog audio')?.duration === 2")
+    page.wait_for_function("() => document.querySelector('dialog audio')?.duration === 2")
     press(page, "Escape")
     page.get_by_role("button", name="false.mp3", exact=True).click()
     page.get_by_text("No preview for this kind of file.").wait_for()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from satchel.server.accounts.second_factor import STEP_S, code_at
+from tests.support.pages import loaded
 from tests.support.server import PASSWORD, Session, ask
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def signed_in(page: Page, take: Take) -> None:
     for part in ("", "/security", "/programs"):
         page.goto(f"/settings{part}")
         page.get_by_role("heading", name="Settings").wait_for()
-        page.get_by_text("Loading…").wait_for(state="detached")
+        loaded(page)
         take(page, f"settings{part.replace('/', '-')}")
     page.get_by_role("button", name="New app password").first.click()
     page.get_by_label("For what").fill("Phone")
@@ -74,7 +75,7 @@ def signed_in(page: Page, take: Take) -> None:
     for part in ("accounts", "groups", "storage", "health", "audit", "configuration"):
         page.goto(f"/admin/{part}")
         page.get_by_role("heading", name="Administration").wait_for()
-        page.get_by_text("Loading…").wait_for(state="detached")
+        loaded(page)
         take(page, f"admin-{part}")
     page.goto("/admin")
     page.get_by_role("button", name="Invite somebody").click()

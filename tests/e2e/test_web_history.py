@@ -13,6 +13,7 @@ from tests.support.pages import (
     clean,
     context,
     folder_of,
+    loaded,
     names,
     press,
     server,
@@ -191,5 +192,5 @@ def test_no_page_of_history_is_wider_than_a_narrow_screen(browser: Browser, ann:
         for place in ("/activity", "/rewind/schmal", "/conflicts"):
             page.goto(place)
             page.get_by_role("heading").first.wait_for()
-            page.get_by_text("Wird geladen").wait_for(state="detached")
+            loaded(page)
             assert page.evaluate(OVERFLOWING) == []

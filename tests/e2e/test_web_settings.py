@@ -14,7 +14,7 @@ import pytest
 from satchel.server.accounts.second_factor import STEP_S, code_at
 from tests.support.browser import browser, visiting
 from tests.support.oidc import free_port, running_provider
-from tests.support.pages import OVERFLOWING, ann, clean, context, folder_of, press, server, signed_in
+from tests.support.pages import OVERFLOWING, ann, clean, context, folder_of, loaded, press, server, signed_in
 from tests.support.server import ANSWER_TIMEOUT_S, PASSWORD, RunningServer, Session, User, ask, running_server
 from tests.support.webdav import basic
 
@@ -308,14 +308,14 @@ def test_axe_finds_nothing_on_any_of_these_pages(browser: Browser, ann: Session)
         for place in SETTINGS:
             page.goto(place)
             page.get_by_role("heading", name="Settings").wait_for()
-            page.get_by_text("Loading…").wait_for(state="detached")
+            loaded(page)
             clean(page)
         page.get_by_role("button", name="New app password").first.click()
         clean(page)
         for part in ADMIN:
             page.goto(f"/admin/{part}")
             page.get_by_role("heading", name="Administration").wait_for()
-            page.get_by_text("Loading…").wait_for(state="detached")
+            loaded(page)
             clean(page)
 
 
@@ -327,7 +327,7 @@ def test_none_of_these_is_wider_than_a_narrow_screen(browser: Browser, ann: Sess
         for place in ("/search?q=name", *SETTINGS, *(f"/admin/{part}" for part in ADMIN)):
             page.goto(place)
             page.get_by_role("heading").first.wait_for()
-            page.get_by_text("Wird geladen …").wait_for(state="detached")
+            loaded(page)
             assert page.evaluate(OVERFLOWING) == [], place
         page.get_by_role("button", name="Mehr", exact=True).click()
         assert page.evaluate(OVERFLOWING) == []

@@ -23,6 +23,7 @@ from satchel.server.gateway.oidc import Attempt, seal, unseal
 from tests.integration.test_revocation import world
 from tests.support.oidc import ANSWER_TIMEOUT_S, Provider, free_port
 from tests.support.server import PASSWORD, Answer, RunningServer, Session, ask, running_server
+from tests.support.spoiling import spoilt
 
 pytestmark = pytest.mark.filterwarnings("ignore::litestar.exceptions.base_exceptions.LitestarDeprecationWarning")
 
@@ -173,7 +174,7 @@ def wrongs(place: Place) -> Iterator[tuple[str, Answer]]:
         return browser, provider.sign_in(browser.goes(), subject)
 
     browser, told = begun()
-    yield "another state", browser.comes_back(told | {"state": told["state"][:-1] + "A"})
+    yield "another state", browser.comes_back(told | {"state": spoilt(told["state"])})
     yield "no state", browser.comes_back({name: told[name] for name in ("to", "code")})
     yield "another browser", place.browser().comes_back(told)
     other, _ = begun()
@@ -193,7 +194,7 @@ def wrongs(place: Place) -> Iterator[tuple[str, Answer]]:
     browser = place.browser()
     yield "refused at the provider", browser.comes_back(provider.sign_in(browser.goes(), None))
     browser, told = begun()
-    browser.cookies["satchel-oidc"] = browser.cookies["satchel-oidc"][:-2] + "AA"
+    browser.cookies["satchel-oidc"] = spoilt(browser.cookies["satchel-oidc"])
     yield "a cookie that was changed", browser.comes_back(told)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ __all__ = ["browser"]
 
 RULES = {"light": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"], "dark": ["color-contrast"]}
 """In the dark nothing differs but the colours, which need no page of their own."""
+
+LOADING = re.compile("Loading…|Wird geladen")
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +72,11 @@ def shown(page: Page, name: str) -> None:
 def gone(page: Page, name: str) -> None:
     """Wait until no row is called so."""
     page.get_by_role("row").filter(has_text=name).wait_for(state="detached")
+
+
+def loaded(page: Page) -> None:
+    """Wait until no part of the page is still being asked for."""
+    page.get_by_text(LOADING).first.wait_for(state="detached")
 
 
 def press(page: Page, *keys: str) -> None:

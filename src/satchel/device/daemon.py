@@ -30,7 +30,7 @@ from satchel.device.links import Link, LinkStore, index_folder
 from satchel.device.local_page import LocalPage
 from satchel.device.logs import EventLog, configure_logs
 from satchel.device.memory import collect_rarely
-from satchel.device.mount_keepers import SETTLE_S_MAX, MountKeepers, settle_mounts
+from satchel.device.mount_keepers import SETTLE_S_MAX, MountKeepers, forget_mount, settle_mounts
 from satchel.device.mounted import Board
 from satchel.device.pace import Pace
 from satchel.device.ports import Clock
@@ -138,10 +138,22 @@ class Daemon:
             if link_id not in self._keepers:
                 keeper = self._keepers[link_id] = LinkKeeper(link, self._open_runner, self._clock)
                 board = Board(link, self._clock.monotonic_s)
-                shared = MountKeepers(self._home, keeper, board, self._open_runner, self._clock, self._note_mounted)
+                before = self._mounted_before(link)
+                shared = MountKeepers(
+                    self._home, keeper, board, self._open_runner, self._clock, self._note_mounted, before
+                )
                 self._groups[link.local] = shared
                 self._group.create_task(shared.run(), name=f"link-mounts-{link_id.hex()}")
                 self._group.create_task(keeper.run(), name=f"link-{link_id.hex()}")
+
+    def _mounted_before(self, link: Link) -> list[Link]:
+        """Return the links of the shared folders that the last life knew in a linked one."""
+        try:
+            return [each for each in self._store.mounted() if each.outer == link.local]
+        except Fault as fault:
+            # It is written anew; what it named keeps its index.
+            log.warning("mount.list_unread", code=fault.code)
+            return []
 
     async def _end_group(self, link: Link) -> None:
         """End the links of the shared folders in a linked one that ends, and forget what was known of them."""
@@ -153,7 +165,8 @@ class Daemon:
         await group.is_over.wait()
         del self._groups[link.local]
         for inner in links:
-            shutil.rmtree(index_folder(self._home, inner.link_id), ignore_errors=True)
+            shared = frozenset(one.path for one in group.board.mounted)
+            await asyncio.to_thread(forget_mount, self._home, inner, shared, self._clock)
         await self._note_mounted()
 
     async def _note_mounted(self) -> None:

@@ -1,7 +1,8 @@
 """The local trash: what was taken away from the user's sight and can be brought back.
 
 Invariant: things come in and go out by rename only, and nothing leaves for good but by `purge_trash`. An entry is
-`<unix ns>-<random>`, with a note `n-<entry>` that tells people where it stood. Source: docs/design/040, rule 2.
+`<unix ns>-<random>`, with a note `n-<entry>` that tells people where it stood; one of another name is never too old.
+Source: docs/design/040, rule 2.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from satchel.device.disk_root import (
     as_regular,
     list_handle,
     plain_name,
+    read_note,
     stat_or_none,
     write_note,
 )
@@ -117,6 +119,17 @@ class LocalTrash(LinkedRoot):
         handles = self._open()
         with translating(b""):
             disk_calls.sync_volume(handles.root)
+
+    async def kept_in_trash(self) -> list[tuple[str, DiskPath | None]]:
+        handles = self._open()
+        with translating(b"trash"):
+            names = sorted(os.listdir(handles.trash))
+        found: list[tuple[str, DiskPath | None]] = []
+        for name in names:
+            if not name.startswith(_NOTE) and _trashed_at(name) is None:
+                path = read_note(handles.trash, os.fsencode(name))
+                found.append((name, None if path is None else DiskPath(path)))
+        return found
 
     async def purge_trash(self, before_ns: int) -> int:
         handles = self._open()

@@ -55,6 +55,10 @@ class Neighbour(Protocol):
         """Tell whether one of these files stands there and is not on the service yet."""
         ...
 
+    def waits_at_edge(self) -> bool:
+        """Tell whether a deletion of its own waits for what another link has."""
+        ...
+
     def hint_all(self) -> None:
         """Look at everything."""
         ...
@@ -142,6 +146,8 @@ class Board:
         self.inboxes: dict[LinkId, Inbox] = {}
         self.done: set[Nid] = set()
         """Shared folders that end, and whose links have brought all away."""
+        self.is_whole = False
+        """The link around has told, once at least, of all that stand here: one that it does not name is none."""
         self._neighbours: dict[LinkId, Neighbour] = {}
         self._is_degraded = False
         self._status_line = ""
@@ -155,6 +161,11 @@ class Board:
             self.mounted = mounted
             self.settled.clear()
             self.changed.set()
+
+    def note_whole(self) -> None:
+        """What the link around tells of is all there is from now on."""
+        self.is_whole = True
+        self.changed.set()
 
     def is_done(self, nid: Nid) -> None:
         """The link of a shared folder that ends has brought all away."""
@@ -201,7 +212,8 @@ class Board:
 
     def is_forgotten(self, link: Link) -> bool:
         """Tell whether nothing that a link knew is of use: one that only moved goes on with it."""
-        return self.outer is not None and link.link_id not in {one.link.link_id for one in self.mounted}
+        is_known = self.outer is not None and self.is_whole
+        return is_known and link.link_id not in {one.link.link_id for one in self.mounted}
 
     def links_of(self, nid: Nid) -> list[Link]:
         """Return the link of one shared folder, empty when it stands here no more."""
@@ -244,7 +256,7 @@ class Board:
 
     # -- over the edge ------------------------------------------------------------------------------------------------
 
-    def may_delete(self, own: LinkId, files: Collection[tuple[int, int]]) -> bool:
+    def may_delete(self, own: LinkId, files: Collection[tuple[int, int]], *, is_wanted: bool) -> bool:
         """As `Edge.may_delete`, for the link `own`."""
         held = [one.link.link_id for one in self.mounted if one.stage is MountStage.HELD]
         now_s = self._now_s()
@@ -261,7 +273,7 @@ class Board:
             if looked_s is not None and looked_s < begun_s:
                 neighbour.hint_all()
                 return False
-            if files and neighbour.holds_uncommitted(files):
+            if files and neighbour.holds_uncommitted(files) and not (is_wanted and neighbour.waits_at_edge()):
                 return False
         return True
 
@@ -292,7 +304,22 @@ def mounted_of(index: Index, link: Link) -> tuple[Mounted, ...]:
             mount.stage is MountStage.ENDING,
         )
         found.append(Mounted(nid, mount.stage, path, inner))
-    return tuple(sorted(found, key=lambda one: one.path))
+    leaving = [one.path for one in found if one.stage is MountStage.ENDING]
+    # What leaves is out of a folder before that one is looked at as a shared one.
+    waiting = {one.path for one in found if any(path.startswith(one.path + b"/") for path in leaving)}
+    return tuple(sorted((one for one in found if one.path not in waiting), key=lambda one: one.path))
+
+
+def released(index: Index, link: Link) -> dict[LinkId, tuple[NamespaceId, str]]:
+    """Return the links of shared folders that are ordinary ones again: their namespaces, and what they are called."""
+    states = mount_states(index)
+    found: dict[LinkId, tuple[NamespaceId, str]] = {}
+    for nid, mount in load_mounts(index).items():
+        if mount.stage is MountStage.RELEASED:
+            path = index.reader.path_of(nid)
+            name = os.path.basename(os.fsdecode(path)) if path else os.path.basename(index.reader.remote_path_of(nid))
+            found[inner_link(link.link_id, mount.ns, states[nid].inode, states[nid].birth_ns)] = mount.ns, name
+    return found
 
 
 def settle(index: Index, link: Link, target_of: Callable[[LinkId], Target], new_node: NewNode) -> int:

@@ -15,14 +15,19 @@ from satchel.device.ports import Volume
 
 
 class RunningNeighbour:
-    """A link that runs. holds: as `Neighbour.holds_uncommitted`. look: asks it to look at everything, and does not
-    wait."""
+    """A link that runs. holds, waits: as `Neighbour.holds_uncommitted` and `waits_at_edge`. look: asks it to look at
+    everything, and does not wait."""
 
     def __init__(
-        self, engine: Engine, holds: Callable[[Collection[tuple[int, int]]], bool], look: Callable[[], None]
+        self,
+        engine: Engine,
+        holds: Callable[[Collection[tuple[int, int]]], bool],
+        waits: Callable[[], bool],
+        look: Callable[[], None],
     ) -> None:
         self._engine = engine
         self._holds = holds
+        self._waits = waits
         self._look = look
 
     @property
@@ -37,6 +42,10 @@ class RunningNeighbour:
     def holds_uncommitted(self, files: Collection[tuple[int, int]]) -> bool:
         """As `Neighbour.holds_uncommitted`: what its last step has written counts."""
         return self._holds(files)
+
+    def waits_at_edge(self) -> bool:
+        """As `Neighbour.waits_at_edge`: what its last step has written counts."""
+        return self._waits()
 
     def hint_all(self) -> None:
         """Look at everything, soon."""
@@ -53,11 +62,11 @@ class EdgeOf:
         self._root = root
         self.volume: Volume | None = None
 
-    def may_delete(self, files: Collection[tuple[int, int]]) -> bool:
+    def may_delete(self, files: Collection[tuple[int, int]], *, is_wanted: bool) -> bool:
         """As `Edge.may_delete`: a folder that went as a whole was not emptied."""
         try:
             if self._root() != self.volume:
                 return False
         except Fault:
             return False
-        return self._board.may_delete(self._link.link_id, files)
+        return self._board.may_delete(self._link.link_id, files, is_wanted=is_wanted)

@@ -361,6 +361,10 @@ class FileSystem(Protocol):
         """
         ...
 
+    async def kept_in_trash(self) -> list[tuple[str, DiskPath | None]]:
+        """Return what has no time in the trash, so that `purge_trash` keeps it, and where each stood if known."""
+        ...
+
     async def purge_trash(self, before_ns: int) -> int:
         """Delete for good what was trashed before then. Result: how many."""
         ...

@@ -10,7 +10,7 @@ import asyncio
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,7 +25,7 @@ from satchel.device.engine.state import LinkIdentity, Phase
 from satchel.device.fetching import Fetcher
 from satchel.device.hands import Hands
 from satchel.device.index.mounts import Carried
-from satchel.device.index.reader import open_reader
+from satchel.device.index.reader import IndexReader, open_reader
 from satchel.device.index.store import Index
 from satchel.device.links import Link
 from satchel.device.logs import EventLog
@@ -156,7 +156,12 @@ class LinkRunner:
         self.has_begun = False
         edge = EdgeOf(board, self.link, lambda: drive(self._fs.check_root()))
         self._shared = SharedSteps(self._engine, self._index, self.link, board, edge)
-        self.neighbour = RunningNeighbour(self._engine, lambda files: _holds(index, files), self._look_soon)
+        self.neighbour = RunningNeighbour(
+            self._engine,
+            lambda files: _asked(index, lambda reader: reader.holds_uncommitted(files)),
+            lambda: _asked(index, IndexReader.waits_at_edge),
+            self._look_soon,
+        )
 
     def _known_volume(self) -> Volume | None:
         marker, filesystem = self._index.get("volume_marker"), self._index.get("volume_filesystem")
@@ -219,7 +224,7 @@ class LinkRunner:
         """The root must be there and be its volume; what a crash left in staging is sorted out first."""
         if self.link.outer:
             prepare_state(self.link.outer.encode(), NamespaceId(bytes.fromhex(self.link.ns)))
-        self._shared.begin(drive(self._fs.check_root()))
+        drive(self._shared.begin(self._fs))
         paths = drive(self._applier.recover(self._is_known_content))
         excluding.stands_again(self._engine.state, paths)
         if paths:
@@ -366,6 +371,8 @@ class LinkRunner:
         mounted = self._shared.news()
         if mounted is not None and self._loop is not None:
             self._loop.call_soon_threadsafe(self._board.tell, mounted)
+        if self._loop is not None and not self._board.is_whole and self._shared.is_whole:
+            self._loop.call_soon_threadsafe(self._board.note_whole)
         if any(isinstance(task, ScanTask) for task in tasks):
             state = self._engine.state
             self.scanner.is_calm = state.scanned_once and not (state.busy or state.fresh)
@@ -508,10 +515,10 @@ class LinkRunner:
                 return await self._in_step_thread(self._describe)
 
 
-def _holds(index: str, files: Collection[tuple[int, int]]) -> bool:
-    """As `Neighbour.holds_uncommitted`, on a connection of its own: any thread asks."""
+def _asked(index: str, question: Callable[[IndexReader], bool]) -> bool:
+    """As `Neighbour` answers, on a connection of its own: any thread asks."""
     reader = open_reader(index)
     try:
-        return reader.holds_uncommitted(files)
+        return question(reader)
     finally:
         reader.close()

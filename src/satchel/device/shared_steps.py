@@ -1,7 +1,7 @@
 """What a link does before and after each of its steps because of shared folders: in it, or because it is one.
 
-Invariant: every method but `carry` is called where the engine is stepped. What has to be awaited, and how a link ends,
-is the caller's. Source: docs/adr/2026-11-29-shared-folders-on-a-disk.md.
+Invariant: every method but `begin` and `carry` is called where the engine is stepped. What has to be awaited, and how a
+link ends, is the caller's. Source: docs/adr/2026-11-29-shared-folders-on-a-disk.md.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from satchel.core.errors import Fault, RootMissing
 from satchel.core.ids import Nid
 from satchel.device.engine import Engine
-from satchel.device.index.mounts import Carried, drop_carried, load_carried
+from satchel.device.engine.state import Phase
+from satchel.device.index.mounts import Carried, drop_carried, load_carried, put_carried
 from satchel.device.index.store import Index
 from satchel.device.links import Link
 from satchel.device.mounted import Board, Mounted, mounted_of
 from satchel.device.neighbours import EdgeOf
 from satchel.device.ports import FileSystem, Volume
-from satchel.device.unsynced import carry
+from satchel.device.unsynced import carry, unnoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +45,12 @@ class SharedSteps:
         self._edge = edge
         self._told = board.mounted
         self.is_carrying = False
+        self._has_old = False
+        """The last life left something to bring over, whatever the rights are by now."""
 
-    def begin(self, volume: Volume) -> None:
-        """The folder as it is at the start. Raises: RootMissing when it is another one than it was."""
+    async def begin(self, fs: FileSystem) -> None:
+        """The folder as it is at the start, on its disk. Raises: RootMissing when it is another one than it was."""
+        volume = await fs.check_root()
         marker, filesystem = self._index.get("volume_marker"), self._index.get("volume_filesystem")
         if not (isinstance(marker, bytes) and isinstance(filesystem, bytes)):
             with self._index.durable():
@@ -57,6 +61,15 @@ class SharedSteps:
                 "The linked folder is another volume now.", path=self._link.local, reason="volume_changed"
             )
         self._edge.volume = volume
+        if self._link.outer:
+            noted = load_carried(self._index)
+            found = await unnoted(fs, self._engine.state.identity.ns, {one.trashed for one in noted})
+            if found:
+                # The index was lost that knew of them.
+                with self._index.transaction():
+                    for one in found:
+                        put_carried(self._index, one)
+            self._has_old = bool(noted or found)
 
     def before(self) -> None:
         """A step begins."""
@@ -75,6 +88,13 @@ class SharedSteps:
         self._told = found
         return found
 
+    @property
+    def is_whole(self) -> bool:
+        """True when what `news` told is all that stands here: the disk was looked at, and the service was asked."""
+        state = self._engine.state
+        is_known = state.scanned_once and state.phase is Phase.LIVE and state.position is not None
+        return not self._link.outer and is_known and not state.is_turning
+
     def after(self) -> Seen:
         """What the engine cannot do by itself."""
         state = self._engine.state
@@ -83,7 +103,9 @@ class SharedSteps:
         if state.halted:
             # Where it stands may be another place by now, or no folder: a start finds out.
             return Seen(True, RootMissing(state.halted, path=self._link.local, reason="halted"))
-        carried = self.due() if state.is_view_only and not self.is_carrying else ()
+        is_looked_for = (state.is_view_only or self._has_old) and not self.is_carrying
+        carried = self.due() if is_looked_for else ()
+        self._has_old = self._has_old and (self.is_carrying or bool(carried))
         ended: tuple[Nid, ...] = ()
         if self._link.is_ending and self._has_ended():
             ended = tuple(one.nid for one in self._board.mounted if one.link.link_id == self._link.link_id)

@@ -7,14 +7,20 @@ stop anywhere leaves it in one of the two, and it is brought over at the next st
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
+from satchel.core.entries import Kind
 from satchel.core.errors import Fault, FileUnreadable, NameTaken
+from satchel.core.ids import ROOT_NID, NamespaceId
 from satchel.core.limits import NAME_BYTES_MAX
-from satchel.device.index.mounts import Carried
-from satchel.device.ports import ROOT_PATH, DiskPath, FileSystem, joined, split
+from satchel.device.applier.names import DOWNLOAD_PREFIX
+from satchel.device.applier.recovery import content_of
+from satchel.device.index.mounts import Carried, drop_carried, kept_name, load_carried, ns_of_kept
+from satchel.device.index.store import Index
+from satchel.device.ports import ROOT_PATH, Clock, DiskPath, FileSystem, Listed, joined, split
 
 FOLDER_NAME = "Unsynced from {name}"
+LOST_NAME = "a shared folder"
 TRIES_MAX = 1_000
 
 
@@ -34,6 +40,70 @@ async def carry(outer: FileSystem, name: str, carried: Sequence[Carried], shared
     for folder in sorted(touched):
         await outer.sync_folder(folder)
     return over
+
+
+async def carry_rest(
+    index: Index | None,
+    disks: tuple[FileSystem, FileSystem],
+    ns: NamespaceId,
+    name: str,
+    shared: Collection[DiskPath],
+    clock: Clock,
+) -> int:
+    """Bring over all that a link has left behind which does not run, before its index is forgotten. As `carry`.
+
+    index: None when it is lost; what is its own says so by its name. disks: that of the folder around, and that which
+    has the staging of the shared one. Result: how many there were. Raises: as `carry`; then the rest is there still.
+    """
+    outer, staged = disks
+    for one in await staged.list_staged():
+        await _clear(staged, one, index, kept_name(ns, clock.now_ns(), clock.random(4)))
+    noted = load_carried(index) if index is not None else []
+    carried = [*noted, *await _unnoted(outer, {one.trashed for one in noted}, lambda found: found == ns)]
+    for trashed in await carry(outer, name, carried, shared):
+        if index is not None:
+            with index.transaction():
+                drop_carried(index, trashed)
+    return len(carried)
+
+
+async def carry_orphans(outer: FileSystem, known: Collection[NamespaceId], shared: Collection[DiskPath]) -> int:
+    """Bring over what the trash keeps of shared folders that are none here any more. known: those that are.
+
+    Result: how many there were. Raises: as `carry`.
+    """
+    carried = await _unnoted(outer, (), lambda found: found not in known)
+    return len(await carry(outer, LOST_NAME, carried, shared))
+
+
+async def unnoted(outer: FileSystem, ns: NamespaceId, noted: Collection[str]) -> list[Carried]:
+    """Return what the trash keeps of a shared folder and no note says. Raises: RootMissing, StorageFailed."""
+    return await _unnoted(outer, noted, lambda found: found == ns)
+
+
+async def _unnoted(outer: FileSystem, noted: Collection[str], is_meant: Callable[[NamespaceId], bool]) -> list[Carried]:
+    found: list[Carried] = []
+    for name, path in await outer.kept_in_trash():
+        ns = ns_of_kept(name)
+        if ns is not None and is_meant(ns) and name not in noted:
+            found.append(Carried(name, ROOT_NID, path or DiskPath(name.encode())))
+    return found
+
+
+async def _clear(staged: FileSystem, one: Listed, index: Index | None, kept: str) -> None:
+    """See to what a stop left in staging: what may be the only copy is kept in the trash."""
+    name = os.fsdecode(one.name)
+    if name.startswith(DOWNLOAD_PREFIX):
+        await staged.discard_staged(name)
+        return
+    is_elsewhere = False
+    if index is not None and one.stat.kind is Kind.FILE:
+        file = await staged.open_staged(name)
+        try:
+            is_elsewhere = index.reader.is_synced_content(await content_of(file))
+        finally:
+            await file.close()
+    await staged.trash_staged(name, "" if is_elsewhere else kept)
 
 
 def _top(name: str) -> bytes:

@@ -6,6 +6,7 @@ Invariant: which links run, what they know of each other and what changes hands 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Protocol
 
@@ -15,8 +16,9 @@ from satchel.device.drive import drive
 from satchel.device.index.mounts import MountStage
 from satchel.device.index.store import Index
 from satchel.device.links import Link
-from satchel.device.mounted import NO_UNIT, Board, Mounted, settle
-from satchel.device.ports import DiskPath
+from satchel.device.mounted import NO_UNIT, Board, Mounted, mounted_of, released, settle
+from satchel.device.ports import ROOT_PATH, DiskPath
+from satchel.device.unsynced import carry_orphans, carry_rest
 from satchel.simulation.fake_disk import FakeDisk
 from satchel.simulation.fake_mount import FakeMountedDisk
 from satchel.simulation.running import Around, Machine, Run, Shared
@@ -39,6 +41,8 @@ class Device(Machine, Protocol):
     disk: FakeDisk
     link: LinkId
     ns: NamespaceId
+    named: dict[LinkId, Link]
+    """Whom the daemon wrote down as shared folders of this machine; durable."""
 
 
 class SimFlag:
@@ -120,6 +124,8 @@ class SimDaemon:
         self.board = Board(link, device.clock.monotonic_s, self._flag)
         self._outer = _Keeper(link, self._flag())
         self._inner: dict[LinkId, _Keeper] = {}
+        self._late = dict(device.named)
+        self._has_swept = False
         world.scheduler.spawn(self._keep(self._outer), self)
         world.scheduler.spawn(self._keep_mounts(), self)
 
@@ -163,7 +169,9 @@ class SimDaemon:
             keeper.fault = None
             if is_outer:
                 await self._settled()
-                self._settle()
+                if not await self._settle(keeper):
+                    await self._world.scheduler.sleep_s(RETRY_S_MIN)
+                    continue
             self._begin_run(keeper)
             await keeper.left.wait()
             self._end_run(keeper)
@@ -218,42 +226,65 @@ class SimDaemon:
             assert isinstance(self.board.settled, SimFlag)
             await self.board.settled.wait_at_most(SETTLE_S_MAX)
 
-    def _settle(self) -> None:
+    async def _settle(self, keeper: _Keeper) -> bool:
+        """Result: False when it is to be tried again."""
         image = self._images.get(self._device.link)
         if image is None:
-            return
+            return True
         index = Index(":memory:", image=image)
 
         def target_of(link: LinkId) -> _InMemory:
             return _InMemory(self._images, link, is_kept=link in self._inner, written=self._device.may_die)
 
         try:
+            shared = frozenset(one.path for one in mounted_of(index, keeper.link))
+            for inner, (ns, name) in released(index, keeper.link).items():
+                if not await self._carry_rest(inner, ns, name, shared):
+                    return False
             if settle(index, self._outer.link, target_of, lambda: self._device.clock.random(16)):
                 self._world.trace(f"D{self._device.who} turned")
             self._images[self._device.link] = index.image()
         finally:
             index.close()
+        return True
+
+    async def _carry_rest(self, link: LinkId, ns: NamespaceId, name: str, shared: frozenset[DiskPath]) -> bool:
+        """Bring over what is left of a link that does not run. Result: whether all of it was."""
+        image, outer = self._images.get(link), self._device.disk
+        index = Index(":memory:", image=image) if image is not None else None
+        try:
+            disks = outer, FakeMountedDisk(outer, ROOT_PATH, ns)
+            if await carry_rest(index, disks, ns, name, shared, self._device.clock):
+                self._world.trace(f"D{self._device.who} carried the rest of {link.hex()[:4]}")
+            if index is not None:
+                self._images[link] = index.image()
+        except Fault:
+            return False
+        finally:
+            if index is not None:
+                index.close()
+        return True
 
     async def _keep_mounts(self) -> None:
         while True:
-            self._once()
+            await self._once()
             assert isinstance(self.board.changed, SimFlag)
             await self.board.changed.wait_at_most(LOOK_S)
 
-    def _once(self) -> None:
+    async def _once(self) -> None:
         board = self.board
         board.changed.clear()
         gone = [self._inner[link.link_id] for link in board.gone([each.link for each in self._inner.values()])]
         for keeper in gone:
             self._stop(keeper)
             del self._inner[keeper.link.link_id]
+            self._late[keeper.link.link_id] = keeper.link
         for link in board.due([each.link for each in self._inner.values()]):
+            self._late.pop(link.link_id, None)
             keeper = self._inner[link.link_id] = _Keeper(link, self._flag())
             self._world.scheduler.spawn(self._keep(keeper), self)
-        for keeper in gone:
-            if board.is_forgotten(keeper.link):
-                self._images.pop(keeper.link.link_id, None)
-                board.inboxes.pop(keeper.link.link_id, None)
+        await self._forget()
+        self._device.named = {link: keeper.link for link, keeper in self._inner.items()} | self._late
         board.note_settled([keeper.link for keeper in self._inner.values()])
         for nid in list(board.done) if board.outer is not None else ():
             assert board.outer is not None
@@ -263,12 +294,38 @@ class SimDaemon:
                     self._stop(self._inner[link.link_id])
             board.outer.end_mount(nid)
 
+    async def _forget(self) -> None:
+        board = self.board
+        for link in list(self._late.values()):
+            shared = frozenset(one.path for one in board.mounted)
+            ns, name = NamespaceId(bytes.fromhex(link.ns)), os.path.basename(link.local)
+            if board.is_forgotten(link) and await self._carry_rest(link.link_id, ns, name, shared):
+                del self._late[link.link_id]
+                self._images.pop(link.link_id, None)
+                board.inboxes.pop(link.link_id, None)
+                board.look_outside()
+                self._has_swept = False
+        if board.is_whole and not (self._late or self._has_swept):
+            await self._sweep()
+
+    async def _sweep(self) -> None:
+        known = {NamespaceId(bytes.fromhex(one.link.ns)) for one in self.board.mounted}
+        try:
+            found = await carry_orphans(self._device.disk, known, frozenset(one.path for one in self.board.mounted))
+        except Fault:
+            return
+        self._has_swept = True
+        if found:
+            self._world.trace(f"D{self._device.who} carried {found} of nobody")
+            self.board.look_outside()
+
     # -- at rest ------------------------------------------------------------------------------------------------------
 
     def is_settled(self, heads: dict[NamespaceId, int]) -> bool:
         """True when every shared folder is in sync with the newest of it, and none comes or goes."""
         board = self.board
-        if board.changed.is_set() or not board.settled.is_set() or board.done or len(self.held()) < len(board.mounted):
+        is_coming = board.changed.is_set() or not board.settled.is_set() or not self._has_swept
+        if is_coming or self._late or board.done or len(self.held()) < len(board.mounted):
             return False
         for keeper in self._inner.values():
             run = keeper.run

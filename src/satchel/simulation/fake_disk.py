@@ -507,7 +507,9 @@ class FakeDisk:
         await self.enter("trash_staged", name)
         trashed = trashed or self._trash_name()
         self._rename((self.staging, self.raw(name)), (self.volume.trash, trashed.encode()))
-        self.volume.notes.pop(name, None)
+        note = self.volume.notes.pop(name, None)
+        if note is not None:
+            self.volume.notes[trashed] = note
         return trashed
 
     async def open_trashed(self, name: str) -> FakeOpenFile:
@@ -541,10 +543,17 @@ class FakeDisk:
         await self.enter("sync_volume")
         self.volume.sync_all()
 
+    async def kept_in_trash(self) -> list[tuple[str, DiskPath | None]]:
+        await self.enter("kept_in_trash")
+        names = [name.decode() for name in sorted(self.volume.trash.entries) if not name.partition(b"-")[0].isdigit()]
+        notes = self.volume.notes
+        return [(name, DiskPath(notes[name]) if name in notes else None) for name in names]
+
     async def purge_trash(self, before_ns: int) -> int:
         await self.enter("purge_trash", before_ns)
         trash = self.volume.trash
-        due = [name for name in trash.entries if int(name.partition(b"-")[0]) < before_ns]
+        born = {name: name.partition(b"-")[0] for name in trash.entries}
+        due = [name for name, head in born.items() if head.isdigit() and int(head) < before_ns]
         for name in due:
             self.remove(trash, name)
         return len(due)

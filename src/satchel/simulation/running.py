@@ -140,7 +140,10 @@ class Run:
     def neighbour(self) -> RunningNeighbour:
         """As whom the other links of the linked folder know it."""
         return RunningNeighbour(
-            self.engine, self.index.reader.holds_uncommitted, lambda: self.put(Hinted((EVERYTHING,)))
+            self.engine,
+            self.index.reader.holds_uncommitted,
+            self.index.reader.waits_at_edge,
+            lambda: self.put(Hinted((EVERYTHING,))),
         )
 
     def end(self) -> None:
@@ -166,7 +169,7 @@ class Run:
         while True:
             try:
                 if self._shared is not None and self.steps is not None:
-                    self.steps.begin(await self.disk.check_root())
+                    await self.steps.begin(self.disk)
                 excluding.stands_again(
                     self.engine.state, await self._applier.recover(self.index.reader.is_synced_content)
                 )
@@ -207,6 +210,8 @@ class Run:
         mounted = self.steps.news()
         if mounted is not None:
             shared.board.tell(mounted)
+        if not shared.board.is_whole and self.steps.is_whole:
+            shared.board.note_whole()
         seen = self.steps.after()
         if seen.is_leaving:
             shared.left(seen.fault)

@@ -18,6 +18,7 @@ from satchel.core.ids import LinkId, NamespaceId
 from satchel.core.messages import PROTOCOL_VERSION
 from satchel.device.drive import drive
 from satchel.device.engine import Engine
+from satchel.device.links import Link
 from satchel.device.ports import ROOT_PATH, DiskPath, Hint, split
 from satchel.device.tasks import Fact, Hinted
 from satchel.simulation.core_remote import CoreRemote, snapshot_of
@@ -100,6 +101,7 @@ class Image:
     volume: FakeVolume
     images: dict[LinkId, bytes]
     """Of all links, where shared folders stand in the linked one."""
+    named: dict[LinkId, Link]
 
 
 class History:
@@ -163,6 +165,7 @@ class SimDevice:
         """Where shared folders may stand in the linked one; then it has the runs and the images."""
         self.images: dict[LinkId, bytes] = {}
         self._old_images: dict[LinkId, bytes] = {}
+        self.named: dict[LinkId, Link] = {}
         self._troubles: dict[str, float] = {}
         self._closed: dict[bytes, float] = {}
         self._news: list[bytes] = []
@@ -318,13 +321,14 @@ class SimDevice:
         """Take an image of the index and the disk, as they are in the middle of all."""
         index = self._run.index.image() if self._run is not None else self._image
         images = self.daemon.taken() if self.daemon is not None else dict(self.images)
-        return Image(index, copy.deepcopy(self.disk.volume, {id(self.clock): self.clock}), images)
+        return Image(index, copy.deepcopy(self.disk.volume, {id(self.clock): self.clock}), images, dict(self.named))
 
     def put_back(self, image: Image) -> None:
         """End the device where it is, and start it from the image."""
         self.kill("crash", 1.0)
         self._image = self._old_image = image.index
         self.images, self._old_images = dict(image.images), dict(image.images)
+        self.named = dict(image.named)
         self.disk = self.disk.restart()
         self.disk.volume = copy.deepcopy(image.volume, {id(image.volume.clock): self.clock})
         self.user = FakeUser(self.disk)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,17 +28,30 @@ FILES = [(7, 49)]
 class Beside:
     """A neighbour as the test says."""
 
-    def __init__(self, *, has_looked: bool = True, looked_s: float | None = None, holds: bool = False) -> None:
+    def __init__(
+        self, *, has_looked: bool = True, looked_s: float | None = None, holds: bool = False, waits: bool = False
+    ) -> None:
         self.has_looked = has_looked
         self.looked_s = looked_s
         self.holds = holds
+        self.waits = waits
         self.hinted = 0
 
     def holds_uncommitted(self, files: Collection[tuple[int, int]]) -> bool:
         return self.holds and bool(files)
 
+    def waits_at_edge(self) -> bool:
+        return self.waits
+
     def hint_all(self) -> None:
         self.hinted += 1
+
+
+class Around:
+    """The link around, which has nothing to end."""
+
+    def end_mount(self, nid: Nid) -> None:
+        raise AssertionError(nid)
 
 
 def board() -> Board:
@@ -75,22 +89,48 @@ def test_a_hint_comes_to_whom_it_concerns(hint: Hint, own: bool, inner: Hint | N
 
 def test_a_deletion_goes_when_all_neighbours_have_looked_and_none_holds_the_file() -> None:
     made = board()
-    assert made.may_delete(INNER, FILES) and made.may_delete(OUTER, FILES)
+    assert made.may_delete(INNER, FILES, is_wanted=False) and made.may_delete(OUTER, FILES, is_wanted=False)
     made.enter(OUTER, Beside(holds=True))
-    assert not made.may_delete(INNER, FILES) and made.may_delete(INNER, []) and made.may_delete(OUTER, FILES)
+    assert (
+        not made.may_delete(INNER, FILES, is_wanted=False)
+        and made.may_delete(INNER, [], is_wanted=False)
+        and made.may_delete(OUTER, FILES, is_wanted=False)
+    )
     made.enter(OUTER, Beside(has_looked=False))
-    assert not made.may_delete(INNER, FILES)
+    assert not made.may_delete(INNER, FILES, is_wanted=False)
     made.leave(OUTER)
-    assert not made.may_delete(INNER, FILES), "of one that does not run nothing is known"
+    assert not made.may_delete(INNER, FILES, is_wanted=False), "of one that does not run nothing is known"
+
+
+@pytest.mark.parametrize(("is_wanted", "waits"), [(True, True), (True, False), (False, True)])
+def test_two_deletions_that_wait_for_each_other_go_when_their_names_are_wanted(is_wanted: bool, waits: bool) -> None:
+    made = board()
+    made.enter(OUTER, Beside(holds=True, waits=waits))
+    assert made.may_delete(INNER, FILES, is_wanted=is_wanted) == (is_wanted and waits)
+    made.enter(OUTER, Beside(holds=True, waits=True, has_looked=False))
+    assert not made.may_delete(INNER, FILES, is_wanted=True)
+
+
+def test_nothing_is_forgotten_before_the_link_around_has_told_of_all() -> None:
+    made = board()
+    (one,) = made.mounted
+    other = replace(one.link, link_id=LinkId(b"X" * 16))
+    assert not made.is_forgotten(other), "of the link around nothing is known"
+    made.outer = Around()
+    assert not made.is_forgotten(other), "it may be told of in a moment"
+    made.note_whole()
+    assert made.is_forgotten(other) and not made.is_forgotten(one.link)
+    made.outer = None
+    assert not made.is_forgotten(other)
 
 
 def test_where_nothing_watches_a_whole_look_comes_before_a_deletion() -> None:
     made = board()
     blind = Beside(looked_s=99.0)
     made.enter(OUTER, blind)
-    assert not made.may_delete(INNER, FILES) and blind.hinted == 1
+    assert not made.may_delete(INNER, FILES, is_wanted=False) and blind.hinted == 1
     blind.looked_s = 101.0
-    assert made.may_delete(INNER, FILES)
+    assert made.may_delete(INNER, FILES, is_wanted=False)
 
 
 # -- on a disk --------------------------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ from satchel.device.engine.results import due_retries, hold_rows, make_ready
 from satchel.device.engine.state import Job, Phase, Stage, State
 from satchel.device.engine.yielding import is_refused_here, yield_own
 from satchel.device.index.closure import Closure
+from satchel.device.index.reader import MOVED_ACROSS
 
 EDGE_WAIT_S = 1.0
 CONTENT_COMMITS = (CommitCreate, CommitEdit, CommitCopy, CommitUndelete)
@@ -232,13 +233,15 @@ def _size(op: Operation, sizes: dict[Nid, tuple[int, int]]) -> int:
     return 0
 
 
-def _waits_at_edge(state: State, op: CommitDelete) -> bool:
+def _waits_at_edge(state: State, op: Operation, *, is_wanted: bool) -> bool:
     """Hold a deletion while what it is about may just have gone over to a neighbouring link: that comes first."""
-    if state.edge is None or state.edge.may_delete(state.index.seen_as(op.nids)):
+    if state.edge is None or not isinstance(op, CommitDelete):
+        return False
+    if state.edge.may_delete(state.index.seen_as(op.nids), is_wanted=is_wanted):
         return False
     state.fresh.update(op.nids)
     reason = "it waits until the shared folder beside it was looked at, and has what may have been moved there"
-    hold_rows(state, op.nids, code="moved_across", reason=reason, wait_s=EDGE_WAIT_S)
+    hold_rows(state, op.nids, code=MOVED_ACROSS, reason=reason, wait_s=EDGE_WAIT_S)
     return True
 
 
@@ -250,12 +253,13 @@ def _dropped(state: State, operations: tuple[Operation, ...], rows: dict[Nid, Ro
     """
     waiting = state.retry_at.keys() | state.after_scan.keys() | state.held_back
     needed = {need for op in operations for need in op.needs}
+    wanted = {need for op in operations if not isinstance(op, CommitDelete) for need in op.needs}
     dropped: set[int] = set()
     for op in operations:
         nids = _nids_of(state, op)
         premature = isinstance(op, (CommitDelete, TrashLocal)) and op.index not in needed and op.nid in state.deleting
         is_early = premature or (isinstance(op, CommitDelete) and not state.is_answered)
-        is_over_edge = not is_early and isinstance(op, CommitDelete) and _waits_at_edge(state, op)
+        is_over_edge = not is_early and _waits_at_edge(state, op, is_wanted=op.index in wanted)
         if (
             is_over_edge
             or is_early

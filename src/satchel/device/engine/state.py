@@ -84,10 +84,12 @@ class LinkIdentity:
 class Edge(Protocol):
     """What a link asks of its neighbours: the link around a shared folder, and those of the shared folders in it."""
 
-    def may_delete(self, files: Collection[tuple[int, int]]) -> bool:
+    def may_delete(self, files: Collection[tuple[int, int]], *, is_wanted: bool) -> bool:
         """Tell whether none of these files (inode, birth time) stands at a neighbour's and is not committed there yet.
 
-        False too while a neighbour has not looked, and when the folder itself is not there any more.
+        False too while a neighbour has not looked, and when the folder itself is not there any more. is_wanted:
+        something here waits for the name; where the neighbour's waits for a deletion there as well, each would wait for
+        the other for ever, and the deletion may go: what it is about is in the service's trash then, and comes again.
         """
         ...
 

@@ -15,7 +15,7 @@ from satchel.core.operations import TrashLocal
 from satchel.core.trees import Item, Row
 from satchel.device.engine.results import COMMITS, fail, hold_rows
 from satchel.device.engine.state import Job, Phase, State
-from satchel.device.index.mounts import Carried, forget_service, put_carried
+from satchel.device.index.mounts import Carried, forget_service, kept_name, put_carried
 from satchel.device.ports import DiskPath
 
 BUSY_WAIT_S = 0.5
@@ -103,12 +103,15 @@ def _top(state: State, nid: Nid) -> Nid:
 def _carry(state: State, top: Nid) -> None:
     unit = state.index.unit("l", top)
     state.fresh.difference_update(unit)
-    if any(nid in state.busy or nid in state.snapshot_busy for nid in unit):
+    rows = {nid: row for nid in unit if (row := state.index.row(nid)) is not None}
+    is_folder = any(isinstance(row.local, Item) and row.local.kind is Kind.FOLDER for row in rows.values())
+    # What a scan has not told of yet would be put back, and the folder be found again, for as long as scans are made.
+    is_coming = is_folder and state.is_scanning
+    if is_coming or any(nid in state.busy or nid in state.snapshot_busy for nid in unit):
         state.fresh.add(top)
         hold_rows(state, (top,), code=VIEW_ONLY, reason="something in it is being worked on", wait_s=BUSY_WAIT_S)
         return
-    rows = {nid: row for nid in unit if (row := state.index.row(nid)) is not None}
-    state.carrying[top] = f"{state.now.wall_ns}-{state.clock.random(4).hex()}"
+    state.carrying[top] = kept_name(state.identity.ns, state.now.wall_ns, state.clock.random(4))
     job = Job(TrashLocal(0, (), top, tuple(unit)), tuple(unit), rows)
     for nid in unit:
         state.busy[nid] = state.busy.get(nid, 0) + 1

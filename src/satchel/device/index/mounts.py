@@ -16,6 +16,8 @@ from satchel.device.index.schema import EXCLUDED
 from satchel.device.index.store import Index
 from satchel.device.ports import DiskPath
 
+_KEPT_PREFIX = "unsynced-"
+
 
 class MountStage(IntEnum):
     """HELD: synced by a child link. ENDING: the part in it is over, and it leaves this disk. RELEASED: the service went
@@ -53,6 +55,29 @@ class Carried:
     trashed: str
     nid: Nid
     path: DiskPath
+
+
+_AROUND_ENDING = """
+WITH RECURSIVE around (nid) AS (
+  SELECT n.l_parent FROM mounts AS m CROSS JOIN nodes AS n ON n.nid = m.nid WHERE m.stage = 2 AND n.l_state > 0
+  UNION SELECT n.l_parent FROM around AS a CROSS JOIN nodes AS n ON n.nid = a.nid WHERE n.l_state > 0
+)
+SELECT nid FROM around
+"""
+
+
+def kept_name(ns: NamespaceId, now_ns: int, random: bytes) -> str:
+    """Return what something only this disk has of a shared folder is called in the trash.
+
+    That is no name with a time, and so it is never too old; and without any note it says whose it is.
+    """
+    return f"{_KEPT_PREFIX}{ns.hex()}-{now_ns}-{random.hex()}"
+
+
+def ns_of_kept(name: str) -> NamespaceId | None:
+    """Return the shared folder that something in the trash is out of, None for what came there otherwise."""
+    ns, dash, _ = name.removeprefix(_KEPT_PREFIX).partition("-")
+    return NamespaceId(bytes.fromhex(ns)) if name.startswith(_KEPT_PREFIX) and dash else None
 
 
 _STATES = """
@@ -100,8 +125,13 @@ def mount_states(index: Index) -> dict[Nid, MountState]:
 
 
 def mounts_with_rows(index: Index) -> list[Nid]:
-    """Return the mounts that are held and have rows below them here, which belong to their child links."""
-    return [Nid(row[0]) for row in index.connection.execute(_HOLD_ROWS)]
+    """Return the mounts that are held and have rows below them here, which belong to their child links.
+
+    One in which a part ends waits for that: what is in there leaves this disk, and is nothing of the child link's.
+    """
+    found = [Nid(row[0]) for row in index.connection.execute(_HOLD_ROWS)]
+    around = {row[0] for row in index.connection.execute(_AROUND_ENDING)} if found else set()
+    return [nid for nid in found if nid not in around]
 
 
 def put_carried(index: Index, carried: Carried) -> None:

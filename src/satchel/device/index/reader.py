@@ -23,6 +23,8 @@ from satchel.device.tasks import LocalSource
 
 SOURCES_PER_BLOCK_MAX = 3
 NAMES_AT_ONCE_MAX = 1_000
+MOVED_ACROSS = "moved_across"
+"""Why a deletion is held that waits for what the link of another folder has (`Edge`)."""
 
 _LISTED = "SELECT blocks FROM blocklists WHERE content = ?"
 
@@ -170,6 +172,11 @@ class IndexReader:
             (inode, birth) in wanted or not birth or (inode, 0) in wanted
             for inode, birth in self._connection.execute(query, (json_of({inode for inode, _ in wanted}),))
         )
+
+    def waits_at_edge(self) -> bool:
+        """Return whether a deletion waits for what the link of another folder has."""
+        query = "SELECT 1 FROM nodes INDEXED BY nodes_held WHERE held_code = ? LIMIT 1"
+        return self._one(query, MOVED_ACROSS) is not None
 
     def mounts(self) -> frozenset[Nid]:
         """Return the rows that are shared folders, whose inside is no business of this index."""

@@ -1,4 +1,4 @@
-"""What the programs of the tests are forked from: it has imported all that it should, and no thread that a fork loses."""
+"""What the programs of the tests are forked from: all that they import is there, and no thread that is lost."""
 
 from __future__ import annotations
 

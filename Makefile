@@ -37,7 +37,7 @@ INSTALL := VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --constraint constraint
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format types walls unit web web-check api-types shots web-figures sim sim-night mutants bench bench-tree bench-cluster micro load capacity fanout kill chaos races fuzz litmus crashpoints powercut acceptance sharing collisions damage clean
+.PHONY: help run test checks collected lint format types walls unit web web-check api-types shots web-figures sim sim-night mutants bench bench-tree bench-cluster micro load capacity fanout kill chaos races fuzz litmus crashpoints powercut acceptance sharing collisions damage clean
 
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -45,7 +45,15 @@ help: ## Print this list
 run: $(VENV)/.run-stamp ## Run Satchel on this machine: a server, and ~/Satchel as its first device
 	@$(BIN)/satchel up
 
-test: lint types walls web-check unit ## Check everything: lint, types, walls, all tests
+test: $(VENV)/.dev-stamp ## Check everything: lint, types, walls, all tests
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target checks
+	@$(MAKE) --no-print-directory unit
+
+# Each keeps one core busy, so two run at a time; collected is then what each worker of the tests would compile anew.
+checks: types web-check collected lint walls
+
+collected: $(VENV)/.dev-stamp
+	@told=$$($(BIN)/python -m pytest --collect-only 2>&1) || { echo "$$told"; exit 1; }
 
 lint: $(VENV)/.dev-stamp ## Check style and format
 	@$(BIN)/ruff check src tests bench

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support import warm
+from tests.support import cheap_passwords, warm
 from tests.support.server import RunningServer, running_server
+
+__all__ = ["cheap_passwords"]
 
 pytest_plugins = [
     "tests.support.databases",
@@ -33,12 +35,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure() -> None:
     warm.begin()
+    gc.disable()
 
 
 def pytest_collection_finish() -> None:
-    """What was imported and collected stays: the collector need not walk it again beside each test."""
+    """What was imported and collected stays: the collector need not walk it, neither meanwhile nor beside each test."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="module")

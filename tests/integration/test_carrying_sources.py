@@ -92,7 +92,11 @@ def test_files_come_over_webdav_as_they_are_and_once(ann: Person, old_home: Pers
         taken(ann, WebDavSource(f"{address}/nothing", password=old_home.session.token), "/dav")
 
 
-def test_files_come_through_rclone_with_their_times(ann: Person, own: Path, tmp_path: Path) -> None:
+def test_files_come_through_rclone_with_their_times(
+    ann: Person, own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The development dependencies bring it.
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     first = taken(ann, RcloneSource(str(own)), "/rclone")
     assert (first.files, first.not_taken) == (len(NAMES) + 1, [])
     ann.export(tmp_path / "out")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+import pytest
 from structlog.testing import capture_logs
 
 from satchel.core.ids import NamespaceId
-from satchel.server.adapters.bus_redis import RedisBus, opened_bus, opened_post
+from satchel.server.adapters.bus_redis import ConnectionLost, RedisBus, _tell, opened_bus, opened_post
 from satchel.server.adapters.machine import MachineClock
+from satchel.server.adapters.redis_server import server_of
 from satchel.server.adapters.state_redis import RedisState
 from tests.support.valkey import ValkeyServer
 
@@ -165,7 +167,7 @@ def test_a_wrong_password_is_an_outage_and_no_fault(valkey_server: ValkeyServer)
 
 def test_thousands_of_calls_at_once_wait_for_their_turn(valkey_server: ValkeyServer) -> None:
     async def work() -> None:
-        state = RedisState(valkey_server.url(), MachineClock(), timeout_s=PATIENCE_S)
+        state = RedisState(valkey_server.url(), MachineClock(), timeout_s=PATIENCE_S, turn_timeout_s=TIMEOUT_S)
         async with asyncio.TaskGroup() as group:
             spending = [group.create_task(state.spend("key", burst=100, per_s=1e-6)) for _ in range(2_000)]
         assert sum(task.result() == 0.0 for task in spending) == 100
@@ -174,6 +176,24 @@ def test_thousands_of_calls_at_once_wait_for_their_turn(valkey_server: ValkeySer
     with capture_logs() as logs:
         run(work)
     assert logs == []
+
+
+def test_a_connection_that_is_lost_while_it_is_written_to_is_an_outage_and_no_fault(
+    valkey_server: ValkeyServer,
+) -> None:
+    """The reader ends it after the library's look at it and before the write: once, this ended the server."""
+
+    async def work() -> None:
+        pool = server_of(valkey_server.url(), setting="bus_url").pool(connections=1, timeout_s=PATIENCE_S)
+        connection = pool.connection_class(**pool.connection_kwargs)
+        await connection.connect()
+        writing = asyncio.create_task(_tell(connection, "PING"))
+        await asyncio.sleep(0)
+        await connection.disconnect(nowait=True)
+        with pytest.raises(ConnectionLost, match="while it was written to"):
+            await writing
+
+    run(work)
 
 
 def test_a_bus_that_lost_its_server_tells_a_gap_and_then_misses_nothing(valkey_server: ValkeyServer) -> None:

@@ -278,11 +278,11 @@ class Line:
             self._unconfirmed = (self._unconfirmed | set(new)) & wanted
             asked = wanted
             if new:
-                await connection.send_command("SUBSCRIBE", *new)
+                await _tell(connection, "SUBSCRIBE", *new)
             if gone:
-                await connection.send_command("UNSUBSCRIBE", *gone)
+                await _tell(connection, "UNSUBSCRIBE", *gone)
             if not new and not gone:
-                await connection.send_command("PING")
+                await _tell(connection, "PING")
             self._end_if_closed()
             await _happened(self._channels_changed, timeout_s=PING_S)
 
@@ -423,6 +423,16 @@ async def _opened_line(url: str, clock: Clock, setting: str) -> AsyncIterator[Li
     except ExceptionGroup as failed:
         # What the user of the line raised, not that a group of tasks was around it.
         raise failed.exceptions[0] from None
+
+
+async def _tell(connection: AbstractConnection, *words: str) -> None:
+    """Send a command. Raises: RedisError, OSError."""
+    try:
+        await connection.send_command(*words)
+    except AttributeError as error:
+        # The reader found the connection lost between the library's look at it and its write, up to Python 3.11 in a
+        # task of its own.
+        raise ConnectionLost("the connection was lost while it was written to") from error
 
 
 def _channel_of(server_id: str) -> str:

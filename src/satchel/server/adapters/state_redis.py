@@ -88,14 +88,24 @@ return '0'
 class RedisState:
     """EphemeralState that all processes share. Without the server: no members, and rates within this process."""
 
-    def __init__(self, url: str, clock: Clock, *, setting: str = "state_url", timeout_s: float = TIMEOUT_S) -> None:
-        """url: as `server_of` reads it; nothing is connected yet. timeout_s: past that the server is taken for gone.
+    def __init__(
+        self,
+        url: str,
+        clock: Clock,
+        *,
+        setting: str = "state_url",
+        timeout_s: float = TIMEOUT_S,
+        turn_timeout_s: float = TURN_TIMEOUT_S,
+    ) -> None:
+        """url: as `server_of` reads it; nothing is connected yet. timeout_s: past that the server is taken for gone;
+        turn_timeout_s: so long a call waits for a connection.
 
         Raises: SettingInvalid, naming `setting`.
         """
         server = server_of(url, setting=setting)
         self._client = Redis.from_pool(server.pool(connections=CONNECTIONS, timeout_s=timeout_s))
         self._timeout_s = timeout_s
+        self._turn_timeout_s = turn_timeout_s
         self._outage = Outage("state", server.where, clock)
         self._turns = asyncio.Semaphore(CONNECTIONS)
         self._buckets = Buckets(clock)
@@ -160,7 +170,7 @@ class RedisState:
 
     async def _ask_page(self, script: AsyncScript, calls: Sequence[_Call]) -> list[object] | None:
         try:
-            async with asyncio.timeout(TURN_TIMEOUT_S):
+            async with asyncio.timeout(self._turn_timeout_s):
                 await self._turns.acquire()
         except TimeoutError:
             return None

@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.fuzz.fuzzing import PASSWORD, Fuzzer
+from tests.fuzz.fuzzing import BEHIND_PROXY, Fuzzer
 from tests.support.postgres import running_postgres
 from tests.support.server import running_server
 
@@ -27,8 +27,8 @@ def main() -> int:
         environment = {}
         if told.postgres:
             environment["SATCHEL_DATABASE_URL"] = stack.enter_context(running_postgres()).create("fuzz")
-        server = stack.enter_context(running_server(Path(folder), environment=environment))
-        fuzzer = Fuzzer(user := server.add_user("fuzz", password=PASSWORD, is_admin=True), user.sign_in("fuzz"))
+        server = stack.enter_context(running_server(Path(folder), *BEHIND_PROXY, environment=environment))
+        fuzzer = Fuzzer(server)
         for label in list(fuzzer.operations(told.only)):
             began = time.monotonic()
             fuzzer.fuzz(label, cases=told.cases, seed=told.seed)

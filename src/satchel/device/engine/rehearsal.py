@@ -32,6 +32,7 @@ from satchel.device.engine.guard import deletions_to_hold
 from satchel.device.engine.local_facts import fold_held, next_scan
 from satchel.device.engine.loop import Engine
 from satchel.device.engine.mounts import weigh_mounts
+from satchel.device.engine.own_folder import BECOMES
 from satchel.device.engine.planning import ask_planner
 from satchel.device.engine.remote_facts import next_unit, pull, reach
 from satchel.device.engine.state import Phase, State
@@ -76,6 +77,8 @@ class RehearsingEngine(Engine):
     def has_looked(self) -> bool:
         """True when both sides are known as they are now."""
         state = self.state
+        if state.index.get(BECOMES):
+            return True
         if state.identity.is_ending:
             # The service is asked for nothing: it has nothing there for this account any more.
             return state.scanned_once
@@ -85,6 +88,9 @@ class RehearsingEngine(Engine):
     def planned(self) -> tuple[list[PlannedChange], int]:
         """Return what would be done now, and how many changed rows are left out because there are too many."""
         state = self.state
+        if state.index.get(BECOMES):
+            # What is in it is told once the link has followed it.
+            return [PlannedChange("", "becomes shared", "")], 0
         weigh_mounts(state)
         becoming = mounts_with_rows(state.index)
         elsewhere = {nid for mount in becoming for nid in _below(state, mount)}

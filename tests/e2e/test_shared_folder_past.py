@@ -101,3 +101,76 @@ def test_a_device_put_back_to_an_older_image_loses_nothing_of_a_shared_folder(
         now = tree(laptop.folder / "team")
         assert wanted.items() <= now.items() and now == tree(phone.folder / "team")
         assert set(now.values()) - set(wanted.values()) <= {hashlib.sha256(b"a").hexdigest()}
+
+
+def test_a_link_of_the_very_folder_that_is_made_shared_goes_on_as_its_link(
+    laptop: Device, phone: Device, tmp_path: Path
+) -> None:
+    fill(laptop)
+    desktop = Device(tmp_path / "desktop-home", tmp_path / "desktop", "desktop", laptop.user)
+    desktop.sign_in()
+    desktop.start()
+    try:
+        done(desktop.link("/team"))
+        quiet(desktop)
+        before = stats(desktop.folder)
+        assert tree(desktop.folder) == tree(laptop.folder / "team")
+        done(desktop.cli("pause"))
+        (desktop.folder / "deep/unsent.txt").write_text("written before it was shared")
+        share(laptop, phone)
+        done(desktop.cli("resume"))
+        wait_for(lambda: (phone.folder / "team/deep/unsent.txt").exists(), desktop.told())
+        (phone.folder / "team/new.txt").write_text("by a member")
+        (phone.folder / "team/a.txt").unlink()
+        wait_for(lambda: (desktop.folder / "new.txt").exists(), desktop.told())
+        wait_for(lambda: not (desktop.folder / "a.txt").exists(), desktop.told())
+        quiet(laptop, phone, desktop)
+        assert tree(desktop.folder) == tree(phone.folder / "team") == tree(laptop.folder / "team")
+        # Nothing that stood there was touched, and nothing came twice.
+        after = stats(desktop.folder)
+        assert {path: seen for path, seen in before.items() if not path.endswith("a.txt")}.items() <= after.items()
+        assert set(tree(desktop.folder)) == {"deep", "deep/long.bin", "deep/unsent.txt", "new.txt"}
+        # What a person says while it does not run, it knows at the next start.
+        desktop.stop()
+        (laptop.folder / "team/later.txt").write_text("later")
+        quiet(laptop)
+        desktop.start()
+        wait_for(lambda: (desktop.folder / "later.txt").exists(), desktop.told())
+        assert desktop.cli("status").code == 0
+        # Who may only look is told so, and nothing is moved or sent.
+        done(laptop.cli("share", "transfer", "satchel:/team", phone.user.name))
+        done(phone.cli("share", "role", "satchel:/team", laptop.user.name, "view"))
+        wait_for(lambda: desktop.status().state == "halted", desktop.told())
+        assert "only look" in desktop.status().message
+        (desktop.folder / "later.txt").write_text("mine")
+        assert desktop.wait_in_sync(5.0).state == "halted"
+        assert (desktop.folder / "later.txt").read_text() == "mine"
+    finally:
+        desktop.stop()
+
+
+def test_a_link_that_was_away_when_its_folder_was_made_shared_follows_it_from_a_snapshot(
+    laptop: Device, phone: Device, tmp_path: Path
+) -> None:
+    fill(laptop)
+    desktop = Device(tmp_path / "desktop-home", tmp_path / "desktop", "desktop", laptop.user)
+    desktop.sign_in()
+    desktop.start()
+    try:
+        done(desktop.link("/team"))
+        quiet(desktop)
+        desktop.stop()
+        share(laptop, phone)
+        wanted = tree(laptop.folder / "team")
+        # It knows no place in the journal any more: all of the folder is asked for.
+        for index in (desktop.home / "links").glob("*/index.db*"):
+            index.unlink()
+        desktop.start()
+        wait_for(lambda: desktop.status().state == "in_sync", desktop.told())
+        assert tree(desktop.folder) == wanted
+        (desktop.folder / "mine.txt").write_text("mine")
+        wait_for(lambda: (phone.folder / "team/mine.txt").exists(), desktop.told())
+        quiet(laptop, phone, desktop)
+        assert tree(desktop.folder) == tree(laptop.folder / "team")
+    finally:
+        desktop.stop()

@@ -292,6 +292,15 @@ def test_people_come_in_by_the_provider_or_hear_why_not(browser: Browser, tmp_pa
                 page.get_by_text("Nothing here yet").wait_for()
                 page.goto("/settings/security")
                 page.get_by_text("eve@example.org").wait_for()
+                page.get_by_role("button", name="Account and appearance").click()
+                page.get_by_role("button", name="Sign out", exact=True).click()
+                there = page.get_by_role("link", name=f"Sign out at 127.0.0.1:{provider.port} too")
+                there.wait_for()
+                clean(page)
+                there.click()
+                page.locator("form[action*=confirm] button").first.click()
+                page.get_by_label("Name").wait_for()
+                assert page.url == f"{url}/sign-in"
 
 
 def test_axe_finds_nothing_on_any_of_these_pages(browser: Browser, ann: Session) -> None:

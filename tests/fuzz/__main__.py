@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.fuzz.fuzzing import PASSWORD, Fuzzer
+from tests.fuzz.fuzzing import BEHIND_PROXY, Fuzzer
 from tests.support.postgres import running_postgres
 from tests.support.server import running_server
 
@@ -20,6 +20,7 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=5_000, help="requests for each route and method")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", help="part of `METHOD /path`")
+    parser.add_argument("--after", default="", help="begin after this `METHOD /path`, where a run was stopped")
     parser.add_argument("--postgres", action="store_true", help="on a real PostgreSQL instead of SQLite")
     told = parser.parse_args()
     with contextlib.ExitStack() as stack:
@@ -27,9 +28,10 @@ def main() -> int:
         environment = {}
         if told.postgres:
             environment["SATCHEL_DATABASE_URL"] = stack.enter_context(running_postgres()).create("fuzz")
-        server = stack.enter_context(running_server(Path(folder), environment=environment))
-        fuzzer = Fuzzer(user := server.add_user("fuzz", password=PASSWORD, is_admin=True), user.sign_in("fuzz"))
-        for label in list(fuzzer.operations(told.only)):
+        server = stack.enter_context(running_server(Path(folder), *BEHIND_PROXY, environment=environment))
+        fuzzer = Fuzzer(server)
+        labels = list(fuzzer.operations(told.only))
+        for label in labels[labels.index(told.after) + 1 if told.after else 0 :]:
             began = time.monotonic()
             fuzzer.fuzz(label, cases=told.cases, seed=told.seed)
             seconds = time.monotonic() - began

@@ -7,6 +7,7 @@ that it names for that status, and a body of the type that it names; none is a 5
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, MutableMapping
@@ -20,13 +21,15 @@ import schemathesis
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 
-from tests.support.server import Session, User, ask
+from tests.support.server import RunningServer, Session, ask
 
 ANSWER_S = 60.0
 PASSWORD = "not one of the examples"
 """Requests are made of the examples too, and one changes the password."""
 SHOWN_CHARS = 600
 KEYLESS = 0.9
+BEHIND_PROXY = ("--behind-proxy", "127.0.0.1")
+"""What the server is started with: each request comes from an address of its own, or most would be told to wait."""
 REFUSED_BY_HTTP = b"Invalid HTTP request received."
 """What the parser of HTTP itself says, before anything of ours is asked."""
 
@@ -41,11 +44,12 @@ class Found:
 
 
 class Fuzzer:
-    """Requests to one server in the name of one account."""
+    """Requests to one server, started with BEHIND_PROXY, in the name of an account that it makes there."""
 
-    def __init__(self, user: User, session: Session) -> None:
-        self._user = user
-        self._session = session
+    def __init__(self, server: RunningServer) -> None:
+        self._user = server.add_user("fuzz", password=PASSWORD, is_admin=True)
+        self._addresses = (f"10.{at >> 16 & 255}.{at >> 8 & 255}.{at & 255}" for at in itertools.count(1))
+        self._session = session = self._signed_in()
         self.document: dict[str, Any] = ask(session.url, "GET", "/api/v1/openapi.json").json()
         schema = schemathesis.openapi.from_dict(json.loads(json.dumps(self.document)))
         made = [each.ok() for each in schema.get_all_operations()]
@@ -94,7 +98,7 @@ class Fuzzer:
         if isinstance(case.query, MutableMapping) and isinstance(case.query.get("timeout"), int):
             # What is asked for is the answer, and not to wait for it.
             case.query["timeout"] = min(case.query["timeout"], 0)
-        told = {"Authorization": f"Bearer {self._session.token}"}
+        told = {"Authorization": f"Bearer {self._session.token}", "X-Forwarded-For": next(self._addresses)}
         try:
             kwargs = case.as_transport_kwargs(base_url=self._session.url, headers=told)
         except (UnicodeEncodeError, ValueError):
@@ -110,8 +114,17 @@ class Fuzzer:
         self.found.asked[label] += 1
         self.found.statuses[response.status_code] += 1
         self._check(label, response, kwargs)
-        if response.status_code == 401 and "public" not in label:
-            self._session = self._user.sign_in("fuzz")
+        if response.status_code == 401 and self._session.ask("GET", "/api/v1/account").status == 401:
+            self._session = self._signed_in()
+
+    def _signed_in(self) -> Session:
+        login = {"user": self._user.name, "password": PASSWORD, "device_name": "fuzz"}
+        address = {"X-Forwarded-For": next(self._addresses)}
+        told = ask(self._user.url, "POST", "/api/v1/login", login, headers=address)
+        assert told.status == 200, told.body
+        found = told.json()
+        ids = (bytes.fromhex(found[name]) for name in ("account_id", "device_id", "root_ns"))
+        return Session(self._user.url, found["token"], *ids)
 
     def _check(self, label: str, response: requests.Response, kwargs: Mapping[str, Any]) -> None:
         status = response.status_code

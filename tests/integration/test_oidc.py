@@ -28,7 +28,7 @@ from tests.support.spoiling import spoilt
 pytestmark = pytest.mark.filterwarnings("ignore::litestar.exceptions.base_exceptions.LitestarDeprecationWarning")
 
 _numbers = itertools.count()
-BEGIN, CALLBACK = "/api/v1/oidc/begin", "/api/v1/oidc/callback"
+BEGIN, CALLBACK, END = (f"/api/v1/oidc/{name}" for name in ("begin", "callback", "end"))
 SECRET = "the client's own secret"
 
 
@@ -134,9 +134,26 @@ def test_somebody_whom_the_administrator_expects_signs_in_and_out(place: Place) 
     assert (browser.account, bool(other.account)) == ("", True)
 
 
+def test_who_signed_out_here_signs_out_there_too_and_comes_back(place: Place) -> None:
+    subject, name = place.person()
+    browser, other = place.signed_in(subject), place.signed_in(subject)
+    assert browser.ask("POST", "/api/v1/logout").status == 204
+    sent = browser.ask("GET", END)
+    assert (sent.status, sent.headers["cache-control"]) == (303, "no-store")
+    page = urlsplit(sent.headers["location"])
+    back = f"{place.server.url}/sign-in"
+    assert f"{page.scheme}://{page.netloc}" == place.provider.issuer
+    assert parse_qs(page.query) == {"client_id": ["satchel"], "post_logout_redirect_uri": [back]}
+    assert place.provider.ask("GET", f"{page.path}?{page.query}")[0] == 200
+    assert place.provider.ask("POST", f"{page.path}/confirm", urlencode({"redirect_uri": back})) == (302, back)
+    # Whoever is only led there stays signed in here: any page can lead a browser there.
+    assert other.ask("GET", END).status == 303
+    assert other.account == name
+
+
 def test_the_sign_in_is_offered_and_the_cookies_are_for_no_script(place: Place) -> None:
     told = ask(place.server.url, "GET", "/api/v1/oidc").json()
-    assert told == {"is_offered": True, "issuer": place.provider.issuer, "begin": BEGIN}
+    assert told == {"is_offered": True, "issuer": place.provider.issuer, "begin": BEGIN, "end": END}
     browser = place.browser()
     answer = browser.ask("GET", BEGIN)
     parts = {part.strip() for part in answer.headers["set-cookie"].split(";")[1:]}

@@ -153,6 +153,32 @@ WRONG: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.parametrize(
+    ("named", "wanted"),
+    [
+        ("https://ids.example.org/end?tenant=1", "https://ids.example.org/end?tenant=1&"),
+        ("http://ids.example.org/end", ""),
+        ("javascript:alert(1)", ""),
+        ("data:text/html,x", ""),
+        ("/end", ""),
+        ("", ""),
+        (None, ""),
+    ],
+)
+def test_a_browser_is_led_to_end_a_sign_in_at_a_page_of_the_provider_alone(named: str | None, wanted: str) -> None:
+    async def work(odd: Odd, adapter: OidcProvider) -> None:
+        odd.document["end_session_endpoint"] = named
+        told = "client_id=satchel&post_logout_redirect_uri=https%3A%2F%2Fhere%2Fsign-in" if wanted else ""
+        assert await adapter.end_page(back="https://here/sign-in") == wanted + told
+        await identified(adapter)
+        own = OidcProvider(Client(odd.issuer, "satchel", SECRET), odd.clock)
+        odd.document["end_session_endpoint"] = f"{odd.issuer}/end"
+        assert (await own.end_page(back="x")).startswith(f"{odd.issuer}/end?client_id=satchel&")
+        await own.close()
+
+    with_odd(work)
+
+
 def test_a_token_with_one_wrong_claim_signs_nobody_in() -> None:
     async def work(odd: Odd, adapter: OidcProvider) -> None:
         for what, claims in WRONG.items():

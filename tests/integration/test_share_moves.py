@@ -10,18 +10,20 @@ from satchel.core.access import Role
 from satchel.core.entries import Action, Kind
 from satchel.core.errors import AlreadyExists, NotFound, PreconditionFailed
 from satchel.core.ids import ROOT_NODE, NamespaceId, NodeId
+from satchel.core.messages import AttrOp, CommitRequest, Stored
 from satchel.server.accounts.members import State, member_txn
 from satchel.server.accounts.principal import Principal
 from satchel.server.db.engine import Database
+from satchel.server.metadata.commit import commit
 from satchel.server.metadata.tree import Located, locate
-from satchel.server.sharing.between import Place, copy_between, move_between
+from satchel.server.sharing.between import Place, Replaced, copy_between, move_between
 from satchel.server.sharing.conversion import share_folder
 from satchel.server.sharing.people import accept, invite, leave, remove, stop
 from satchel.simulation.stores import MemoryBlocks
 from tests.support.databases import Run
 from tests.support.shared_folders import Past, picture, require_sound
 from tests.support.upkeep_world import World
-from tests.support.writers import content_of
+from tests.support.writers import content_of, op_id
 
 
 async def shared_with(past: Past, guest: Principal, folder: NodeId) -> NamespaceId:
@@ -116,6 +118,77 @@ def test_a_copy_takes_the_newest_contents_and_properties_and_leaves_all_as_it_is
             await copy_between(db, world.clock, guest, who.root_ns, entry, Place(ns, ROOT_NODE, "taken"))
         with pytest.raises(AlreadyExists):
             await copy_between(db, world.clock, who, who.root_ns, entry, Place(ns, ROOT_NODE, "copy"))
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("is_move", [True, False])
+def test_what_is_replaced_keeps_its_past_and_every_count_stays_true(run: Run, *, is_move: bool) -> None:
+    async def scenario(db: Database) -> None:
+        world = World(db, MemoryBlocks())
+        past = Past(world, await world.owner(), random.Random(1))
+        team = await past.folder(ROOT_NODE, "Team")
+        taken_file, taken_folder = await past.write(None, team, b"old"), await past.folder(team, "taken")
+        lost = await past.write(None, taken_folder, b"lost")
+        file, unit = await past.write(None, ROOT_NODE, b"one"), await past.folder(ROOT_NODE, "unit")
+        await past.write(file, ROOT_NODE, b"new", b"er")
+        await past.write(None, unit, b"inner")
+        who, guest = past.owner.principal, (await world.owner()).principal
+        ns = await shared_with(past, guest, team)
+
+        async def put(source: str, target: str, seen_seq: int) -> None:
+            entry, old = (await locate(db, who, source)).entry, (await locate(db, who, target)).entry
+            place = Place(ns, ROOT_NODE, old.name, Replaced(old, seen_seq))
+            act = move_between if is_move else copy_between
+            await act(db, world.clock, who, who.root_ns, entry, place)
+            adopted(past, await copies_of(past, ns))
+            await require_sound(world, [who.root_ns, ns], past)
+
+        async def head() -> int:
+            ((seq,),) = await world.rows("SELECT head_seq FROM namespaces WHERE ns = $1", ns)
+            return int(seq)
+
+        await put("/" + file.hex(), f"/Team/{taken_file.hex()}", await head())
+        versions = "SELECT content, version_number FROM file_versions WHERE ns = $1 AND node_id = $2 ORDER BY rev"
+        assert await world.rows(versions, ns, taken_file) == [
+            (content_of(b"old").content_hash, 1),
+            (content_of(b"new", b"er").content_hash, 2),
+        ]
+        await put("/unit", "/Team/taken", await head())
+        lives = {path: set(found.values()) for path, found in (await picture(db, ns, ROOT_NODE)).items()}
+        # The one that was replaced, and the one that replaced it.
+        assert (lives["/taken"], lives[f"/taken/{lost.hex()}"]) == ({True, False}, {False})
+        gone = {path for path, found in (await picture(db, who.root_ns, ROOT_NODE)).items() if not any(found.values())}
+        assert ({"/unit", "/" + file.hex()} <= gone) == is_move
+
+    run(scenario)
+
+
+def test_what_changed_since_it_was_seen_is_not_replaced(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        world = World(db, MemoryBlocks())
+        past = Past(world, await world.owner(), random.Random(1))
+        team, _ = await past.folder(ROOT_NODE, "Team"), await past.folder(ROOT_NODE, "unit")
+        taken = await past.folder(team, "taken")
+        inner = await past.write(None, taken, b"one")
+        who, guest = past.owner.principal, (await world.owner()).principal
+        ns = await shared_with(past, guest, team)
+        ((seen_seq,),) = await world.rows("SELECT head_seq FROM namespaces WHERE ns = $1", ns)
+        entry, old = (await locate(db, who, "/unit")).entry, (await locate(db, who, "/Team/taken")).entry
+        other = (await locate(db, who, f"/Team/taken/{inner.hex()}")).entry
+        changed = AttrOp(op_id(), inner, other.content_rev, is_executable=True)
+        reply = await commit(db, world.clock, who, CommitRequest(ns, world.link, (changed,)))
+        assert reply.outcomes == (Stored(reply.head_seq),)
+        for act in (move_between, copy_between):
+            for replaced, refused in (
+                (Replaced(old, seen_seq), PreconditionFailed),
+                (Replaced(other, seen_seq), AlreadyExists),
+                (None, AlreadyExists),
+            ):
+                with pytest.raises(refused):
+                    await act(db, world.clock, who, who.root_ns, entry, Place(ns, ROOT_NODE, "taken", replaced))
+        assert (await locate(db, who, f"/Team/taken/{inner.hex()}")).entry.is_executable
+        assert (await locate(db, who, "/unit")).entry == entry
 
     run(scenario)
 

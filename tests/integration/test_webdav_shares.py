@@ -118,9 +118,81 @@ def test_what_is_moved_between_is_there_and_in_the_trash_of_where_it_was(shared:
     assert shared.ann.get(f"{top}/back") == b"first"
     [found] = multistatus(bob.ask("PROPFIND", f"{top}/back", b"", Depth="0"))
     assert found.properties["{urn:x}x"].text == "kept"
-    bob.put(name, b"other")
-    assert bob.status("MOVE", name, Destination=bob.to(f"{top}/back")) == 502
-    assert bob.status("COPY", name, Destination=bob.to(f"{top}/back")) == 502
+
+
+def test_a_file_that_replaces_one_of_another_tree_is_its_new_version(shared: Shared) -> None:
+    ann, bob, top = shared.ann, shared.bob, shared.path
+    name = f"/new{next(_numbers)}"
+    bob.put(name, b"second")
+    bob.proppatch(name, PROPERTY.format("theirs"))
+    for method in ("COPY", "MOVE"):
+        assert bob.status(method, name, Destination=bob.to(f"{top}/plan"), Overwrite="F") == 412
+    assert (ann.get(f"{top}/plan"), ann.versions(f"{top}/plan")) == (b"first", 1)
+    assert bob.status("COPY", name, Destination=bob.to(f"{top}/plan")) == 204
+    assert (ann.get(f"{top}/plan"), ann.versions(f"{top}/plan"), bob.get(name)) == (b"second", 2, b"second")
+    [found] = multistatus(ann.ask("PROPFIND", f"{top}/plan", b"", Depth="0"))
+    assert found.properties["{urn:x}x"].text == "theirs"
+    # The same once more is nothing new.
+    assert bob.status("COPY", name, Destination=bob.to(f"{top}/plan")) == 204
+    assert ann.versions(f"{top}/plan") == 2
+    bob.put(name, b"third")
+    assert bob.status("MOVE", name, Destination=bob.to(f"{top}/plan"), Overwrite="T") == 204
+    assert (ann.get(f"{top}/plan"), ann.versions(f"{top}/plan")) == (b"third", 3)
+    assert (bob.status("GET", name), bob.trash().count(name)) == (404, 1)
+    # Out of the shared folder just as well.
+    bob.put(name, b"own")
+    assert bob.status("MOVE", f"{top}/plan", Destination=bob.to(name)) == 204
+    assert (bob.get(name), bob.versions(name), ann.names(top)) == (b"third", 2, [])
+
+
+def test_what_else_is_replaced_in_another_tree_is_in_its_trash(shared: Shared) -> None:
+    ann, bob, top = shared.ann, shared.bob, shared.path
+    for method in ("COPY", "MOVE"):
+        name = f"/tree{next(_numbers)}"
+        bob.mkcol(name)
+        bob.put(f"{name}/deep", b"deep")
+        ann.mkcol(f"{top}/{method}")
+        ann.put(f"{top}/{method}/own", b"own")
+        target = bob.to(f"{top}/{method}")
+        assert bob.status(method, name, Destination=target, Overwrite="F") == 412
+        assert ann.get(f"{top}/{method}/own") == b"own"
+        assert bob.status(method, name, Destination=target) == 204
+        assert (ann.names(f"{top}/{method}"), ann.get(f"{top}/{method}/deep")) == ([f"{top}/{method}/deep"], b"deep")
+        assert bob.status("GET", name) == (404 if method == "MOVE" else 200)
+        # A file takes a folder's place, and the other way round.
+        bob.put(f"{name}-file", b"file")
+        assert bob.status(method, f"{name}-file", Destination=target) == 204
+        assert ann.get(f"{top}/{method}") == b"file"
+    trash = ann.session.ask("GET", "/api/v1/trash", path=top).json()["items"]
+    assert sorted(item["path"] for item in trash) == ["/COPY", "/COPY", "/MOVE", "/MOVE"]
+
+
+def test_nobody_replaces_what_is_locked_or_not_theirs_to_change(shared: Shared) -> None:
+    ann, bob, vic, top = shared.ann, shared.bob, shared.vic, shared.path
+    name = f"/lock{next(_numbers)}"
+    for who in (bob, vic):
+        who.put(name, b"x")
+    token = ann.locked(f"{top}/plan")
+    for method in ("COPY", "MOVE"):
+        assert bob.status(method, name, Destination=bob.to(f"{top}/plan")) == 423
+        assert vic.status(method, name, Destination=vic.to(f"{top}/plan")) == 404
+    assert ann.status("UNLOCK", f"{top}/plan", Lock_Token=token) == 204
+    assert (ann.get(f"{top}/plan"), ann.versions(f"{top}/plan")) == (b"first", 1)
+
+
+def test_a_folder_that_holds_a_shared_one_is_not_replaced(shared: Shared) -> None:
+    bob, top = shared.bob, shared.path
+    name = f"/holder{next(_numbers)}"
+    bob.mkcol(name)
+    assert bob.status("MOVE", top, Destination=bob.to(f"{name}/team")) == 201
+    other = f"/Other{next(_numbers)}"
+    bob.mkcol(other)
+    bob.put(f"{other}/file", b"file")
+    assert bob.session.ask("POST", "/api/v1/shares", {"path": other, "with": []}).status == 200
+    assert bob.status("COPY", f"{other}/file", Destination=bob.to(name)) == 409
+    assert bob.status("MOVE", f"{other}/file", Destination=bob.to(name)) == 409
+    assert (bob.get(f"{other}/file"), bob.get(f"{name}/team/plan")) == (b"file", b"first")
+    assert bob.status("COPY", f"{name}/team/plan", Destination=bob.to(name)) == 403
 
 
 def test_a_copy_between_has_the_newest_contents_and_properties_alone(shared: Shared) -> None:
@@ -153,7 +225,8 @@ def test_a_copy_between_has_the_newest_contents_and_properties_alone(shared: Sha
 def test_the_mount_is_renamed_left_and_never_replaced(shared: Shared) -> None:
     bob, top = shared.bob, shared.path
     bob.put("/file")
-    assert bob.status("MOVE", "/file", Destination=bob.to(top)) == 502 or bob.get(f"{top}/plan") == b"first"
+    assert bob.status("MOVE", "/file", Destination=bob.to(top)) == 403
+    assert bob.get(f"{top}/plan") == b"first"
     assert bob.status("COPY", top, Destination=bob.to("/other")) == 403
     assert bob.status("MOVE", top, Destination=bob.to(f"{top}-mine")) == 201
     assert bob.get(f"{top}-mine/plan") == b"first"

@@ -177,13 +177,13 @@ def new_folder(order: int, name: str, *, inside: int = 0) -> SeenNew:
 class Rig:
     """The engine, its index, and the tasks that it gave and nobody has taken yet."""
 
-    def __init__(self, image: bytes | None = None, *, now_s: float = 1_000.0) -> None:
+    def __init__(self, image: bytes | None = None, *, now_s: float = 1_000.0, unit: NodeId = ROOT_NODE) -> None:
         self.index = Index(":memory:", image=image)
         self.clock = StillClock(WALL_NS, seed=zlib.crc32(image or b""))
         if image is None:
             # As if an earlier start had sent it.
             self.index.put("sent", OWN_OP[7:11] + b"\xff" * 4)
-        self.engine = Engine(self.index, LinkIdentity(LINK, DEVICE, "laptop", NS), self.clock)
+        self.engine = Engine(self.index, LinkIdentity(LINK, DEVICE, "laptop", NS, unit), self.clock)
         self.now_s = now_s
         self.pending: list[Task] = []
 
@@ -215,7 +215,7 @@ class Rig:
 
     def restarted(self) -> Rig:
         """Return the rig of the next start, with what the index holds."""
-        return Rig(self.index.image(), now_s=self.now_s)
+        return Rig(self.index.image(), now_s=self.now_s, unit=self.engine.state.identity.unit)
 
     # -- hands --------------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ local trash, the server keeps its versions, and `undo` takes back the last run, 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from enum import StrEnum
@@ -55,7 +56,7 @@ def list_conflicts(
     path: Annotated[str, typer.Argument(help="A linked folder; all when left out.")] = "",
 ) -> None:
     """List the conflicted copies in the linked folders, the oldest first (1,000 at most)."""
-    links = [session.link_of(path)] if path else list(session.links().every())
+    links = session.links_in(session.link_of(path).local if path else "")
     found = [(link, each) for link in links for each in _found(link)]
     rows = [
         (
@@ -116,7 +117,7 @@ def _word(keep: Keep, conflict: Conflict) -> str:
 def _chosen(paths: Sequence[str]) -> list[tuple[Link, list[Conflict]]]:
     """Return the conflicts that are named, all when none is. Raises: NotFound for a path that is in none."""
     if not paths:
-        return [(link, found) for link in session.links().every() if (found := _found(link))]
+        return [(link, found) for link in session.links_in() if (found := _found(link))]
     chosen: dict[str, tuple[Link, list[Conflict]]] = {}
     known: dict[str, list[Conflict]] = {}
     for path in paths:
@@ -138,17 +139,16 @@ def undo(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what the last run did, and change nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Take back what the last run did to a linked folder, from the local trash. Undo an undo the same way."""
-    from satchel.device.explaining import event_of
+    """Take back what the last run did to a linked folder, from the local trash. Undo an undo the same way.
 
-    link = session.link_of(path)
-    with session.view(link) as view:
-        events = [event_of(row) for row in view.activity.last_changes(LISTED_MAX)]
+    A shared folder has runs of its own: the newest one counts, be it the folder's or that of a shared folder in it.
+    """
+    link, events = _last_run(session.links_in(session.link_of(path).local))
     if dry_run or not events:
-        output.give(events, text=lambda: _events_text(events))
+        output.give(events, text=lambda: _events_text(link, events))
         return
     if not yes and output.is_terminal():
-        output.note(_events_text(events))
+        output.note(_events_text(link, events))
         if not output.ask_yes("Take this back?"):
             raise typer.Exit(exit_codes.FAILED)
     daemon.ensure_daemon()
@@ -156,14 +156,28 @@ def undo(
     _give(session.control().ask(request, list[tuple[str, list[Amended]]]))
 
 
-def _events_text(events: Sequence[Event]) -> str:
+def _last_run(links: Sequence[Link]) -> tuple[Link, list[Event]]:
+    """Return which of the links was changed last, and what its last run did to the disk."""
+    from satchel.device.explaining import event_of
+
+    runs: list[tuple[Link, list[Event]]] = []
+    for link in links:
+        # The shared folders in a linked one may be so new that nothing is known of them.
+        with contextlib.suppress(NotFound), session.view(link) as view:
+            runs.append((link, [event_of(row) for row in view.activity.last_changes(LISTED_MAX)]))
+    if not runs:
+        raise NotFound(f"{links[0].local} was never synced.", path=links[0].local)
+    return max(runs, key=lambda run: run[1][-1].at_ms if run[1] else 0)
+
+
+def _events_text(link: Link, events: Sequence[Event]) -> str:
     if not events:
         return "Nothing was done to this folder yet."
     rows = [
         (output.time_text(event.at_ms), event.what, event.rule, event.was_path and f"{event.was_path} ->", event.path)
         for event in events
     ]
-    return output.table(("TIME", "WHAT", "RULE", "", "PATH"), rows)
+    return f"{link.local}\n" + output.table(("TIME", "WHAT", "RULE", "", "PATH"), rows)
 
 
 def _give(told: Sequence[tuple[str, Sequence[Amended]]]) -> None:

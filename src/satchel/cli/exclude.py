@@ -59,7 +59,7 @@ def remove(paths: Annotated[list[str], typer.Argument(help="What was left out.")
 @exclude.command("list")
 def list_excluded(path: Annotated[str, typer.Argument(help="A linked folder; all when left out.")] = "") -> None:
     """List what this device leaves out."""
-    links = [session.link_of(path)] if path else list(session.links().every())
+    links = session.links_in(session.link_of(path).local if path else "")
     told = [_tell("excluded", link, ()) for link in links]
     _show(told)
 

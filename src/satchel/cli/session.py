@@ -101,6 +101,12 @@ def link_of(local: str) -> Link:
     raise NotLinked(f"{local or 'No folder'} is not linked.", path=local)
 
 
+def links_in(local: str = "") -> list[Link]:
+    """Return the linked folder of that path with the shared folders in it, or all when `local` is empty."""
+    found = [link for link in links().every() if not local or local in (link.local, link.outer)]
+    return sorted(found, key=lambda link: link.local)
+
+
 def in_link(typed: str) -> tuple[Link, tuple[str, ...]]:
     """Return the link that holds what a person named, by its local or its remote path, and the names below it.
 

@@ -72,7 +72,7 @@ def _show_status(local: str, *, over: bool) -> int:
 
 
 def _show_stopped(local: str, *, over: bool) -> int:
-    links = [link for link in session.links().links() if not local or link.local == local]
+    links = session.links_in(local)
     lines = ["The daemon is not running. Start it with 'satchel daemon start'."]
     lines += [f"{link.local}  linked to {link.remote}" for link in links]
     shown = [{"local": link.local, "remote": link.remote} for link in links]
@@ -176,7 +176,7 @@ def sync(
     if dry_run:
         from satchel.cli.rehearsal import show_plans
 
-        show_plans([link for link in session.links().links() if local in ("", link.local)])
+        show_plans(session.links_in(local))
         return
     waited = wait_in_sync(local, timeout, daemon.ensure_daemon())
     code = exit_code(waited.links)

@@ -32,7 +32,7 @@ def verify(
     """Compare every byte with its hash: of the files here, or of what the server holds for them."""
     if local and remote:
         raise Fault("Say --local or --remote, not both.")
-    links = [session.link_of(path)] if path else list(session.links().every())
+    links = session.links_in(session.link_of(path).local if path else "")
     found = session.run(_remote(links)) if remote else [_local(link) for link in links]
     output.give(found, text=lambda: "\n".join(_text(one) for one in found) or "No folder is linked.")
     if any(one.damaged for one in found):

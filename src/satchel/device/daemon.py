@@ -24,6 +24,7 @@ from satchel.device.control import SOCKET_NAME, Request
 from satchel.device.control_server import ControlServer
 from satchel.device.credentials import Credentials, load
 from satchel.device.explaining import Conflict, conflicts_in
+from satchel.device.following_shared import follow_shared
 from satchel.device.index.damage import closed, ready, suspecting
 from satchel.device.keeper import LinkKeeper, OpenRunner, Runner
 from satchel.device.links import Link, LinkStore, index_folder
@@ -370,6 +371,7 @@ async def _run(settings: Settings, known: Credentials) -> None:
             await groups[link.local].settled(SETTLE_S_MAX)
             with suspecting(folder):
                 await asyncio.to_thread(settle_mounts, settings.home, link, clock)
+                link = await asyncio.to_thread(follow_shared, settings.home, link)
         remote = HttpRemote(known.url, known.token, clock=clock, pace=pace)
         try:
             with suspecting(folder):

@@ -5,14 +5,13 @@ It runs beside the daemon or without it. What it sees is one moment; a change af
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
 
 from satchel.core.errors import Unavailable
 from satchel.core.ids import DeviceId, NamespaceId, NodeId
-from satchel.device.disk import LocalDisk
+from satchel.device.disk_mount import disk_of
 from satchel.device.drive import drive
 from satchel.device.engine import Now
 from satchel.device.engine.rehearsal import RehearsingEngine
@@ -61,14 +60,12 @@ async def rehearse(link: Link, remote: Remote, *, device: DeviceId, state_folder
         image = view.image()
     index = Index(":memory:", image=image)
     try:
-        fs = LocalDisk(os.fsencode(link.local), has_xattrs=link.has_xattrs)
+        fs = disk_of(link)
         drive(fs.check_root())
+        ns = NamespaceId(bytes.fromhex(link.ns))
+        is_ending = bool(link.outer) and all(head.ns != ns for head in (await remote.namespaces()).namespaces)
         identity = LinkIdentity(
-            link.link_id,
-            device,
-            link.device_name,
-            NamespaceId(bytes.fromhex(link.ns)),
-            NodeId(bytes.fromhex(link.unit)),
+            *(link.link_id, device, link.device_name, ns, NodeId(bytes.fromhex(link.unit))), is_ending=is_ending
         )
         engine = RehearsingEngine(index, identity, clock)
         scanner = Scanner(fs, index.reader, clock, volume=_volume(index))

@@ -103,9 +103,10 @@ class Amended(msgspec.Struct, frozen=True):
 class PlannedChange(msgspec.Struct, frozen=True):
     """What would be done now. direction: up (to the server), down (to this disk), "" for what waits.
 
-    what: create, edit, delete, move, conflicted copy, attributes, revive, wait. Paths are relative to the linked
-    folder; target: of a move. rule: of the conflict tables, "" for a change on one side. size: bytes of the file.
-    count: how many go with it, for a deletion. held: why it would not be done yet, "" when it would.
+    what: create, edit, delete, move, conflicted copy, attributes, revive, wait, becomes shared (what is in it is told
+    by itself once it is), keep apart (it goes to "Unsynced from NAME"). Paths are relative to the linked folder;
+    target: of a move. rule: of the conflict tables, "" for a change on one side. size: bytes of the file. count: how
+    many go with it, for a deletion. held: why it would not be done yet, "" when it would.
     """
 
     direction: str

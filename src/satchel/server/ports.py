@@ -238,6 +238,13 @@ class SignInProvider(Protocol):
         """
         ...
 
+    async def end_page(self, *, back: str) -> str:
+        """Return the address where a browser ends its sign-in there; empty when the service has none.
+
+        back: where it leads to afterwards, if the service knows that address. Raises: as `page`.
+        """
+        ...
+
     async def identified(self, *, code: str, verifier: str, nonce: str, redirect: str) -> Identified:
         """Return who came back with this code. A code counts once.
 

@@ -520,6 +520,7 @@ export interface OidcOffered {
   is_offered: boolean;
   issuer?: string;
   begin?: string;
+  end?: string;
 }
 
 export interface Page {
@@ -1241,6 +1242,11 @@ export interface Routes {
   };
   'GET /api/v1/oidc/callback': {
     query: { code?: string; state?: string; error?: string; iss?: string };
+    body: undefined;
+    answer: undefined;
+  };
+  'GET /api/v1/oidc/end': {
+    query: Record<never, never>;
     body: undefined;
     answer: undefined;
   };

@@ -76,7 +76,7 @@ export async function signIn(user: string, password: string, code: string): Prom
   state.account = await ask('GET /api/v1/account');
 }
 
-export async function signOut(next = '/sign-in'): Promise<void> {
+export async function signOut(next = '/sign-in?left=now'): Promise<void> {
   await ask('POST /api/v1/logout');
   state.account = null;
   go(next);

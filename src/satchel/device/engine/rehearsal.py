@@ -6,6 +6,8 @@ the service); what it would do comes back as data. Source: docs/design/040 (plan
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from satchel.core.entries import Kind
 from satchel.core.ids import ROOT_NID, Nid
 from satchel.core.operations import (
@@ -29,10 +31,14 @@ from satchel.core.trees import Item
 from satchel.device.engine.guard import deletions_to_hold
 from satchel.device.engine.local_facts import fold_held, next_scan
 from satchel.device.engine.loop import Engine
+from satchel.device.engine.mounts import weigh_mounts
+from satchel.device.engine.own_folder import BECOMES
 from satchel.device.engine.planning import ask_planner
 from satchel.device.engine.remote_facts import next_unit, pull, reach
 from satchel.device.engine.state import Phase, State
+from satchel.device.engine.yielding import is_refused_here, yield_own
 from satchel.device.index.closure import Closure
+from satchel.device.index.mounts import mounts_with_rows
 from satchel.device.status import PlannedChange
 
 ROWS_MAX = 10_000
@@ -71,25 +77,50 @@ class RehearsingEngine(Engine):
     def has_looked(self) -> bool:
         """True when both sides are known as they are now."""
         state = self.state
+        if state.index.get(BECOMES):
+            return True
+        if state.identity.is_ending:
+            # The service is asked for nothing: it has nothing there for this account any more.
+            return state.scanned_once
         is_behind = state.position is None or state.position.seq < state.head_seq
         return state.phase is Phase.LIVE and state.scanned_once and not (is_behind or state.is_pulling)
 
     def planned(self) -> tuple[list[PlannedChange], int]:
         """Return what would be done now, and how many changed rows are left out because there are too many."""
         state = self.state
-        nids = state.index.dirty_nids()
+        if state.index.get(BECOMES):
+            # What is in it is told once the link has followed it.
+            return [PlannedChange("", "becomes shared", "")], 0
+        weigh_mounts(state)
+        becoming = mounts_with_rows(state.index)
+        elsewhere = {nid for mount in becoming for nid in _below(state, mount)}
+        nids = [nid for nid in state.index.dirty_nids() if nid not in elsewhere]
+        chosen: Sequence[Nid] = nids[:ROWS_MAX]
+        if state.is_view_only:
+            chosen = yield_own(state, chosen)
         closure = Closure(state.index, ())
-        plan = ask_planner(state, closure, closure.load(nids[:ROWS_MAX]))
+        plan = ask_planner(state, closure, closure.load(chosen))
         held = deletions_to_hold(state, plan.operations, closure.rows)
         held_at = {op.index for op in held}
         rules = {each.nid: each.rule for each in plan.decisions}
-        changes = [
+        path_of = state.index.reader.remote_path_of
+        changes = [PlannedChange("", "becomes shared", path_of(nid).lstrip("/")) for nid in becoming]
+        changes += [
+            PlannedChange("", "keep apart", path_of(nid).lstrip("/"), count=len(state.index.unit("l", nid)))
+            for nid in state.carrying
+        ]
+        changes += [
             change
             for op in plan.operations
-            if not isinstance(op, Adopt | Agree)
+            if not (isinstance(op, Adopt | Agree) or is_refused_here(state, op))
             for change in _changes(state, op, rules, is_held=op.index in held_at)
         ]
         return changes, max(0, len(nids) - ROWS_MAX)
+
+
+def _below(state: State, nid: Nid) -> set[Nid]:
+    """Return what stands below a row here or on the service."""
+    return {*state.index.unit("l", nid), *state.index.unit("r", nid)} - {nid}
 
 
 def _changes(state: State, op: Operation, rules: dict[Nid, str], *, is_held: bool) -> list[PlannedChange]:

@@ -37,6 +37,7 @@ from satchel.device.engine.journal_places import (
 )
 from satchel.device.engine.mounts import take_mount, told_as_folder
 from satchel.device.engine.own_entries import agree_own
+from satchel.device.engine.own_folder import fold_own, is_told, may_sync
 from satchel.device.engine.pages import fold_own_creates, fold_rows, hide_stray, is_stated, is_stated_create, parent_nid
 from satchel.device.engine.power_cuts import doubt_all
 from satchel.device.engine.results import fail, finish, finish_all, outdate
@@ -72,10 +73,6 @@ VERSION_TEXT = (
     "The server and this Satchel have no version of the protocol in common. Update the older one, then restart this"
     " daemon; no file is touched."
 )
-SHARED_TEXT = (
-    "The linked remote folder was made a shared one. End this link with 'satchel unlink' and link it anew; no file is"
-    " touched."
-)
 JOURNAL_ENTRIES_KEPT = 1_000_000
 """A service never prunes its newest entries (docs/design/030)."""
 
@@ -101,6 +98,8 @@ def fold_reached(state: State, fact: Reached) -> None:
         state.halted = VERSION_TEXT
         return
     state.version = version
+    if not may_sync(state, can_write=head.can_write):
+        return
     set_view_only(state, is_view_only=not head.can_write)
     known = state.index.get("epoch")
     if known is not None and known != fact.reply.epoch:
@@ -286,6 +285,8 @@ def fold_snapshot(state: State, fact: SnapshotTaken) -> None:
             _unit_done(state, fact.task.request.unit)
         return
     page, unit = fact.page, fact.task.request.unit
+    if is_join and not is_told(state, page, is_first=fact.task.request.seq < 0):
+        return
     if not is_believed(state, page.scope):
         if not is_join:
             _ask_again(state, unit)
@@ -506,10 +507,7 @@ def _is_another_journal(position: Position, changes: Changes) -> bool:
 def _fold_entry(state: State, entry: Entry, touched: list[Nid], gone: list[Nid]) -> None:
     index = state.index
     if entry.node_id == state.identity.unit and entry.node_id != ROOT_NODE:
-        if not entry.is_live:
-            state.halted = "The linked remote folder was deleted. Restore it or unlink this folder; no file is touched."
-        elif entry.kind == Kind.MOUNT:
-            state.halted = SHARED_TEXT
+        fold_own(state, entry)
         return
     entry, ns = told_as_folder(entry)
     is_own = is_stated(state, entry)

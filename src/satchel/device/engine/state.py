@@ -380,6 +380,8 @@ class State:
         self.mounts: dict[Nid, Mount] = {}
         self.is_turning = False
         """Rows are to change hands: nothing more is done before the next start of this link."""
+        self.is_own_told = False
+        """The join under way has named the linked remote folder itself; see `own_folder`."""
         self.is_view_only = False
         """This account may not change what is in here: nothing is committed."""
         self.carrying: dict[Nid, str] = {}

@@ -3,7 +3,7 @@ provider counts before its signature, issuer, audience, nonce and times were che
 
 The administrator names the issuer, so that it may stand on a private address; what its discovery document names beside
 it may not. No redirect is followed, and every answer is bounded in bytes and time.
-Source: OpenID Connect Core 1.0 (3.1), Discovery 1.0, RFC 7636, RFC 9207.
+Source: OpenID Connect Core 1.0 (3.1), Discovery 1.0, RP-Initiated Logout 1.0, RFC 7636, RFC 9207.
 """
 
 from __future__ import annotations
@@ -66,6 +66,7 @@ class _Document(msgspec.Struct, frozen=True):
     token_endpoint: str
     jwks_uri: str
     userinfo_endpoint: str = ""
+    end_session_endpoint: str | None = None
     token_endpoint_auth_methods_supported: list[str] = []
 
 
@@ -107,8 +108,16 @@ class OidcProvider:
             "code_challenge": challenge,
             "code_challenge_method": "S256",
         }
-        between = "&" if "?" in document.authorization_endpoint else "?"
-        return f"{document.authorization_endpoint}{between}{urlencode(asked)}"
+        return _asking(document.authorization_endpoint, asked)
+
+    async def end_page(self, *, back: str) -> str:
+        """As the port says. No token is kept to name the person by: the provider asks who is there."""
+        page = (await self._document()).end_session_endpoint or ""
+        own, named = urlsplit(self.issuer), urlsplit(page)
+        # A browser goes there, so it may be any host; but never a script, or a line that all can read.
+        if not (named.scheme == "https" or (named.scheme, named.netloc) == (own.scheme, own.netloc)):
+            return ""
+        return _asking(page, {"client_id": self._client.client_id, "post_logout_redirect_uri": back})
 
     async def identified(self, *, code: str, verifier: str, nonce: str, redirect: str) -> Identified:
         """As the port says."""
@@ -288,6 +297,10 @@ def require_allowed(url: str, issuer: str) -> None:
         is_private = False
     if parts.scheme != "https" or not parts.hostname or parts.username or is_private:
         raise _away(f"it names an address that is not asked: {url[:200]}")
+
+
+def _asking(page: str, asked: Mapping[str, str]) -> str:
+    return f"{page}{'&' if '?' in page else '?'}{urlencode(asked)}"
 
 
 async def _bounded(answer: aiohttp.ClientResponse) -> bytes:

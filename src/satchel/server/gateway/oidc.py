@@ -47,6 +47,7 @@ _log = structlog.get_logger("oidc")
 
 BEGIN = "/api/v1/oidc/begin"
 CALLBACK = "/api/v1/oidc/callback"
+END = "/api/v1/oidc/end"
 OWN = "/api/v1/account/oidc"
 SIGN_IN_PAGE, LINKING_PAGE = "/sign-in", "/settings/security"
 """Pages of the web app that say what became of an attempt."""
@@ -97,11 +98,12 @@ class Attempt:
 
 
 class OidcOffered(msgspec.Struct, frozen=True):
-    """issuer: empty when people sign in by password alone."""
+    """issuer: empty when people sign in by password alone. begin, end: routes that lead a browser to its pages."""
 
     is_offered: bool
     issuer: str = ""
     begin: str = ""
+    end: str = ""
 
 
 class OidcLinkAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -131,7 +133,7 @@ class OidcLinkShown(msgspec.Struct, frozen=True):
 async def offered(request: Asked) -> OidcOffered:
     """Tell whether people sign in by a provider, and where that begins."""
     provider = services_of(request).provider
-    return OidcOffered(False) if provider is None else OidcOffered(True, provider.issuer, BEGIN)
+    return OidcOffered(False) if provider is None else OidcOffered(True, provider.issuer, BEGIN, END)
 
 
 @get(BEGIN, status_code=303, public=True)
@@ -145,6 +147,24 @@ async def begin(request: Asked, next: str = "/") -> Response[None]:  # the query
         status_code=303,
         headers={"location": await _page(services, provider, attempt), **_setting(services, attempt)},
     )
+
+
+@get(END, status_code=303, public=True)
+async def end(request: Asked) -> Response[None]:
+    """Go to the provider's page that ends the sign-in there; it asks whoever is there, and may lead back. No session of
+    this service ends by it: that is `POST /api/v1/logout`."""
+    services, (provider, _) = services_of(request), _configured(request)
+    await pay(services.state, Guessed.PROVIDER, address=address_of(request))
+    try:
+        page = await provider.end_page(back=services.settings.public_url + SIGN_IN_PAGE)
+    except Fault as fault:
+        if "text/html" not in request.headers.get("accept", ""):
+            raise
+        _log.info("oidc.not_ended", code=fault.code)
+        page = ""
+    # Where there is no such page a browser is told that it is signed in there still.
+    headers = {"location": page or f"{SIGN_IN_PAGE}?left=here", "cache-control": "no-store"}
+    return Response(None, status_code=303, headers=headers)
 
 
 @get(CALLBACK, status_code=303, public=True)
@@ -320,4 +340,4 @@ def _text(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
-ROUTES = (offered, begin, callback, links, link, remove)
+ROUTES = (offered, begin, end, callback, links, link, remove)

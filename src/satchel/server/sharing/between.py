@@ -3,7 +3,8 @@ each moment shows what moves in one of the two, and what was taken away stays in
 
 Rows are copied under new node ids, with their versions, in one transaction that holds both namespaces; no block moves.
 The target's journal has one entry, whatever the unit holds, and the source's one deletion. Dead rows stay behind, with
-the source's trash. A copy takes the newest contents alone, as new files of whoever makes it, and no mounts.
+the source's trash. A copy takes the newest contents alone, as new files of whoever makes it, and no mounts. What is to
+be replaced is so in the same transaction: a file by a file gets a new version, all else goes into its trash.
 Source: docs/design/030 (between namespaces).
 """
 
@@ -26,7 +27,7 @@ from satchel.core.errors import (
     QuotaExceeded,
     ShareRefused,
 )
-from satchel.core.ids import ID_BYTES, NamespaceId, NodeId, OpId, uuid7
+from satchel.core.ids import ID_BYTES, LinkId, NamespaceId, NodeId, OpId, uuid7
 from satchel.core.limits import DEPTH_MAX, MOVED_NODES_MAX, PATH_BYTES_MAX
 from satchel.core.messages import CreateOp
 from satchel.core.paths import name_key, validate_name
@@ -34,7 +35,7 @@ from satchel.server.accounts.access import authorize, authorize_txn
 from satchel.server.accounts.principal import Principal
 from satchel.server.db.engine import Change, Connection, Database, Row, change_together, fetch_in
 from satchel.server.metadata.commit import Guard, write_batch_txn
-from satchel.server.metadata.decide import Batch
+from satchel.server.metadata.decide import Batch, Version
 from satchel.server.metadata.journal import Head, head_txn
 from satchel.server.metadata.mounts import author_of, batch_of, lock_namespaces_txn
 from satchel.server.metadata.nodes import COLUMN_LIST, DEAD, LIVE, Node, node_of
@@ -54,12 +55,20 @@ _VERSION = (
 )
 
 
+class Replaced(NamedTuple):
+    """What is to be replaced, as somebody saw it. seen_seq: the newest seq of its namespace before that look."""
+
+    entry: Entry
+    seen_seq: int
+
+
 class Place(NamedTuple):
-    """Where to: a folder of a namespace, and the name there."""
+    """Where to: a folder of a namespace, and the name there. replaced: what may be replaced; without it it is free."""
 
     ns: NamespaceId
     parent: NodeId
     name: str
+    replaced: Replaced | None = None
 
 
 async def move_between(
@@ -73,12 +82,14 @@ async def move_between(
 ) -> NodeId:
     """Move what `entry` told of in `source` to a place of another namespace; return its id there.
 
-    guards: called in the transaction, with both rows held; they raise when it is not to be done.
-    Raises: NotFound, PreconditionFailed (it changed since), AlreadyExists, NameInvalid, ShareRefused (`inside_share`,
-    `holds_mount`), QuotaExceeded, LimitExceeded, MessageInvalid (too deep), and what `guards` raise.
+    guards: called in the transaction, with both rows held; they raise when it is not to be done. A file that takes
+    another one's place is that one's newest version then, and keeps its own versions in the source's trash.
+    Raises: NotFound, PreconditionFailed (it, or what it replaces, changed since), AlreadyExists, NameInvalid,
+    ShareRefused (`inside_share`, `holds_mount`), QuotaExceeded, LimitExceeded, MessageInvalid (too deep), and what
+    `guards` raise.
     """
     await authorize(db, principal, source, Right.READ, Right.DELETE)
-    await authorize(db, principal, place.ns, Right.WRITE)
+    await authorize(db, principal, place.ns, *_rights(entry.kind, place))
     validate_name(place.name)
     key = SHARING_KEY + b"".join(sorted((source, place.ns)))
     return await db.write(key, lambda conn: _move_txn(conn, clock, principal, source, entry, place, guards))
@@ -101,7 +112,7 @@ async def copy_between(
     refusals of mounts.
     """
     await authorize(db, principal, source, Right.READ)
-    await authorize(db, principal, place.ns, Right.WRITE)
+    await authorize(db, principal, place.ns, *_rights(entry.kind, place))
     validate_name(place.name)
     key = SHARING_KEY + b"".join(sorted((source, place.ns)))
 
@@ -110,7 +121,7 @@ async def copy_between(
         for guard in guards:
             await guard(conn)
         await authorize_txn(conn, principal, source, Right.READ)
-        await authorize_txn(conn, principal, place.ns, Right.WRITE)
+        await authorize_txn(conn, principal, place.ns, *_rights(entry.kind, place))
         author = author_of(principal)
         standing = batch_of(clock, source, await head_txn(conn, source, for_update=True), author)
         head = await head_txn(conn, place.ns, for_update=True)
@@ -118,15 +129,11 @@ async def copy_between(
         top = await _live_txn(conn, standing, entry)
         unit = await _unit_txn(conn, source, top) if is_deep else [top]
         unit = [node for node in unit if node.kind != Kind.MOUNT]
-        _require_depth(await _facts_txn(conn, arriving, place), unit, place.name)
         versions = {
             node_id: [(*rows[-1][:5], author.account, author.device, clock.random(ID_BYTES), arriving.now_ms)]
             for node_id, rows in (await _versions_txn(conn, source, unit)).items()
         }
-        made = _arrive(clock, arriving, unit, place, versions)
-        await _copy_versions_txn(conn, source, head, arriving, versions, made)
-        await write_batch_txn(conn, place.ns, arriving)
-        await _copy_properties_txn(conn, source, place.ns, made)
+        await _arrive_txn(conn, clock, source, head, arriving, unit, place, versions)
 
     await db.write(key, copy_txn)
 
@@ -144,25 +151,86 @@ async def _move_txn(
     for guard in guards:
         await guard(conn)
     await authorize_txn(conn, principal, source, Right.READ, Right.DELETE)
-    await authorize_txn(conn, principal, place.ns, Right.WRITE)
+    await authorize_txn(conn, principal, place.ns, *_rights(entry.kind, place))
     author = author_of(principal)
     leaving = batch_of(clock, source, await head_txn(conn, source, for_update=True), author)
     head = await head_txn(conn, place.ns, for_update=True)
     arriving = batch_of(clock, place.ns, head, author)
     top = await _found_txn(conn, leaving, entry)
     unit = await _unit_txn(conn, source, top)
-    facts = await _facts_txn(conn, arriving, place)
-    _require_depth(facts, unit, place.name)
     versions = await _versions_txn(conn, source, unit)
-    made = _arrive(clock, arriving, unit, place, versions)
-    await _copy_versions_txn(conn, source, head, arriving, versions, made)
-    await write_batch_txn(conn, place.ns, arriving)
-    await _copy_properties_txn(conn, source, place.ns, made)
-    seq = leaving.next_seq()
-    gone = replace(top, state=DEAD, deleted_at=leaving.now_ms, cleared_before=top.cleared_seq, cleared_seq=seq, seq=seq)
-    leaving.store(Action.DELETE, top, gone, _op(clock, gone))
+    made = await _arrive_txn(conn, clock, source, head, arriving, unit, place, versions)
+    _delete(clock, leaving, top)
     await write_batch_txn(conn, source, leaving)
     return made[top.node_id]
+
+
+def _rights(kind: int, place: Place) -> tuple[Right, ...]:
+    """Return the rights that it takes at the place; what is replaced by no new version of it is deleted there."""
+    is_deleting = place.replaced is not None and not _is_edit(kind, place.replaced.entry.kind)
+    return (Right.WRITE, Right.DELETE) if is_deleting else (Right.WRITE,)
+
+
+def _is_edit(kind: int, replaced_kind: int) -> bool:
+    return kind == replaced_kind == Kind.FILE
+
+
+async def _arrive_txn(
+    conn: Connection,
+    clock: Clock,
+    source: NamespaceId,
+    head: Head,
+    batch: Batch,
+    unit: Sequence[Node],
+    place: Place,
+    versions: dict[NodeId, list[Row]],
+) -> dict[NodeId, NodeId]:
+    """Let the unit stand at the place, and write that; return what stands there for each of its nodes, by old ids."""
+    facts, replaced = await _cleared_txn(conn, clock, head, batch, place, unit[0].kind)
+    if replaced is not None:
+        made = {unit[0].node_id: replaced.node_id}
+        uses = _edit(clock, batch, unit[0], replaced)
+        await conn.execute("DELETE FROM dav_properties WHERE ns = $1 AND node_id = $2", place.ns, replaced.node_id)
+    else:
+        _require_depth(facts, unit, place.name)
+        made = _arrive(clock, batch, unit, place, versions)
+        uses = await _copy_versions_txn(conn, batch, versions, made)
+    await _count_txn(conn, source, head, batch, uses)
+    await write_batch_txn(conn, place.ns, batch)
+    await _copy_properties_txn(conn, source, place.ns, made)
+    return made
+
+
+def _delete(clock: Clock, batch: Batch, node: Node) -> None:
+    seq = batch.next_seq()
+    gone = replace(node, state=DEAD, deleted_at=batch.now_ms, cleared_before=node.cleared_seq, cleared_seq=seq, seq=seq)
+    batch.store(Action.DELETE, node, gone, _op(clock, gone))
+
+
+def _edit(clock: Clock, batch: Batch, node: Node, replaced: Node) -> Counter[bytes]:
+    """Give a file what another one holds, as a new version unless it has it; return the contents that this uses."""
+    is_equal = node.content == replaced.content
+    xattrs = replaced.xattrs if node.xattrs is None else node.xattrs
+    if is_equal and (node.is_executable, xattrs) == (replaced.is_executable, replaced.xattrs):
+        return Counter()
+    seq = batch.next_seq()
+    fresh = replace(
+        replaced,
+        content=node.content,
+        size=node.size,
+        mtime_ns=node.mtime_ns,
+        is_executable=node.is_executable,
+        xattrs=xattrs,
+        content_rev=seq,
+        seq=seq,
+        version_count=replaced.version_count + (not is_equal),
+    )
+    op = _op(clock, fresh)
+    batch.store(Action.EDIT, replaced, fresh, op)
+    if is_equal:
+        return Counter()
+    batch.versions.append(Version(fresh, op.op_id))
+    return Counter([node.content])
 
 
 async def _live_txn(conn: Connection, batch: Batch, entry: Entry) -> Node:
@@ -177,13 +245,17 @@ async def _live_txn(conn: Connection, batch: Batch, entry: Entry) -> Node:
 
 
 async def _found_txn(conn: Connection, batch: Batch, entry: Entry) -> Node:
-    node, view = await _live_txn(conn, batch, entry), batch.view
-    await view.load_mounts_txn(conn)
+    node = await _live_txn(conn, batch, entry)
     if node.kind == Kind.MOUNT:
         raise ShareRefused("A shared folder does not stand inside another.", reason="inside_share")
-    if any(view.stands_in(mount, node.node_id) for mount in view.mounts):
-        raise ShareRefused("A shared folder stands in it.", reason="holds_mount")
+    await _require_no_mount_txn(conn, batch, node)
     return node
+
+
+async def _require_no_mount_txn(conn: Connection, batch: Batch, node: Node) -> None:
+    await batch.view.load_mounts_txn(conn)
+    if any(batch.view.stands_in(mount, node.node_id) for mount in batch.view.mounts):
+        raise ShareRefused("A shared folder stands in it.", reason="holds_mount")
 
 
 async def _unit_txn(conn: Connection, ns: NamespaceId, top: Node) -> list[Node]:
@@ -202,8 +274,13 @@ async def _unit_txn(conn: Connection, ns: NamespaceId, top: Node) -> list[Node]:
     return found
 
 
-async def _facts_txn(conn: Connection, batch: Batch, place: Place) -> FolderFacts:
-    """Return where the target folder stands. Raises: NotFound, AlreadyExists."""
+async def _cleared_txn(
+    conn: Connection, clock: Clock, head: Head, batch: Batch, place: Place, kind: int
+) -> tuple[FolderFacts, Node | None]:
+    """Return where the target folder stands, and the file that is to get a new version, if it is one.
+
+    What else is to be replaced is deleted. Raises: NotFound, AlreadyExists, PreconditionFailed, ShareRefused.
+    """
     key = name_key(place.name)
     await batch.view.load_txn(conn, {place.parent}, {(place.parent, key)})
     facts = batch.view.facts(place.parent)
@@ -211,9 +288,30 @@ async def _facts_txn(conn: Connection, batch: Batch, place: Place) -> FolderFact
         raise NotFound("There is no such folder.")
     holder = batch.view.holder((place.parent, key))
     if holder is not None and batch.view.is_live(holder):
-        raise AlreadyExists("There is something at the target.", what="path", name=place.name)
+        await _require_seen_txn(conn, clock, head, batch, holder, place)
+        if _is_edit(kind, holder.kind):
+            return facts, holder
+        await _require_no_mount_txn(conn, batch, holder)
+        _delete(clock, batch, holder)
     batch.free_place(place.parent, key)
-    return facts
+    return facts, None
+
+
+async def _require_seen_txn(
+    conn: Connection, clock: Clock, head: Head, batch: Batch, holder: Node, place: Place
+) -> None:
+    """Return when what stands at the place is what is to be replaced, as it was seen, with all in it."""
+    if place.replaced is None or place.replaced.entry.node_id != holder.node_id:
+        raise AlreadyExists("There is something at the target.", what="path", name=place.name)
+    entry, seen_seq = place.replaced
+    # A link that nobody has: a change since then counts as foreign even when the same device made it.
+    stranger = LinkId(clock.random(ID_BYTES))
+    await batch.view.load_foreign_txn(
+        conn, after=seen_seq, head_seq=head.seq, min_seq=head.min_seq, device=batch.author.device, link=stranger
+    )
+    is_same = (holder.content_rev, holder.place_rev) == (entry.content_rev, entry.place_rev)
+    if not is_same or batch.view.foreign_seq(holder.node_id) > seen_seq:
+        raise PreconditionFailed("What is to be replaced changed meanwhile.", actual=holder.content_rev)
 
 
 def _require_depth(facts: FolderFacts, unit: Sequence[Node], name: str) -> None:
@@ -272,20 +370,20 @@ def _arrive(
 
 
 async def _copy_versions_txn(
-    conn: Connection,
-    source: NamespaceId,
-    head: Head,
-    batch: Batch,
-    versions: dict[NodeId, list[Row]],
-    ids: dict[NodeId, NodeId],
-) -> None:
-    """Copy the versions, and count their contents in the target. Raises: QuotaExceeded."""
+    conn: Connection, batch: Batch, versions: dict[NodeId, list[Row]], ids: dict[NodeId, NodeId]
+) -> Counter[bytes]:
+    """Copy the versions; return how often each content is used by them."""
     rows, uses = [], Counter[bytes]()
     for node_id, found in versions.items():
         first = batch.head_seq - len(found) + 1
         rows += [(ids[node_id], first + at, 1 + at, *row[2:]) for at, row in enumerate(found)]
         uses.update(bytes(row[2]) for row in found)
     await change_together(conn, [Change(_VERSION, rows, (batch.view.ns,))])
+    return uses
+
+
+async def _count_txn(conn: Connection, source: NamespaceId, head: Head, batch: Batch, uses: Counter[bytes]) -> None:
+    """Count the contents in the target. Raises: QuotaExceeded."""
     taken = await take_contents_txn(
         conn, source=source, target=batch.view.ns, uses=uses, is_moving=False, now_ms=batch.now_ms
     )

@@ -8,11 +8,12 @@ it fails, what was made goes into the trash and the folder comes back. Source: R
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from satchel.core.access import Right
 from satchel.core.entries import Entry, Kind
-from satchel.core.errors import LimitExceeded
+from satchel.core.errors import AlreadyExists, LimitExceeded, PreconditionFailed
 from satchel.core.ids import ContentHash, NamespaceId, NodeId
 from satchel.core.limits import BLOCKS_PER_COMMIT_MAX, DAV_COPY_NODES_MAX, KIB
 from satchel.core.messages import Content, CreateOp, DeleteOp, EditOp, MoveOp, Op, Placement, Stored
@@ -36,7 +37,7 @@ from satchel.server.metadata.commit import Guard
 from satchel.server.metadata.restore import restore_unit
 from satchel.server.metadata.tree import list_folder, with_blocklists
 from satchel.server.sharing.between import Place as ElsewherePlace
-from satchel.server.sharing.between import copy_between, move_between
+from satchel.server.sharing.between import Replaced, copy_between, move_between
 
 BATCH_OPS_MAX = 500
 BLOCK_BYTES_MIN = 256 * KIB
@@ -46,7 +47,7 @@ BLOCK_BYTES_MIN = 256 * KIB
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """What goes where. in_the_way: what stands at the target and is another node; target: its names; ns: the target's
-    namespace, source_ns: the source's; where they differ nothing is in the way."""
+    namespace, source_ns: the source's."""
 
     look: Look
     ns: NamespaceId
@@ -65,6 +66,12 @@ class _Plan:
     def head_seq(self) -> int:
         """How far the namespace was before anything was looked at."""
         return self.look.heads.get(self.ns, 0)
+
+    @property
+    def place(self) -> ElsewherePlace:
+        """Where it goes when that is another namespace."""
+        replaced = None if self.in_the_way is None else Replaced(self.in_the_way, self.head_seq)
+        return ElsewherePlace(self.ns, self.parent, self.target[-1], replaced)
 
     @property
     def answer(self) -> Answer:
@@ -104,10 +111,7 @@ async def move(call: Call) -> Answer:
         plan = await _planned(call, is_move=True)
         look, source = plan.look, plan.source
         if plan.source_ns != plan.ns:
-            place = ElsewherePlace(plan.ns, plan.parent, plan.target[-1])
-            services, guards = call.services, _guards(call, plan)
-            await move_between(services.db, services.clock, call.principal, plan.source_ns, source, place, guards)
-            await tell_heads(services, (plan.source_ns, plan.ns))
+            await _move_elsewhere(call, plan)
         elif plan.is_file_onto_file:
             await _edit_target(call, plan)
             # The bytes are at the target now. What changed in the source since it was looked at keeps it there.
@@ -139,9 +143,6 @@ async def _planned(call: Call, *, is_move: bool) -> _Plan:
         raise Refusal(403, "A folder cannot go into itself.")
     if at_target.is_folder and not is_same and is_inside(call.names, target):
         raise Refusal(403, "What it is in cannot be replaced by it.")
-    is_between = at_source.ns != at_target.ns
-    if is_between and at_target.entry is not None:
-        raise Refusal(502, "Between shared folders things are moved and copied to names that are free.")
     await call.may(at_target.ns, *((Right.WRITE, Right.DELETE) if is_move else (Right.WRITE,)))
     in_the_way = None if is_same else at_target.entry
     if Kind.MOUNT in (None if in_the_way is None else in_the_way.kind, None if is_move else source.kind):
@@ -159,20 +160,38 @@ def _check_locks(call: Call, look: Look, at_source: Place, at_target: Place, *, 
     look.require(call.principal, under, units)
 
 
+async def _move_elsewhere(call: Call, plan: _Plan) -> None:
+    """Move into another namespace; what stands there is replaced in the same transaction."""
+    services, guards = call.services, _guards(call, plan)
+    with _looked_again():
+        await move_between(services.db, services.clock, call.principal, plan.source_ns, plan.source, plan.place, guards)
+    await tell_heads(services, (plan.source_ns, plan.ns))
+
+
 async def _copy_elsewhere(call: Call, plan: _Plan, *, is_deep: bool) -> None:
-    """Copy into another namespace, where the name is free."""
-    services, place = call.services, ElsewherePlace(plan.ns, plan.parent, plan.target[-1])
-    await copy_between(
-        services.db,
-        services.clock,
-        call.principal,
-        plan.source_ns,
-        plan.source,
-        place,
-        is_deep=is_deep,
-        guards=_guards(call, plan),
-    )
+    """Copy into another namespace, as `_move_elsewhere`."""
+    services = call.services
+    with _looked_again():
+        await copy_between(
+            services.db,
+            services.clock,
+            call.principal,
+            plan.source_ns,
+            plan.source,
+            plan.place,
+            is_deep=is_deep,
+            guards=_guards(call, plan),
+        )
     await tell_heads(services, (plan.ns,))
+
+
+@contextmanager
+def _looked_again() -> Iterator[None]:
+    """Let what changed since the look be looked at again. Raises: ChangedMeanwhile."""
+    try:
+        yield
+    except (PreconditionFailed, AlreadyExists) as fault:
+        raise ChangedMeanwhile from fault
 
 
 def _guards(call: Call, plan: _Plan) -> list[Guard]:

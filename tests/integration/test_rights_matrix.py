@@ -6,55 +6,36 @@ The routes come from the service's own description; one without a row in `TABLE`
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from urllib.parse import quote
-
-import pytest
-from websockets.exceptions import InvalidStatus
-from websockets.sync.client import connect
 
 from satchel.core.access import Right, Role, allows
-from satchel.core.ids import ROOT_NODE, LinkId, NamespaceId, NodeId, Tag
-from satchel.core.messages import (
-    ChangesRequest,
-    CommitRequest,
-    GetRequest,
-    ManifestsRequest,
-    Position,
-    PutRequest,
-    ScopeRequest,
-    SnapshotRequest,
-    encode_frame,
-)
 from tests.support.rights_world import (
     ACCOUNTS,
-    APP,
     EDITOR,
     EVERYBODY,
     FORMER,
+    GOOD,
     HOOK,
     LINK,
     LOCKED,
     NOBODY,
     OTHER,
     OWNER,
+    ROLES,
     UPLOAD_LINK,
     VIEW_LINK,
     VIEWER,
     Asking,
     Told,
     World,
-    peopled,
+    world,
 )
-from tests.support.server import running_server
-from tests.support.webdav import LOCK_BODY
 
-ROLES = {OWNER: Role.OWNER, EDITOR: Role.EDITOR, VIEWER: Role.VIEWER, FORMER: Role.NONE, OTHER: Role.NONE}
-GOOD = frozenset({200, 201, 204, 206, 207, 303, 304})
+__all__ = ["world"]
+
 NO_ID, NO_LINK_ID, NO_TOKEN = "00" * 16, "00" * 32, "A" * 43
 
 Ask = Callable[[World, str, bool], Asking]
@@ -324,6 +305,8 @@ TABLE: dict[tuple[str, str], Row] = {
         Right.READ, lambda w, who, there: Asking("/api/v1/zip", query={"path": "/Team" if there else "/Nope"})
     ),
     ("GET", "/api/v1/content"): Row(Right.READ, node("/api/v1/content")),
+    ("GET", "/api/v1/content/pages"): Row(Right.READ, node("/api/v1/content/pages"), {400}),
+    ("GET", "/api/v1/content/page"): Row(Right.READ, node("/api/v1/content/page"), {400}),
     ("GET", "/api/v1/versions"): Row(Right.READ, node("/api/v1/versions")),
     ("GET", "/api/v1/diff"): Row(Right.READ, node("/api/v1/diff")),
     # What the file holds is no document and no picture, which only those who may read it are told.
@@ -428,6 +411,8 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/s/{token}/list"): Row(SHOWING, through("/s/{token}/list")),
     ("GET", "/api/v1/public/{token}/zip"): Row(SHOWING, through("/zip")),
     ("GET", "/api/v1/public/{token}/content"): Row(SHOWING, through("/content", id="file")),
+    ("GET", "/api/v1/public/{token}/content/pages"): Row(SHOWING, through("/content/pages", id="file"), {400}),
+    ("GET", "/api/v1/public/{token}/content/page"): Row(SHOWING, through("/content/page", id="file"), {400}),
     ("PUT", "/api/v1/public/{token}/content"): Row(EDITING, through("/content", lambda w, there: b"x", id="file")),
     ("PUT", "/api/v1/public/{token}/upload"): Row(TAKING, through("/upload", lambda w, there: b"x", name="up")),
     ("POST", "/api/v1/public/{token}/folders"): Row(EDITING, through("/folders", lambda w, there: {"name": w.name()})),
@@ -442,36 +427,6 @@ TABLE: dict[tuple[str, str], Row] = {
     # -- the last: it ends everybody's devices ------------------------------------------------------------------------
     ("POST", "/api/v1/logout-others"): Row(SELF, plain("/api/v1/logout-others"), own_device=True),
 }
-
-DAV: dict[str, tuple[Right | frozenset[str], bytes, dict[str, str]]] = {
-    # method: what it wants, its body and its headers
-    "GET": (Right.READ, b"", {}),
-    "HEAD": (Right.READ, b"", {}),
-    "PROPFIND": (Right.READ, b"", {"Depth": "0"}),
-    "PUT": (Right.WRITE, b"x", {}),
-    "MKCOL": (Right.WRITE, b"", {}),
-    "PROPPATCH": (
-        Right.WRITE,
-        b'<propertyupdate xmlns="DAV:"><set><prop><x xmlns="x">1</x></prop></set></propertyupdate>',
-        {},
-    ),
-    "COPY": (Right.WRITE, b"", {"Destination": ""}),
-    "MOVE": (Right.WRITE, b"", {"Destination": ""}),
-    "LOCK": (Right.WRITE, LOCK_BODY.format(scope="shared", owner="me").encode(), {"Depth": "0"}),
-    "UNLOCK": (Right.WRITE, b"", {"Lock-Token": "<urn:uuid:00000000-0000-0000-0000-000000000000>"}),
-    "DELETE": (Right.DELETE, b"", {}),
-}
-READS = frozenset({"GET", "HEAD", "PROPFIND"})
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    folder = tmp_path_factory.mktemp("server")
-    people = peopled(folder / "data")
-    with running_server(folder, environment={"SATCHEL_WEBHOOK_NETWORKS": "127.0.0.0/8"}) as server:
-        made = World(server, people)
-        yield made
-        made.close()
 
 
 def routes(world: World) -> set[tuple[str, str]]:
@@ -527,74 +482,3 @@ def test_each_may_what_the_table_says_and_the_rest_is_as_if_it_were_not_there(wo
             if path != "/api/v1/logout-others":
                 world.credentials[who] = main[who]
     assert wrong == []
-
-
-def test_each_may_over_webdav_what_the_same_rights_allow(world: World) -> None:
-    wrong = []
-    for who, (method, (wants, body, more)) in itertools.product(EVERYBODY, DAV.items()):
-        is_member = who in ROLES and ROLES[who] is not Role.NONE
-        may = (who in ROLES and allows(ROLES[who], wants)) or (who == APP and method in READS)
-        path = f"/Team/{world.name()}"
-        if method not in ("PUT", "MKCOL"):
-            world.put(path)
-        headers = {name: value or f"/dav{quote(path)} moved" for name, value in more.items()}
-        headers = {
-            name: value.replace(" ", "%20") if name == "Destination" else value for name, value in headers.items()
-        }
-        told = world.ask(who, method, Asking(f"/dav{path}", body, headers=headers))
-        if method == "UNLOCK" and may:
-            fine = told.status == 409
-        elif may:
-            fine = told.status in GOOD
-        else:
-            fine = told.status in ((403, 404) if is_member else (403,) if who == APP else (401,))
-            fine = fine or (who in (FORMER, OTHER) and told.status in (404, 409))
-        if not fine:
-            wrong.append((who, method, told.status, told.body[:200]))
-    assert wrong == []
-
-
-def frames(ns: NamespaceId) -> dict[str, bytes]:
-    """Return what a device would ask of a namespace, by call."""
-    link, none = LinkId(b"l" * 16), NodeId(b"")
-    asked = {
-        "commit": CommitRequest(ns, link, ()),
-        "blocks/put": PutRequest(ns, ()),
-        "blocks/get": GetRequest(ns, ()),
-        "changes": ChangesRequest(Position(ns, 0, Tag(b"")), link),
-        "snapshot": SnapshotRequest(ns, NodeId(ROOT_NODE), none),
-        "scope": ScopeRequest(ns, link, ()),
-        "manifests/get": ManifestsRequest(ns, ()),
-    }
-    return {call: b"".join(encode_frame(message)) for call, message in asked.items()}
-
-
-def test_each_may_over_the_devices_protocol_what_the_same_rights_allow(world: World) -> None:
-    wrong = []
-    here, nowhere = frames(NamespaceId(bytes.fromhex(world.ns))), frames(NamespaceId(b"n" * 16))
-    for who, call in itertools.product(EVERYBODY, here):
-        wants = Right.WRITE if call in ("commit", "blocks/put") else Right.READ
-        told = world.ask(who, "POST", Asking(f"/sync/v1/{call}", here[call]))
-        if who not in ACCOUNTS:
-            fine = told.status == 401
-        elif allows(ROLES[who], wants):
-            fine = told.status == 200
-        else:
-            fine = told.status == 404
-            fine = fine and (who == VIEWER or told == world.ask(who, "POST", Asking(f"/sync/v1/{call}", nowhere[call])))
-        if not fine:
-            wrong.append((who, call, told.status, told.body[:200]))
-    assert wrong == []
-
-
-def test_a_stream_opens_for_devices_alone(world: World) -> None:
-    url = world.server.url.replace("http", "ws", 1) + "/sync/v1/stream"
-    opened = {}
-    for who in EVERYBODY:
-        headers = {"Authorization": world.credentials[who]} if world.credentials[who] else {}
-        try:
-            with connect(url, additional_headers=headers, compression=None, proxy=None):
-                opened[who] = 101
-        except InvalidStatus as refused:
-            opened[who] = refused.response.status_code
-    assert opened == {who: 101 if who in ACCOUNTS else 401 for who in EVERYBODY}

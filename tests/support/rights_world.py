@@ -10,19 +10,22 @@ import base64
 import http.client
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
+import pytest
+
+from satchel.core.access import Role
 from satchel.server.accounts.passwords import NO_PASSWORD
 from satchel.server.accounts.proving import Proved
 from satchel.server.accounts.service import register_account, register_device
 from satchel.server.accounts.sessions import begin_session
 from satchel.server.adapters.machine import MachineClock
 from satchel.server.db.opening import open_database
-from tests.support.server import ANSWER_TIMEOUT_S, RunningServer
+from tests.support.server import ANSWER_TIMEOUT_S, RunningServer, running_server
 
 OWNER, EDITOR, VIEWER, FORMER, OTHER = "owner", "editor", "viewer", "former member", "other tenant"
 ACCOUNTS = (OWNER, EDITOR, VIEWER, FORMER, OTHER)
@@ -30,6 +33,8 @@ LINK, VIEW_LINK, UPLOAD_LINK, LOCKED, EXPIRED = "link", "view link", "upload lin
 HOLDERS = (LINK, VIEW_LINK, UPLOAD_LINK, LOCKED, EXPIRED)
 APP, NOBODY = "read-only app password", "nobody"
 EVERYBODY = (*ACCOUNTS, *HOLDERS, APP, NOBODY)
+ROLES = {OWNER: Role.OWNER, EDITOR: Role.EDITOR, VIEWER: Role.VIEWER, FORMER: Role.NONE, OTHER: Role.NONE}
+GOOD = frozenset({200, 201, 204, 206, 207, 303, 304})
 HOOK = "http://127.0.0.1:9/hook"
 """Where nobody listens."""
 VARYING = frozenset({"date", "x-request-id", "satchel-request-id"})
@@ -251,3 +256,13 @@ def _without_id(body: bytes) -> bytes:
     except (ValueError, TypeError, KeyError):
         return body
     return json.dumps(told).encode()
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("server")
+    people = peopled(folder / "data")
+    with running_server(folder, environment={"SATCHEL_WEBHOOK_NETWORKS": "127.0.0.0/8"}) as server:
+        made = World(server, people)
+        yield made
+        made.close()

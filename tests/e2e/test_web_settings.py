@@ -213,6 +213,44 @@ def test_somebody_is_invited_comes_in_and_gets_a_limit(
     page.get_by_text("The log is whole").wait_for()
 
 
+def test_a_webhook_is_told_what_was_chosen(browser: Browser, tmp_path: Path) -> None:
+    with running_server(tmp_path, environment={"SATCHEL_WEBHOOK_NETWORKS": "127.0.0.0/8"}) as server:
+        first(server)
+        with visiting(browser, server.url, locale="en-GB") as context:
+            sign_in(page := context.new_page(), "root")
+            page.get_by_text("Nothing here yet").wait_for()
+            told = made_webhook(page)
+            assert told == ["file.changed", "link.used"]
+
+
+def made_webhook(page: Page) -> list[str]:
+    """Make a webhook on the page of settings; return what it is told of."""
+    page.goto("/settings/programs")
+    page.get_by_role("button", name="New webhook").click()
+    dialog = page.get_by_role("dialog")
+    events = dialog.get_by_role("group", name="It is told when").get_by_role("checkbox")
+    assert events.count() == 4
+    dialog.get_by_label("Address").fill("http://127.0.0.1:9/hook")
+    for event in events.all():
+        event.uncheck()
+    dialog.get_by_role("button", name="Make it").click()
+    dialog.get_by_text("Choose at least one.").wait_for()
+    dialog.get_by_label("a file or folder is new, changed or moved").check()
+    dialog.get_by_label("a link of yours is opened").check()
+    dialog.get_by_role("button", name="Make it").click()
+    secret = dialog.get_by_label("Secret")
+    secret.wait_for()
+    assert len(secret.input_value()) == 64
+    # All of it is to be seen: it is shown this once.
+    assert secret.evaluate("field => field.scrollHeight <= field.clientHeight + 1")
+    dialog.get_by_role("button", name="I have kept it").click()
+    page.get_by_text("a file or folder is new, changed or moved · a link of yours is opened").wait_for()
+    told = page.request.get("/api/v1/webhooks").json()["items"]
+    assert len(told) == 1
+    events_told: list[str] = told[0]["events"]
+    return events_told
+
+
 def test_a_group_is_made_and_somebody_put_in(context: BrowserContext, ann: Session) -> None:
     person(ann, "kim")
     page = context.new_page()

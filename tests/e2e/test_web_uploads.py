@@ -309,6 +309,36 @@ def test_what_cannot_be_uploaded_says_why_and_the_others_go_on(
     page.get_by_text("4 files are uploaded").wait_for()
 
 
+REMEMBERED = """() => new Promise((resolve) => {
+    indexedDB.open('satchel.uploads').onsuccess = (event) => {
+        const all = event.target.result.transaction('uploads').objectStore('uploads').getAll();
+        all.onsuccess = () => resolve(all.result.length);
+    };
+})"""
+
+
+def test_what_was_stopped_is_forgotten_by_a_page_that_is_left_at_once(context: BrowserContext, ann: Session) -> None:
+    page = opened(context, folder_of(ann, "let go of"))
+    page.route(
+        "**/api/v1/content**", lambda route: route.abort() if "PUT" in route.request.method else route.continue_()
+    )
+    page.get_by_label("Upload files").set_input_files([{"name": "a.txt", "mimeType": "text/plain", "buffer": b"a"}])
+    page.get_by_text("Interrupted").wait_for()
+    page.wait_for_function(f"async () => (await ({REMEMBERED})()) === 1")
+    page.get_by_role("button", name="Stop all uploads").click()
+    # In one turn: before what is written a little later would have been.
+    page.evaluate(
+        """() => {
+            const all = [...document.querySelectorAll('dialog button')];
+            all.find(one => one.innerText === 'Stop all uploads').click();
+            location.reload();
+        }"""
+    )
+    page.wait_for_load_state()
+    page.get_by_text("Nothing here yet").wait_for()
+    assert page.evaluate(REMEMBERED) == 0
+
+
 def test_a_folder_and_a_selection_are_downloaded_as_archives(context: BrowserContext, ann: Session) -> None:
     address = folder_of(ann, "down", "a.txt", "b.txt", "c.txt")
     folder_of(ann, "down/deep", "d.txt")

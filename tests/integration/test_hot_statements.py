@@ -57,6 +57,7 @@ from satchel.server.accounts.standing import Held
 from satchel.server.accounts.tokens import token_hash
 from satchel.server.adapters.machine import MachineClock
 from satchel.server.db.opening import open_database
+from satchel.server.documents.extractor import small_pdf
 from satchel.server.gateway.app import Gateway
 from tests.integration.test_waiting_streams import Device
 from tests.support.memory_service import MemoryService, open_service
@@ -251,6 +252,9 @@ async def use_everything(program: Program) -> None:
     await program.ask("PUT", "/api/v1/content", DOT, path="/dot.gif")
     dot = json.loads(await program.ask("GET", "/api/v1/entry", path="/dot.gif"))
     await program.ask("GET", f"/api/v1/thumbnail/{dot['namespace']}/{dot['id']}")
+    await program.ask("PUT", "/api/v1/content", small_pdf(b"hello"), path="/top/one.pdf")
+    for route in ("/api/v1/content/pages", "/api/v1/content/page"):
+        await program.ask("GET", route, path="/top/one.pdf")
     await _browse(program)
     await _use_uploads(program)
     await _use_links(program, top.node_id)
@@ -290,10 +294,13 @@ async def _use_links(program: Program, folder: NodeId) -> None:
     items = json.loads(await program.ask("GET", f"{public}/list"))["items"]
     file = next(item["id"] for item in items if item["kind"] == "file" and item["size"])
     await program.ask("GET", f"{public}/content", id=file)
+    paged = next(item["id"] for item in items if item["name"] == "one.pdf")
     await program.ask("GET", f"{public}/zip")
     await program.ask("GET", "/api/v1/links")
     await program.ask("GET", made)
     await program.ask("PATCH", made, b'{"downloads_max": null}')
+    for route in ("/content/pages", "/content/page"):
+        await program.ask("GET", f"{public}{route}", id=paged)
     _, public = await linked(permission="edit")
     await program.ask("PUT", f"{public}/upload", b"up", name="up")
     await program.ask("PUT", f"{public}/content", b"edited", id=file)

@@ -4,125 +4,33 @@ from __future__ import annotations
 
 import http.client
 import io
-import itertools
 import os
 import re
-import sqlite3
 import threading
 import time
-import urllib.parse
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import pytest
 
 from satchel.core.limits import MIB
-from tests.support.server import Answer, RunningServer, Session, User, ask, running_server
+from tests.support.link_makers import (
+    PASSWORD,
+    UNKNOWN,
+    Maker,
+    locked,
+    maker,
+    numbers,
+    other,
+    own,
+    public,
+    same,
+    server,
+    signed_in,
+    unlock,
+)
+from tests.support.server import Answer, RunningServer, ask
 
-_numbers = itertools.count()
-PASSWORD = "a link's own password"
-UNKNOWN = "A" * 43
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    with running_server(tmp_path_factory.mktemp("links")) as running:
-        yield running
-
-
-@dataclass
-class Maker:
-    """An account with a small tree at `base`, from which its paths lead on. ids: of what stands at a path."""
-
-    user: User
-    session: Session
-    base: str = ""
-    ids: dict[str, str] = field(default_factory=dict)
-
-    def fill(self) -> Maker:
-        """Make the tree."""
-        for path in ("", "/docs", "/docs/inner") if self.base else ("/docs", "/docs/inner"):
-            self.folder(path)
-        self.put("/docs/a.txt", b"the letter")
-        self.put("/docs/inner/b.png", b"not really an image")
-        self.put("/private.txt", b"private")
-        return self
-
-    def put(self, path: str, data: bytes) -> None:
-        query = {"path": self.base + path}
-        answer = ask(self.session.url, "PUT", "/api/v1/content", data, token=self.session.token, query=query)
-        assert answer.status == 200, answer.body
-        self.ids[path] = answer.json()["id"]
-
-    def folder(self, path: str) -> None:
-        self.ids[path] = self.session.ask("POST", "/api/v1/folders", {"path": self.base + path}).json()["id"]
-
-    def link(self, path: str, **terms: object) -> dict:  # type: ignore[type-arg]
-        answer = self.session.ask("POST", "/api/v1/links", {"path": self.base + path, **terms})
-        assert answer.status == 201, answer.body
-        return answer.json()
-
-    def shown(self, link: dict) -> dict:  # type: ignore[type-arg]
-        return self.session.ask("GET", f"/api/v1/links/{link['id']}").json()
-
-    def names(self, path: str) -> list[str]:
-        items = self.session.ask("GET", "/api/v1/files", path=self.base + path).json()["items"]
-        return [item["name"] for item in items]
-
-
-def signed_in(server: RunningServer) -> Maker:
-    user = server.add_user(f"maker {next(_numbers)}")
-    return Maker(user, user.sign_in("laptop"))
-
-
-@pytest.fixture(scope="module")
-def maker(server: RunningServer) -> Maker:
-    """An account whose tree tests only add to."""
-    return signed_in(server).fill()
-
-
-@pytest.fixture(scope="module")
-def other(server: RunningServer) -> Maker:
-    """An account of whose tree each test has a part of its own."""
-    return signed_in(server)
-
-
-@pytest.fixture
-def own(other: Maker, locked: object) -> Maker:
-    """A tree of one test alone."""
-    return Maker(other.user, other.session, f"/all/{next(_numbers)}").fill()
-
-
-@pytest.fixture(scope="module")
-def locked(other: Maker) -> dict[str, tuple[str, str]]:
-    """Links with a password to all trees of that account, by permission: the token, and the key for it."""
-    parent = Maker(other.user, other.session)
-    found = {}
-    parent.folder("/all")
-    for permission in ("view", "edit", "upload"):
-        token = parent.link("/all", permission=permission, password=PASSWORD)["token"]
-        # A file request's key is asked by no test: each costs the hashing of a password.
-        key = "" if permission == "upload" else unlock(parent, token, PASSWORD).json()["key"]
-        found[permission] = token, key
-    return found
-
-
-def public(
-    maker: Maker, token: str, route: str = "", method: str = "GET", body: object = None, key: str = "", **query: object
-) -> Answer:
-    headers = {"Satchel-Link-Key": key} if key else {}
-    return ask(maker.session.url, method, f"/api/v1/public/{token}{route}", body, headers=headers, query=query or None)
-
-
-def same(answer: Answer) -> tuple[int, bytes, dict[str, str]]:
-    """Return all of an answer but the request's number and the time."""
-    headers = {name: value for name, value in answer.headers.items() if name not in ("x-request-id", "date")}
-    return answer.status, re.sub(rb'"id":"[0-9a-f]+"', b"", answer.body), headers
-
-
-def unlock(maker: Maker, token: str, password: str) -> Answer:
-    return public(maker, token, "/unlock", "POST", {"password": password})
+__all__ = ["locked", "maker", "other", "own", "server"]
 
 
 # -- what opens -------------------------------------------------------------------------------------------------------
@@ -403,7 +311,7 @@ def test_an_edit_link_changes_what_is_beneath_it_as_its_maker(own: Maker) -> Non
 
 
 def test_no_quota_is_passed_by_a_link_and_none_is_told(server: RunningServer) -> None:
-    user = server.add_user(f"small {next(_numbers)}", quota_bytes=MIB)
+    user = server.add_user(f"small {next(numbers)}", quota_bytes=MIB)
     small = Maker(user, user.sign_in())
     small.folder("/in")
     token = small.link("/in", permission="upload")["token"]
@@ -486,114 +394,3 @@ def test_terms_out_of_bounds_are_refused_and_never_break_anything(maker: Maker) 
     for method in ("HEAD", "OPTIONS", "DELETE", "PATCH"):
         answers = [same(public(maker, each, "/content", method)) for each in (token, UNKNOWN)]
         assert (answers[0], answers[0][0] in (401, 404)) == (answers[1], True)
-
-
-# -- the matrix -------------------------------------------------------------------------------------------------------
-
-ROUTES = {
-    # name: (method, route, permission, body or bytes, the node it names, status of a good link)
-    "info": ("GET", "", "view", None, "", 200),
-    "list": ("GET", "/list", "view", None, "?id=/docs/inner", 200),
-    "content": ("GET", "/content", "view", None, "?id=/docs/a.txt", 200),
-    "range": ("GET", "/content", "view", None, "?id=/docs/a.txt", 206),
-    "preview": ("GET", "/content", "view", None, "?preview=true&id=/docs/a.txt", 200),
-    "zip": ("GET", "/zip", "view", None, "?id=/docs/inner", 200),
-    "upload": ("PUT", "/upload", "upload", b"up", "?name=up", 201),
-    "edit upload": ("PUT", "/upload", "edit", b"up", "?name=up&parent=/docs/inner", 201),
-    "edit": ("PUT", "/content", "edit", b"new", "?id=/docs/a.txt", 200),
-    "folder": ("POST", "/folders", "edit", {"name": "new", "parent": "/docs/inner"}, "", 201),
-    "move": ("POST", "/move", "edit", {"name": "moved", "id": "/docs/a.txt"}, "", 200),
-    "delete": ("POST", "/delete", "edit", {"id": "/docs/a.txt"}, "", 204),
-}
-NAMES_A_NODE = [name for name, (_, _, _, body, query, _) in ROUTES.items() if "/docs" in f"{body}{query}"]
-
-
-def ask_route(maker: Maker, token: str, name: str, *, key: str = "", node: str = "") -> Answer:
-    """Ask a route of the matrix with its own node, or with another one."""
-    method, route, _, body, query, _ = ROUTES[name]
-    ids = {path: node or id for path, id in maker.ids.items() if path.startswith("/docs/")}
-    for path, id in sorted(ids.items(), reverse=True):
-        query = query.replace(f"={path}", f"={id}")
-        if isinstance(body, dict):
-            body = {field: id if value == path else value for field, value in body.items()}
-    headers = {"Satchel-Link-Key": key} if key else {}
-    if name == "range":
-        headers["Range"] = "bytes=2-4"
-    return ask(maker.session.url, method, f"/api/v1/public/{token}{route}{query}", body, headers=headers)
-
-
-def test_every_public_route_is_in_the_matrix(maker: Maker) -> None:
-    paths = maker.session.ask("GET", "/api/v1/openapi.json").json()["paths"]
-    told = {
-        (method.upper(), path.removeprefix("/api/v1/public/{token}"))
-        for path, methods in paths.items()
-        for method in methods
-        if path.startswith("/api/v1/public/")
-    }
-    assert told == {(method, route) for method, route, *_ in ROUTES.values()} | {("POST", "/unlock")}
-
-
-@pytest.mark.parametrize("name", ROUTES)
-def test_a_route_opens_for_a_good_link_alone_and_answers_all_others_alike(
-    server: RunningServer, maker: Maker, own: Maker, locked: dict[str, tuple[str, str]], name: str
-) -> None:
-    permission, good_status = ROUTES[name][2], ROUTES[name][5]
-    unknown = same(ask_route(own, UNKNOWN, name))
-    assert unknown[0] == 404
-    link = own.link("/docs", permission=permission)
-    token = link["token"]
-    kept = own.names("/docs"), own.names("/docs/inner")
-
-    def is_as_unknown(state: str, key: str = "", node: str = "", of: str = token) -> None:
-        assert same(ask_route(own, of, name, key=key, node=node)) == unknown, state
-
-    # ids of elsewhere: the maker's own outside of the link, another account's, nobody's, no ids at all
-    if name in NAMES_A_NODE:
-        for node in (own.ids["/private.txt"], maker.ids["/docs/a.txt"], os.urandom(16).hex(), "0" * 32, "no-id"):
-            is_as_unknown(f"node {node}", node=node)
-        inner = own.link("/docs/inner", permission=permission)["token"]
-        is_as_unknown("above the link", of=inner, node=own.ids["/docs"])
-    for other in {"view", "edit", "upload"} - {permission}:
-        if name != "info" and not (permission in ("view", "upload") and other == "edit"):
-            is_as_unknown(f"permission {other}", of=own.link("/docs", permission=other)["token"])
-    # without its password
-    shut, key = locked[permission]
-    for wrong in ("", "A" * 54, urllib.parse.quote(PASSWORD), locked["edit" if permission == "view" else "view"][1]):
-        answer = ask_route(own, shut, name, key=wrong).json()
-        assert answer.get("is_locked", answer.get("error", {}).get("code") == "link_locked")
-    assert (own.names("/docs"), own.names("/docs/inner")) == kept, "something was changed without a right"
-    # past its time
-    soon = own.link("/docs", permission=permission, expires_ms=link["created_ms"] + 10**9)
-    server_expire(server, soon["id"])
-    is_as_unknown("expired", of=soon["token"])
-    assert same(unlock(own, soon["token"], PASSWORD)) == same(unlock(own, UNKNOWN, PASSWORD))
-    # used up
-    if permission == "view":
-        used = own.link("/docs", downloads_max=1)["token"]
-        assert public(own, used, "/content", id=own.ids["/docs/a.txt"]).status == 200
-        is_as_unknown("used up", of=used)
-    # its maker disabled, and let in again
-    server.admin("user.disable", name=own.user.name)
-    is_as_unknown("maker disabled")
-    server.admin("user.disable", name=own.user.name, is_disabled=False)
-    # revoked
-    gone = own.link("/docs", permission=permission)
-    assert own.session.ask("DELETE", f"/api/v1/links/{gone['id']}").status == 204
-    is_as_unknown("revoked", of=gone["token"])
-    # its node deleted, and brought back
-    own.session.ask("POST", "/api/v1/delete", {"path": f"{own.base}/docs"})
-    is_as_unknown("node deleted")
-    assert own.session.ask("POST", "/api/v1/trash/restore", {"id": own.ids["/docs"]}).status == 200
-    assert ask_route(own, token, name).status == good_status
-    if permission == "view":
-        assert ask_route(own, shut, name, key=key).status == good_status
-
-
-def server_expire(server: RunningServer, link_id: str) -> None:
-    """Have a link's time be over."""
-    with sqlite3.connect(next(server.data.glob("*.db")), timeout=30) as store:
-        changed = store.execute(
-            "UPDATE shares SET expires_at = 1 WHERE share_id = ?", (bytes.fromhex(link_id)[16:],)
-        ).rowcount
-    assert changed == 1
-    store.close()

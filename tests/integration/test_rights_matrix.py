@@ -306,6 +306,8 @@ TABLE: dict[tuple[str, str], Row] = {
         Right.READ, lambda w, who, there: Asking("/api/v1/zip", query={"path": "/Team" if there else "/Nope"})
     ),
     ("GET", "/api/v1/content"): Row(Right.READ, node("/api/v1/content")),
+    ("GET", "/api/v1/content/pages"): Row(Right.READ, node("/api/v1/content/pages"), {400}),
+    ("GET", "/api/v1/content/page"): Row(Right.READ, node("/api/v1/content/page"), {400}),
     ("GET", "/api/v1/versions"): Row(Right.READ, node("/api/v1/versions")),
     ("GET", "/api/v1/diff"): Row(Right.READ, node("/api/v1/diff")),
     # What the file holds is no document and no picture, which only those who may read it are told.
@@ -410,6 +412,8 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/s/{token}/list"): Row(SHOWING, through("/s/{token}/list")),
     ("GET", "/api/v1/public/{token}/zip"): Row(SHOWING, through("/zip")),
     ("GET", "/api/v1/public/{token}/content"): Row(SHOWING, through("/content", id="file")),
+    ("GET", "/api/v1/public/{token}/content/pages"): Row(SHOWING, through("/content/pages", id="file"), {400}),
+    ("GET", "/api/v1/public/{token}/content/page"): Row(SHOWING, through("/content/page", id="file"), {400}),
     ("PUT", "/api/v1/public/{token}/content"): Row(EDITING, through("/content", lambda w, there: b"x", id="file")),
     ("PUT", "/api/v1/public/{token}/upload"): Row(TAKING, through("/upload", lambda w, there: b"x", name="up")),
     ("POST", "/api/v1/public/{token}/folders"): Row(EDITING, through("/folders", lambda w, there: {"name": w.name()})),

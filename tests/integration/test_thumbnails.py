@@ -131,9 +131,9 @@ class Counting(Thumbnailer):
         super().__init__()
         self.count = 0
 
-    async def drawn(self, kind: str, data: bytes, edge: Edge) -> bytes:
+    async def drawn(self, kind: str, data: bytes, edge: int, page: int = 0) -> bytes:
         self.count += 1
-        return await super().drawn(kind, data, edge)
+        return await super().drawn(kind, data, edge, page)
 
 
 class Album:

@@ -121,6 +121,8 @@ SEARCH_HITS_MAX = 200
 DOCUMENT_BYTES_MAX = 16 * MIB
 """A longer document is not read for its text."""
 PICTURE_BYTES_MAX = 32 * MIB
-"""Of a longer file no small picture is made."""
+"""Of a longer file no picture is made, small or of a page."""
 THUMBNAILS_PER_NAMESPACE_MAX = 20_000
 """So many small pictures are kept, the newest; upkeep drops the others."""
+PAGE_PICTURES_PER_NAMESPACE_MAX = 2_000
+"""The same of the pictures of pages, which are larger."""

@@ -69,6 +69,17 @@ export function contentAddress(query: Routes['GET /api/v1/content']['query']): s
   return '/api/v1/content' + queryOf(query);
 }
 
+/** Return the address of the pages of the PDF whose bytes are at `address`. */
+export function pagesAddress(address: string): string {
+  return address.replace(/\/content(?=\?|$)/, '/content/pages');
+}
+
+/** Return the address of the picture of one of its pages, from 1. */
+export function pageAddress(address: string, page: number, width: string): string {
+  const asked = `page=${page}&width=${width}`;
+  return address.replace(/\/content(?=\?|$)/, '/content/page') + (address.includes('?') ? '&' : '?') + asked;
+}
+
 export function queryOf(query: object | undefined): string {
   const told = Object.entries(query ?? {}).filter(([, value]) => value !== undefined && value !== '');
   return told.length ? '?' + new URLSearchParams(told.map(([name, value]) => [name, String(value)])).toString() : '';

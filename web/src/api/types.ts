@@ -219,6 +219,11 @@ export interface DeviceWaiting {
   created_ms: number;
 }
 
+export interface DocumentPages {
+  count: number;
+  sizes: (PageSize)[];
+}
+
 export interface DocumentText {
   id: string;
   name: string;
@@ -529,6 +534,11 @@ export interface Page {
   has_more: boolean;
   is_reset?: boolean;
   backoff?: number;
+}
+
+export interface PageSize {
+  width: number;
+  height: number;
 }
 
 export interface PasswordAsked {
@@ -1065,6 +1075,16 @@ export interface Routes {
     body: undefined;
     answer: Item;
   };
+  'GET /api/v1/content/page': {
+    query: { path?: string; id?: string; rev?: number; namespace?: string; page?: number; width?: string };
+    body: undefined;
+    answer: undefined;
+  };
+  'GET /api/v1/content/pages': {
+    query: { path?: string; id?: string; rev?: number; namespace?: string };
+    body: undefined;
+    answer: DocumentPages;
+  };
   'POST /api/v1/delete': {
     query: Record<never, never>;
     body: PathAsked;
@@ -1264,6 +1284,16 @@ export interface Routes {
     query: { id?: string; mtime_ns?: number };
     body: undefined;
     answer: LinkItem;
+  };
+  'GET /api/v1/public/{token}/content/page': {
+    query: { id?: string; page?: number; width?: string };
+    body: undefined;
+    answer: undefined;
+  };
+  'GET /api/v1/public/{token}/content/pages': {
+    query: { id?: string };
+    body: undefined;
+    answer: DocumentPages;
   };
   'POST /api/v1/public/{token}/delete': {
     query: Record<never, never>;

@@ -1,4 +1,5 @@
-// What may be shown, and as what. Only types whose showing runs nothing; the server's own list is gateway/previews.py.
+// What may be shown, and as what. Only types whose showing runs nothing, a PDF as pictures of its pages; the server's own
+// list is gateway/previews.py.
 export const IMAGE_BYTES_MAX = 64_000_000;
 export const TEXT_BYTES_MAX = 1_000_000;
 
@@ -13,6 +14,7 @@ const TYPES: Readonly<Record<string, string>> = {
   'video/webm': 'webm',
   'video/ogg': 'ogv',
   'video/quicktime': 'mov',
+  'application/pdf': 'pdf',
   'audio/mpeg': 'mp3',
   'audio/mp4': 'm4a aac',
   'audio/ogg': 'ogg oga opus',

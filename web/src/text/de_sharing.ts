@@ -22,7 +22,7 @@ export const sharing: Readonly<Record<keyof typeof english, string>> = {
   'share.none': 'Diesen Ordner sieht sonst niemand. Beim Teilen bleiben alle Dateien, wo sie sind.',
   'share.count.one': '{count} Person ist dabei',
   'share.count.other': '{count} Personen sind dabei',
-  'share.you': 'du',
+  'share.you': 'Sie',
   'share.role.owner': 'Besitz',
   'share.role.editor': 'Darf ändern',
   'share.role.viewer': 'Darf ansehen',

@@ -24,6 +24,7 @@ export interface Remembered {
 }
 
 let database: Promise<IDBDatabase | null> | null = null;
+let ready: IDBDatabase | null = null;
 const changes = new Map<string, Remembered | null>();
 let timer = 0;
 let kept = 0;
@@ -57,18 +58,23 @@ function later(): void {
 }
 
 async function flush(): Promise<void> {
-  const opened = await open();
+  // Without a wait where there need be none: a page that is being left does nothing after one.
+  const opened = ready ?? (await open());
   timer = 0;
   const now = [...changes];
   changes.clear();
   if (!opened || !now.length) return;
   try {
-    const store = opened.transaction(STORE, 'readwrite').objectStore(STORE);
+    const work = opened.transaction(STORE, 'readwrite');
+    const store = work.objectStore(STORE);
     for (const [key, one] of now) {
       if (one) store.put(one);
       else store.delete(key);
     }
-    kept = await done(store.count());
+    const counted = done(store.count());
+    // Else it would wait for this page, which may be gone by then, and then nothing of it would count.
+    work.commit();
+    kept = await counted;
   } catch {
     // No room, or a file that cannot be kept: it is uploaded all the same.
   }
@@ -79,7 +85,7 @@ function open(): Promise<IDBDatabase | null> {
     try {
       const asked = indexedDB.open(NAME, 1);
       asked.onupgradeneeded = () => asked.result.createObjectStore(STORE, { keyPath: 'key' });
-      asked.onsuccess = () => resolve(asked.result);
+      asked.onsuccess = () => resolve((ready = asked.result));
       asked.onerror = asked.onblocked = () => resolve(null);
     } catch {
       resolve(null);

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 KINDS_OF_TEXT = ("plain", "docx", "pptx", "xlsx", "odt", "ods", "odp", "pdf")
 """Numbers of these are stored: new ones are added behind."""
-KINDS_OF_PICTURE = ("image", "pdf")
+KINDS_OF_PICTURE = ("image", "pdf", "page", "pages")
+"""Numbers of these are stored too."""
 _PLAIN = "txt text md markdown log csv tsv ini toml yaml yml json xml rst tex py js ts c h cpp java go rs sh sql"
 _IMAGES = "png jpg jpeg jfif gif webp bmp tif tiff"
 _READ_AS = {**dict.fromkeys(_PLAIN.split(), "plain"), **{kind: kind for kind in KINDS_OF_TEXT[1:]}}

@@ -24,6 +24,7 @@ _TOLD = {
     "unreadable": "This document cannot be read.",
     "too_large": "This document is too large to be read.",
     "kind": "Here is nothing that reads a document of this kind.",
+    "no_page": "The document has no such page.",
 }
 
 
@@ -38,8 +39,8 @@ class Limited:
     async def answer(self, arguments: Sequence[str], data: bytes, *, bytes_max: int) -> tuple[str, bytes]:
         """Return the line that the program answers with, and what follows, at most `bytes_max` in all.
 
-        Raises: MessageInvalid when it says `bad` or is ended by its limits (reason: `unreadable`, `too_large` or
-        `kind`), Unavailable (retry) when too many are asked for.
+        Raises: MessageInvalid when it says `bad` or is ended by its limits (reason: `unreadable`, `too_large`, `kind`
+        or `no_page`), or says more than that; Unavailable (retry) when too many are asked for.
         """
         async with self._turn():
             try:
@@ -47,6 +48,8 @@ class Limited:
                     answer = await self._run(arguments, data, bytes_max)
             except TimeoutError:
                 answer = b"bad too_large\n"
+        if len(answer) > bytes_max:
+            answer = b"bad too_large\n"
         head, end, body = answer.partition(b"\n")
         if not end or head.startswith(b"bad"):
             # Without an answer it was ended by its limits.
@@ -81,7 +84,7 @@ class Limited:
             assert process.stdin is not None and process.stdout is not None
             async with asyncio.TaskGroup() as group:
                 group.create_task(_send(process.stdin, data))
-                reading = group.create_task(_received(process.stdout, bytes_max))
+                reading = group.create_task(_received(process.stdout, bytes_max + 1))
             return reading.result()
         finally:
             await _end(process)

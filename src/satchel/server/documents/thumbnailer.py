@@ -1,10 +1,12 @@
-"""The program of the limited process that makes small pictures: an image or a PDF comes in, a WebP goes out. It imports
+"""The program of the limited process that makes pictures: an image or a PDF comes in, a WebP goes out. It imports
 nothing of ours, and is started by its path.
 
 Invariant: before the first byte is read, the process can open nothing, write no file, start no process, and has little
-memory and time. It is told the kind (`image` or `pdf`), the longest edge in pixels, and the folders of its libraries;
-it answers with a line (`ok`, or `bad` and why) and the picture, which holds pixels alone: no place, no camera, no time.
-Source: docs/design/060 (6, 7).
+memory and time. It is told what is wanted (`image` or `pdf`: a small picture; `page`: one page of a PDF; `pages`: how
+many there are, and how large), the longest edge or the page's width in pixels, which page, from 0, and the folders of
+its libraries. It answers with a line (`ok`, or `bad` and why) and the picture, which holds pixels alone: no place, no
+camera, no time. Of `pages` it answers with their number, and the width and height of each in points, a line each.
+No script of a PDF runs: the library is built without what would run it. Source: docs/design/060 (6, 7).
 """
 
 from __future__ import annotations
@@ -18,6 +20,10 @@ from typing import Any
 MEMORY_BYTES_MAX = 768 * 1024 * 1024
 CPU_S_MAX = 10
 PICTURE_BYTES_MAX = 32 * 1024 * 1024
+PAGE_PIXELS_MAX = 12_000_000
+PAGE_EDGE_MAX = 16_000
+"""WebP has no longer one."""
+SIZES_TOLD_MAX = 2_000
 PIXELS_MAX = 64_000_000
 """Of an image as it is unpacked; a JPEG is unpacked smaller where it is larger than need be."""
 QUALITY = 80
@@ -35,7 +41,7 @@ class BadPicture(Exception):
 
 def main() -> None:
     """Limit this process, read the picture, answer."""
-    kind, edge, folders = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
+    kind, edge, number, folders = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]
     body = b""
     try:
         images, pages = libraries_of(kind, folders)
@@ -43,7 +49,7 @@ def main() -> None:
         data = sys.stdin.buffer.read(PICTURE_BYTES_MAX + 1)
         if len(data) > PICTURE_BYTES_MAX:
             raise BadPicture("too_large")
-        body = drawn(images, pages, data, edge)
+        body = answer(kind, images, pages, data, edge, number)
         head = b"ok\n"
     except BadPicture as error:
         head = f"bad {error}\n".encode()
@@ -78,7 +84,7 @@ def libraries_of(kind: str, folders: list[str]) -> tuple[Any, Any]:
         images: Any = importlib.import_module("PIL.Image")
         for name in ("ImageOps", *(f"{reader}ImagePlugin" for reader in _READERS)):
             importlib.import_module(f"PIL.{name}")
-        pages = importlib.import_module("pypdfium2") if kind == "pdf" else None
+        pages = importlib.import_module("pypdfium2") if kind != "image" else None
     except ImportError as error:
         raise BadPicture("kind") from error
     # It would look for more formats as soon as one of ours does not fit.
@@ -92,11 +98,14 @@ def libraries_of(kind: str, folders: list[str]) -> tuple[Any, Any]:
     return images, pages
 
 
-def drawn(images: Any, pages: Any, data: bytes, edge: int) -> bytes:
-    """Return the picture. Raises: BadPicture."""
+def answer(kind: str, images: Any, pages: Any, data: bytes, edge: int, number: int) -> bytes:
+    """Return what is wanted. Raises: BadPicture."""
     try:
-        picture = opened(images, data, edge) if pages is None else first_page(pages, data, edge)
-        return saved(images, picture)
+        if kind == "pages":
+            return sizes(pages.PdfDocument(data))
+        if kind == "page":
+            return saved(images, page_picture(pages, data, edge, number), effort=2)
+        return saved(images, opened(images, data, edge) if pages is None else first_page(pages, data, edge))
     except (BadPicture, MemoryError, RecursionError):
         raise
     except Exception as error:
@@ -126,13 +135,36 @@ def first_page(pages: Any, data: bytes, edge: int) -> Any:
     return page.render(scale=min(edge / longest, 4.0)).to_pil()
 
 
-def saved(images: Any, picture: Any) -> bytes:
-    """Return the picture as WebP, with nothing beside its pixels."""
+def sizes(document: Any) -> bytes:
+    """Return how many pages there are, and how large those at the head are, as they are shown."""
+    if not len(document):
+        raise BadPicture("unreadable")
+    told = [document.get_page_size(at) for at in range(min(len(document), SIZES_TOLD_MAX))]
+    return "\n".join([str(len(document)), *(f"{width:.2f} {height:.2f}" for width, height in told)]).encode()
+
+
+def page_picture(pages: Any, data: bytes, width: int, number: int) -> Any:
+    """Return the picture of a page, so wide unless that made it too large, with what was filled into its forms."""
+    document = pages.PdfDocument(data)
+    if number >= len(document):
+        raise BadPicture("no_page")
+    # Without it the fields of a form are drawn empty.
+    document.init_forms()
+    page = document[number]
+    across, down = page.get_size()
+    if not (across > 0 and down > 0):
+        raise BadPicture("unreadable")
+    scale = min(width / across, PAGE_EDGE_MAX / max(across, down), (PAGE_PIXELS_MAX / (across * down)) ** 0.5)
+    return page.render(scale=scale, may_draw_forms=True).to_pil()
+
+
+def saved(images: Any, picture: Any, *, effort: int = 4) -> bytes:
+    """Return the picture as WebP, with nothing beside its pixels. effort: of 6, for how few bytes they become."""
     has_alpha = picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info
     whole = picture.convert("RGBA" if has_alpha else "RGB")
     bare = images.frombytes(whole.mode, whole.size, whole.tobytes())
     made = io.BytesIO()
-    bare.save(made, "WEBP", quality=QUALITY, method=4)
+    bare.save(made, "WEBP", quality=QUALITY, method=effort)
     return made.getvalue()
 
 

@@ -1,5 +1,5 @@
-"""Small pictures of images and of the first pages of PDF, and where they are kept: rows of `thumbnails`. Invariant: a
-picture is kept by the content that it shows, in the namespace that holds that; whoever asks has been authorized.
+"""Pictures of images and of the pages of PDF, and where they are kept: rows of `thumbnails`. Invariant: a picture is
+kept by the content that it shows, in the namespace that holds that; whoever asks has been authorized.
 
 What no picture can be made of is kept too, so that it is tried once. Source: docs/design/060 (6, 7).
 """
@@ -22,6 +22,7 @@ THUMBNAILS_KEY = b"thumbnails"
 WAITING_MAX = 64
 """A page of a folder asks for so many at once."""
 DRAWN_BYTES_MAX = 2 * 1024 * 1024
+PAGE_BYTES_MAX = 6 * 1024 * 1024
 _PROGRAM = str(Path(thumbnailer.__file__))
 _TRIED_ONCE = frozenset(("unreadable", "too_large"))
 
@@ -32,6 +33,21 @@ class Edge(IntEnum):
     SMALL = 128
     MEDIUM = 512
     LARGE = 1_600
+
+
+class PageWidth(IntEnum):
+    """How wide the picture of a page is, in pixels."""
+
+    SMALL = 800
+    MEDIUM = 1_400
+    LARGE = 2_400
+
+
+class PageSizes(NamedTuple):
+    """How many pages a document has, and the width and height of each in points, of at most the first 2,000."""
+
+    total: int
+    sizes: list[tuple[float, float]]
 
 
 class Picture(NamedTuple):
@@ -47,21 +63,23 @@ class Thumbnailer:
     def __init__(self, *, time_s: float = TIME_S_MAX, program: str = _PROGRAM) -> None:
         self._limited = Limited(program, time_s=time_s, waiting_max=WAITING_MAX)
 
-    async def drawn(self, kind: str, data: bytes, edge: Edge) -> bytes:
-        """Return the picture, WebP.
+    async def drawn(self, kind: str, data: bytes, edge: int, page: int = 0) -> bytes:
+        """Return the picture, WebP; of `pages`, what `page_sizes` reads. page: which, from 0.
 
         Raises: MessageInvalid when none can be made, Unavailable (retry) when too many are asked for.
         """
-        packages = ("PIL", "pypdfium2") if kind == "pdf" else ("PIL",)
+        packages = ("PIL",) if kind == "image" else ("PIL", "pypdfium2")
         folders = sorted({folder_of(package) for package in packages})
-        _, body = await self._limited.answer([kind, str(int(edge)), *folders], data, bytes_max=DRAWN_BYTES_MAX)
+        bytes_max = PAGE_BYTES_MAX if kind == "page" else DRAWN_BYTES_MAX
+        told = [kind, str(int(edge)), str(page), *folders]
+        _, body = await self._limited.answer(told, data, bytes_max=bytes_max)
         return body
 
-    async def picture_of(self, kind: str, data: bytes, edge: Edge) -> Picture:
+    async def picture_of(self, kind: str, data: bytes, edge: int, page: int = 0) -> Picture:
         """Return the picture, or why there is none, to be kept. Raises: MessageInvalid for what may work another time,
         Unavailable (retry)."""
         try:
-            return Picture(await self.drawn(kind, data, edge), "")
+            return Picture(await self.drawn(kind, data, edge, page), "")
         except MessageInvalid as refused:
             reason = str(refused.fields["reason"])
             if reason not in _TRIED_ONCE:
@@ -76,24 +94,42 @@ def shown(picture: Picture) -> bytes:
     return picture.body
 
 
-async def kept_picture(db: Database, ns: NamespaceId, content: ContentHash, kind: str, edge: Edge) -> Picture | None:
+def page_sizes(told: bytes) -> PageSizes:
+    """Return what the program says of a document's pages."""
+    total, *sizes = told.decode().split("\n")
+    pairs = (line.split(" ") for line in sizes)
+    return PageSizes(int(total), [(float(width), float(height)) for width, height in pairs])
+
+
+async def kept_picture(
+    db: Database, ns: NamespaceId, content: ContentHash, kind: str, edge: int, page: int = 0
+) -> Picture | None:
     """Return what is kept of a content, None for nothing."""
     text = "SELECT body, refusal FROM thumbnails WHERE ns = $1 AND source = $2 AND edge = $3"
-    rows = await db.glance(lambda conn: conn.fetch(text, ns, _source(content, kind), int(edge)))
+    rows = await db.glance(lambda conn: conn.fetch(text, ns, _source(content, kind, page), int(edge)))
     return Picture(*rows[0]) if rows else None
 
 
 async def keep_picture(
-    db: Database, ns: NamespaceId, content: ContentHash, kind: str, edge: Edge, picture: Picture, *, now_ms: int
+    db: Database,
+    ns: NamespaceId,
+    content: ContentHash,
+    kind: str,
+    edge: int,
+    picture: Picture,
+    *,
+    now_ms: int,
+    page: int = 0,
 ) -> None:
     """Keep what came of a content. Idempotent."""
     text = (
         "INSERT INTO thumbnails (ns, source, edge, body, refusal, made_at) VALUES ($1, $2, $3, $4, $5, $6)"
         " ON CONFLICT (ns, source, edge) DO NOTHING"
     )
-    values = (ns, _source(content, kind), int(edge), *picture, now_ms)
+    values = (ns, _source(content, kind, page), int(edge), *picture, now_ms)
     await db.write(THUMBNAILS_KEY + ns, lambda conn: conn.execute(text, *values))
 
 
-def _source(content: ContentHash, kind: str) -> bytes:
-    return content + bytes([KINDS_OF_PICTURE.index(kind) + 1])
+def _source(content: ContentHash, kind: str, page: int) -> bytes:
+    which = page.to_bytes(4, "big") if kind == "page" else b""
+    return content + bytes([KINDS_OF_PICTURE.index(kind) + 1]) + which

@@ -31,6 +31,7 @@ from satchel.server.gateway import (
     link_pages,
     link_writes,
     overseeing,
+    paged,
     rewinding,
     shares,
     sync,
@@ -76,7 +77,7 @@ ROOMS = (
     *(account, files, content, history, diffing, rewinding, conflicts, sync, health, shares),
     *(uploads, uploads_known, webhooks, zipping),
     *(made_links, link_pages, link_writes),
-    *(found_names, texts, thumbnails, overseeing),
+    *(found_names, texts, thumbnails, paged, overseeing),
     *(
         setup_room,
         oidc_room,

@@ -62,6 +62,7 @@ PARAMETERS: dict[str, Words] = {
     "only": Words("Ids of what stands in the folder, in hex, each once: only these; none for all.", [_ID]),
     "offset_min": Words("How many minutes the caller's clock is ahead of UTC.", 60),
     "parent": Words("The id of the folder, in hex; empty for the link's own.", ""),
+    "page": Words("Which page; the first is 1.", 1),
     "password_id": Words("The app password's id, in hex.", _ID),
     "path": Words("A path in the account's tree; it leads through mounts of shared folders.", "/Documents/plan.txt"),
     "preview": Words("Whether it is to be shown in place of being saved, where its type may be.", False),
@@ -77,6 +78,7 @@ PARAMETERS: dict[str, Words] = {
     "until_ms": Words("A moment in the last of the days, in Unix ms; 0 for now.", 0),
     "whose": Words("Only what the caller owns, `me`, or what others share, `others`; empty for all.", "me"),
     "webhook_id": Words("The webhook's id, in hex.", _ID),
+    "width": Words("`small`, `medium` or `large`: 800, 1,400 or 2,400 pixels.", "medium"),
     "upload_id": Words("The upload's id, in hex.", _ID),
 }
 """By name: the same name means the same everywhere."""

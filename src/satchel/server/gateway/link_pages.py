@@ -183,7 +183,7 @@ async def link_content(request: Asked, token: str, id: str = "", preview: bool =
     pieces = pieces_of(services, share.ns, unpack_blocks(packed), first, last + 1)
     # The first piece is read before the answer begins, and before it counts: damage is an error and no download.
     head = await anext(pieces, b"")
-    headers |= await _counted(services, link, is_going_on=is_going_on and first > 0, is_start=first == 0)
+    headers |= await counted(services, link, is_going_on=is_going_on and first > 0, is_start=first == 0)
     headers["content-length"] = str(last + 1 - first)
     body = _watched(head, pieces, Recheck(services, token, link))
     kind = media_type if is_shown else "application/octet-stream"
@@ -251,7 +251,7 @@ def attachment(name: str) -> str:
     return f"attachment; filename*=UTF-8''{quote(name, safe='')}"
 
 
-async def _counted(services: Services, link: OpenLink, *, is_going_on: bool, is_start: bool) -> dict[str, str]:
+async def counted(services: Services, link: OpenLink, *, is_going_on: bool, is_start: bool) -> dict[str, str]:
     """Count a download and return the headers with the key to go on with it.
 
     Where there is a limit, whatever does not go on with a counted download is a new one, at whichever byte it begins;

@@ -1,11 +1,11 @@
-"""Lets go of small pictures. Invariant: a namespace keeps the newest ones of contents that it still holds, so many at
-most; whatever goes is drawn again when somebody asks for it.
+"""Lets go of pictures. Invariant: a namespace keeps the newest ones of contents that it still holds, so many small ones
+and so many of pages at most; whatever goes is drawn again when somebody asks for it.
 """
 
 from __future__ import annotations
 
 from satchel.core.ids import NamespaceId
-from satchel.core.limits import THUMBNAILS_PER_NAMESPACE_MAX
+from satchel.core.limits import PAGE_PICTURES_PER_NAMESPACE_MAX, THUMBNAILS_PER_NAMESPACE_MAX
 from satchel.server.db.engine import Connection, Database, fetch_in
 from satchel.server.documents.thumbnails import THUMBNAILS_KEY
 from satchel.server.ports import Clock
@@ -16,6 +16,8 @@ NAME = "thumbnails"
 EVERY_S = 3_600.0
 PAGE = 500
 _HASH_BYTES = 32
+_SMALL, _PAGES = "LENGTH(source) <= 33", "LENGTH(source) > 33"
+"""What a page's picture is kept by names the page as well."""
 
 
 def tasks(db: Database, clock: Clock) -> list[Task]:
@@ -23,14 +25,22 @@ def tasks(db: Database, clock: Clock) -> list[Task]:
     return [Task(NAME, EVERY_S, lambda: drop_thumbnails(db, clock))]
 
 
-async def drop_thumbnails(db: Database, clock: Clock, *, kept_max: int = THUMBNAILS_PER_NAMESPACE_MAX) -> Counts:
-    """Drop pictures of contents that are gone, and the oldest of a namespace that has more than `kept_max`."""
+async def drop_thumbnails(
+    db: Database,
+    clock: Clock,
+    *,
+    kept_max: int = THUMBNAILS_PER_NAMESPACE_MAX,
+    pages_kept_max: int = PAGE_PICTURES_PER_NAMESPACE_MAX,
+) -> Counts:
+    """Drop pictures of contents that are gone, and the oldest of a namespace that has more than `kept_max` small
+    ones or more than `pages_kept_max` of pages."""
 
     async def visit(standing: Standing, after: bytes) -> Visited:
         ns = standing.ns
         dropped, more = await db.write(THUMBNAILS_KEY + ns, lambda conn: _gone_txn(conn, ns, after))
         if more is None:
-            dropped += await db.write(THUMBNAILS_KEY + ns, lambda conn: _oldest_txn(conn, ns, kept_max))
+            dropped += await db.write(THUMBNAILS_KEY + ns, lambda conn: _oldest_txn(conn, ns, _SMALL, kept_max))
+            dropped += await db.write(THUMBNAILS_KEY + ns, lambda conn: _oldest_txn(conn, ns, _PAGES, pages_kept_max))
         return Visited({"thumbnails": dropped}, more)
 
     return await walk(db, clock, NAME, visit)
@@ -50,9 +60,10 @@ async def _gone_txn(conn: Connection, ns: NamespaceId, after: bytes) -> tuple[in
     return sum(dropped), rows[-1][0] if len(rows) == PAGE else None
 
 
-async def _oldest_txn(conn: Connection, ns: NamespaceId, kept_max: int) -> int:
-    text = "SELECT made_at FROM thumbnails WHERE ns = $1 ORDER BY made_at DESC LIMIT 1 OFFSET $2"
+async def _oldest_txn(conn: Connection, ns: NamespaceId, which: str, kept_max: int) -> int:
+    text = f"SELECT made_at FROM thumbnails WHERE ns = $1 AND {which} ORDER BY made_at DESC LIMIT 1 OFFSET $2"
     rows = await conn.fetch(text, ns, kept_max)
     if not rows:
         return 0
-    return await conn.execute("DELETE FROM thumbnails WHERE ns = $1 AND made_at <= $2", ns, rows[0][0])
+    gone = f"DELETE FROM thumbnails WHERE ns = $1 AND {which} AND made_at <= $2"
+    return await conn.execute(gone, ns, rows[0][0])

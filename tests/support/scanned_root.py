@@ -20,8 +20,10 @@ SECOND_NS = 1_000_000_000
 
 
 class ScanClock:
-    """Wall clock with an offset, so that a test says whether files look fresh. ahead_ns: how far it runs ahead; stands_at_ns:
-    what it says each time, when it is set."""
+    """Wall clock with an offset, so that a test says whether files look fresh.
+
+    ahead_ns: how far it runs ahead; stands_at_ns: what it says each time, once it is set.
+    """
 
     def __init__(self, ahead_ns: int = SECOND_NS) -> None:
         self.ahead_ns = ahead_ns

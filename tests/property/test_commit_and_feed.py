@@ -208,7 +208,7 @@ async def _play(seed: int, steps: int) -> None:
     assert await db.read(lambda conn: conn.fetch("SELECT COUNT(*) FROM files WHERE state NOT IN (0, 1)")) == [(0,)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.integers(min_value=0, max_value=2**32))
 def test_tree_snapshot_and_folded_journal_agree_with_the_model(seed: int) -> None:
     drive(_play(seed, 40))

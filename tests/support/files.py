@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from pathlib import Path
@@ -12,6 +13,7 @@ from satchel.core.ids import ContentHash
 from satchel.device.disk import LocalDisk
 
 
+@functools.lru_cache(maxsize=4)
 def noise(size: int, seed: int = 1) -> bytes:
     """Return `size` bytes that do not compress and follow from the seed alone."""
     return hashlib.shake_256(b"%d" % seed).digest(size)

@@ -20,13 +20,17 @@ SECOND_NS = 1_000_000_000
 
 
 class ScanClock:
-    """Wall clock with an offset, so that a test says whether files look fresh. ahead_ns: how far it runs ahead."""
+    """Wall clock with an offset, so that a test says whether files look fresh.
+
+    ahead_ns: how far it runs ahead; stands_at_ns: what it says each time, once it is set.
+    """
 
     def __init__(self, ahead_ns: int = SECOND_NS) -> None:
         self.ahead_ns = ahead_ns
+        self.stands_at_ns: int | None = None
 
     def now_ns(self) -> int:
-        return time.time_ns() + self.ahead_ns
+        return time.time_ns() + self.ahead_ns if self.stands_at_ns is None else self.stands_at_ns
 
     def monotonic_s(self) -> float:
         return time.monotonic()

@@ -7,12 +7,8 @@ import hashlib
 
 def counter_stream(label: str, size: int) -> bytes:
     """Return `size` bytes: SHA-256(label as UTF-8, then the counter as 8 bytes big-endian) for 0, 1, 2 and on."""
-    prefix = hashlib.sha256(label.encode())
-    pieces = []
-    for counter in range(-(-size // 32)):
-        digest = prefix.copy()
-        digest.update(counter.to_bytes(8, "big"))
-        pieces.append(digest.digest())
+    told, digest = label.encode(), hashlib.sha256
+    pieces = [digest(told + counter.to_bytes(8, "big")).digest() for counter in range(-(-size // 32))]
     return b"".join(pieces)[:size]
 
 

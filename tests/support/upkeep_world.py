@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from dataclasses import dataclass, field
 
@@ -178,5 +179,4 @@ class World:
 
 def data_of(number: int, size: int = 2_000) -> bytes:
     """Bytes that do not compress, the same for the same number."""
-    seed = block_hash(number.to_bytes(8, "big"))
-    return b"".join(block_hash(seed + at.to_bytes(4, "big")) for at in range(size // 32 + 1))[:size]
+    return hashlib.shake_256(number.to_bytes(8, "big")).digest(size)

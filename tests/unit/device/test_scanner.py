@@ -133,16 +133,15 @@ def test_long_file_is_cut_and_its_blocklist_is_its_content(root: ScannedRoot) ->
 
 
 def test_file_written_this_instant_is_hashed_again_by_the_next_scan(root: ScannedRoot) -> None:
-    root.clock.ahead_ns = 0
     path = root.write("f", "one")
     os.utime(path)
-    root.clock.ahead_ns = path.stat().st_ctime_ns - root.clock.now_ns()
+    root.clock.stands_at_ns = path.stat().st_ctime_ns
 
     (fact,) = root.scan()
     assert isinstance(fact, SeenNew)
     assert fact.stat.ctime_ns == 0
 
-    root.clock.ahead_ns = 10**9
+    root.clock.stands_at_ns = None
     (again,) = root.scan()
     assert isinstance(again, SeenChanged)
     assert again.stat.ctime_ns == path.stat().st_ctime_ns

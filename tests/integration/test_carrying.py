@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
 import random
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from satchel.core.errors import FileUnreadable, NotFound, QuotaExceeded, SettingInvalid
+from satchel.core.ids import LinkId, NamespaceId, NodeId, OpId
+from satchel.core.messages import AttrOp, CommitRequest, Stored
+from satchel.core.xattrs import pack_xattrs
+from satchel.device.clock import MachineClock
+from satchel.device.remote import HttpRemote
 from tests.support.carrying import Person, person, shape, share
 from tests.support.server import RunningServer, running_server
 
@@ -90,6 +98,95 @@ def test_an_account_leaves_with_all_it_has_and_comes_back_elsewhere(
     assert bob.contents("/a.txt") == [b"one", b"two", b"three", b"one"]
     assert bob.contents("/deep/large") == [random.Random(7).randbytes(LARGE_BYTES), b"short now"]
     assert bob.get("/Team/plan") == b"the plan"
+
+
+def attributed(person: Person, path: str, wanted: dict[bytes, bytes]) -> None:
+    """Give a file or folder of somebody extended attributes, as a device does."""
+    item = person.entry(path)
+    op = AttrOp(OpId(os.urandom(16)), NodeId(bytes.fromhex(str(item["id"]))), int(str(item["rev"])), False)
+    request = CommitRequest(
+        NamespaceId(bytes.fromhex(str(item["namespace"]))), LinkId(b""), (replace(op, xattrs=pack_xattrs(wanted)),)
+    )
+
+    async def commit() -> object:
+        remote = HttpRemote(person.session.url, person.session.token, clock=MachineClock())
+        try:
+            return (await remote.commit(request, ())).outcomes
+        finally:
+            await remote.close()
+
+    [outcome] = person.run(commit)  # type: ignore[misc]  # a tuple
+    assert isinstance(outcome, Stored)
+
+
+def xattrs_of(path: Path) -> dict[str, bytes]:
+    return {name: os.getxattr(path, name) for name in os.listxattr(path) if name.startswith("user.")}
+
+
+def test_extended_attributes_and_the_terms_of_links_leave_too(ann: Person, bob: Person, tmp_path: Path) -> None:
+    odd = {b"tags": b"red", b"\xff odd=%": bytes(range(256))}
+    ann.session.ask("POST", "/api/v1/folders", {"path": "/box"})
+    ann.put("/box/a.txt", b"one")
+    ann.put("/plain", b"two")
+    for path, wanted in (("/box", {b"of": b"the folder"}), ("/box/a.txt", odd)):
+        attributed(ann, path, wanted)
+    terms = {"path": "/box", "password": "for friends only", "downloads_max": 3}
+    token = ann.session.ask("POST", "/api/v1/links", terms).json()["token"]
+    out = ann.export(tmp_path / "out")
+    assert (out.attributes, out.attributes_refused, out.links, out.not_taken) == (2, 0, 1, [])
+    files = tmp_path / "out" / "files"
+    assert xattrs_of(files / "box" / "a.txt") == {os.fsdecode(b"user." + name): value for name, value in odd.items()}
+    assert (xattrs_of(files / "box"), xattrs_of(files / "plain")) == ({"user.of": b"the folder"}, {})
+    raw = (tmp_path / "out" / "links.jsonl").read_text()
+    [link] = [json.loads(line) for line in raw.splitlines()]
+    assert (link["path"], link["has_password"], link["downloads_max"]) == ("/box", True, 3)
+    assert token not in raw and "for friends only" not in raw
+
+    back = bob.take_export(tmp_path / "out")
+    assert (back.not_taken, back.copied) == ([], [])
+    shutil.rmtree(files)
+    again = bob.export(tmp_path / "again")
+    assert (again.attributes, again.links) == (2, 0)
+    returned = tmp_path / "again" / "files" / "box"
+    assert xattrs_of(returned / "a.txt") == {os.fsdecode(b"user." + name): value for name, value in odd.items()}
+    assert xattrs_of(returned) == {"user.of": b"the folder"}
+    assert not (tmp_path / "again" / "links.jsonl").exists()
+
+
+def test_a_disk_that_takes_no_attributes_loses_none(
+    ann: Person, bob: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    ann.put("/a", b"a")
+    attributed(ann, "/a", {b"tags": b"red"})
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "setxattr", refused)
+        out = ann.export(tmp_path / "out")
+    assert (out.attributes, out.attributes_refused, out.files) == (1, 1, 1)
+    assert xattrs_of(tmp_path / "out" / "files" / "a") == {}
+    bob.take_export(tmp_path / "out")
+    bob.export(tmp_path / "again")
+    assert xattrs_of(tmp_path / "again" / "files" / "a") == {"user.tags": b"red"}
+
+
+def test_attributes_that_a_manifest_tells_wrongly_are_told_and_the_rest_comes(
+    ann: Person, bob: Person, tmp_path: Path
+) -> None:
+    for path in ("/a", "/b", "/c"):
+        ann.put(path, path.encode())
+    ann.export(tmp_path / "out")
+    manifest = tmp_path / "out" / "manifest.jsonl"
+    found = lines(tmp_path / "out")
+    for line in found:
+        if line.get("path") == "/a":
+            line["xattrs"] = {"tags": "no base64!"}
+        if line.get("path") == "/b":
+            line["xattrs"] = {"satchel.own": "eA=="}
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in found))
+    back = bob.take_export(tmp_path / "out")
+    assert ([path for path, _ in back.not_taken], bob.names()) == (["/a", "/b"], ["c"])
 
 
 def test_a_second_run_takes_only_what_is_missing(ann: Person, bob: Person, tmp_path: Path) -> None:

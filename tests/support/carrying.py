@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from satchel.api import Client
 from satchel.device.api import Api
+from satchel.device.carrying.attributes import attributes_of
 from satchel.device.carrying.exporting import Exported, export
 from satchel.device.carrying.importing import Existing, Imported, Importer
 from satchel.device.carrying.sources import ExportSource, FolderSource, Source
@@ -36,9 +38,23 @@ class Person:
         return asyncio.run(run())
 
     def export(self, target: Path, *, with_versions: bool = False, is_portable: bool = False) -> Exported:
-        return self.api(
-            lambda api: export(api, target, now_ms=NOW_MS, with_versions=with_versions, is_portable=is_portable)
-        )
+        async def run() -> Exported:
+            remote = HttpRemote(self.session.url, self.session.token, clock=MachineClock())
+            try:
+                async with Client(self.session.url, self.session.token) as api:
+                    return await export(
+                        api,
+                        target,
+                        now_ms=NOW_MS,
+                        with_versions=with_versions,
+                        is_portable=is_portable,
+                        attributes=await attributes_of(remote),
+                        links=[link async for link in api.links()],
+                    )
+            finally:
+                await remote.close()
+
+        return asyncio.run(run())
 
     def take(self, source: Source, to: str = "/", *, existing: Existing = "copy", is_dry: bool = False) -> Imported:
         return self.run(lambda: self.importing(source, to, existing=existing, is_dry=is_dry))

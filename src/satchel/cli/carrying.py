@@ -44,18 +44,28 @@ def export(
 
 
 async def _export(folder: Path, *, with_versions: bool, is_portable: bool) -> Exported:
+    from satchel.device.carrying.attributes import attributes_of
     from satchel.device.carrying.exporting import export as take
+    from satchel.device.clock import MachineClock
+    from satchel.device.remote import HttpRemote
 
+    known = session.credentials()
+    remote = HttpRemote(known.url, known.token, clock=MachineClock())
     with _bar("Exporting") as shown:
-        async with session.api() as api:
-            return await take(
-                api,
-                folder,
-                now_ms=time.time_ns() // 1_000_000,
-                with_versions=with_versions,
-                is_portable=is_portable,
-                shown=shown,
-            )
+        try:
+            async with session.api() as api:
+                return await take(
+                    api,
+                    folder,
+                    now_ms=time.time_ns() // 1_000_000,
+                    with_versions=with_versions,
+                    is_portable=is_portable,
+                    attributes=await attributes_of(remote),
+                    links=[link async for link in api.links()],
+                    shown=shown,
+                )
+        finally:
+            await remote.close()
 
 
 def import_(
@@ -148,6 +158,13 @@ def _exported_text(told: Exported, folder: str) -> str:
     ]
     if told.versions:
         lines.append(f"{told.versions:,} versions are listed in its manifest.")
+    if told.links:
+        lines.append(f"The terms of {told.links:,} links are in {folder}/links.jsonl.")
+    if told.attributes_refused:
+        lines.append(
+            f"This disk did not take the extended attributes of {told.attributes_refused:,} files and folders; the"
+            " manifest has them."
+        )
     lines += _listed("has another name there", [f"{path}: {name}" for path, name in told.renamed], len(told.renamed))
     if told.set_aside:
         lines.append(f"{told.set_aside:,} things that stood in the way are in {folder}/replaced.")

@@ -2,7 +2,8 @@
 and durable; what is there already is read and compared, so a second run takes only what is missing or changed.
 
 Below the folder: `files/` the tree as it stands, `versions/` earlier contents by their hash, `replaced/` what stood in
-the way, and the manifest, which gets its name when all is done. Shared folders stand where they are mounted.
+the way, `links.jsonl` the terms of links, and the manifest, which gets its name when all is done. Shared folders stand
+where they are mounted.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import asyncio
 import contextlib
 import os
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
+
+import msgspec
 
 from satchel.core.errors import (
     BlockDamaged,
@@ -29,8 +32,10 @@ from satchel.core.errors import (
 )
 from satchel.core.paths import join_path, validate_name, validate_place
 from satchel.device.api import Account, Api, Item, Version
+from satchel.device.carrying.attributes import Attributes, give_attributes, written
 from satchel.device.carrying.disk_names import Rules, disk_name, rules_of
 from satchel.device.carrying.folders import (
+    FILE_FLAGS,
     FOLDER_FLAGS,
     dress,
     ensure_folder,
@@ -55,6 +60,7 @@ FILES: Final = "files"
 VERSIONS: Final = "versions"
 REPLACED: Final = "replaced"
 PARTS: Final = ".satchel-export"
+LINKS: Final = "links.jsonl"
 TOLD_MAX = 1_000
 """So many names of each kind are told one by one."""
 TRIES_MAX = 3
@@ -80,7 +86,8 @@ Shown = Callable[[str, int], None]
 class Exported:
     """What a run did. kept: files that were there already; fetched_bytes: of those that came, with what a cut run had
     brought of them; renamed: path and its name here; set_aside: how many things stood in the way; not_taken: path and
-    why; lists are of the first TOLD_MAX."""
+    why; lists are of the first TOLD_MAX. attributes: files and folders with extended ones; attributes_refused: of them
+    those where this disk did not take them, so that the manifest alone has them."""
 
     files: int = 0
     folders: int = 0
@@ -90,6 +97,9 @@ class Exported:
     bytes: int = 0
     fetched_bytes: int = 0
     set_aside: int = 0
+    links: int = 0
+    attributes: int = 0
+    attributes_refused: int = 0
     renamed: list[tuple[str, str]] = field(default_factory=list)
     not_taken: list[tuple[str, str]] = field(default_factory=list)
     not_taken_count: int = 0
@@ -115,17 +125,21 @@ async def export(
     now_ms: int,
     with_versions: bool = False,
     is_portable: bool = False,
+    attributes: Attributes | None = None,
+    links: Sequence[msgspec.Struct] = (),
     shown: Shown = lambda _path, _more: None,
 ) -> Exported:
     """Take all that the account has. is_portable: use only names that every common system can hold.
+
+    attributes: extended ones, by node; links: the account's, as they are to be listed.
 
     Raises: SettingInvalid (the folder holds other things), OSError (the disk), Unavailable and as `Api`: begun again,
     it goes on.
     """
     account = await api.account()
     with contextlib.ExitStack() as handles:
-        made = _Export(api, target, handles, account, with_versions, is_portable, shown)
-        await made.run(now_ms)
+        made = _Export(api, target, handles, account, with_versions, is_portable, attributes or {}, shown)
+        await made.run(now_ms, links)
     return made.told
 
 
@@ -140,8 +154,10 @@ class _Export:
         account: Account,
         with_versions: bool,
         is_portable: bool,
+        attributes: Attributes,
         shown: Shown,
     ) -> None:
+        self._attributes = attributes
         self._api, self._target, self._account, self._shown = api, target, account, shown
         self._with_versions = with_versions
         self.told = Exported()
@@ -169,7 +185,7 @@ class _Export:
         handles.callback(os.close, handle)
         return handle
 
-    async def run(self, now_ms: int) -> None:
+    async def run(self, now_ms: int, links: Sequence[msgspec.Struct]) -> None:
         """Take everything, and give the manifest its name."""
         head = Line(
             "export",
@@ -182,6 +198,7 @@ class _Export:
         waiting = [_Waiting((), ())]
         while waiting:
             waiting += await self._folder(waiting.pop())
+        self._list(links)
         told = self.told
         write_line(self._manifest, Line("end", files=told.files, bytes=told.bytes, not_taken=told.not_taken_count))
         self._manifest.flush()
@@ -194,6 +211,26 @@ class _Export:
                 # Those that hold something stay.
                 os.rmdir(name, dir_fd=self._top)
         os.fsync(self._top)
+
+    def _list(self, links: Sequence[msgspec.Struct]) -> None:
+        """Write the links' terms, a line each; none: no list."""
+        with self._part(LINKS) as file:
+            file.truncate()
+            file.write(msgspec.json.Encoder().encode_lines(links))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(LINKS, LINKS, src_dir_fd=self._parts, dst_dir_fd=self._top)
+        if not links:
+            os.unlink(LINKS, dir_fd=self._top)
+        self.told.links = len(links)
+
+    def _give(self, folder: int, name: str, item: Item) -> None:
+        packed = self._attributes.get((item.namespace, item.id))
+        if packed is None:
+            return
+        self.told.attributes += 1
+        if not give_attributes(folder, name, FOLDER_FLAGS if item.is_folder else FILE_FLAGS, packed):
+            self.told.attributes_refused += 1
 
     async def _folder(self, waiting: _Waiting) -> list[_Waiting]:
         """Take what stands in a folder; return the folders in it, the last one first."""
@@ -234,6 +271,7 @@ class _Export:
             case "folder" | "mount":
                 self.told.set_aside += ensure_folder(folder, name, self._replaced)
                 self.told.folders += 1
+                self._give(folder, name, item)
                 self._write(path, item, at)
             case "symlink":
                 if read_link(folder, name) != item.target:
@@ -253,6 +291,7 @@ class _Export:
             self._shown(path, item.size)
         else:
             item = await self._fetched(folder, path, item, name)
+        await asyncio.to_thread(self._give, folder, name, item)
         self.told.files += 1
         self.told.bytes += item.size
         self._write(path, item, at, await self._earlier(path, item, at) if self._with_versions else [])
@@ -356,6 +395,7 @@ class _Export:
             content_hash=item.content_hash,
             target=item.target,
             is_shared=item.kind == "mount",
+            xattrs=written(self._attributes.get((item.namespace, item.id), b"")),
             versions=versions or [],
         )
         write_line(self._manifest, line)

@@ -178,7 +178,7 @@ class Importer:
         validate_place((*folder.path, name))
         match found.kind:
             case "folder":
-                return await self._folder(folder, name, path)
+                return await self._folder(found, folder, name, path)
             case "symlink":
                 await self._symlink(found, folder, name, path)
             case "file":
@@ -187,30 +187,32 @@ class Importer:
                 self.told.refuse(path, "neither file, folder nor symlink")
         return None
 
-    async def _folder(self, folder: _Folder, name: str, path: str) -> _Folder | None:
+    async def _folder(self, found: Found, folder: _Folder, name: str, path: str) -> _Folder | None:
         key = name_key(name)
         item = (await self._there(folder)).get(key)
         if key not in folder.taken:
             if item is None:
-                return self._made_folder(folder, name)
+                return self._made_folder(folder, name, found.xattrs)
             if item.is_folder:
                 folder.taken.add(key)
                 return self._known(folder, item)
         if self._existing == "skip":
             self.told.skip(path)
             return None
-        return self._made_folder(folder, await self._clash(folder, name, path, is_folder=True))
+        name = await self._clash(folder, name, path, is_folder=True)
+        return self._made_folder(folder, name, found.xattrs)
 
     def _known(self, folder: _Folder, item: Item) -> _Folder:
         if item.mounts:
             return folder.child(item.name, NamespaceId(bytes.fromhex(item.mounts)), ROOT_NODE, is_new=False)
         return folder.child(item.name, folder.ns, NodeId(bytes.fromhex(item.id)), is_new=False)
 
-    def _made_folder(self, folder: _Folder, name: str) -> _Folder:
+    def _made_folder(self, folder: _Folder, name: str, xattrs: bytes | None = None) -> _Folder:
         folder.taken.add(name_key(name))
         made = folder.child(name, folder.ns, self._new_id(), is_new=True)
         self.told.folders += 1
-        self._add(Parcel(join_path(made.path), folder.ns, made.node_id, folder.node_id, name, Kind.FOLDER))
+        told = join_path(made.path)
+        self._add(Parcel(told, folder.ns, made.node_id, folder.node_id, name, Kind.FOLDER, xattrs=xattrs))
         return made
 
     async def _symlink(self, found: Found, folder: _Folder, name: str, path: str) -> None:
@@ -277,7 +279,8 @@ class Importer:
         self.told.files += 1
         self.told.bytes += content.size
         self.told.versions += len(earlier)
-        self._add(Parcel(path, folder.ns, node_id, folder.node_id, name, Kind.FILE, steps, base_rev=base_rev))
+        own = (path, folder.ns, node_id, folder.node_id, name, Kind.FILE, steps)
+        self._add(Parcel(*own, base_rev=base_rev, xattrs=found.xattrs))
 
     def _foreseen(self, folder: _Folder, name: str, path: str, state: State, *, is_free: bool) -> None:
         """Count a file that would have to be fetched to be compared."""

@@ -40,6 +40,7 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
 
     content_hash: hex, of a file; target: of a symlink; versions: the oldest first, the newest one among them; empty
     when the export was made without them. is_shared: the folder is where a shared folder stands in this account.
+    xattrs: extended attributes, as `attributes.written` has them.
     """
 
     type: Literal["export", "folder", "file", "symlink", "end"]
@@ -54,6 +55,7 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     content_hash: str = ""
     target: str = ""
     is_shared: bool = False
+    xattrs: dict[str, str] = {}
     versions: list[Earlier] = []
     format: int = 0
     account: str = ""

@@ -60,7 +60,8 @@ class Step:
 @dataclass(slots=True)
 class Parcel:
     """One thing to make, or to give new content. told: its path, for people; steps: the states of a file, in order;
-    base_rev: of the newest state there, 0 when it is to be made; node_id is the maker's choice then."""
+    base_rev: of the newest state there, 0 when it is to be made; node_id is the maker's choice then; xattrs: extended
+    attributes, None to leave them as they are."""
 
     told: str
     ns: NamespaceId
@@ -71,6 +72,7 @@ class Parcel:
     steps: list[Step] = field(default_factory=list)
     target: str = ""
     base_rev: int = 0
+    xattrs: bytes | None = None
     at: int = 0
     op_id: OpId = NO_OP
 
@@ -225,12 +227,18 @@ class Shipper:
         parcel.op_id = parcel.op_id or OpId(uuid7(self._clock.now_ns() // 1_000_000, self._clock.random(10)))
         if parcel.kind is not Kind.FILE:
             return CreateOp(
-                parcel.op_id, parcel.node_id, parcel.parent_id, parcel.name, parcel.kind, target=parcel.target
+                parcel.op_id,
+                parcel.node_id,
+                parcel.parent_id,
+                parcel.name,
+                parcel.kind,
+                target=parcel.target,
+                xattrs=parcel.xattrs,
             )
         step = parcel.steps[parcel.at]
         content, mtime_ns, bit = step.content, step.state.mtime_ns, step.state.is_executable
         if parcel.base_rev:
-            return EditOp(parcel.op_id, parcel.node_id, parcel.base_rev, content, "", mtime_ns, bit)
+            return EditOp(parcel.op_id, parcel.node_id, parcel.base_rev, content, "", mtime_ns, bit, parcel.xattrs)
         return CreateOp(
             parcel.op_id,
             parcel.node_id,
@@ -240,6 +248,7 @@ class Shipper:
             content,
             mtime_ns=mtime_ns,
             is_executable=bit,
+            xattrs=parcel.xattrs,
         )
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
 
-from satchel.core.errors import FileUnreadable, NotFound
+from satchel.core.errors import FileUnreadable, LimitExceeded, MessageInvalid, NotFound
+from satchel.device.carrying.attributes import read_back
 from satchel.device.carrying.manifest import Earlier, Line, read_lines
 
 STATE_FOLDER = ".satchel"
@@ -37,7 +38,8 @@ class State:
 @dataclass(frozen=True, slots=True)
 class Found:
     """Something at a source. names: from the source's top; states: of a file, the oldest first and the newest last;
-    place: what the source itself calls it; trouble: why it cannot be taken, empty when it can."""
+    place: what the source itself calls it; trouble: why it cannot be taken, empty when it can; xattrs: packed extended
+    attributes, None where the source tells of none."""
 
     names: tuple[str, ...]
     kind: FoundKind
@@ -45,6 +47,7 @@ class Found:
     target: str = ""
     place: str = ""
     trouble: str = ""
+    xattrs: bytes | None = None
 
 
 async def walked(listed: Callable[[tuple[str, ...]], Awaitable[Sequence[Found]]]) -> AsyncIterator[Found]:
@@ -125,13 +128,17 @@ class ExportSource:
         names = tuple(line.path.removeprefix("/").split("/"))
         if line.type == "symlink":
             return Found(names, "symlink", target=line.target)
+        try:
+            xattrs = read_back(line.xattrs) if line.xattrs else None
+        except (MessageInvalid, LimitExceeded) as fault:
+            return Found(names, "other", trouble=str(fault))
         if line.type == "folder":
-            return Found(names, "folder")
+            return Found(names, "folder", xattrs=xattrs)
         newest = State(line.size, line.mtime_ns, line.is_executable, line.content_hash, self._path(line.at))
         earlier = [self._state(one, line) for one in line.versions if one.at]
         if earlier and earlier[-1].content == newest.content:
             earlier.pop()
-        return Found(names, "file", (*earlier, newest))
+        return Found(names, "file", (*earlier, newest), xattrs=xattrs)
 
     def _state(self, one: Earlier, line: Line) -> State:
         return State(one.size, one.mtime_ns, line.is_executable, one.content_hash, self._path(one.at))

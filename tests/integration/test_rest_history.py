@@ -130,6 +130,36 @@ def test_activity_is_paged_and_opened(session: Session) -> None:
     assert sum(day["changes"] for day in days["days"]) == days["head_seq"] == 7
 
 
+def test_activity_tells_of_one_person_and_of_one_kind(shared: Session, server: RunningServer) -> None:
+    friend = server.add_user(f"friend {next(_numbers)}")
+    theirs = friend.sign_in()
+    team = f"/team {next(_numbers)}"
+    done(shared, "POST", "/api/v1/folders", {"path": team})
+    made = done(shared, "POST", "/api/v1/shares", {"path": team, "with": [{"user": friend.name}]})["id"]
+    done(theirs, "POST", f"/api/v1/share-invitations/{made}/accept")
+    done(theirs, "POST", "/api/v1/folders", {"path": f"{team}/theirs"})
+    done(shared, "POST", "/api/v1/folders", {"path": f"{team}/ours"})
+    done(theirs, "POST", "/api/v1/delete", {"path": f"{team}/ours"})
+
+    def rows(**query: object) -> list[tuple[str, str]]:
+        told = done(shared, "GET", "/api/v1/activity", namespace=made, grouped="false", **query)["rows"]
+        return [(row["does"], row["path"]) for row in told]
+
+    assert rows(person=friend.name) == [("delete", f"{team}/ours"), ("create", f"{team}/theirs")]
+    assert rows(person=friend.name, does="delete") == [("delete", f"{team}/ours")]
+    assert rows(does="delete") == [("delete", f"{team}/ours")]
+    assert rows(person=friend.name, limit=1) == [("delete", f"{team}/ours")]
+    # Who is nobody is told as somebody who did nothing here.
+    stranger = server.add_user(f"stranger {next(_numbers)}")
+    answers = [
+        shared.ask("GET", "/api/v1/activity", namespace=made, person=name).body for name in (stranger.name, "no one")
+    ]
+    assert answers[0] == answers[1]
+    mounts = [row["does"] for row in done(theirs, "GET", "/api/v1/activity", does="mount")["rows"]]
+    assert mounts == ["mount"]
+    assert refused(shared, "GET", "/api/v1/activity", does="dance") == (400, "message_invalid")
+
+
 def opened(session: Session, row: dict) -> list[dict]:  # type: ignore[type-arg]
     found: list[dict] = done(  # type: ignore[type-arg]
         session,

@@ -58,10 +58,18 @@ def held_items(engine: Engine) -> list[HeldItem]:
     return items[:HELD_SHOWN_MAX]
 
 
+def held_count(engine: Engine, shown: list[HeldItem]) -> int:
+    """Return how many wait in all, of which `shown` are told."""
+    if len(shown) < HELD_SHOWN_MAX:
+        return len(shown)
+    return engine.state.index.count_waiting(but=ALLOWED_DELETION) + sum(1 for _ in refused_back(engine.state))
+
+
 def describe(engine: Engine, link: Link, transfers: dict[Nid, int], degraded: str) -> LinkStatus:
     """Return the link's status."""
     state = engine.state
     held = held_items(engine)
+    count = held_count(engine, held)
     jobs = [job for job in _jobs(engine) if job.stage is not JobStage.DONE]
     up = [job for job in jobs if isinstance(job.op, COMMITS)]
     down = [job for job in jobs if not isinstance(job.op, COMMITS)]
@@ -79,10 +87,10 @@ def describe(engine: Engine, link: Link, transfers: dict[Nid, int], degraded: st
         bytes_up_done=state.progress.bytes_up_done,
         bytes_down_todo=sum(job.size for job in down),
         bytes_down_done=state.progress.bytes_down_done,
-        held=len(held),
+        held=count,
         transfers=tuple(shown),
         held_items=tuple(held),
-        message=_message(engine, word, held),
+        message=_message(engine, word, held, count),
         degraded=degraded,
         notice=notice(state.index, state.now.wall_ns // 1_000_000),
         last_sync_ms=state.progress.last_sync_ns // 1_000_000,
@@ -163,7 +171,7 @@ def _state(engine: Engine, held: list[HeldItem]) -> State:
     return "syncing"
 
 
-def _message(engine: Engine, word: State, held: list[HeldItem]) -> str:
+def _message(engine: Engine, word: State, held: list[HeldItem], count: int) -> str:
     match word:
         case "halted":
             return engine.state.halted
@@ -172,6 +180,6 @@ def _message(engine: Engine, word: State, held: list[HeldItem]) -> str:
         case "attention" if any(item.needs_consent for item in held):
             return "Many deletions wait for a word: see 'satchel held list', then 'held allow' or 'held undo'."
         case "attention":
-            return f"{len(held)} items cannot be synced now; 'satchel held list' says why."
+            return f"{count} items cannot be synced now; 'satchel held list' says why."
         case _:
             return ""

@@ -986,7 +986,7 @@ export interface Routes {
     answer: undefined;
   };
   'GET /api/v1/activity': {
-    query: { path?: string; id?: string; before?: number; first_seq?: number; last_seq?: number; grouped?: boolean; limit?: number; namespace?: string };
+    query: { path?: string; id?: string; before?: number; first_seq?: number; last_seq?: number; person?: string; does?: string; grouped?: boolean; limit?: number; namespace?: string };
     body: undefined;
     answer: Activity;
   };

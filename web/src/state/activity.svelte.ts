@@ -26,14 +26,21 @@ export class Activities {
   isLoading = $state(true);
   isEnded = $state(false);
   problem = $state<unknown>(null);
-  person = $state('');
-  does = $state('');
-  readonly people = $derived([...new Set(this.rows.map((row) => row.account).filter(Boolean))].sort());
-  readonly shown = $derived(this.rows.filter((row) => this.#isWanted(row)));
+  readonly #known: readonly string[];
+  /** Who was told of so far, also before the choice of somebody. */
+  readonly people = $derived.by(() => [...new Set([...this.#known, ...this.rows.map((row) => row.account)].filter(Boolean))].sort());
   #sources: Source[] | null = null;
   #isBusy = false;
 
-  constructor(readonly path: string) {}
+  /** known: who may be chosen already. */
+  constructor(
+    readonly path: string,
+    readonly person = '',
+    readonly does = '',
+    known: readonly string[] = [],
+  ) {
+    this.#known = known;
+  }
 
   /** Read on until there is more to show, or nothing left. */
   async more(): Promise<void> {
@@ -42,9 +49,9 @@ export class Activities {
     this.problem = null;
     try {
       this.#sources ??= await this.#sourcesHere();
-      const wanted = this.shown.length + MORE;
-      for (let page = 0; page < PAGES_MAX && this.shown.length < wanted && !this.isEnded; page += 1) {
-        await Promise.all(this.#sources.filter((one) => !one.isEnded && !one.waiting.length).map((one) => read(one)));
+      const wanted = this.rows.length + MORE;
+      for (let page = 0; page < PAGES_MAX && this.rows.length < wanted && !this.isEnded; page += 1) {
+        await Promise.all(this.#sources.filter((one) => !one.isEnded && !one.waiting.length).map((one) => this.#read(one)));
         this.rows = [...this.rows, ...merged(this.#sources)];
         this.isEnded = this.#sources.every((one) => one.isEnded && !one.waiting.length);
       }
@@ -72,17 +79,13 @@ export class Activities {
     return [here, ...shares.filter((one) => isIn(one.path, this.path)).map((one) => source({ namespace: one.id }, one.id))];
   }
 
-  #isWanted(row: ActivityRow): boolean {
-    const does = row.does === 'unmount' ? 'mount' : row.does;
-    return (!this.person || row.account === this.person) && (!this.does || does === this.does);
+  async #read(source: Source): Promise<void> {
+    const query = { ...source.query, person: this.person, does: this.does, before: source.before, limit: PAGE };
+    const told = await ask('GET /api/v1/activity', { query });
+    source.waiting = told.rows;
+    source.before = told.before;
+    source.isEnded = told.before === 0;
   }
-}
-
-async function read(source: Source): Promise<void> {
-  const told = await ask('GET /api/v1/activity', { query: { ...source.query, before: source.before, limit: PAGE } });
-  source.waiting = told.rows;
-  source.before = told.before;
-  source.isEnded = told.before === 0;
 }
 
 /** Take what is known to be the newest: until one of the histories has to be read on. */
@@ -100,6 +103,7 @@ function merged(sources: readonly Source[]): Told[] {
 /** Return each entry of a row that stands for several. */
 export async function entriesOf(row: Told, path: string): Promise<readonly Told[]> {
   const where = row.namespace ? { namespace: row.namespace } : path === '/' ? {} : { path };
-  const query = { ...where, first_seq: row.first_seq, last_seq: row.last_seq, grouped: false, limit: 200 };
+  // What stands between them and was not asked for belongs to other rows.
+  const query = { ...where, person: row.account, does: row.does === 'other' ? '' : row.does, first_seq: row.first_seq, last_seq: row.last_seq, grouped: false, limit: 200 };
   return (await ask('GET /api/v1/activity', { query })).rows.map((one) => ({ ...one, namespace: row.namespace }));
 }

@@ -497,6 +497,11 @@ class Index:
         query = "SELECT path, code, reason, next_try_ms FROM unread ORDER BY path LIMIT ?"
         return [tuple(row) for row in self.connection.execute(query, (limit,))]
 
+    def count_waiting(self, *, but: str) -> int:
+        """Return how many rows are held, but for those with the code `but`, and how much cannot be taken in."""
+        held = "SELECT COUNT(*) FROM nodes INDEXED BY nodes_held WHERE held_code IS NOT NULL AND held_code <> ?"
+        return sum(row[0] for row in self.connection.execute(f"{held} UNION ALL SELECT COUNT(*) FROM unread", (but,)))
+
     # -- blocks -----------------------------------------------------------------------------------------------
 
     def put_blocklist(self, content: bytes, blocks: bytes) -> None:

@@ -21,7 +21,7 @@ from satchel.server.accounts.principal import Principal
 from satchel.server.gateway.files import Limit
 from satchel.server.gateway.rest import KINDS, Asked, address_of, from_hex, namespace_of, principal_of, services_of
 from satchel.server.gateway.services import Services
-from satchel.server.metadata.activity import GROUPS_MAX, Done, Wanted
+from satchel.server.metadata.activity import GROUPS_MAX, NAMES, Done, Wanted
 from satchel.server.metadata.activity import activity as done_there
 from satchel.server.metadata.moments import DAYS_MAX, reach
 from satchel.server.metadata.moments import days as days_of
@@ -255,19 +255,26 @@ async def list_activity(
     before: Seq = 0,
     first_seq: Seq = 0,
     last_seq: Seq = 0,
+    person: str = "",
+    does: str = "",
     grouped: bool = True,
     limit: Lines = 100,
     namespace: str = "",
 ) -> Activity:
     """List what was done in the account, or in a folder of it, the newest first: who, with which device, when, and from
-    where to where. What is done in a shared folder is told there, to all its members."""
+    where to where. What is done in a shared folder is told there, to all its members. `person` and `does` tell only
+    what somebody did, and only acts of a kind; `mount` stands for `unmount` too."""
     services, principal = services_of(request), await principal_of(request)
     ns, unit = await _place(services, principal, path=path, node=id, namespace=namespace)
+    if does and does not in NAMES.values():
+        raise MessageInvalid("There are no acts of this kind.", reason="does")
     ends = [end for end in (before, last_seq + 1 if last_seq else 0) if end]
     wanted = Wanted(
         folder=None if unit == ROOT_NODE else unit,
         below=min(ends, default=2**62),
         above=max(0, first_seq - 1),
+        person=person,
+        does=frozenset({does, "unmount"} if does == "mount" else {does} if does else ()),
         limit=limit,
         is_grouped=grouped,
     )

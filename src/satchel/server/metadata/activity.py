@@ -17,6 +17,7 @@ from satchel.core.entries import Action
 from satchel.core.ids import ROOT_NODE, AccountId, DeviceId, LinkId, NamespaceId, NodeId
 from satchel.core.paths import join_path
 from satchel.server.accounts.access import authorize
+from satchel.server.accounts.names import looked_up
 from satchel.server.accounts.principal import Principal
 from satchel.server.db.engine import Connection, Database, Question, fetch_together
 from satchel.server.metadata.nodes import Image, image_of
@@ -44,11 +45,14 @@ NAMES: dict[int, str] = {
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """Which entries. folder: what stands, or stood, in it; None for all; below, above: seqs between which they lie,
-    both left out; is_grouped: what belongs together as one."""
+    both left out; person: by whom, as called now, empty for everybody; does: of which kinds, as in NAMES, empty for
+    all; is_grouped: what belongs together as one."""
 
     folder: NodeId | None = None
     below: int = 2**62
     above: int = 0
+    person: str = ""
+    does: frozenset[str] = frozenset()
     limit: int = 100
     is_grouped: bool = True
 
@@ -97,9 +101,14 @@ async def activity(db: Database, principal: Principal, ns: NamespaceId, wanted: 
 
     async def read_txn(conn: Connection) -> tuple[list[Done], int]:
         view, groups, below = View(ns), list[list[_Entry]](), wanted.below
+        actor = await _person_txn(conn, wanted.person) if wanted.person else None
         for scanned in range(0, SCANNED_MAX, PAGE):
             entries = await _page_txn(conn, ns, above=wanted.above, below=below)
-            found = entries if wanted.folder is None else await _within_txn(conn, view, entries, wanted.folder)
+            found = [entry for entry in entries if not wanted.does or NAMES.get(entry.action) in wanted.does]
+            if wanted.person:
+                found = [entry for entry in found if entry.actor == actor]
+            if wanted.folder is not None:
+                found = await _within_txn(conn, view, found, wanted.folder)
             for entry in found:
                 if groups and wanted.is_grouped and groups[-1][-1].group == entry.group:
                     groups[-1].append(entry)
@@ -114,6 +123,12 @@ async def activity(db: Database, principal: Principal, ns: NamespaceId, wanted: 
         return await _told_txn(conn, view, groups), below
 
     return await db.read(read_txn)
+
+
+async def _person_txn(conn: Connection, name: str) -> AccountId | None:
+    """Return whose name it is. Of nobody as much is read as of somebody who did nothing here, so both answer alike."""
+    rows = await conn.fetch("SELECT account_id FROM accounts WHERE name_key = $1", looked_up(name))
+    return AccountId(rows[0][0]) if rows else None
 
 
 async def _page_txn(conn: Connection, ns: NamespaceId, *, above: int, below: int) -> list[_Entry]:

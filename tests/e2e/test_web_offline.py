@@ -3,9 +3,11 @@ nothing."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
+import wave
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -119,6 +121,23 @@ def test_a_kept_folder_is_read_while_the_server_is_stopped(
         clean(page)
     back(page)
     page.get_by_role("button", name="Bring up to date").wait_for()
+
+
+def test_a_kept_recording_is_played_without_a_network(context: BrowserContext, ann: Session) -> None:
+    address = folder_of(ann, "played")
+    raw = io.BytesIO()
+    with wave.open(raw, "wb") as sound:
+        sound.setparams((1, 1, 8_000, 0, "NONE", ""))
+        sound.writeframes(bytes(16_000))
+    assert ann.ask("PUT", "/api/v1/content", raw.getvalue(), path="/played/two seconds.wav").status == 200
+    page = opened(context, address, "two seconds.wav")
+    page.get_by_role("button", name="More for this folder").click()
+    page.get_by_role("menuitem", name="Keep offline").click()
+    page.get_by_text("“played” can be read offline now.").wait_for()
+    with offline(context, page):
+        page.goto(address)
+        page.get_by_role("button", name="two seconds.wav", exact=True).click()
+        page.wait_for_function("() => document.querySelector('dialog audio')?.duration === 2")
 
 
 def test_what_is_changed_offline_waits_and_goes(context: BrowserContext, ann: Session) -> None:

@@ -223,6 +223,8 @@ def test_an_upload_of_one_account_never_goes_on_for_the_next(
     page.get_by_text("1 file is uploaded").wait_for()
     eve = User(ann.url, "eve", PASSWORD).sign_in("phone")
     assert names(eve, "/") == ["hers.bin"]
+    for left in ann.ask("GET", "/api/v1/uploads").json()["items"]:
+        assert ann.ask("DELETE", f"/api/v1/uploads/{left['id']}").status == 204
 
 
 def test_one_file_is_paused_while_others_go_on(context: BrowserContext, ann: Session, tmp_path: Path) -> None:

@@ -33,7 +33,6 @@ self.addEventListener('activate', (event) => {
       // In the order in which they were made: the one before this stays, for pages of it that are still open.
       const builds = (await caches.keys()).filter((name) => name.startsWith(BEFORE) && name !== CACHE);
       await Promise.all(builds.slice(0, Math.max(0, builds.length - (BUILDS_KEPT - 1))).map((name) => caches.delete(name)));
-      await self.registration.navigationPreload?.enable();
       await self.clients.claim();
     })(),
   );
@@ -44,14 +43,15 @@ self.addEventListener('fetch', (event) => {
   const { origin, pathname } = new URL(request.url);
   if (request.method !== 'GET' || origin !== self.location.origin) return;
   if (request.mode === 'navigate') {
-    // Links, the service's own pages and whatever there is no page for go their way.
-    if (PAGES.has(pathname.split('/')[1] || '-')) event.respondWith(documentFor(event));
+    // Links, the service's own pages and whatever there is no page for go their way, and are asked for once: no navigation is
+    // loaded ahead, for that asks twice where it is not taken, and a provider's answer is good for one time.
+    if (PAGES.has(pathname.split('/')[1] || '-')) event.respondWith(documentFor(request));
   } else if (pathname.startsWith('/assets/')) event.respondWith(asset(request));
   else if (FILES.includes(pathname)) event.respondWith(fetch(request).catch(() => kept(pathname)));
 });
 
-async function documentFor(event: FetchEvent): Promise<Response> {
-  const asked = (async () => ((await event.preloadResponse) as Response | undefined) ?? fetch(event.request))();
+async function documentFor(request: Request): Promise<Response> {
+  const asked = fetch(request);
   const late = new Promise<null>((done) => setTimeout(() => done(null), WAIT_MS));
   const answer = await Promise.race([asked.catch(() => null), late]);
   if (answer && !FAILED.has(answer.status)) return answer;

@@ -1,6 +1,7 @@
 // What is kept offline, in the browser's own database. Invariant: all of it belongs to one account, its owner: it is emptied
 // before another account uses it, and who is not the owner neither reads nor writes. Without a database nothing is kept.
 import type { AccountShown, Item } from '../api/types';
+import { deleted } from './deleting';
 import type { Edit } from './edits';
 
 const NAME = 'satchel.offline';
@@ -52,7 +53,7 @@ export function isPossible(): boolean {
 /** Make an account the owner. What another one had here is gone before that; edits of its own are kept. */
 export async function own(account: AccountShown): Promise<void> {
   isLeft = false;
-  const opened = await open();
+  const opened = (await open()) ?? (await open(true));
   if (!opened) return;
   const stores = begin(opened, 'readwrite');
   const before = await done<{ account: AccountShown } | undefined>(stores.owner.get('owner'));
@@ -64,20 +65,20 @@ export async function own(account: AccountShown): Promise<void> {
 
 /** Return who was signed in here last, and did not sign out; null for nobody. */
 export async function owner(): Promise<AccountShown | null> {
-  const opened = (await isThere()) ? await open() : null;
+  const opened = await open();
   if (!opened) return null;
   return (await done<{ account: AccountShown } | undefined>(begin(opened, 'readonly').owner.get('owner')))?.account ?? null;
 }
 
 /** Drop all copies and the owner: the session ended, and not by the person. Edits that wait are kept for who made them. */
 export async function dropCopies(): Promise<void> {
-  const opened = (await isThere()) ? await open() : null;
+  const opened = await open();
   if (opened) await emptied(begin(opened, 'readwrite'));
 }
 
 /** Leave nothing here. */
 export async function wipe(): Promise<void> {
-  const opened = (await isThere()) ? await open() : null;
+  const opened = await open();
   isLeft = true;
   if (!opened) return;
   const stores = begin(opened, 'readwrite');
@@ -85,11 +86,7 @@ export async function wipe(): Promise<void> {
   await done(stores.edits.clear());
   opened.close();
   database = null;
-  await new Promise<void>((resolve) => {
-    const asked = indexedDB.deleteDatabase(NAME);
-    // Another page of the app has it open still: it is empty all the same.
-    asked.onsuccess = asked.onerror = asked.onblocked = () => resolve();
-  });
+  await deleted(NAME);
 }
 
 export function allPins(account: string): Promise<Pin[]> {
@@ -188,24 +185,17 @@ async function emptied(stores: Stores): Promise<void> {
   for (const name of ['owner', 'pins', 'rows', 'contents'] as const) await done(stores[name].clear());
 }
 
-/** Tell whether there is a database, without making one. */
-async function isThere(): Promise<boolean> {
-  if (!isPossible()) return false;
-  return (await indexedDB.databases()).some((one) => one.name === NAME);
-}
-
-function open(): Promise<IDBDatabase | null> {
+/** Open it. isMade: if there is none, for a new owner alone: who asks what is in it makes none. */
+function open(isMade = false): Promise<IDBDatabase | null> {
   if (!isPossible() || isLeft) return Promise.resolve(null);
   database ??= new Promise((resolve) => {
+    const none = (): void => {
+      database = null;
+      resolve(null);
+    };
     try {
       const asked = indexedDB.open(NAME, 1);
-      asked.onupgradeneeded = () => {
-        const keys = { owner: 'key', pins: 'id', rows: 'key', contents: 'hash', edits: 'key' };
-        for (const name of STORES) {
-          const made = asked.result.createObjectStore(name, { keyPath: keys[name] });
-          if (name === 'rows') made.createIndex('pin', 'pin');
-        }
-      };
+      asked.onupgradeneeded = () => (isMade ? make(asked.result) : asked.transaction?.abort());
       asked.onsuccess = () => {
         const opened = asked.result;
         // Another page signs out: it may not be kept waiting.
@@ -215,12 +205,24 @@ function open(): Promise<IDBDatabase | null> {
         };
         resolve(opened);
       };
-      asked.onerror = asked.onblocked = () => resolve(null);
+      asked.onerror = (event) => {
+        event.preventDefault();
+        none();
+      };
+      asked.onblocked = none;
     } catch {
-      resolve(null);
+      none();
     }
   });
   return database;
+}
+
+function make(made: IDBDatabase): void {
+  const keys = { owner: 'key', pins: 'id', rows: 'key', contents: 'hash', edits: 'key' };
+  for (const name of STORES) {
+    const store = made.createObjectStore(name, { keyPath: keys[name] });
+    if (name === 'rows') store.createIndex('pin', 'pin');
+  }
 }
 
 function done<T>(asked: IDBRequest<T>): Promise<T> {

@@ -14,6 +14,7 @@ import { account, whenLeaving } from './session.svelte';
 import { tell, tellRefusal } from './toasts.svelte';
 
 const TOGETHER_MS = 1_000;
+const AGAIN_MS = 30_000;
 const PINS_MAX = 100;
 const LOCK = 'satchel.offline';
 
@@ -29,6 +30,7 @@ let ids = new Map<string, Map<string, string>>();
 let stop = new AbortController();
 let wanted = new Set<string>();
 let timer = 0;
+let again = 0;
 const others = typeof BroadcastChannel === 'undefined' ? null : new BroadcastChannel('satchel.pins');
 
 export { isPossible };
@@ -141,7 +143,8 @@ export function followPins(): () => void {
     forget();
     stop.abort();
     clearTimeout(timer);
-    timer = 0;
+    clearTimeout(again);
+    timer = again = 0;
     wanted = new Set();
   };
 }
@@ -173,7 +176,8 @@ function want(which: readonly string[]): void {
     timer = 0;
     const now = [...wanted];
     wanted = new Set();
-    void update(now).catch(() => undefined);
+    // Whatever the service was too busy for is asked for again.
+    void update(now).catch(() => void (again ||= window.setTimeout(() => ((again = 0), want(now)), AGAIN_MS)));
   }, TOGETHER_MS);
 }
 

@@ -8,6 +8,7 @@ import { setAway } from './connection.svelte';
 import { go } from './route.svelte';
 
 const LEAVING = 'satchel.leaving';
+const WAIT_MS = 6_000;
 const state = $state<{ account: AccountShown | null; isKnown: boolean; problem: unknown }>({
   account: null,
   isKnown: false,
@@ -41,7 +42,7 @@ export async function beginSession(): Promise<void> {
   state.problem = null;
   try {
     if (localStorage.getItem(LEAVING)) await leaveService();
-    const found = await signedIn();
+    const found = await Promise.race([signedIn(), late()]);
     if (!found && (await ask('GET /api/v1/setup')).is_needed) go('/setup', true);
     if (!found) await dropCopies().catch(() => undefined);
     take(found);
@@ -54,6 +55,14 @@ export async function beginSession(): Promise<void> {
       state.isKnown = true;
     } else state.problem = error;
   }
+}
+
+/** A network that swallows all that is asked is none: who was signed in here last need not wait for its end. */
+async function late(): Promise<never> {
+  const last = await owner().catch(() => null);
+  return new Promise((_, fail) => {
+    if (last) setTimeout(() => fail(new Refusal(0, 'unreachable', '', '', '')), WAIT_MS);
+  });
 }
 
 async function signedIn(): Promise<AccountShown | null> {

@@ -1,5 +1,7 @@
 // What is being uploaded, in the browser's own database, so that a reload or a crash ends nothing. Written a little later
 // and together: a folder of a thousand files is a few transactions. Without a database nothing is remembered, no more.
+import { deleted } from '../offline/deleting';
+
 const NAME = 'satchel.uploads';
 const STORE = 'uploads';
 const FLUSH_MS = 300;
@@ -60,10 +62,7 @@ export async function forgetAll(): Promise<void> {
   const opened = await open();
   opened?.close();
   database = null;
-  await new Promise<void>((resolve) => {
-    const asked = indexedDB.deleteDatabase(NAME);
-    asked.onsuccess = asked.onerror = asked.onblocked = () => resolve();
-  });
+  await deleted(NAME);
 }
 
 function later(): void {

@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,13 +21,14 @@ ROOT = Path(__file__).resolve().parents[1]
 WEB = ROOT / "web"
 STATIC = ROOT / "src" / "satchel" / "server" / "gateway" / "static"
 DEVICE_STATIC = ROOT / "src" / "satchel" / "device" / "static"
+WORKER = WEB / "built-worker"
 MARK = "sources.sha256"
 BUILD_TIMEOUT_S = 900.0
 TOLD_LINES = 25
 _FOLDERS = ("src", "public")
 _FILES = (
     *("index.html", "link.html", "device.html", "package.json", "package-lock.json", "vite.config.ts"),
-    *("vite.device.config.ts", "svelte.config.js", "tsconfig.json", "compress.mjs"),
+    *("vite.device.config.ts", "vite.worker.config.ts", "svelte.config.js", "tsconfig.json", "compress.mjs"),
 )
 
 
@@ -47,6 +49,7 @@ def build(*, is_verbose: bool = False) -> bool:
         # The mark that all of it is there comes last.
         _built("vite.device.config.ts", DEVICE_STATIC, is_verbose=is_verbose)
         made = _built("vite.config.ts", STATIC, is_verbose=is_verbose)
+        (made / "sw.js").write_text(_worker(_built("vite.worker.config.ts", WORKER, is_verbose=is_verbose), made))
         _run([node(), "compress.mjs", str(made)], WEB, is_verbose=is_verbose)
         (made / MARK).write_text(wanted)
         return True
@@ -54,13 +57,44 @@ def build(*, is_verbose: bool = False) -> bool:
 
 def _built(config: str, folder: Path, *, is_verbose: bool) -> Path:
     """Build what a configuration names into a folder that is put in the place of the old one; return it."""
-    made = folder.with_name("static.new")
+    made = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(made, ignore_errors=True)
     vite = [node(), "node_modules/vite/bin/vite.js", "build", "--config", config]
     _run([*vite, "--outDir", str(made)], WEB, is_verbose=is_verbose)
     shutil.rmtree(folder, ignore_errors=True)
     made.rename(folder)
     return folder
+
+
+def _worker(built: Path, made: Path) -> str:
+    """Return the service worker for the app that was made: with its files, its pages, and a digest over all of it. What
+    only the page of links asks for is left out: it has no worker; so are the icons that a system asks for once."""
+    told = (built / "sw.js").read_text()
+    shutil.rmtree(built)
+    files = sorted(f"/{path.relative_to(made).as_posix()}" for path in made.rglob("*") if path.is_file())
+    others = _links_own(made, files)
+    kept = [name for name in files if name not in others and not name.endswith(("link.html", ".png"))]
+    digest = hashlib.sha256(told.encode())
+    for name in kept:
+        digest.update(f"{name}\n".encode() + (made / name[1:]).read_bytes())
+    listed = re.search(r"PAGES = \[(.*?)\]", (WEB / "src" / "state" / "route.svelte.ts").read_text())
+    if listed is None:
+        raise WebNotBuilt("state/route.svelte.ts has no list of pages.")
+    pages = [name or "-" for name in re.findall(r"'([^']*)'", listed[1])]
+    for field, value in {"build": digest.hexdigest()[:32], "files": " ".join(kept), "pages": " ".join(pages)}.items():
+        place = "{{" + field + "}}"
+        if told.count(place) != 1:
+            raise WebNotBuilt(f"The service worker has no single place for {field}.")
+        told = told.replace(place, value)
+    return told
+
+
+def _links_own(made: Path, files: list[str]) -> set[str]:
+    """Return the files that the page of links names and no other file of the app does."""
+    named = {name for name in files if name in (made / "link.html").read_text()}
+    others = [made / name[1:] for name in files if name not in named and not name.endswith("link.html")]
+    texts = [path.read_text() for path in others if path.suffix in (".js", ".html", ".css")]
+    return {name for name in named if not any(name.rpartition("/")[2] in text for text in texts)}
 
 
 def check() -> None:

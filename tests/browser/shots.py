@@ -181,8 +181,9 @@ def run(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    from tests.browser import shots_history
+    from tests.browser import shots_history, shots_offline
 
     warm.begin()
     run(Path(sys.argv[1]))
     shots_history.run(Path(sys.argv[1]) / "history")
+    shots_offline.run(Path(sys.argv[1]) / "offline")

@@ -164,7 +164,8 @@ def test_a_folder_is_shared_accepted_changed_by_both_and_left(
     there.get_by_text("You can look, not change").wait_for()
     there.get_by_role("button", name="More for plan.txt").click()
     there.get_by_role("menuitem", name="Details and versions").wait_for()
-    assert there.get_by_role("menuitem").all_inner_texts() == ["Open\nEnter", "Details and versions\ni", "Download"]
+    offered = ["Open\nEnter", "Details and versions\ni", "Keep offline", "Download"]
+    assert there.get_by_role("menuitem").all_inner_texts() == offered
     press(there, "Escape")
     assert there.get_by_role("button", name="Upload").count() == 0
 

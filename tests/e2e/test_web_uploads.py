@@ -15,7 +15,7 @@ from satchel.core.hashing import block_hash, content_hash
 from satchel.core.limits import KIB, MIB
 from tests.support.browser import ROOT, browser, node
 from tests.support.pages import OVERFLOWING, ann, clean, context, folder_of, names, press, server, shown
-from tests.support.server import Session
+from tests.support.server import PASSWORD, Session, User, ask
 from tests.support.streams import counter_stream, low_entropy
 
 if TYPE_CHECKING:
@@ -199,6 +199,32 @@ def test_a_short_file_goes_on_by_itself_after_a_reload(context: BrowserContext, 
     page.reload()
     page.get_by_text("1 file is uploaded").wait_for()
     assert stored(ann, "/kept by itself/song.bin") == data
+
+
+def test_an_upload_of_one_account_never_goes_on_for_the_next(
+    context: BrowserContext, ann: Session, tmp_path: Path
+) -> None:
+    (tmp_path / "film.bin").write_bytes(os.urandom(18 * MIB))
+    token = ann.ask("POST", "/api/v1/invitations", {}).json()["token"]
+    taken = {"token": token, "user": "eve", "password": PASSWORD}
+    assert ask(ann.url, "POST", "/api/v1/invitations/accept", taken).status == 201
+    page, sent = broken_off(context, ann, "unfinished", tmp_path / "film.bin")
+    page.get_by_role("button", name="Account and appearance").click()
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("dialog").get_by_role("button", name="Sign out").click()
+    # In the same page: nothing is loaded anew between the two.
+    page.get_by_label("Name").fill("eve")
+    page.get_by_label("Password").fill(PASSWORD)
+    press(page, "Enter")
+    page.get_by_text("Nothing here yet").wait_for()
+    sent.mend()
+    (tmp_path / "hers.bin").write_bytes(os.urandom(6 * MIB))
+    choose(page, tmp_path / "hers.bin")
+    page.get_by_text("1 file is uploaded").wait_for()
+    eve = User(ann.url, "eve", PASSWORD).sign_in("phone")
+    assert names(eve, "/") == ["hers.bin"]
+    for left in ann.ask("GET", "/api/v1/uploads").json()["items"]:
+        assert ann.ask("DELETE", f"/api/v1/uploads/{left['id']}").status == 204
 
 
 def test_one_file_is_paused_while_others_go_on(context: BrowserContext, ann: Session, tmp_path: Path) -> None:

@@ -131,3 +131,38 @@ def test_a_lock_file_names_no_host() -> None:
         lock = (ROOT / folder / "package-lock.json").read_text()
         assert '"resolved"' not in lock
         assert '"integrity"' in lock
+
+
+def test_the_worker_is_looked_at_anew_and_knows_every_file_of_the_app(server: RunningServer) -> None:
+    answer = ask(server.url, "GET", "/sw.js")
+    assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
+    assert answer.headers["cache-control"] == "no-cache"
+    assert {"worker-src 'self'", "manifest-src 'self'"} <= set(answer.headers["content-security-policy"].split("; "))
+    told = answer.body.decode()
+    assert "{{" not in told
+    listed = re.search(r'"(/[^"]*/index\.html)"\.split', told)
+    assert listed is not None
+    files = listed[1].split()
+    for path in files:
+        assert ask(server.url, "GET", path).status == 200, path
+    assert set(assets(server)) - {"/icon-192.png"} <= set(files)
+    # Whatever the app may ask for later; of the page of links only what both use.
+    lazy = {f"/assets/{path.name}" for path in (FOLDER / "assets").iterdir() if path.suffix in (".js", ".css")}
+    assert {path.partition("-")[0] for path in lazy - set(files)} <= {"/assets/link", "/assets/Secret"}
+
+
+def test_the_manifest_names_icons_of_the_sizes_that_they_have(server: RunningServer) -> None:
+    answer = ask(server.url, "GET", "/app.webmanifest")
+    assert answer.headers["content-type"] == "application/manifest+json"
+    told = answer.json()
+    assert (told["id"], told["scope"], told["display"]) == ("/", "/", "standalone")
+    assert ask(server.url, "GET", told["start_url"]).status == 200
+    purposes = set()
+    for icon in told["icons"]:
+        found = ask(server.url, "GET", icon["src"])
+        assert (found.status, found.headers["content-type"]) == (200, icon["type"])
+        purposes.add((icon["sizes"], icon.get("purpose", "any")))
+        if icon["type"] == "image/png":
+            width, height = (int.from_bytes(found.body[at : at + 4], "big") for at in (16, 20))
+            assert icon["sizes"] == f"{width}x{height}"
+    assert {("192x192", "any"), ("512x512", "any"), ("512x512", "maskable")} <= purposes

@@ -33,6 +33,11 @@ export interface Asking<R extends Route> {
   ifMatch?: number;
 }
 
+/** Tell whether the service was not reached: there is no network, or what stands before it says that it is not there. */
+export function isUnreachable(error: unknown): boolean {
+  return error instanceof Refusal && (error.status === 0 || (error.code === 'fault' && [502, 503, 504].includes(error.status)));
+}
+
 let onSignedOut: () => void = () => undefined;
 
 /** Say what is done when the session is over. */

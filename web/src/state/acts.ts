@@ -1,17 +1,26 @@
-// What is done to files and folders, with what is said of it and how it is undone.
+// What is done to files and folders, with what is said of it and how it is undone. Without the service it waits.
 import { ask } from '../api/client';
 import type { Item } from '../api/types';
+import { folderToBe, isToBe } from '../offline/edits';
 import { t, tn } from '../text/index.svelte';
+import { isAway } from './connection.svelte';
 import { joined } from './paths';
+import { mayWait, perform, tellWaiting } from './queue.svelte';
 import { tell, tellRefusal } from './toasts.svelte';
 
 /** Delete items of a folder; return the ids of those that are gone. */
 export async function deleteAll(folder: string, items: readonly Item[]): Promise<Set<string>> {
   const gone: Item[] = [];
   for (const item of items) {
+    const wanted = { kind: 'delete', path: joined(folder, item.name), to: '', item } as const;
+    if (isAway() && !mayWait(wanted)) {
+      tellRefusal(t(isToBe(item) ? 'offline.notMade' : 'offline.noFolders'));
+      break;
+    }
     try {
-      await ask('POST /api/v1/delete', { body: { path: joined(folder, item.name) } });
-      gone.push(item);
+      const done = await perform(wanted);
+      if ('edit' in done) tellWaiting(t('offline.willDelete', { name: item.name }), t('action.undo'), done.edit);
+      else gone.push(item);
     } catch (error) {
       tellRefusal(error);
       break;
@@ -38,41 +47,58 @@ async function restoreAll(items: readonly Item[]): Promise<void> {
 
 /** Move items of a folder into another one; return the ids of those that are gone from the first. */
 export async function moveAll(from: string, items: readonly Item[], to: string): Promise<Set<string>> {
-  const moved = await moved_(from, items, to);
+  const { moved, ids } = await moved_(from, items, to);
   if (moved.length) {
     const text = tn('files.moved', moved.length, { name: moved[0]?.name ?? '' });
     tell(text, { label: t('action.undo'), act: () => void moved_(to, moved, from) });
   }
-  return new Set(moved.map((item) => item.id));
+  return ids;
 }
 
-async function moved_(from: string, items: readonly Item[], to: string): Promise<Item[]> {
-  const done: Item[] = [];
+/** moved: as they are now, for the way back. */
+async function moved_(from: string, items: readonly Item[], to: string): Promise<{ moved: Item[]; ids: Set<string> }> {
+  const moved: Item[] = [];
+  const ids = new Set<string>();
   for (const item of items) {
     try {
-      await ask('POST /api/v1/move', { body: { from: joined(from, item.name), to: joined(to, item.name) } });
-      done.push(item);
+      const done = await move(item, joined(from, item.name), joined(to, item.name));
+      if ('edit' in done) tellWaiting(t('offline.willMove', { name: item.name }), t('action.undo'), done.edit);
+      else {
+        moved.push(done.item ?? item);
+        ids.add(item.id);
+      }
     } catch (error) {
       tellRefusal(error);
       break;
     }
   }
-  return done;
+  return { moved, ids };
 }
 
-/** Rename an item. Throws: Refusal. */
-export async function rename(folder: string, item: Item, name: string): Promise<Item> {
-  const move = (from: string, to: string): Promise<Item> =>
-    ask('POST /api/v1/move', { body: { from: joined(folder, from), to: joined(folder, to) } });
-  const renamed = await move(item.name, name);
+function move(item: Item, path: string, to: string): ReturnType<typeof perform> {
+  return perform({ kind: 'move', path, to, item });
+}
+
+/** Rename an item; return it as it is then, null while that waits. Throws: Refusal. */
+export async function rename(folder: string, item: Item, name: string): Promise<Item | null> {
+  const done = await move(item, joined(folder, item.name), joined(folder, name));
+  if ('edit' in done) {
+    tellWaiting(t('offline.willRename', { name }), t('action.undo'), done.edit);
+    return null;
+  }
+  const renamed = done.item ?? { ...item, name };
   tell(t('files.renamed', { name }), {
     label: t('action.undo'),
-    act: () => void move(name, item.name).catch(tellRefusal),
+    act: () => void move(renamed, joined(folder, name), joined(folder, item.name)).catch(tellRefusal),
   });
   return renamed;
 }
 
-/** Make a folder. Throws: Refusal. */
-export function makeFolder(folder: string, name: string): Promise<Item> {
-  return ask('POST /api/v1/folders', { body: { path: joined(folder, name) } });
+/** Make a folder; return it, null while that waits. Throws: Refusal. */
+export async function makeFolder(folder: string, name: string): Promise<Item | null> {
+  const to = joined(folder, name);
+  const done = await perform({ kind: 'folder', path: '', to, item: folderToBe(to, String(Date.now())) });
+  if (!('edit' in done)) return done.item;
+  tellWaiting(t('offline.willMake', { name }), t('action.undo'), done.edit);
+  return null;
 }

@@ -2,8 +2,11 @@
 import { contentAddress } from '../api/client';
 import type { Item } from '../api/types';
 import { t } from '../text/index.svelte';
+import { isAway } from './connection.svelte';
 import { isFolder } from './folder.svelte';
 import { joined } from './paths';
+import { keptContent } from './pins.svelte';
+import { saveBytes } from './saving';
 import { tellRefusal } from './toasts.svelte';
 
 /** As many as the service takes by name. */
@@ -14,10 +17,18 @@ export function download(folder: string, items: readonly Item[]): void {
   const wanted = items.filter((item) => item.kind !== 'symlink');
   const [first] = wanted;
   if (!first) return;
-  if (wanted.length > CHOSEN_MAX) tellRefusal(t('files.tooMany', { count: CHOSEN_MAX }));
+  if (isAway()) void saveKept(wanted).catch(tellRefusal);
+  else if (wanted.length > CHOSEN_MAX) tellRefusal(t('files.tooMany', { count: CHOSEN_MAX }));
   else if (wanted.length > 1) save(zipAddress(folder, wanted));
   else if (isFolder(first)) save(zipAddress(joined(folder, first.name)));
   else save(contentAddress({ id: first.id, namespace: first.namespace ?? '' }));
+}
+
+async function saveKept(items: readonly Item[]): Promise<void> {
+  const [item] = items;
+  const bytes = item?.kind === 'file' && items.length === 1 ? await keptContent(item.content_hash) : null;
+  if (item && bytes) saveBytes(bytes, item.name);
+  else tellRefusal(t('offline.noDownload'));
 }
 
 function zipAddress(path: string, only: readonly Item[] = []): string {

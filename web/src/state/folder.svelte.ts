@@ -1,7 +1,11 @@
 // One folder as the files page shows it: read a page at a time, kept true by what is told of changes.
-import { ask, Refusal } from '../api/client';
+import { ask, isUnreachable, Refusal } from '../api/client';
 import type { Item, SeedEntry } from '../api/types';
+import { withEdits } from '../offline/edits';
+import { isAway } from './connection.svelte';
 import { parentOf } from './paths';
+import { keptFolder } from './pins.svelte';
+import { edits } from './queue.svelte';
 
 export type SortBy = 'name' | 'size' | 'mtime_ns';
 const ITEMS_MAX = 500_000;
@@ -15,6 +19,8 @@ export class Folder {
   isLoading = $state(true);
   isWhole = $state(false);
   isGone = $state(false);
+  /** It is what this browser keeps of it: the service was not reached. */
+  isKept = $state(false);
   problem = $state<unknown>(null);
   sortBy = $state<SortBy>('name');
   isDown = $state(false);
@@ -33,6 +39,7 @@ export class Folder {
     this.isWhole = false;
     const isFirst = this.items.length === 0;
     const found: Item[] = [];
+    if (isAway() && (await this.#takeKept(signal))) return;
     try {
       for (let after = ''; ; ) {
         const page = await ask('GET /api/v1/files', { query: { path: this.path, after }, signal });
@@ -45,14 +52,29 @@ export class Folder {
       }
       this.items = found;
       this.isWhole = true;
-      this.isGone = false;
+      this.isGone = this.isKept = false;
     } catch (error) {
-      if (signal.aborted) return;
+      if (signal.aborted || (isUnreachable(error) && (await this.#takeKept(signal)))) return;
       this.isGone = error instanceof Refusal && error.status === 404;
-      if (!this.isGone) this.problem = error;
+      // What was shown stays, and with it the word that the service is away.
+      if (!this.isGone && !(isUnreachable(error) && this.items.length)) this.problem = error;
     } finally {
       if (!signal.aborted) this.isLoading = false;
     }
+  }
+
+  /** Show what is kept; tell whether there is something. What was read from the service is more, and stays. */
+  async #takeKept(signal: AbortSignal): Promise<boolean> {
+    if (this.items.length && !this.isKept) {
+      this.isLoading = false;
+      return true;
+    }
+    const kept = await keptFolder(this.path);
+    if (!kept || signal.aborted) return false;
+    this.items = kept;
+    this.isKept = true;
+    this.isLoading = false;
+    return true;
   }
 
   leave(): void {
@@ -97,7 +119,8 @@ export class Folder {
 
   private arranged(): readonly Item[] {
     const wanted = this.filter.trim().toLowerCase();
-    const found = wanted ? this.items.filter((item) => item.name.toLowerCase().includes(wanted)) : [...this.items];
+    const items = withEdits(this.items, this.path, edits());
+    const found = wanted ? items.filter((item) => item.name.toLowerCase().includes(wanted)) : [...items];
     const by = this.sortBy;
     const sign = this.isDown ? -1 : 1;
     const byName = new Intl.Collator(undefined, { numeric: true }).compare;

@@ -1,6 +1,7 @@
 // What happens elsewhere, told as soon as it happened: one request that waits, begun again from where it ended.
-import { ask, Refusal } from '../api/client';
-import type { SeedEntry } from '../api/types';
+import { ask, isUnreachable, Refusal } from '../api/client';
+import type { Routes, SeedEntry } from '../api/types';
+import { isAway, setAway } from './connection.svelte';
 import { isStillSignedIn } from './session.svelte';
 
 /** isReset: what was shown may be old, look anew. */
@@ -11,7 +12,9 @@ const TOGETHER_MS = 250;
 const PAUSE_MS_MIN = 1_000;
 const PAUSE_MS_MAX = 30_000;
 const listeners = new Set<Listener>();
+const onBack = new Set<() => Promise<void>>();
 const state = $state({ isLost: false });
+let hurry: () => void = () => undefined;
 
 export function isLost(): boolean {
   return state.isLost;
@@ -21,6 +24,22 @@ export function isLost(): boolean {
 export function listen(listener: Listener): () => void {
   listeners.add(listener);
   return () => listeners.delete(listener);
+}
+
+/** Say what is done first when the service is reached again, before all that is shown is looked at anew. */
+export function whenReached(act: () => Promise<void>): () => void {
+  onBack.add(act);
+  return () => onBack.delete(act);
+}
+
+/** Ask again at once whether the service is there. */
+export function tryNow(): void {
+  hurry();
+}
+
+/** Have all that is shown looked at anew. */
+export function lookAnew(): void {
+  tellAll([], true);
 }
 
 /** Follow the account's changes until the function that is returned is called. */
@@ -36,9 +55,15 @@ async function run(signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     try {
       if (!cursor) cursor = (await ask('GET /api/v1/sync/latest', { signal })).cursor;
-      if (state.isLost) tellAll([], true);
-      state.isLost = false;
-      const page = await ask('GET /api/v1/sync/longpoll', { query: { cursor, timeout: WAIT_S }, signal });
+      else if (state.isLost) await ask('GET /api/v1/account', { signal });
+      const wasLost = state.isLost || isAway();
+      setAway(false);
+      if (wasLost) {
+        state.isLost = false;
+        for (const act of onBack) await act();
+        tellAll([], true);
+      }
+      const page = await told(cursor, signal);
       cursor = page.cursor;
       pauseMs = PAUSE_MS_MIN;
       if (page.entries.length || page.is_reset) tellAll(page.entries, page.is_reset ?? false);
@@ -54,9 +79,28 @@ async function run(signal: AbortSignal): Promise<void> {
       // The cursor may be the reason: one of now is asked for, and what is shown is looked at anew.
       if (error instanceof Refusal && error.status !== 0) cursor = '';
       state.isLost = true;
+      setAway(isUnreachable(error));
       await pause(pauseMs * (0.5 + Math.random()), signal);
       pauseMs = Math.min(PAUSE_MS_MAX, pauseMs * 2);
     }
+  }
+}
+
+/** Wait for changes; when the browser says that its network is gone, the wait is cut short, and what is asked next tells. */
+async function told(cursor: string, signal: AbortSignal): Promise<Routes['GET /api/v1/sync/longpoll']['answer']> {
+  const cut = new AbortController();
+  const end = (): void => cut.abort();
+  signal.addEventListener('abort', end);
+  addEventListener('offline', end);
+  try {
+    return await ask('GET /api/v1/sync/longpoll', { query: { cursor, timeout: WAIT_S }, signal: cut.signal });
+  } catch (error) {
+    if (!cut.signal.aborted || signal.aborted) throw error;
+    await ask('GET /api/v1/account', { signal });
+    return { entries: [], cursor, has_more: false };
+  } finally {
+    signal.removeEventListener('abort', end);
+    removeEventListener('offline', end);
   }
 }
 
@@ -69,8 +113,11 @@ function pause(ms: number, signal: AbortSignal): Promise<void> {
     const timer = setTimeout(done, ms);
     const now = (): void => {
       clearTimeout(timer);
+      removeEventListener('online', now);
+      hurry = () => undefined;
       done();
     };
+    hurry = now;
     signal.addEventListener('abort', now, { once: true });
     addEventListener('online', now, { once: true });
   });

@@ -23,6 +23,7 @@ export const PLACES: Partial<Record<Page, Place>> = {
   rewind: { load: () => import('../pages/Rewind.svelte'), under: 'files' },
   conflicts: { load: () => import('../pages/Conflicts.svelte'), under: 'conflicts' },
   trash: { load: () => import('../pages/Trash.svelte'), under: 'trash', shown: { label: 'nav.trash', icon: 'trash' } },
+  offline: { load: () => import('../pages/Offline.svelte'), under: 'offline', shown: { label: 'nav.offline', icon: 'offline' } },
   devices: { load: () => import('../pages/Devices.svelte'), under: 'devices', shown: { label: 'nav.devices', icon: 'device' } },
   device: { load: () => import('../pages/Approve.svelte'), under: 'devices' },
   admin: { load: () => import('../pages/Admin.svelte'), under: 'admin', shown: { label: 'nav.admin', icon: 'gauge' }, isForAdmins: true },

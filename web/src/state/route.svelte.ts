@@ -1,5 +1,5 @@
 // Where the app is. The server answers each of these first parts with the app's page (gateway/web.py has the same list).
-export const PAGES = ['', 'setup', 'sign-in', 'invitation', 'files', 'shared', 'activity', 'rewind', 'conflicts', 'search', 'trash', 'device', 'devices', 'settings', 'admin'] as const;
+export const PAGES = ['', 'setup', 'sign-in', 'invitation', 'files', 'shared', 'activity', 'rewind', 'conflicts', 'search', 'trash', 'device', 'devices', 'settings', 'admin', 'offline'] as const;
 export type Page = (typeof PAGES)[number];
 
 const state = $state({ path: location.pathname, query: location.search });

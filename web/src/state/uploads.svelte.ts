@@ -8,8 +8,9 @@ import { forget, recall, remember } from '../uploading/remembered';
 import { beginAnew, send, type Sent } from '../uploading/sending';
 import { Pace } from '../uploading/pace';
 import { keyOf, matched, Upload, type Batch, type Choice, type UploadState } from '../uploading/upload';
+import { isAway, whenBack } from './connection.svelte';
 import { joined, parentOf } from './paths';
-import { renewAccount } from './session.svelte';
+import { renewAccount, whenLeaving } from './session.svelte';
 import { wordsFor } from './toasts.svelte';
 
 const AT_ONCE = 4;
@@ -282,16 +283,23 @@ class Uploads {
     // The folder went away, or the upload did; another request for it was still at work; the file was read in two states.
     const isBegunAnew = refusal.status === 404 || refusal.code === 'offset_mismatch' || refusal.code === 'block_mismatch';
     if (refusal.status === 404) this.#folders.clear();
+    // Without the service no try counts: it waits until it is back.
+    if (isAway()) return true;
     one.tries += 1;
     return one.tries < (isBegunAnew ? TRIES_MAX / 2 : TRIES_MAX) && (isBegunAnew || RETRIED.has(refusal.status));
   }
 
   async #later(one: Upload, refusal: Refusal, signal: AbortSignal): Promise<void> {
-    one.problem = t('uploads.again');
+    one.problem = t(isAway() ? 'offline.upload' : 'uploads.again');
     this.#show();
-    const backOffMs = Math.min(PAUSE_MS_MAX, PAUSE_MS * 2 ** (one.tries - 1)) * (0.5 + Math.random() / 2);
+    const backOffMs = Math.min(PAUSE_MS_MAX, PAUSE_MS * 2 ** Math.max(0, one.tries - 1)) * (0.5 + Math.random() / 2);
     // Being told that the network is back is no reason to ask a service early that said when.
     await pause(Math.max(backOffMs, refusal.retryAfterS * 1_000), signal, !refusal.retryAfterS);
+    if (isAway()) {
+      one.problem = t('offline.upload');
+      this.#show();
+      await whenBack(signal);
+    }
     one.problem = '';
     if (one.state === 'sending') {
       one.state = 'waiting';
@@ -376,8 +384,18 @@ class Uploads {
     if (this.#account && !one.isFolder) remember(one.remembered(this.#account));
   }
 
+  /** Let go of all, and know nothing of it: the person signed out. */
+  leave(): void {
+    this.#reset();
+    this.#account = '';
+  }
+
   #reset(): void {
-    for (const one of this.#sending) one.stop?.abort();
+    for (const one of this.#sending) {
+      // It waits no more: what is stopped goes back among those that do, and would be sent for the next account.
+      one.state = 'done';
+      one.stop?.abort();
+    }
     this.#waiting = [];
     this.#done = [];
     for (const set of [this.#sending, this.#paused, this.#stuck]) set.clear();
@@ -468,3 +486,4 @@ function pause(ms: number, signal: AbortSignal, isEndedByNetwork: boolean): Prom
 }
 
 export const uploads = new Uploads();
+whenLeaving(() => uploads.leave());

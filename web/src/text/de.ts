@@ -2,6 +2,7 @@
 import { deAdmin } from './de_admin';
 import { deDevice } from './de_device';
 import { deHistory } from './de_history';
+import { deOffline } from './de_offline';
 import { deSettings } from './de_settings';
 import { deUploads } from './de_uploads';
 import { sharing } from './de_sharing';
@@ -11,6 +12,7 @@ export const de: Catalogue = {
   ...deAdmin,
   ...deDevice,
   ...deHistory,
+  ...deOffline,
   ...deSettings,
   ...deUploads,
   ...sharing,

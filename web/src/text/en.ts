@@ -2,6 +2,7 @@
 import { enAdmin } from './en_admin';
 import { enDevice } from './en_device';
 import { enHistory } from './en_history';
+import { enOffline } from './en_offline';
 import { enSettings } from './en_settings';
 import { enUploads } from './en_uploads';
 import { sharing } from './en_sharing';
@@ -10,6 +11,7 @@ export const en = {
   ...enAdmin,
   ...enDevice,
   ...enHistory,
+  ...enOffline,
   ...enSettings,
   ...enUploads,
   ...sharing,

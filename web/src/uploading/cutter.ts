@@ -23,6 +23,21 @@ export async function contentHashOf(hashes: readonly string[]): Promise<string> 
   return 'digest' in answer ? answer.digest : '';
 }
 
+/** Tell whether a whole file has this content hash, by one of the ways in which files are cut. Throws: Unreadable, Refusal. */
+export async function isContent(file: Blob, hash: string): Promise<boolean> {
+  for (const isEven of [false, true]) {
+    const hashes: string[] = [];
+    for (let at = 0; at < file.size; ) {
+      const answer = await ask({ file, at, isEven });
+      const blocks = 'blocks' in answer ? answer.blocks : [];
+      hashes.push(...blocks.map((block) => block.hash));
+      at += blocks.reduce((sum, block) => sum + block.size, 0);
+    }
+    if ((await contentHashOf(hashes)) === hash) return true;
+  }
+  return false;
+}
+
 async function ask(asked: Asked): Promise<Answer> {
   worker ??= begun();
   const id = nextId++;

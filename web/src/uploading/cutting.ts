@@ -32,6 +32,16 @@ export function cut(bytes: Uint8Array, size: number, isLast: boolean): number[] 
   return lengths;
 }
 
+/** As `cut`, for the files that were cut every 4 MiB (fixed4m). */
+export function cutEvenly(bytes: Uint8Array, _size: number, isLast: boolean): number[] {
+  const lengths: number[] = [];
+  for (let at = 0; at < bytes.length; at += BLOCK_BYTES_MAX) {
+    if (!isLast && bytes.length - at < BLOCK_BYTES_MAX) break;
+    lengths.push(Math.min(BLOCK_BYTES_MAX, bytes.length - at));
+  }
+  return lengths;
+}
+
 function firstLength(bytes: Uint8Array, start: number): number {
   const room = Math.min(bytes.length - start, BLOCK_BYTES_MAX);
   if (room <= BYTES_MIN) return room;

@@ -1,5 +1,7 @@
 // What is being uploaded, in the browser's own database, so that a reload or a crash ends nothing. Written a little later
 // and together: a folder of a thousand files is a few transactions. Without a database nothing is remembered, no more.
+import { deleted } from '../offline/deleting';
+
 const NAME = 'satchel.uploads';
 const STORE = 'uploads';
 const FLUSH_MS = 300;
@@ -28,6 +30,7 @@ let ready: IDBDatabase | null = null;
 const changes = new Map<string, Remembered | null>();
 let timer = 0;
 let kept = 0;
+let flushedMs = 0;
 
 export function remember(one: Remembered): void {
   if (kept + changes.size >= KEPT_MAX && !changes.has(one.key)) return;
@@ -46,21 +49,33 @@ export async function recall(account: string): Promise<Remembered[]> {
   if (!opened) return [];
   try {
     const all = await done(opened.transaction(STORE).objectStore(STORE).getAll() as IDBRequest<Remembered[]>);
-    for (const one of all) if (one.addedMs < Date.now() - AGE_MS_MAX) forget(one.key);
+    // Another account signed in at this browser: what the one before left here is not for its eyes.
+    for (const one of all) if (one.addedMs < Date.now() - AGE_MS_MAX || one.account !== account) forget(one.key);
     return all.filter((one) => one.account === account && changes.get(one.key) !== null).sort((one, other) => one.addedMs - other.addedMs);
   } catch {
     return [];
   }
 }
 
+/** Leave nothing here: the person signed out. */
+export async function forgetAll(): Promise<void> {
+  changes.clear();
+  const opened = await open();
+  opened?.close();
+  database = ready = null;
+  await deleted(NAME);
+}
+
 function later(): void {
-  timer ||= window.setTimeout(() => void flush(), FLUSH_MS);
+  // At once after a quiet time: what was just chosen may be all there is of it when the page is left.
+  timer ||= window.setTimeout(() => void flush(), Date.now() - flushedMs > FLUSH_MS ? 0 : FLUSH_MS);
 }
 
 async function flush(): Promise<void> {
   // Without a wait where there need be none: a page that is being left does nothing after one.
   const opened = ready ?? (await open());
   timer = 0;
+  flushedMs = Date.now();
   const now = [...changes];
   changes.clear();
   if (!opened || !now.length) return;
@@ -85,7 +100,15 @@ function open(): Promise<IDBDatabase | null> {
     try {
       const asked = indexedDB.open(NAME, 1);
       asked.onupgradeneeded = () => asked.result.createObjectStore(STORE, { keyPath: 'key' });
-      asked.onsuccess = () => resolve((ready = asked.result));
+      asked.onsuccess = () => {
+        const opened = (ready = asked.result);
+        // Another page signs out: it may not be kept waiting.
+        opened.onversionchange = () => {
+          opened.close();
+          database = ready = null;
+        };
+        resolve(opened);
+      };
       asked.onerror = asked.onblocked = () => resolve(null);
     } catch {
       resolve(null);

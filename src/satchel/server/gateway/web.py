@@ -3,7 +3,8 @@ that runs no script and loads nothing but our own.
 
 All of it is read once, at the start: it is small, and so no path of a request ever reaches the file system. Pages that
 the app shows by itself (`/files/…`) are answered with its one page; a link (`/s/…`) with the page of links where it is
-asked for by a browser, while programs get what the link is. Source: docs/design/060 (5).
+asked for by a browser, while programs get what the link is. The service worker stands at an address of its own, so that
+its scope is all of the app, and is looked at anew each time. Source: docs/design/060 (5).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ PAGE = "/index.html"
 LINK_PAGE = "/link.html"
 """Of whoever holds a link. It is the same for each token, so it tells nobody which ones there are."""
 PAGES = frozenset({"", "setup", "sign-in", "files", "trash", "device", "devices"}) | frozenset(
-    {"invitation", "search", "settings", "admin", "activity", "rewind", "conflicts", "shared"}
+    {"invitation", "search", "settings", "admin", "activity", "rewind", "conflicts", "shared", "offline"}
 )
 """The first part of every address that the app has a page for; its own list stands in web/src/state/route.svelte.ts."""
 LINKS = "s"
@@ -29,7 +30,7 @@ POLICY = "; ".join(
     (
         "default-src 'self'",
         # Previews are made from bytes that the page fetched, under a type of the safe list.
-        *("img-src 'self' blob:", "media-src 'self' blob:"),
+        *("img-src 'self' blob:", "media-src 'self' blob:", "worker-src 'self'", "manifest-src 'self'"),
         *("object-src 'none'", "frame-src 'none'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'self'"),
     )
 )

@@ -10,6 +10,7 @@ from satchel.server.accounts.audit import (
     STORE_CHAIN,
     Action,
     Event,
+    Place,
     Recorded,
     hash_of,
     read_chain,
@@ -190,6 +191,22 @@ def test_what_is_done_to_an_account_stands_in_its_chain_and_holds_no_secret(run:
         assert await shown_audit(db, AuditAsked()) == rows[::-1]
         told = await verified_audit(db, AuditVerifyAsked())
         assert (told["problems"], told["rows"], told["chains"], told["after"]) == ([], 6, 1, None)
+
+    run(scenario)
+
+
+def test_all_chains_are_read_as_one_a_page_at_a_time(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        await fill(db)
+        whole = await read_newest(db)
+        assert [row.at_ms for row in whole] == [at for at in range(4, -1, -1) for _ in range(3)]
+        for limit in (1, 2, 4):
+            found, after = list[object](), None
+            while rows := await read_newest(db, limit, after=after, action=Action.SIGN_IN):
+                found += rows
+                after = Place(rows[-1].at_ms, rows[-1].chain, rows[-1].seq)
+            assert found == whole
+        assert await read_newest(db, action=Action.SIGN_OUT) == []
 
     run(scenario)
 

@@ -209,6 +209,9 @@ def test_somebody_is_invited_comes_in_and_gets_a_limit(
     page.get_by_text("Invitation made").last.wait_for()
     page.get_by_label("Log of").select_option(label="ben")
     page.get_by_role("listitem").filter(has_text="Limit changed").first.wait_for()
+    page.get_by_label("Log of").select_option(label="All accounts and the server")
+    page.get_by_role("listitem").filter(has_text="Limit changed").filter(has_text="log of ben").first.wait_for()
+    page.get_by_role("listitem").filter(has_text="Invitation made").filter(has_text="The server").first.wait_for()
     page.get_by_role("button", name="Verify").click()
     page.get_by_text("The log is whole").wait_for()
 

@@ -140,6 +140,7 @@ def test_none_of_it_is_there_for_others(server: RunningServer, root: Session, an
         ("PATCH", f"/api/v1/admin/accounts/{member}", {"is_admin": True}),
         ("PATCH", f"/api/v1/admin/accounts/{anns.account_id.hex()}", {"is_admin": True}),
         ("GET", "/api/v1/admin/audit", None),
+        ("GET", "/api/v1/admin/audit/newest", None),
         ("GET", "/api/v1/admin/counters", None),
     ):
         assert told(anns.ask(method, route, body)) == unknown, route

@@ -286,6 +286,7 @@ TABLE: dict[tuple[str, str], Row] = {
         ADMINS, lambda w, who, there: Asking(f"/api/v1/admin/accounts/{w.accounts[OTHER] if there else NO_ID}", {})
     ),
     ("GET", "/api/v1/admin/audit"): Row(ADMINS, plain("/api/v1/admin/audit")),
+    ("GET", "/api/v1/admin/audit/newest"): Row(ADMINS, plain("/api/v1/admin/audit/newest")),
     ("GET", "/api/v1/admin/storage"): Row(ADMINS, plain("/api/v1/admin/storage")),
     ("GET", "/api/v1/admin/health"): Row(ADMINS, plain("/api/v1/admin/health")),
     ("GET", "/api/v1/admin/settings"): Row(ADMINS, plain("/api/v1/admin/settings")),

@@ -101,6 +101,7 @@ export interface AppPasswordShown {
 export interface AuditPage {
   items: (AuditRow)[];
   before: number;
+  after?: string;
 }
 
 export interface AuditPlace {
@@ -125,6 +126,7 @@ export interface AuditRow {
   subject: string;
   detail: string;
   hash: string;
+  account?: string;
 }
 
 export interface AuditVerified {
@@ -1007,6 +1009,11 @@ export interface Routes {
   };
   'GET /api/v1/admin/audit': {
     query: { account_id?: string; action?: string; before?: number; limit?: number };
+    body: undefined;
+    answer: AuditPage;
+  };
+  'GET /api/v1/admin/audit/newest': {
+    query: { action?: string; after?: string; limit?: number };
     body: undefined;
     answer: AuditPage;
   };

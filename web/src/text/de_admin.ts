@@ -117,6 +117,8 @@ export const deAdmin: Readonly<Record<keyof typeof enAdmin, string>> = {
   'admin.audit.machine': 'die Maschine',
   'admin.audit.whose': 'Protokoll von',
   'admin.audit.server': 'Dem Server',
+  'admin.audit.everywhere': 'Alle Konten und der Server',
+  'admin.audit.of': 'Protokoll von {name}',
   'admin.audit.action': 'Was',
   'admin.audit.all': 'Alles',
   'admin.audit.none': 'Hier steht nichts',

@@ -115,6 +115,8 @@ export const enAdmin = {
   'admin.audit.machine': 'the machine',
   'admin.audit.whose': 'Log of',
   'admin.audit.server': 'The server',
+  'admin.audit.everywhere': 'All accounts and the server',
+  'admin.audit.of': 'log of {name}',
   'admin.audit.action': 'What',
   'admin.audit.all': 'Everything',
   'admin.audit.none': 'Nothing stands here',

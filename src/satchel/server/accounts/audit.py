@@ -198,13 +198,28 @@ async def read_chain(
     return [Recorded(*row) for row in rows]
 
 
-async def read_newest(db: Database, limit: int = PAGE_MAX) -> list[Recorded]:
-    """Return the newest rows of all chains, the newest first. It reads the whole log: for administrators."""
-    rows = await db.read(
-        lambda conn: conn.fetch(
-            f"SELECT {_COLUMNS} FROM audit ORDER BY at DESC, chain, seq DESC LIMIT $1", min(limit, PAGE_MAX)
-        )
-    )
+class Place(NamedTuple):
+    """Where a row stands among those of all chains, the newest first."""
+
+    at_ms: int
+    chain: bytes
+    seq: int
+
+
+async def read_newest(
+    db: Database, limit: int = PAGE_MAX, *, after: Place | None = None, action: str = ""
+) -> list[Recorded]:
+    """Return the newest rows of all chains, the newest first. It reads the whole log: for administrators. after: only
+    those behind this place; action: only this; empty for all."""
+    where, values = ["1 = 1"], list[bytes | int | str]()
+    if after is not None:
+        where.append("(at < $2 OR (at = $2 AND (chain > $3 OR (chain = $3 AND seq < $4))))")
+        values += after
+    if action:
+        where.append(f"action = ${len(values) + 2}")
+        values.append(action)
+    text = f"SELECT {_COLUMNS} FROM audit WHERE {' AND '.join(where)} ORDER BY at DESC, chain, seq DESC LIMIT $1"
+    rows = await db.read(lambda conn: conn.fetch(text, min(limit, PAGE_MAX), *values))
     return [Recorded(*row) for row in rows]
 
 

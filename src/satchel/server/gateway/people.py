@@ -10,13 +10,16 @@ import msgspec
 from litestar import get, patch
 from litestar.params import Parameter
 
+from satchel.core.ids import ID_BYTES
 from satchel.core.limits import LIST_PAGE_MAX
-from satchel.server.accounts.audit import PAGE_MAX, STORE_CHAIN, Recorded, read_chain
+from satchel.server.accounts.audit import PAGE_MAX, STORE_CHAIN, Place, Recorded, read_chain, read_newest
 from satchel.server.accounts.roles import Change, change_account, list_accounts, with_second_factor
 from satchel.server.accounts.service import Account, names_of
 from satchel.server.gateway.files import Limit
 from satchel.server.gateway.rest import Asked, admin_of, from_hex, principal_of, services_of
 
+_INT_MAX = 2**63 - 1
+"""What a database takes."""
 Before = Annotated[int, Parameter(ge=0, le=1 << 62)]
 
 
@@ -53,7 +56,8 @@ class AccountChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class AuditRow(msgspec.Struct, frozen=True):
     """A row of the audit log. seq: its place in the chain; actor: empty for the machine's administrator or strangers.
 
-    detail: plain values, as JSON; hash: over the row before and this one.
+    detail: plain values, as JSON; hash: over the row before and this one; account: whose log it stands in, empty for
+    the store's.
     """
 
     seq: int
@@ -65,13 +69,16 @@ class AuditRow(msgspec.Struct, frozen=True):
     subject: str
     detail: str
     hash: str
+    account: str = ""
 
 
 class AuditPage(msgspec.Struct, frozen=True):
-    """Rows, the newest first. before: give it to get older ones; 0 at the end."""
+    """Rows, the newest first. before: give it to get older ones; 0 at the end. after: the same of all logs together,
+    empty at the end."""
 
     items: list[AuditRow]
     before: int
+    after: str = ""
 
 
 @get("/api/v1/admin/accounts")
@@ -120,8 +127,22 @@ async def store_audit(
     return await _page(request, rows, limit)
 
 
+@get("/api/v1/admin/audit/newest")
+async def newest_audit(request: Asked, action: str = "", after: str = "", limit: Limit = PAGE_MAX) -> AuditPage:
+    """List the logs of all accounts and of the store as one, the newest first; for administrators."""
+    services, _ = services_of(request), await admin_of(request)
+    raw = from_hex(after, what="after", length=8 + ID_BYTES + 8) if after else b""
+    place = Place(int.from_bytes(raw[:8]) & _INT_MAX, raw[8:-8], int.from_bytes(raw[-8:]) & _INT_MAX) if raw else None
+    rows = await read_newest(services.db, limit, after=place, action=action)
+    page = await _page(request, rows, limit)
+    last = rows[-1] if len(rows) == min(limit, PAGE_MAX) else None
+    told = last.at_ms.to_bytes(8) + last.chain + last.seq.to_bytes(8) if last else b""
+    return AuditPage(page.items, 0, told.hex())
+
+
 async def _page(request: Asked, rows: list[Recorded], limit: int) -> AuditPage:
-    names = await names_of(services_of(request).db, {row.actor for row in rows if row.actor})
+    people = {account for row in rows for account in (row.actor, row.chain) if account}
+    names = await names_of(services_of(request).db, people)
     shown = [
         AuditRow(
             row.seq,
@@ -133,6 +154,7 @@ async def _page(request: Asked, rows: list[Recorded], limit: int) -> AuditPage:
             row.subject,
             row.detail,
             row.hash.hex(),
+            "" if row.chain == STORE_CHAIN else names.get(row.chain, row.chain.hex()),
         )
         for row in rows
     ]
@@ -152,4 +174,4 @@ def _shown(one: Account, *, has_second_factor: bool) -> AccountListed:
     )
 
 
-ROUTES = (accounts, change, own_audit, store_audit)
+ROUTES = (accounts, change, own_audit, store_audit, newest_audit)

@@ -68,7 +68,7 @@ def test_commands_work_for_what_is_in_a_shared_folder(laptop: Device, phone: Dev
     assert "a.txt" in phone.cli("explain", str(team / "a.txt")).out
     assert "a.txt" in phone.cli("activity", str(team)).out
     verified = phone.cli("verify", "--json").json()
-    assert [(one["local"], one["damaged"]) for one in verified] == [(str(team), 0), (str(phone.folder), 0)]  # type: ignore[attr-defined]
+    assert [(one["local"], one["damaged"]) for one in verified] == [(str(phone.folder), 0), (str(team), 0)]  # type: ignore[attr-defined]
     done(phone.cli("exclude", "add", str(team / "deep")))
     done(phone.cli("sync", "--quiet"))
     assert not (team / "deep").exists() and (laptop.folder / "team/deep/long.bin").exists()

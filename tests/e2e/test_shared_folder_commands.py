@@ -177,3 +177,14 @@ def test_a_dry_run_tells_of_a_folder_that_was_made_shared_meanwhile(laptop: Devi
     wait_for(lambda: (phone.folder / "team/a.txt").exists(), phone.told())
     same(laptop, phone)
     assert (phone.folder / "team/a.txt").read_text() == "edited"
+
+
+def test_a_shared_folder_and_what_is_in_it_are_not_linked_by_themselves(
+    laptop: Device, phone: Device, tmp_path: Path
+) -> None:
+    shared(laptop, phone)
+    done(phone.cli("unlink", str(phone.folder)))
+    for remote in ("/team", "/team/deep", "/team/new"):
+        ran = phone.cli("link", str(tmp_path / "by itself"), remote, "--yes")
+        assert ran.code != 0 and "shared folder" in ran.err, ran
+    assert not (laptop.folder / "team/new").exists() and not (tmp_path / "by itself").exists()

@@ -88,12 +88,12 @@ async def add_link(real: str, remote_path: str, *, instead_of: Link | None = Non
     from satchel.device.disk import LocalDisk
 
     new = draft(real, remote_path, instead_of=instead_of)
-    os.makedirs(real, mode=0o700, exist_ok=True)
     unit = ROOT_NODE
     if remote_path != "/":
         # Only then: what speaks HTTP takes longer to import than all the rest of this.
         async with session.api() as api:
             unit = await _made_unit(api, remote_path)
+    os.makedirs(real, mode=0o700, exist_ok=True)
     new = replace(new, unit=unit.hex(), has_xattrs=has_xattrs)
     LocalDisk.initialise(os.fsencode(real))
     session.links().add(new, instead_of=instead_of.link_id if instead_of is not None else None)
@@ -164,13 +164,23 @@ async def _foresee(real: str, remote_path: str) -> preview.Foreseen:
 
 
 async def _unit_of(api: Api, path: str) -> NodeId | None:
-    """Return the id of a remote folder, None when there is none yet. Raises: AlreadyExists for a file."""
+    """Return the id of a remote folder, None when there is none yet.
+
+    Raises: AlreadyExists for a file, and for a shared folder and what is in it: the link of a folder around it syncs it.
+    """
     if path == "/":
         return ROOT_NODE
     try:
         found = await api.entry(path)
     except NotFound:
         return None
+    if found.kind == "mount" or found.namespace not in ("", session.credentials().root_ns):
+        raise AlreadyExists(
+            f"{path} is or stands in a shared folder, which is not linked by itself. Link a folder around it, as with"
+            " 'satchel link DIR /': shared folders come along.",
+            what="share",
+            name=path,
+        )
     if found.kind != "folder":
         raise AlreadyExists(f"{path} is a {found.kind} on the server.", what="remote", name=path)
     return NodeId(bytes.fromhex(found.id))

@@ -148,7 +148,9 @@ async function tried(edit: Edit): Promise<string | null> {
   } catch (error) {
     const refusal = error instanceof Refusal ? error : null;
     if (refusal && (await isDone(edit, refusal).catch(() => false))) return '';
-    if (refusal && refusal.status > 0 && refusal.status < 500 && ![401, 408, 429].includes(refusal.status)) return refusal.code;
+    // The page that sent it was left before it was answered: what comes of it is told when it is asked again.
+    const isAtWork = refusal?.code === 'request_in_progress';
+    if (refusal && !isAtWork && refusal.status > 0 && refusal.status < 500 && ![401, 408, 429].includes(refusal.status)) return refusal.code;
     if (refusal && !isUnreachable(refusal) && refusal.status !== 401) later(refusal.retryAfterS * 1_000);
     return null;
   }
@@ -166,7 +168,7 @@ function later(ms = 0): void {
       timer = 0;
       void flush();
     },
-    Math.max(ms, LATER_MS) * (0.5 + Math.random()),
+    (ms || LATER_MS) * (1 + Math.random()),
   );
 }
 

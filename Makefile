@@ -50,10 +50,10 @@ test: $(VENV)/.dev-stamp ## Check everything: lint, types, walls, all tests
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target checks
 	@$(MAKE) --no-print-directory unit
 
-# Each keeps one core busy, so two run at a time; collected is then what each worker of the tests would compile anew.
-checks: types web-check collected lint walls
+# Each keeps one core busy, so two run at a time.
+checks: types web-check collected lint walls ## Check lint, types, walls and that all tests can be collected
 
-collected: $(VENV)/.dev-stamp
+collected: $(VENV)/.dev-stamp ## Collect all tests, which compiles them once and not in each worker
 	@told=$$($(BIN)/python -m pytest --collect-only 2>&1) || { echo "$$told"; exit 1; }
 
 lint: $(VENV)/.dev-stamp ## Check style and format

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from tests.support import warm
 
 
 def told() -> None:
@@ -20,3 +26,13 @@ def test_programs_begin_with_all_that_they_import_and_no_thread_is_lost() -> Non
     program.join()
 
     assert program.exitcode == 0
+
+
+def test_a_program_that_ended_a_moment_ago_may_still_be_told_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is looked at, ends, and is gone: once, this failed a test on a busy machine."""
+    program = warm.start("timeit", ["-n1", "pass"], environment=os.environ, stdout=subprocess.PIPE, stderr=2)
+    program.wait(60)
+    with monkeypatch.context() as patched:
+        patched.setattr(program, "poll", lambda: None)
+        program.send_signal(signal.SIGKILL)
+    assert program.poll() == 0

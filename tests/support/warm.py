@@ -9,6 +9,7 @@ memory) programs are started anew each time.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import multiprocessing
 import os
@@ -162,8 +163,10 @@ class _Forked:
         return code
 
     def send_signal(self, sig: int) -> None:
+        # It may end, and be taken away by the process that it was forked from, after it was looked at.
         if self.poll() is None:
-            os.kill(self.pid, sig)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, sig)
 
     def terminate(self) -> None:
         self.send_signal(signal.SIGTERM)

@@ -166,7 +166,7 @@ async def _foresee(real: str, remote_path: str) -> preview.Foreseen:
 async def _unit_of(api: Api, path: str) -> NodeId | None:
     """Return the id of a remote folder, None when there is none yet.
 
-    Raises: AlreadyExists for a file, and for a shared folder and what is in it: the link of a folder around it syncs it.
+    Raises: AlreadyExists for a file, and for a shared folder and what is in it, which the link around syncs.
     """
     if path == "/":
         return ROOT_NODE

@@ -10,8 +10,11 @@ import time
 from pathlib import Path
 
 from tests.fuzz.fuzzing import BEHIND_PROXY, Fuzzer
+from tests.support import cheap_passwords, warm
 from tests.support.postgres import running_postgres
 from tests.support.server import running_server
+
+__all__ = ["cheap_passwords"]
 
 
 def main() -> int:
@@ -21,8 +24,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", help="part of `METHOD /path`")
     parser.add_argument("--after", default="", help="begin after this `METHOD /path`, where a run was stopped")
+    parser.add_argument("--until", default="", help="end with this `METHOD /path`: two halves run beside each other")
     parser.add_argument("--postgres", action="store_true", help="on a real PostgreSQL instead of SQLite")
     told = parser.parse_args()
+    # Thousands of passwords are tried: what one costs is no part of what is asked here.
+    warm.begin()
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         environment = {}
@@ -31,7 +37,8 @@ def main() -> int:
         server = stack.enter_context(running_server(Path(folder), *BEHIND_PROXY, environment=environment))
         fuzzer = Fuzzer(server)
         labels = list(fuzzer.operations(told.only))
-        for label in labels[labels.index(told.after) + 1 if told.after else 0 :]:
+        end = labels.index(told.until) + 1 if told.until else len(labels)
+        for label in labels[labels.index(told.after) + 1 if told.after else 0 : end]:
             began = time.monotonic()
             fuzzer.fuzz(label, cases=told.cases, seed=told.seed)
             seconds = time.monotonic() - began

@@ -1,8 +1,8 @@
 """Programs of Satchel that need not import anything: forked from a process that did so once for each test worker.
 
 Such a process is as real as another: it has its own identifier, environment, files and signals. Only what it imports
-is there already, which is half of what most tests would wait for. Outside pytest (benchmarks, which measure starts and
-memory) programs are started anew each time.
+is there already, which is half of what most tests would wait for. In benchmarks, which measure starts and memory,
+programs are started anew each time.
 
     with warm.run("satchel.cli.main", ["--version"]) ...
 """
@@ -58,7 +58,7 @@ class Ended:
 
 
 def begin() -> None:
-    """From now on fork instead of starting anew: said by pytest alone."""
+    """From now on fork instead of starting anew: said by pytest, and by the fuzzing, which tries many passwords."""
     _forks.set_forkserver_preload(_PRELOADED)
     _state["is_warm"] = True
 

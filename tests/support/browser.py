@@ -57,7 +57,11 @@ def _unpack(source: Path, packed: str, unpacked: str) -> None:
     subprocess.run([node(), str(PACKAGES / "inflate.mjs"), str(source), str(target)], check=True, timeout=300)
     if packed.endswith(".tar"):
         with tarfile.open(target) as tar:
-            tar.extractall(UNPACKED / unpacked, filter="data")
+            if hasattr(tarfile, "data_filter"):
+                tar.extractall(UNPACKED / unpacked, filter="data")
+            else:
+                # Python up to 3.11.3, as in Debian 12. What is unpacked is the file that the lock names.
+                tar.extractall(UNPACKED / unpacked)
         target.unlink()
 
 

@@ -136,7 +136,7 @@ def test_a_link_of_the_very_folder_that_is_made_shared_goes_on_as_its_link(
         quiet(laptop)
         desktop.start()
         wait_for(lambda: (desktop.folder / "later.txt").exists(), desktop.told())
-        assert desktop.cli("status").code == 0
+        wait_for(lambda: desktop.cli("status").code == 0, desktop.told())
         # Who may only look is told so, and nothing is moved or sent.
         done(laptop.cli("share", "transfer", "satchel:/team", phone.user.name))
         done(phone.cli("share", "role", "satchel:/team", laptop.user.name, "view"))

@@ -29,7 +29,7 @@ from tests.support.server import PASSWORD, RunningServer, Session, User, ask, ru
 from tests.support.wire import Wire
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext
+    from playwright.sync_api import Browser, BrowserContext, Page
 
 __all__ = ["ann", "browser", "context", "server"]
 
@@ -95,6 +95,12 @@ def test_an_account_with_a_second_factor_is_asked_for_its_code(browser: Browser,
         page.get_by_text("Nothing here yet").wait_for()
 
 
+def named(page: Page, name: str) -> None:
+    """Wait until a name that was typed is in the list and its dialog gone: news may be there before the answer."""
+    shown(page, name)
+    page.get_by_role("dialog").wait_for(state="detached")
+
+
 def test_files_by_keys_alone(context: BrowserContext, ann: Session) -> None:
     address = folder_of(ann, "keys", "a.txt", "b.txt", "c.txt", "d.txt")
     page = context.new_page()
@@ -104,11 +110,11 @@ def test_files_by_keys_alone(context: BrowserContext, ann: Session) -> None:
     press(page, "n")
     page.keyboard.type("box")
     press(page, "Enter")
-    shown(page, "box")
+    named(page, "box")
     press(page, "Home", "ArrowDown", "F2")
     page.keyboard.type("first")
     press(page, "Enter")
-    shown(page, "first.txt")
+    named(page, "first.txt")
     # From b through c, which are then deleted, and come back.
     page.get_by_role("grid").focus()
     press(page, "Home", "ArrowDown", "Shift+ArrowDown", "Delete")

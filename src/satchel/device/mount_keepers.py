@@ -19,6 +19,7 @@ from satchel.device.disk import LocalDisk
 from satchel.device.disk_mount import MountedDisk, prepare_state
 from satchel.device.drive import drive
 from satchel.device.index.beside import FILE_NAME
+from satchel.device.index.damage import ready, suspecting
 from satchel.device.index.store import Index
 from satchel.device.index.turning import FolderTarget
 from satchel.device.keeper import LinkKeeper, OpenRunner
@@ -111,10 +112,11 @@ class MountKeepers:
             await keeper.is_over.wait()
             del self._keepers[keeper.link.link_id]
             self._late[keeper.link.link_id] = keeper.link
+        # First: another link of the same shared folder has the same staging.
+        forgotten = await self._forget()
         for link in board.due([each.link for each in self._keepers.values()]):
             if not self._stop.is_set():
                 self._begin(group, link)
-        forgotten = await self._forget()
         if gone or forgotten or board.mounted:
             try:
                 await self._told()
@@ -145,7 +147,8 @@ class MountKeepers:
             if not self._board.is_forgotten(link) or self._stop.is_set():
                 continue
             shared = frozenset(one.path for one in self._board.mounted)
-            if await asyncio.to_thread(forget_mount, self._home, link, shared, self._clock):
+            is_alone = all(keeper.link.ns != link.ns for keeper in self._keepers.values())
+            if await asyncio.to_thread(forget_mount, self._home, link, shared, self._clock, is_alone=is_alone):
                 del self._late[link.link_id]
                 self._board.inboxes.pop(link.link_id, None)
                 self._board.look_outside()
@@ -186,15 +189,17 @@ class MountKeepers:
                 board.done.add(nid)
 
 
-def forget_mount(home: Path, link: Link, shared: Collection[DiskPath], clock: Clock) -> bool:
+def forget_mount(home: Path, link: Link, shared: Collection[DiskPath], clock: Clock, *, is_alone: bool = True) -> bool:
     """Forget a shared folder's link that does not run, after all that is left of it was brought over. shared: as
-    `carry`.
+    `carry`; is_alone: no other link of the same shared folder runs.
 
     Result: False when that failed; then it is all there still, for another time.
     """
     try:
         ns = NamespaceId(bytes.fromhex(link.ns))
-        _carry_rest(home, link.link_id, os.fsencode(link.outer), ns, os.path.basename(link.local), shared, clock)
+        outer, name = os.fsencode(link.outer), os.path.basename(link.local)
+        with suspecting(index_folder(home, link.link_id)):
+            _carry_rest(home, link.link_id, outer, ns, name, shared, clock, is_alone=is_alone)
     except Fault as fault:
         log.warning("mount.not_forgotten", link=short(link.link_id), code=fault.code)
         return False
@@ -203,11 +208,23 @@ def forget_mount(home: Path, link: Link, shared: Collection[DiskPath], clock: Cl
 
 
 def _carry_rest(
-    home: Path, inner: LinkId, outer: bytes, ns: NamespaceId, name: str, shared: Collection[DiskPath], clock: Clock
+    home: Path,
+    inner: LinkId,
+    outer: bytes,
+    ns: NamespaceId,
+    name: str,
+    shared: Collection[DiskPath],
+    clock: Clock,
+    *,
+    is_alone: bool = True,
 ) -> None:
-    path = index_folder(home, inner) / FILE_NAME
+    folder = index_folder(home, inner)
+    path = folder / FILE_NAME
     prepare_state(outer, ns)
-    disks = LocalDisk(outer), MountedDisk(outer, outer, ns)
+    if path.exists():
+        # One that is damaged is set aside: what is in the trash says by its name whose it is.
+        ready(folder, clock)
+    disks = LocalDisk(outer), MountedDisk(outer, outer, ns) if is_alone else None
     index = Index(str(path)) if path.exists() else None
     try:
         count = drive(carry_rest(index, disks, ns, name, shared, clock))

@@ -44,7 +44,7 @@ async def carry(outer: FileSystem, name: str, carried: Sequence[Carried], shared
 
 async def carry_rest(
     index: Index | None,
-    disks: tuple[FileSystem, FileSystem],
+    disks: tuple[FileSystem, FileSystem | None],
     ns: NamespaceId,
     name: str,
     shared: Collection[DiskPath],
@@ -53,10 +53,12 @@ async def carry_rest(
     """Bring over all that a link has left behind which does not run, before its index is forgotten. As `carry`.
 
     index: None when it is lost; what is its own says so by its name. disks: that of the folder around, and that which
-    has the staging of the shared one. Result: how many there were. Raises: as `carry`; then the rest is there still.
+    has the staging of the shared one, None while another link of it runs, which sees to that. Result: how many there
+    were. Raises: as `carry`; then the rest is there still.
     """
     outer, staged = disks
-    for one in await staged.list_staged():
+    for one in await staged.list_staged() if staged is not None else ():
+        assert staged is not None
         await _clear(staged, one, index, kept_name(ns, clock.now_ns(), clock.random(4)))
     noted = load_carried(index) if index is not None else []
     carried = [*noted, *await _unnoted(outer, {one.trashed for one in noted}, lambda found: found == ns)]

@@ -253,7 +253,8 @@ class SimDaemon:
         image, outer = self._images.get(link), self._device.disk
         index = Index(":memory:", image=image) if image is not None else None
         try:
-            disks = outer, FakeMountedDisk(outer, ROOT_PATH, ns)
+            is_alone = all(keeper.link.ns != ns.hex() for keeper in self._inner.values())
+            disks = outer, FakeMountedDisk(outer, ROOT_PATH, ns) if is_alone else None
             if await carry_rest(index, disks, ns, name, shared, self._device.clock):
                 self._world.trace(f"D{self._device.who} carried the rest of {link.hex()[:4]}")
             if index is not None:
@@ -279,11 +280,11 @@ class SimDaemon:
             self._stop(keeper)
             del self._inner[keeper.link.link_id]
             self._late[keeper.link.link_id] = keeper.link
+        await self._forget()
         for link in board.due([each.link for each in self._inner.values()]):
             self._late.pop(link.link_id, None)
             keeper = self._inner[link.link_id] = _Keeper(link, self._flag())
             self._world.scheduler.spawn(self._keep(keeper), self)
-        await self._forget()
         self._device.named = {link: keeper.link for link, keeper in self._inner.items()} | self._late
         board.note_settled([keeper.link for keeper in self._inner.values()])
         for nid in list(board.done) if board.outer is not None else ():

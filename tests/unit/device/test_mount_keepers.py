@@ -23,6 +23,7 @@ from satchel.device.links import Link, index_folder
 from satchel.device.mount_keepers import MountKeepers, forget_mount, settle_mounts
 from satchel.device.mounted import NO_UNIT, Board, Mounted, released
 from satchel.device.ports import DiskPath
+from satchel.device.unsynced import carry_orphans
 
 NS, LOST = NamespaceId(b"s" * 16), NamespaceId(b"t" * 16)
 CLOCK = MachineClock()
@@ -94,6 +95,14 @@ def test_what_was_noted_or_left_in_staging_is_brought_over_before_the_index_goes
     assert forget_mount(place.home, place.inner, frozenset(), CLOCK), "a second time there is nothing"
 
 
+def test_a_damaged_index_loses_nothing(place: Place) -> None:
+    place.note("noted.txt")
+    at = index_folder(place.home, place.inner.link_id) / "index.db"
+    at.write_bytes(b"no database at all" * 1_000)
+    assert forget_mount(place.home, place.inner, frozenset(), CLOCK)
+    assert place.brought() == {"noted.txt": "noted.txt"}
+
+
 def test_of_a_lost_index_all_is_brought_over_that_the_trash_keeps(place: Place) -> None:
     place.trash("a.txt")
     place.trash("theirs.txt", LOST)
@@ -120,6 +129,21 @@ def test_the_trash_keeps_it_however_old_it_is(place: Place) -> None:
     drive(LocalDisk(place.outer).trash(DiskPath(b"b.txt")))
     assert drive(LocalDisk(place.outer).purge_trash(2**62)) == 1
     assert drive(LocalDisk(place.outer).kept_in_trash()) == [(kept, b"a.txt")]
+
+
+def test_what_only_looks_like_one_of_ours_in_the_trash_is_left_alone(place: Place) -> None:
+    for name in ("unsynced-", "unsynced-notes-1", "unsynced-" + "z" * 32 + "-1", "unsynced-ab-1"):
+        (place.folder / ".satchel/trash" / name).write_text("a person's")
+    assert forget_mount(place.home, place.inner, frozenset(), CLOCK)
+    assert place.brought() == {} and drive(carry_orphans(LocalDisk(place.outer), (), frozenset())) == 0
+
+
+def test_the_staging_of_a_folder_whose_next_link_runs_is_that_links(place: Place) -> None:
+    place.note("noted.txt")
+    place.stage("staged.txt")
+    assert forget_mount(place.home, place.inner, frozenset(), CLOCK, is_alone=False)
+    assert place.brought() == {"deep/noted.txt": "noted.txt"}
+    assert [one.name for one in drive(place.disk.list_staged())] == [b"t-staged.txt"]
 
 
 def test_a_folder_that_is_shared_no_more_has_all_brought_over_before_its_index_goes(place: Place) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
-from satchel.core.ids import NamespaceId, Nid
+from satchel.core.ids import ID_BYTES, NamespaceId, Nid
 from satchel.device.index.schema import EXCLUDED
 from satchel.device.index.store import Index
 from satchel.device.ports import DiskPath
@@ -77,7 +77,12 @@ def kept_name(ns: NamespaceId, now_ns: int, random: bytes) -> str:
 def ns_of_kept(name: str) -> NamespaceId | None:
     """Return the shared folder that something in the trash is out of, None for what came there otherwise."""
     ns, dash, _ = name.removeprefix(_KEPT_PREFIX).partition("-")
-    return NamespaceId(bytes.fromhex(ns)) if name.startswith(_KEPT_PREFIX) and dash else None
+    if not (name.startswith(_KEPT_PREFIX) and dash and len(ns) == 2 * ID_BYTES):
+        return None
+    try:
+        return NamespaceId(bytes.fromhex(ns))
+    except ValueError:
+        return None
 
 
 _STATES = """

@@ -13,6 +13,7 @@ MINUTES  ?= 10
 POINT    ?=
 ONLY     ?=
 AFTER    ?=
+UNTIL    ?=
 SITES    ?=
 FILES    ?= 1000000
 KEEP     ?=
@@ -134,8 +135,8 @@ crashpoints: $(VENV)/.dev-stamp ## Stop each scenario at each writing call, in f
 powercut: $(VENV)/.dev-stamp ## Cut the power around each fsync of each scenario (root, /dev/fuse; MINUTES=10 ONLY=name; SITES=1: leave out each fsync once)
 	@$(BIN)/python -m tests.crash.powercut --minutes $(MINUTES) --only '$(ONLY)' $(if $(SITES),--sites)
 
-fuzz: $(VENV)/.dev-stamp ## Ask REST what its description allows, and what it does not: no 5xx, nothing undescribed (CASES=5000 a route ONLY=part of a route AFTER='METHOD /path': go on there SEED=n POSTGRES=1)
-	@$(BIN)/python -m tests.fuzz --cases $(CASES) $(if $(ONLY),--only '$(ONLY)') $(if $(AFTER),--after '$(AFTER)') $(if $(SEED),--seed $(SEED)) $(if $(POSTGRES),--postgres)
+fuzz: $(VENV)/.dev-stamp ## Ask REST what its description allows, and what it does not: no 5xx, nothing undescribed (CASES=5000 a route ONLY=part of a route AFTER=, UNTIL='METHOD /path': a part of them SEED=n POSTGRES=1)
+	@$(BIN)/python -m tests.fuzz --cases $(CASES) $(if $(ONLY),--only '$(ONLY)') $(if $(AFTER),--after '$(AFTER)') $(if $(UNTIL),--until '$(UNTIL)') $(if $(SEED),--seed $(SEED)) $(if $(POSTGRES),--postgres)
 
 litmus: $(VENV)/.dev-stamp ## Run the WebDAV conformance suite, 104 tests (PROGRAM=litmus; Debian: apt-get install litmus)
 	@$(BIN)/python -m tests.e2e.litmus_run $(if $(PROGRAM),--program $(PROGRAM))

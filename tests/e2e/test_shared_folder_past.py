@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.e2e.test_shared_folders import done, fill, quiet, share, stats, tree
@@ -103,9 +105,9 @@ def test_a_device_put_back_to_an_older_image_loses_nothing_of_a_shared_folder(
         assert set(now.values()) - set(wanted.values()) <= {hashlib.sha256(b"a").hexdigest()}
 
 
-def test_a_link_of_the_very_folder_that_is_made_shared_goes_on_as_its_link(
-    laptop: Device, phone: Device, tmp_path: Path
-) -> None:
+@contextlib.contextmanager
+def linked_to_team(laptop: Device, tmp_path: Path) -> Iterator[Device]:
+    """Start another device of the owner's, linked to the very folder that is going to be shared."""
     fill(laptop)
     desktop = Device(tmp_path / "desktop-home", tmp_path / "desktop", "desktop", laptop.user)
     desktop.sign_in()
@@ -113,6 +115,15 @@ def test_a_link_of_the_very_folder_that_is_made_shared_goes_on_as_its_link(
     try:
         done(desktop.link("/team"))
         quiet(desktop)
+        yield desktop
+    finally:
+        desktop.stop()
+
+
+def test_a_link_of_the_very_folder_that_is_made_shared_goes_on_as_its_link(
+    laptop: Device, phone: Device, tmp_path: Path
+) -> None:
+    with linked_to_team(laptop, tmp_path) as desktop:
         before = stats(desktop.folder)
         assert tree(desktop.folder) == tree(laptop.folder / "team")
         done(desktop.cli("pause"))
@@ -145,20 +156,12 @@ def test_a_link_of_the_very_folder_that_is_made_shared_goes_on_as_its_link(
         (desktop.folder / "later.txt").write_text("mine")
         assert desktop.wait_in_sync(5.0).state == "halted"
         assert (desktop.folder / "later.txt").read_text() == "mine"
-    finally:
-        desktop.stop()
 
 
 def test_a_link_that_was_away_when_its_folder_was_made_shared_follows_it_from_a_snapshot(
     laptop: Device, phone: Device, tmp_path: Path
 ) -> None:
-    fill(laptop)
-    desktop = Device(tmp_path / "desktop-home", tmp_path / "desktop", "desktop", laptop.user)
-    desktop.sign_in()
-    desktop.start()
-    try:
-        done(desktop.link("/team"))
-        quiet(desktop)
+    with linked_to_team(laptop, tmp_path) as desktop:
         desktop.stop()
         share(laptop, phone)
         wanted = tree(laptop.folder / "team")
@@ -172,5 +175,3 @@ def test_a_link_that_was_away_when_its_folder_was_made_shared_follows_it_from_a_
         wait_for(lambda: (phone.folder / "team/mine.txt").exists(), desktop.told())
         quiet(laptop, phone, desktop)
         assert tree(desktop.folder) == tree(laptop.folder / "team")
-    finally:
-        desktop.stop()

@@ -64,7 +64,9 @@ def test_there_and_back_over_postgres_and_s3_everything_is_equal(
             "database_url": database_url,
             "blocks_url": s3_server.url(s3_server.fresh_prefix()),
         }
+        (tmp_path / "old" / "secrets.key").write_text("5a" * 32)
         told = await ask(settings, "migrate", **urls)
+        assert told["secrets_file"] == str(tmp_path / "old" / "secrets.key")
         assert told["damaged"] == 0 and told["rows"]["accounts"] == 2  # type: ignore[index]
         with pytest.raises(SettingInvalid, match="was moved to postgresql"):
             async with opened(settings):

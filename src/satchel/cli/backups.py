@@ -5,6 +5,7 @@ environment or a prompt, never from the arguments; what is lost is said in numbe
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Mapping
 from typing import Annotated
@@ -239,6 +240,14 @@ def _backups_text(told: Mapping[str, object], *, deep: bool) -> str:
     return "\n".join(lines)
 
 
+_KEY_TEXT = {"none": "not in this backup", "kept": "as it was", "written": "restored", "to be set": "see below"}
+
+
+def _key_line(told: Mapping[str, object]) -> str:
+    """Return the setting as a shell takes it: the key itself is not for a screen."""
+    return f'SATCHEL_SECRETS_KEY="$(cat {shlex.quote(str(told["secrets_file"]))})"'
+
+
 def _restore_text(told: Mapping[str, object]) -> str:
     found = told["found"]
     assert isinstance(found, dict)
@@ -247,8 +256,11 @@ def _restore_text(told: Mapping[str, object]) -> str:
         ("files", f"{_number(told, 'files'):,}"),
         ("versions", f"{_number(told, 'versions'):,}"),
         ("blocks", f"{_number(told, 'blocks'):,}"),
+        ("key of secrets", _KEY_TEXT[str(told["secrets_key"])]),
         ("recount", "all in order" if told["is_clean"] else ", ".join(f"{kind}: {n}" for kind, n in found.items())),
     ]
+    if told["secrets_key"] == "to be set":
+        output.note(f"Codes of second factors need this setting: {_key_line(told)}")
     end = "Start the server now. Devices merge both sides; nothing is deleted on them."
     return output.table(("RESTORED", ""), rows, right=(1,)) + "\n" + end
 
@@ -263,6 +275,7 @@ def _move_text(told: Mapping[str, object]) -> str:
             "Change the settings, then start the server (passwords and options of the URLs as you gave them):",
             f"  SATCHEL_DATABASE_URL={told['database_url']}",
             f"  SATCHEL_BLOCKS_URL={told['blocks_url']}",
+            *([f"  {_key_line(told)}"] if told["secrets_file"] else []),
             "The old store is as it was, but is not served any more. To go back: satchel admin migrate-store --undo",
         ]
     )

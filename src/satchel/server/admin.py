@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
@@ -48,7 +49,7 @@ from satchel.server.search.texts import Reading
 from satchel.server.settings import Settings
 from satchel.server.stopped import COMMANDS as STOPPED
 from satchel.server.stopped import run_stopped
-from satchel.server.stores import opened_blocks
+from satchel.server.stores import opened_blocks, sealing_key
 from satchel.server.upkeep import garbage, naming, recount, texts
 from satchel.server.upkeep.backup import taking
 from satchel.server.upkeep.backup.marks import require_in_service
@@ -197,7 +198,7 @@ class Admin:
     """The commands, over one database. changed: called after one that takes a right away.
 
     store, workers: for the commands about what is stored; without them those are Unavailable. folders: of the store
-    itself, where no backup may be put.
+    itself, where no backup may be put. secrets_key: gives what seals secrets in the database, hex, for a backup.
     """
 
     def __init__(
@@ -208,6 +209,7 @@ class Admin:
         store: BlockStore | None = None,
         workers: Workers | None = None,
         folders: Sequence[str] = (),
+        secrets_key: Callable[[], str] = lambda: "",
     ) -> None:
         self._db = db
         self._clock = clock
@@ -215,6 +217,7 @@ class Admin:
         self._store = store
         self._workers = workers
         self._folders = folders
+        self._secrets_key = secrets_key
         self._commands: dict[str, tuple[type[msgspec.Struct], Callable[..., Awaitable[object]]]] = {
             "user.add": (UserAdd, self._add),
             "user.list": (UserList, self._list),
@@ -336,7 +339,10 @@ class Admin:
                 "A backup is encrypted, or --no-encryption is said.", setting="passphrase", reason="say one of both"
             )
         secret = Secret(asked.passphrase)
-        counts = await taking.run(self._db, store, self._clock, workers, asked.folder, secret, progress=progress)
+        key = await workers.run(self._secrets_key)
+        counts = await taking.run(
+            self._db, store, self._clock, workers, asked.folder, secret, secrets_key=key, progress=progress
+        )
         event = Event(Action.BACKED_UP, self._clock.now_ms(), subject=asked.folder)
         await record(self._db, STORE_CHAIN, event)
         return dataclasses.asdict(counts)
@@ -401,7 +407,8 @@ async def run_admin(settings: Settings, command: str, args: Args, progress: Prog
             if command not in LOOKING:
                 await require_in_service(db)
             async with _opened_store(settings, clock, command) as (store, workers):
-                admin = Admin(db, clock, lambda: None, store, workers, own_folders(settings))
+                key = functools.partial(sealing_key, settings)
+                admin = Admin(db, clock, lambda: None, store, workers, own_folders(settings), key)
                 return await admin.run(command, args, progress)
         finally:
             await db.close()

@@ -52,7 +52,7 @@ from satchel.server.notify.waiters import Waiters
 from satchel.server.ports import Poster, Workers
 from satchel.server.search.texts import Reading
 from satchel.server.settings import Settings
-from satchel.server.stores import Work, opened_provider, opened_sealer, opened_stores, opened_traces
+from satchel.server.stores import Work, opened_provider, opened_sealer, opened_stores, opened_traces, sealing_key
 from satchel.server.upkeep import (
     ended_links,
     expiry,
@@ -236,7 +236,8 @@ async def _run(
         services.waiters.doubt()
 
     store, folders = services.blocks.store_port, own_folders(settings)
-    admin = Admin(services.db, services.clock, doubt_all, store, made.workers, folders)
+    key = functools.partial(sealing_key, settings)
+    admin = Admin(services.db, services.clock, doubt_all, store, made.workers, folders, key)
     async with (
         answering(settings.admin_socket, admin),
         made.monitor.serving(settings.metrics_listen) as metrics_port,

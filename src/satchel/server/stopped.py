@@ -19,11 +19,12 @@ import structlog
 from satchel.core.errors import MessageInvalid, SettingInvalid
 from satchel.server.accounts.audit import STORE_CHAIN, Action, Event, record
 from satchel.server.adapters.machine import MachineClock, ThreadWorkers
+from satchel.server.adapters.sealer import FILE
 from satchel.server.db.opening import open_database
 from satchel.server.folder import data_lock
 from satchel.server.ports import Clock
 from satchel.server.settings import BLOCKS_SCHEMES, Settings
-from satchel.server.stores import opened_blocks
+from satchel.server.stores import KeyPlaced, opened_blocks, place_sealing_key, sealing_key
 from satchel.server.upkeep.backup import checking, moving, restoring
 from satchel.server.upkeep.backup.moving import Half
 from satchel.server.upkeep.backup.repository import Secret
@@ -80,6 +81,7 @@ async def run_stopped(
 
 
 async def _restore(settings: Settings, asked: Restore, progress: Progress) -> dict[str, Any]:
+    placed: list[KeyPlaced] = []
     with data_lock(settings.data):
         async with _workers() as workers, _opened(settings, MachineClock()) as half:
             counts = await restoring.run(
@@ -91,11 +93,12 @@ async def _restore(settings: Settings, asked: Restore, progress: Progress) -> di
                 Secret(asked.passphrase),
                 at_ms=asked.at_ms,
                 is_partial=asked.partial,
+                place_key=lambda key: placed.append(place_sealing_key(settings, key)),
                 progress=progress,
             )
             event = Event(Action.RESTORED, MachineClock().now_ms(), subject=counts.backup_id)
             await record(half.db, STORE_CHAIN, event)
-    return dataclasses.asdict(counts)
+    return {**dataclasses.asdict(counts), "secrets_key": placed[-1], "secrets_file": _key_file(settings)}
 
 
 async def _backups(settings: Settings, asked: Backups, progress: Progress) -> dict[str, Any]:
@@ -105,7 +108,7 @@ async def _backups(settings: Settings, asked: Backups, progress: Progress) -> di
         )
     told = [
         {
-            **msgspec.to_builtins(one.backup),
+            **msgspec.to_builtins(msgspec.structs.replace(one.backup, secrets_key="")),
             "missing": one.missing,
             "problem": one.problem,
             "is_whole": one.is_whole,
@@ -136,8 +139,9 @@ async def _migrate(settings: Settings, asked: Migrate, progress: Progress) -> di
                 is_partial=asked.partial,
                 progress=progress,
             )
+    key = _key_file(settings) if sealing_key(settings) and not sealing_key(target) else ""
     urls = {"database_url": without_password(target.database_url), "blocks_url": without_password(target.blocks_url)}
-    return {**dataclasses.asdict(counts), **urls}
+    return {**dataclasses.asdict(counts), **urls, "secrets_file": key}
 
 
 async def _undo(settings: Settings, asked: MigrateUndo, progress: Progress) -> dict[str, Any]:
@@ -147,6 +151,10 @@ async def _undo(settings: Settings, asked: MigrateUndo, progress: Progress) -> d
             return {"target": await moving.undo(db)}
         finally:
             await db.close()
+
+
+def _key_file(settings: Settings) -> str:
+    return os.path.join(os.path.abspath(settings.data), FILE)
 
 
 def _target(settings: Settings, asked: Migrate) -> Settings:

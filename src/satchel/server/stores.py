@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from satchel import __version__
 from satchel.core.errors import SettingInvalid, StorageFailed
@@ -159,6 +160,44 @@ def opened_sealer(settings: Settings, clock: Clock) -> Sealer:
         return KeySealer(key_in(settings.data, clock), clock)
     except OSError as error:
         raise StorageFailed("The key of secrets cannot be kept.", where=settings.data, reason=str(error)) from error
+
+
+def sealing_key(settings: Settings) -> str:
+    """Return what `opened_sealer` seals with, in hex, for a backup; empty for nothing. Raises: SettingInvalid,
+    StorageFailed."""
+    from satchel.server.adapters.sealer import kept_key, key_of
+
+    if settings.secrets_key:
+        return key_of(settings.secrets_key, "secrets_key").hex()
+    if not settings.database_url.startswith("sqlite:"):
+        return ""
+    try:
+        return (kept_key(settings.data) or b"").hex()
+    except OSError as error:
+        raise StorageFailed("The key of secrets cannot be read.", where=settings.data, reason=str(error)) from error
+
+
+KeyPlaced = Literal["none", "kept", "written", "to be set"]
+
+
+def place_sealing_key(settings: Settings, key: str) -> KeyPlaced:
+    """Put a backup's key where `opened_sealer` finds it. Safe to repeat. Return what came of it: `none` in the backup,
+    `kept` (it is there already), `written` into the data folder, or there and `to be set` in the settings too, since
+    they name another one, or none where the database is not embedded. Raises: SettingInvalid, StorageFailed.
+    """
+    from satchel.server.adapters.sealer import keep_key, kept_key, key_of
+
+    if not key:
+        return "none"
+    if sealing_key(settings) == key:
+        return "kept"
+    try:
+        if kept_key(settings.data) != (wanted := key_of(key, "secrets_key")):
+            keep_key(settings.data, wanted)
+    except OSError as error:
+        raise StorageFailed("The key of secrets cannot be kept.", where=settings.data, reason=str(error)) from error
+    is_read = not settings.secrets_key and settings.database_url.startswith("sqlite:")
+    return "written" if is_read else "to be set"
 
 
 @contextlib.asynccontextmanager

@@ -105,7 +105,7 @@ def test_a_store_moves_and_says_what_to_change(data: Path, tmp_path: Path, capsy
     assert main(["admin", "migrate-store", *urls, *where]) == exit_codes.OK
     told = capsys.readouterr().out
     assert f"SATCHEL_DATABASE_URL=sqlite:///{tmp_path}/new/metadata.db" in told
-    assert f"SATCHEL_BLOCKS_URL=file://{tmp_path}/new/blocks" in told
+    assert f"SATCHEL_BLOCKS_URL=file://{tmp_path}/new/blocks" in told and "SECRETS_KEY" not in told
     # In a process of its own: a server takes over the logs of the one it runs in.
     command = [sys.executable, "-m", "satchel.cli.main", "serve", "--listen", "127.0.0.1:0", *where]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
@@ -113,6 +113,46 @@ def test_a_store_moves_and_says_what_to_change(data: Path, tmp_path: Path, capsy
     assert main(["admin", "migrate-store", "--undo", *where]) == exit_codes.OK
     assert main(["admin", "user", "list", *where]) == exit_codes.OK
     assert main(["admin", "user", "list", "--data", str(tmp_path / "new")]) == exit_codes.OK
+
+
+def test_the_key_that_seals_secrets_comes_back_with_a_backup_and_is_never_shown(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key, other = "5a" * 32, "6b" * 32
+    (data / "secrets.key").write_text(f"{key}\n")
+    backup, secret = str(tmp_path / "backup"), ("--passphrase-file", str(tmp_path / "passphrase"))
+    assert main(["admin", "backup", backup, *secret, "--data", str(data)]) == exit_codes.OK
+    assert main(["--json", "admin", "backups", backup, *secret]) == exit_codes.OK
+    assert main(["admin", "restore", backup, *secret, "--data", str(tmp_path / "empty")]) == exit_codes.OK
+    told = capsys.readouterr()
+    assert "key of secrets" in told.out and key not in told.out + told.err
+    kept = tmp_path / "empty" / "secrets.key"
+    assert kept.read_text().strip() == key and kept.stat().st_mode & 0o077 == 0
+    # A server that had been started there for a moment has made a key of its own.
+    (tmp_path / "tried").mkdir()
+    (tmp_path / "tried" / "secrets.key").write_text(other)
+    assert main(["admin", "restore", backup, *secret, "--data", str(tmp_path / "tried")]) == exit_codes.OK
+    assert (tmp_path / "tried" / "secrets.key").read_text().strip() == key
+    assert (tmp_path / "tried" / "secrets.key.earlier").read_text() == other
+    capsys.readouterr()
+    monkeypatch.setenv("SATCHEL_SECRETS_KEY", other)
+    assert main(["admin", "restore", backup, *secret, "--data", str(tmp_path / "set")]) == exit_codes.OK
+    told = capsys.readouterr()
+    assert f'SATCHEL_SECRETS_KEY="$(cat {tmp_path}/set/secrets.key)"' in told.err and key not in told.out + told.err
+    monkeypatch.setenv("SATCHEL_SECRETS_KEY", key)
+    assert main(["admin", "restore", backup, *secret, "--data", str(tmp_path / "same")]) == exit_codes.OK
+    assert not (tmp_path / "same" / "secrets.key").exists()
+
+
+def test_a_backup_that_anybody_can_read_holds_no_key(data: Path, tmp_path: Path) -> None:
+    key = "5a" * 32
+    (data / "secrets.key").write_text(f"{key}\n")
+    backup = tmp_path / "open"
+    assert main(["admin", "backup", str(backup), "--no-encryption", "--data", str(data)]) == exit_codes.OK
+    assert not any(key.encode() in path.read_bytes() for path in backup.rglob("*") if path.is_file())
+    target = tmp_path / "restored"
+    assert main(["admin", "restore", str(backup), "--no-encryption", "--data", str(target)]) == exit_codes.OK
+    assert not (target / "secrets.key").exists()
 
 
 def test_a_running_server_takes_the_backup_and_is_not_restored_into(data: Path, tmp_path: Path) -> None:

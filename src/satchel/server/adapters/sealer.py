@@ -7,6 +7,7 @@ short as a secret was stored before there was a key.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 
@@ -21,6 +22,7 @@ FORM = b"\x01"
 NAME_BYTES = 4
 NONCE_BYTES = 12
 FILE = "secrets.key"
+EARLIER_SUFFIX = ".earlier"
 
 
 class KeySealer:
@@ -62,26 +64,41 @@ def key_of(text: str, setting: str) -> bytes:
     return key
 
 
-def key_in(folder: str, clock: Clock) -> bytes:
-    """Return the key in the data folder, made now if there is none; readable by this user alone, and durable before it
-    is used. The caller holds the folder. Raises: SettingInvalid (what stands there is no key), OSError."""
+def kept_key(folder: str) -> bytes | None:
+    """Return the key of a data folder, None where there is none. Raises: SettingInvalid (it is no key), OSError."""
     path = os.path.join(folder, FILE)
     try:
         with open(path, encoding="ascii", errors="replace") as file:
             return key_of(file.read(4 * KEY_BYTES), path)
     except FileNotFoundError:
-        pass
-    key, fresh = clock.random(KEY_BYTES), f"{path}.new"
+        return None
+
+
+def key_in(folder: str, clock: Clock) -> bytes:
+    """Return the key in the data folder, made now if there is none; readable by this user alone, and durable before it
+    is used. The caller holds the folder. Raises: SettingInvalid (what stands there is no key), OSError."""
+    if (kept := kept_key(folder)) is not None:
+        return kept
+    key = clock.random(KEY_BYTES)
+    keep_key(folder, key)
+    return key
+
+
+def keep_key(folder: str, key: bytes) -> None:
+    """Write the key into the data folder; another one that stands there is kept beside it. Raises: OSError."""
+    path = os.path.join(folder, FILE)
+    fresh = f"{path}.new"
     fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         os.write(fd, key.hex().encode() + b"\n")
         os.fsync(fd)
     finally:
         os.close(fd)
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(path, path + EARLIER_SUFFIX)
     os.rename(fresh, path)
     folder_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder_fd)
     finally:
         os.close(folder_fd)
-    return key

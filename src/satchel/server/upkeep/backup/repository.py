@@ -44,7 +44,8 @@ _OWN = frozenset({*KEY_FILES, BACKUPS, METADATA, BLOCKS, LOCK})
 class Backup(msgspec.Struct, frozen=True):
     """What a backup is. backup_id, epoch: hex; schema: number of the newest migration; rows: by table; bytes as stored.
 
-    damaged: blocks that the store could not give; metadata_bytes: length of the file of rows.
+    damaged: blocks that the store could not give; metadata_bytes: length of the file of rows. secrets_key: the key that
+    seals secrets in the database, hex; empty when there was none, or nothing hides it.
     """
 
     backup_id: str
@@ -59,6 +60,10 @@ class Backup(msgspec.Struct, frozen=True):
     blocks: int
     stored_bytes: int
     damaged: int = 0
+    secrets_key: str = ""
+
+    def __repr__(self) -> str:
+        return f"Backup({self.backup_id})"
 
 
 @dataclass(frozen=True, slots=True)

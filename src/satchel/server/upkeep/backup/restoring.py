@@ -60,15 +60,17 @@ async def run(
     *,
     at_ms: int | None = None,
     is_partial: bool = False,
+    place_key: Callable[[str], None] = lambda key: None,
     progress: Progress = lambda what, done: None,
 ) -> RestoreCounts:
     """Restore the newest backup of `folder` (or the one that was begun), or the newest not after `at_ms`.
 
     The service is stopped.
 
-    is_partial: end it although blocks are missing. Raises: SettingInvalid (no such backup, a store that is not empty),
-    VersionUnsupported, BlockDamaged (blocks are missing: nothing more was brought), StorageFailed, StorageFull,
-    Unavailable.
+    is_partial: end it although blocks are missing. place_key: takes the key that seals secrets in the database, hex,
+    empty when the backup has none; may be called more than once. Raises: SettingInvalid (no such backup, a store that
+    is not empty), VersionUnsupported, BlockDamaged (blocks are missing: nothing more was brought), StorageFailed,
+    StorageFull, Unavailable.
     """
     repository = await workers.run(lambda: open_repository(folder, secret, clock))
     begun = (await marks(db)).get(RESTORE, Mark()).source if at_ms is None else ""
@@ -97,6 +99,7 @@ async def run(
     counted = await recount.run(db, store, clock, workers, progress=progress)
     counts.is_clean, counts.found = counted.is_clean, dict(counted.found)
     counts.epoch = (await new_epoch(db, clock)).hex()
+    await workers.run(lambda: place_key(backup.secrets_key))
     await remove_mark(db, RESTORE)
     _log.info("restore.done", blocks=counts.blocks, lost=counts.lost_blocks, is_clean=counts.is_clean)
     return counts

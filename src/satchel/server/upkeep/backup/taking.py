@@ -88,10 +88,13 @@ async def run(
     folder: str,
     secret: Secret,
     *,
+    secrets_key: str = "",
     progress: Progress = lambda what, done: None,
     file_bytes: int = FILE_BYTES,
 ) -> BackupCounts:
     """Take a backup into `folder` (absolute). Safe to stop anywhere, to repeat, and beside all writers and upkeep.
+
+    secrets_key: what seals secrets in the database, hex; it goes along where the backup is encrypted.
 
     Raises: SettingInvalid (a wrong passphrase, a folder of something else), AlreadyRunning, StorageFull, StorageFailed,
     Unavailable.
@@ -104,7 +107,7 @@ async def run(
             taking = _Taking(db, store, clock, workers, repository, pin, progress)
             await taking.snapshot()
             await taking.copy_blocks(file_bytes)
-            await taking.confirm()
+            await taking.confirm(secrets_key)
     counts = taking.counts
     _log.info("backup.done", blocks=counts.blocks, copied=counts.copied_blocks, damaged=counts.damaged)
     return counts
@@ -237,7 +240,7 @@ class _Taking:
             if self.counts.damaged <= DAMAGED_TOLD_MAX:
                 self.counts.damaged_hashes.append(name.hex())
 
-    async def confirm(self) -> None:
+    async def confirm(self, secrets_key: str) -> None:
         """Write the file that makes the backup count."""
         assert self._facts is not None
         counts = self.counts
@@ -254,6 +257,7 @@ class _Taking:
             blocks=counts.blocks,
             stored_bytes=counts.stored_bytes,
             damaged=counts.damaged,
+            secrets_key=secrets_key if counts.encrypted else "",
         )
         name = f"{BACKUPS}/{counts.backup_id}"
         await self._workers.run(lambda: self._repository.write_whole(name, msgspec.json.encode(backup)))

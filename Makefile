@@ -96,8 +96,8 @@ sim: $(VENV)/.dev-stamp ## Run the simulation, a million operations; SEED=4711 r
 sim-night: $(VENV)/.dev-stamp ## Thirty million operations; stopped and started again, it goes on where it was
 	@$(BIN)/python -m tests.simulation --total 30000000 --from 1000001 --ledger build/sim-night.ledger
 
-mutants: $(VENV)/.dev-stamp ## Plant thirty bugs, one by one; each must be found by the simulation
-	@$(BIN)/python -m tests.simulation.mutants
+mutants: $(VENV)/.dev-stamp ## Plant thirty bugs, one by one; each must be found by the simulation (MOUNTS=1: those of shared folders)
+	@$(BIN)/python -m tests.simulation.mutants $(if $(MOUNTS),--mounts)
 
 bench: $(VENV)/.dev-stamp ## Satchel beside the installed peers in network namespaces (root; SESSIONS=small,large,idle RUNS=1 WORK=folder)
 	@$(BIN)/python -m bench.peers --harness $(HARNESS) --sessions $(SESSIONS) --runs $(RUNS) $(if $(WORK),--work $(WORK))

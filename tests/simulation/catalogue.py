@@ -114,3 +114,48 @@ BUGS = (
     _bug("the ctime does not matter", "an edit that keeps the mtime is seen",
          ("device.scanner.walk:is_unchanged", "one.ctime_ns == other.ctime_ns", "other.ctime_ns")),
 )  # fmt: skip
+
+
+_MOUNTS = "device.engine.mounts:"
+_YIELD = "device.engine.yielding:"
+_TURN = "device.index.turning:"
+_BOARD = "device.mounted:Board."
+
+MOUNT_BUGS = (
+    _bug("one edge, two links", "another folder in its place is another link",
+         ("device.mounted:inner_link", "identity_of(inode, birth_ns)", 'b""')),
+    _bug("the edge is locked", "of two deletions that wait for each other both may go",
+         (_BOARD + "may_delete", " and not (is_wanted and neighbour.waits_at_edge())", "")),
+    _bug("an end is a deletion", "what ends is not touched before its own link is done",
+         (_MOUNTS + "_bar", "state.snapshot_busy.add(nid)", "return"),
+         # Else what it holds unexpectedly keeps it where it is.
+         (_UNIT + "_is_expected", "one.name in JUNK_NAMES and one.stat.kind == Kind.FILE", "True")),
+    _bug("a mount may be deleted", "deleting a shared folder ends no part in it",
+         (_MOUNTS + "_refuse", "state.index.clear_synced([nid])", "pass"),
+         (_MOUNTS + "put_back", "state.index.clear_synced(job.nids)", "pass")),
+    _bug("an edit may go", "what the service may not have is brought to the own files",
+         (_YIELD + "_is_own", "row.synced.content != local.content", "False")),
+    _bug("it goes without a note", "what is brought over was noted first",
+         (_YIELD + "name_carried", "if name:", "if False:"),
+         (_YIELD + "name_carried", "return name", 'return ""')),
+    _bug("what moved stays moved", "where one may only look, the service decides where things are",
+         (_YIELD + "yield_own", "row.local.place, row.local.attributes)", "row.synced.place, row.local.attributes)")),
+    _bug("a deletion stays", "where one may only look, what was deleted comes back",
+         (_YIELD + "yield_own", "state.index.set_synced(nid, None)", "pass")),
+    _bug("staging is nobody's", "a link is forgotten after what it left is brought over",
+         ("device.unsynced:carry_rest", "await staged.list_staged() if staged is not None else ()", "()")),
+    _bug("notes are nobody's", "a link is forgotten after what it noted is brought over",
+         ("device.unsynced:carry_rest", "load_carried(index) if index is not None else []", "[]"),
+         ("device.unsynced:_unnoted", "is_meant(ns)", "False")),
+    _bug("what came over is agreed on", "a node that stands on both sides of the edge becomes two",
+         (_TURN + "_fill", "made.connection.execute(_NEW_HERE, (json_of(split.came),))", "pass")),
+    _bug("what went out is still here", "what stands outside on this disk is gone from the shared folder",
+         (_TURN + "_fill", "made.connection.execute(_ABSENT_HERE, (json_of(split.out),))", "pass")),
+    _bug("it was agreed on inside", "what was agreed on in the shared folder is so no more",
+         (_TURN + "_let_go", "json_of({*split.moved, *split.out, mount})", "json_of(())")),
+    _bug("they begin too early", "a link of a shared folder begins after the rows have changed hands",
+         ("device.shared_steps:SharedSteps.news", "if self._engine.state.is_turning:", "if False:")),
+    _bug("an end is not waited for", "a link whose part ends ends after all was brought away",
+         ("device.shared_steps:SharedSteps._has_ended", "self._engine.is_settled and self._engine.is_empty and ", "")),
+)  # fmt: skip
+"""What holds where shared folders stand on a disk: docs/design/085."""

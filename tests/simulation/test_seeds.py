@@ -17,7 +17,7 @@ from satchel.simulation.faults import EXTRA, IN_CALLS, KINDS
 from satchel.simulation.minimise import ddmin
 from satchel.simulation.run import run, run_seed
 from satchel.simulation.script import Act, Roll, script
-from tests.simulation.catalogue import BUGS, Bug
+from tests.simulation.catalogue import BUGS, MOUNT_BUGS, Bug
 from tests.simulation.planting import check
 
 SEEDS_PER_TEST = 20
@@ -86,6 +86,6 @@ def test_there_are_32_kinds_of_fault_and_each_has_a_name_of_its_own() -> None:
     assert not set(EXTRA) & set(names)
 
 
-@pytest.mark.parametrize("bug", BUGS, ids=[bug.name for bug in BUGS])
+@pytest.mark.parametrize("bug", BUGS + MOUNT_BUGS, ids=[bug.name for bug in BUGS + MOUNT_BUGS])
 def test_every_bug_of_the_catalogue_can_still_be_planted(bug: Bug) -> None:
     check(bug)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from satchel.simulation.run import run
-from satchel.simulation.script import Act, Choice, Cross, Hints, Script, Wait
+from satchel.simulation.script import Act, Choice, Cross, Hints, Over, Script, Sharing, Wait
 
 
 def test_a_file_in_a_folder_that_comes_out_of_what_leaves_arrives() -> None:
@@ -27,3 +27,22 @@ def test_a_file_in_a_folder_that_comes_out_of_what_leaves_arrives() -> None:
         Hints(0x66CF),
     )
     run(Script(696, machines=3, namespaces=1, rate=0.0, kinds=frozenset(), steps=steps))
+
+
+def test_what_leaves_is_not_taken_for_its_users_own_when_its_part_began_and_ended_once_more() -> None:
+    """A part ends, begins and ends at once: the link around begins anew, and tells of nothing meanwhile (seed 586).
+
+    The shared folder's own link was taken for one that is gone, and its index was forgotten: all that had been in sync
+    was brought to the person's own files.
+    """
+    steps = (
+        Over(-1, place=0.0, kind="make", pick=0.0, into=0.0, name=b"team"),
+        Hints(0x7FFF),
+        Wait(3.0),
+        Sharing("share", pick=0.0, into=0.0),
+        Sharing("accept", pick=0.0, into=0.0),
+        Wait(40.0),
+        Sharing("again", pick=0.13, into=0.68),
+        Sharing("remove", pick=0.89, into=0.8),
+    )
+    run(Script(586, machines=3, namespaces=1, rate=0.0, kinds=frozenset(), steps=steps, has_mounts=True))

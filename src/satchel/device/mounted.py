@@ -344,4 +344,9 @@ def settle(index: Index, link: Link, target_of: Callable[[LinkId], Target], new_
 
 def inner_link(outer: LinkId, ns: NamespaceId, inode: int, birth_ns: int) -> LinkId:
     """Return the id of the link of a shared folder: another folder at its place is another link, and begins anew."""
-    return LinkId(derived_id(b"mount", outer, ns, identity_of(inode, birth_ns)))
+    return link_of_folder(outer, ns, identity_of(inode, birth_ns))
+
+
+def link_of_folder(outer: LinkId, ns: NamespaceId, identity: bytes) -> LinkId:
+    """As `inner_link`. identity: of the folder, as `MountedDisk` tells it as its volume's marker."""
+    return LinkId(derived_id(b"mount", outer, ns, identity))

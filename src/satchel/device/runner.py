@@ -32,7 +32,7 @@ from satchel.device.logs import EventLog
 from satchel.device.memory import give_back
 from satchel.device.mounted import Board
 from satchel.device.neighbours import EdgeOf, RunningNeighbour
-from satchel.device.ports import EVERYTHING, ROOT_PATH, Clock, Hint, Remote, Volume, Watcher
+from satchel.device.ports import EVERYTHING, ROOT_PATH, Clock, Hint, Remote, Watcher
 from satchel.device.reporting import describe, excluded_items, held_items, is_at_rest
 from satchel.device.scan_process.scanner import LARGE_NAMES_MIN, RoomyScanner
 from satchel.device.scanner import Scanner
@@ -132,9 +132,7 @@ class LinkRunner:
         self._hands: set[asyncio.Task[None]] = set()
 
     def _scanner_of(self, index: Path) -> RoomyScanner:
-        scanner = Scanner(
-            self._fs, self._reader, self._clock, volume=self._known_volume(), short=self._short, turns=self._turns
-        )
+        scanner = Scanner(self._fs, self._reader, self._clock, short=self._short, turns=self._turns)
         return RoomyScanner(
             scanner,
             self._fs,
@@ -162,12 +160,6 @@ class LinkRunner:
             lambda: _asked(index, IndexReader.waits_at_edge),
             self._look_soon,
         )
-
-    def _known_volume(self) -> Volume | None:
-        marker, filesystem = self._index.get("volume_marker"), self._index.get("volume_filesystem")
-        if isinstance(marker, bytes) and isinstance(filesystem, bytes):
-            return Volume(marker, filesystem)
-        return None
 
     # -- running ------------------------------------------------------------------------------------
 
@@ -224,7 +216,7 @@ class LinkRunner:
         """The root must be there and be its volume; what a crash left in staging is sorted out first."""
         if self.link.outer:
             prepare_state(self.link.outer.encode(), NamespaceId(bytes.fromhex(self.link.ns)))
-        drive(self._shared.begin(self._fs))
+        self.scanner.expect(drive(self._shared.begin(self._fs)))
         paths = drive(self._applier.recover(self._is_known_content))
         excluding.stands_again(self._engine.state, paths)
         if paths:

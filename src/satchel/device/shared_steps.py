@@ -17,7 +17,7 @@ from satchel.device.engine.state import Phase
 from satchel.device.index.mounts import Carried, drop_carried, load_carried, put_carried
 from satchel.device.index.store import Index
 from satchel.device.links import Link
-from satchel.device.mounted import Board, Mounted, mounted_of
+from satchel.device.mounted import Board, Mounted, link_of_folder, mounted_of
 from satchel.device.neighbours import EdgeOf
 from satchel.device.ports import FileSystem, Volume
 from satchel.device.unsynced import carry, unnoted
@@ -48,18 +48,25 @@ class SharedSteps:
         self._has_old = False
         """The last life left something to bring over, whatever the rights are by now."""
 
-    async def begin(self, fs: FileSystem) -> None:
-        """The folder as it is at the start, on its disk. Raises: RootMissing when it is another one than it was."""
+    async def begin(self, fs: FileSystem) -> Volume:
+        """The folder as it is at the start, on its disk. Raises: RootMissing when it is another one than it was, or for
+        a shared folder than it was when the link around told of it: somebody moved it away meanwhile."""
         volume = await fs.check_root()
         marker, filesystem = self._index.get("volume_marker"), self._index.get("volume_filesystem")
-        if not (isinstance(marker, bytes) and isinstance(filesystem, bytes)):
-            with self._index.durable():
-                self._index.put("volume_marker", volume.marker)
-                self._index.put("volume_filesystem", volume.filesystem)
-        elif Volume(marker, filesystem) != volume:
+        known = Volume(marker, filesystem) if isinstance(marker, bytes) and isinstance(filesystem, bytes) else None
+        is_it = known is None or known == volume
+        if self._link.outer:
+            is_it = link_of_folder(self._board.link.link_id, self._engine.state.identity.ns, volume.marker) == (
+                self._link.link_id
+            )
+        if not is_it:
             raise RootMissing(
                 "The linked folder is another volume now.", path=self._link.local, reason="volume_changed"
             )
+        if known != volume:
+            with self._index.durable():
+                self._index.put("volume_marker", volume.marker)
+                self._index.put("volume_filesystem", volume.filesystem)
         self._edge.volume = volume
         if self._link.outer:
             noted = load_carried(self._index)
@@ -70,6 +77,7 @@ class SharedSteps:
                     for one in found:
                         put_carried(self._index, one)
             self._has_old = bool(noted or found)
+        return volume
 
     def before(self) -> None:
         """A step begins."""
@@ -82,7 +90,9 @@ class SharedSteps:
             return None
         found = mounted_of(self._index, self._link)
         if self._engine.state.is_turning:
-            found = tuple(one for one in found if one in self._told)
+            # One that ends, or has moved, is told as it was: left out, it would be forgotten with all that it knows.
+            standing = {(one.nid, one.link.link_id) for one in found}
+            found = tuple(one for one in self._told if (one.nid, one.link.link_id) in standing)
         if found == self._told:
             return None
         self._told = found

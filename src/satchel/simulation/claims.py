@@ -25,6 +25,10 @@ Whole = dict[bytes, tuple[bytes | None, bool, bool, bytes]]
 """Path -> (content, target, or None of a folder; the executable bit; whether it is a symlink; extended attributes)."""
 
 
+FORGETTING = ("index_lost", "power_cut", "torn_writes", "device_restored", "service_restored")
+"""By these a device, or the service, may know less than it did."""
+
+
 def check_quiet(world: World, users: Users) -> None:
     """Raises: Broken."""
     alive: set[bytes] = set()
@@ -102,8 +106,13 @@ def twins(tree: Whole) -> tuple[bytes, bytes] | None:
     return None
 
 
-def check_shared(world: World, users: Users, sharings: Sharings) -> None:
-    """Whose part is over got nothing of what others wrote since. Raises: Broken."""
+def check_shared(world: World, users: Users, sharings: Sharings, *, is_gentle: bool) -> None:
+    """Whose part is over got nothing of what others wrote since, and keeps nothing that he made no own. Raises: Broken.
+
+    is_gentle: nobody took anything out of a shared folder but by copies. A device that has forgotten that a folder was
+    a shared one keeps it as its user's own.
+    """
+    is_gentle = is_gentle and not any(world.faults.fired[kind] for kind in FORGETTING)
     has_part = {account for account, _ in sharings.parts()}
     for device in world.devices:
         account = device.core.principal.account_id
@@ -114,17 +123,26 @@ def check_shared(world: World, users: Users, sharings: Sharings) -> None:
             whose, before = users.written_by.get(data, (device.ns, 0))
             if whose != device.ns and before >= max(ended):
                 raise Broken("whose part is over gets nothing more", (device.number, data[:40]))
+        known = sharings.known.get(device.who, set()) if is_gentle else set()
+        for path, seen in device.user.tree().items():
+            if seen and seen in known - users.copied and users.written_by.get(seen, (device.ns, 0))[0] != device.ns:
+                raise Broken("what is over leaves the disk", (device.number, path))
 
 
 def _served(device: SimDevice, *, is_deep: bool) -> Whole:
-    """Return the service's tree as a new device would get it. is_deep: with the shared folders that stand in it."""
+    """Return the service's tree as a new device would get it. is_deep: with the shared folders that stand in it.
+
+    A node id is one node in each namespace: what a device began to make in a folder while it was made a shared one, and
+    took out of it, it may make outside under the id that is known inside.
+    """
     entries = {entry.node_id: entry for entry in snapshot_of(device.core, device.ns)}
+    tree: Whole = {}
     for mount in [entry for entry in entries.values() if entry.kind == Kind.MOUNT] if is_deep else ():
         entries[mount.node_id] = replace(mount, kind=int(Kind.FOLDER))
-        for entry in snapshot_of(device.core, NamespaceId(mount.content)):
-            above = mount.node_id if entry.parent_id == ROOT_NODE else entry.parent_id
-            entries[entry.node_id] = replace(entry, parent_id=above)
-    return _as_tree(device, entries)
+        inside = {entry.node_id: entry for entry in snapshot_of(device.core, NamespaceId(mount.content))}
+        at = _path(entries, mount)
+        tree |= {at + b"/" + path: found for path, found in _as_tree(device, inside).items()}
+    return tree | _as_tree(device, entries)
 
 
 def _as_tree(device: SimDevice, entries: dict[NodeId, Entry]) -> Whole:
@@ -134,12 +152,7 @@ def _as_tree(device: SimDevice, entries: dict[NodeId, Entry]) -> Whole:
             known[bytes(content_hash((block_hash(data),)))] = data
     tree: Whole = {}
     for entry in entries.values():
-        path, at = entry.name.encode(), entry.parent_id
-        while at != ROOT_NODE:
-            above = entries.get(at)
-            if above is None:
-                raise Broken("the service has the same tree", f"{entry.name!r} has no folder")
-            path, at = above.name.encode() + b"/" + path, above.parent_id
+        path = _path(entries, entry)
         xattrs = entry.xattrs or b""
         match entry.kind:
             case Kind.FOLDER:
@@ -149,3 +162,13 @@ def _as_tree(device: SimDevice, entries: dict[NodeId, Entry]) -> Whole:
             case _:
                 tree[path] = (known.get(bytes(entry.content), entry.content), entry.is_executable, False, xattrs)
     return tree
+
+
+def _path(entries: dict[NodeId, Entry], entry: Entry) -> bytes:
+    path, at = entry.name.encode(), entry.parent_id
+    while at != ROOT_NODE:
+        above = entries.get(at)
+        if above is None:
+            raise Broken("the service has the same tree", f"{entry.name!r} has no folder")
+        path, at = above.name.encode() + b"/" + path, above.parent_id
+    return path

@@ -65,6 +65,7 @@ KINDS = (
 EXTRA = (
     *("late_write", "server_down", "device_restored", "service_restored", "left_out", "taken_back"),
     *("shared_share", "shared_accept", "shared_leave", "shared_remove", "shared_view", "shared_edit", "shared_stop"),
+    *("shared_again", "over_swap", "marked"),
     *("over_in", "over_out", "over_rename", "over_nest", "over_delete"),
 )
 IN_CALLS = {kind.name: kind.share for kind in KINDS if kind.share}

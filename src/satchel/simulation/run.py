@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from satchel.core.messages import PROTOCOL_VERSION
+from satchel.device.drive import drive
 from satchel.simulation.broken import Broken
 from satchel.simulation.claims import (
     Whole,
@@ -22,6 +23,7 @@ from satchel.simulation.claims import (
     whole,
 )
 from satchel.simulation.script import (
+    GENTLE,
     Act,
     Backup,
     Choice,
@@ -100,7 +102,8 @@ def play(world: World, case: Script) -> None:
     if case.is_gentle:
         check_gentle(world)
     if world.has_mounts:
-        check_shared(world, users, sharings)
+        check_shared(world, users, sharings, is_gentle=case.is_gentle)
+        _alone_with_others(world, users, case)
         return
     marks = [step for step in case.steps if isinstance(step, Mark)]
     _alone(world, users, [*[step for step in case.steps if isinstance(step, Act)][-ALONE:], *marks[-1:]])
@@ -222,6 +225,27 @@ def _alone(world: World, users: Users, acts: list[Act | Mark]) -> None:
         world.scheduler.run_for(1.0)
         _settle(world)
         check_alone(left, _trees(world, actor))
+        check_quiet(world, users)
+
+
+def _alone_with_others(world: World, users: Users, case: Script) -> None:
+    """One user at a time moves things over the edge, or makes some, where he may: his own tree is as he left it."""
+    acts = [step for step in case.steps if isinstance(step, Act) and step.kind in GENTLE][-ALONE:]
+    moves = [step for step in case.steps if isinstance(step, Over) and step.kind not in ("make", "delete")][-ALONE:]
+    steps: list[Act | Over] = [*acts, *moves]
+    for step in steps:
+        actor = world.devices[int(step.place * len(world.devices))]
+        if not all(drive(actor.core.rights()).values()):
+            continue
+        _do(world, users, step)
+        actor = users.actor
+        left = whole(actor.user)
+        if twins(left) or not all(drive(actor.core.rights()).values()):
+            return
+        actor.hint_all()
+        world.scheduler.run_for(1.0)
+        _settle(world)
+        check_alone([left], [whole(actor.user)])
         check_quiet(world, users)
 
 

@@ -23,7 +23,7 @@ from satchel.device.index.store import Index
 from satchel.device.links import Link
 from satchel.device.mounted import Board
 from satchel.device.neighbours import EdgeOf, RunningNeighbour
-from satchel.device.ports import EVERYTHING, Clock, Volume
+from satchel.device.ports import EVERYTHING, Clock
 from satchel.device.scanner import Scanner
 from satchel.device.sending import Sender
 from satchel.device.shared_steps import SharedSteps
@@ -110,12 +110,12 @@ class Run:
         version = world.versions.get(device.number, PROTOCOL_VERSION)
         self.remote = SimRemote(world, device.core, device.may_die, version=version)
         self._applier = Applier(disk, device.clock)
-        volume = self._known_volume() if shared is not None else None
+        self._scanner = Scanner(disk, self.index.reader, device.clock, short=short, bounds=world.bounds)
         self._hands = Hands(
             remote=self.remote,
             clock=device.clock,
             lanes=lanes,
-            scanner=Scanner(disk, self.index.reader, device.clock, volume=volume, short=short, bounds=world.bounds),
+            scanner=self._scanner,
             applier=self._applier,
             sender=Sender(disk, self.remote, lanes, short=short),
             fetcher=Fetcher(disk, self.remote, lanes),
@@ -131,11 +131,6 @@ class Run:
             self.steps = SharedSteps(self.engine, self.index, shared.link, shared.board, edge)
         world.streams[device.number, link] = self.remote
         world.scheduler.spawn(self._steps(), self)
-
-    def _known_volume(self) -> Volume | None:
-        marker, filesystem = self.index.get("volume_marker"), self.index.get("volume_filesystem")
-        is_known = isinstance(marker, bytes) and isinstance(filesystem, bytes)
-        return Volume(marker, filesystem) if is_known else None  # type: ignore[arg-type]
 
     def neighbour(self) -> RunningNeighbour:
         """As whom the other links of the linked folder know it."""
@@ -169,7 +164,7 @@ class Run:
         while True:
             try:
                 if self._shared is not None and self.steps is not None:
-                    await self.steps.begin(self.disk)
+                    self._scanner.volume = await self.steps.begin(self.disk)
                 excluding.stands_again(
                     self.engine.state, await self._applier.recover(self.index.reader.is_synced_content)
                 )

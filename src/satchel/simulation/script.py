@@ -28,8 +28,19 @@ ACTIONS = (
     ("keep_time", 3),
     ("link", 2),
 )
-SHARINGS = (("share", 4), ("accept", 6), ("leave", 2), ("remove", 2), ("view", 3), ("edit", 3), ("stop", 1))
-OVERS = (("in", 5), ("out", 5), ("rename", 2), ("nest", 1), ("delete", 1))
+SHARINGS = (
+    ("share", 4),
+    ("accept", 6),
+    ("leave", 2),
+    ("remove", 2),
+    ("view", 3),
+    ("edit", 3),
+    ("stop", 1),
+    ("again", 3),
+)
+OVERS = (("in", 5), ("out", 5), ("rename", 2), ("nest", 1), ("delete", 1), ("swap", 4))
+EAGER = 0.3
+"""In this share of seeds people change who takes part all the time; in as many they move much over the edge."""
 GENTLE = frozenset({"create", "edit", "folder", "bit", "copy", "keep_time"})
 NAMES = (b"a", b"b", b"A", b"c.txt", b"d", b"a", b"b", b"c.txt", b"d", "é".encode(), "é".encode())
 """With case twins and the two ways to write one letter; the last two are NFC and NFD."""
@@ -156,7 +167,8 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Sharing:
-    """Somebody asks the service: share, accept, leave, remove, view, edit, stop. pick, into: of what is there."""
+    """Somebody asks the service: share, accept, leave, remove, view, edit, stop; again: a part ends and begins anew at
+    once. pick, into: of what is there."""
 
     kind: str
     pick: float
@@ -165,8 +177,8 @@ class Sharing:
 
 @dataclass(frozen=True, slots=True)
 class Over:
-    """A user moves something over the edge of a shared folder (in, out), or renames, moves (nest) or deletes that
-    folder, or makes one that is to be shared."""
+    """A user moves something over the edge of a shared folder (in, out, or two things at once: swap), or renames, moves
+    (nest) or deletes that folder, or makes one that is to be shared."""
 
     number: int
     place: float
@@ -201,7 +213,7 @@ class Script:
     @property
     def is_gentle(self) -> bool:
         """True when users only make and write: nothing may ever be deleted then."""
-        is_moved = any(isinstance(step, Over) for step in self.steps)
+        is_moved = any(isinstance(step, Over) and step.kind != "make" for step in self.steps)
         return not is_moved and all(step.kind in GENTLE for step in self.steps if isinstance(step, Act))
 
     @property
@@ -276,6 +288,8 @@ class _Mounting:
     def __init__(self, seed: int) -> None:
         self._sharing = random.Random(f"{seed}:sharing")
         self._over = random.Random(f"{seed}:over")
+        moods = random.Random(f"{seed}:moods")
+        self._askings, self._moves = (3 if moods.random() < EAGER else 1 for _ in range(2))
         self._turns = 0
 
     def next(self, number: int, *, is_gentle: bool) -> list[Step]:
@@ -286,14 +300,14 @@ class _Mounting:
             # Without it there is nothing to do.
             steps += [Over(-1, 0.0, "make", 0.0, 0.0, b"team"), Hints(2**15 - 1), Wait(3.0), Sharing("share", 0.0, 0.0)]
             steps += [Sharing("accept", 0.0, 0.0)] if sharing.random() < 0.8 else []
-        kind = sharing.choices([name for name, _ in SHARINGS], [share for _, share in SHARINGS])[0]
-        asked = Sharing(kind, sharing.random(), sharing.random())
-        if sharing.random() < 0.6:
-            steps.append(asked)
-        kind = over.choices([name for name, _ in OVERS], [share for _, share in OVERS])[0]
-        moved = Over(number, over.random(), kind, over.random(), over.random(), over.choice(NAMES))
-        if over.random() < 0.7 and not is_gentle:
-            steps.append(moved)
+        for _ in range(self._askings):
+            kind = sharing.choices([name for name, _ in SHARINGS], [share for _, share in SHARINGS])[0]
+            asked = Sharing(kind, sharing.random(), sharing.random())
+            steps += [asked] if sharing.random() < 0.6 else []
+        for _ in range(self._moves):
+            kind = over.choices([name for name, _ in OVERS], [share for _, share in OVERS])[0]
+            moved = Over(number, over.random(), kind, over.random(), over.random(), over.choice(NAMES))
+            steps += [moved] if over.random() < 0.7 and not is_gentle else []
         return steps
 
 

@@ -26,12 +26,15 @@ SHARED_MAX = 3
 
 
 class Sharings:
-    """ended: for each account and namespace, how many contents had been written when its part ended last."""
+    """ended: for each account and namespace, how many contents had been written when its part ended last. known: what
+    each device had at that moment, if all of it was in sync; else nothing."""
 
     def __init__(self, world: World, written: Callable[[], int]) -> None:
         self._world = world
         self._written = written
         self.ended: dict[tuple[AccountId, NamespaceId], int] = {}
+        self.known: dict[int, set[bytes]] = {}
+        self._looked_s = -1.0
 
     def do(self, step: Sharing) -> None:
         """Ask, if the service answers."""
@@ -39,6 +42,7 @@ class Sharings:
         if not world.service.answers:
             return
         before = self.parts()
+        seen = self._seen()
         try:
             self._ask(step, before)
         except Fault as fault:
@@ -48,7 +52,19 @@ class Sharings:
             self.ended[part] = self._written()
         for part in after:
             self.ended.pop(part, None)
+        for part, member in before.items():
+            if part not in after or after[part].mount_node != member.mount_node:
+                mine = [one.who for one in world.devices if one.core.principal.account_id == member.account_id]
+                self.known.update({who: seen.get(who, set()) for who in mine})
+        self._looked_s = world.scheduler.now_s
         self._tell()
+
+    def _seen(self) -> dict[int, set[bytes]]:
+        """Return what stands on each device that is in sync with all shared folders, or was a moment ago."""
+        if self._looked_s == self._world.scheduler.now_s:
+            return self.known
+        settled = [one for one in self._world.devices if one.daemon and one.daemon.is_settled(self._world.heads)]
+        return {one.who: {data for data in one.user.tree().values() if data} for one in settled}
 
     def parts(self) -> dict[tuple[AccountId, NamespaceId], Member]:
         """Return all parts that were accepted."""
@@ -89,6 +105,13 @@ class Sharings:
             case "view" | "edit":
                 role = Role.VIEWER if step.kind == "view" else Role.EDITOR
                 drive(people.change_role(db, clock, who[owner], ns, me, role))
+            case "again":
+                if step.into < 0.5:
+                    drive(people.leave(db, clock, who[me], ns))
+                else:
+                    drive(people.remove(db, clock, who[owner], ns, me))
+                drive(people.invite(db, clock, who[owner], ns, [(who[me].account_name, member.role)]))
+                drive(people.accept(db, clock, who[me], ns))
             case _:
                 drive(people.stop(db, clock, who[owner], ns))
 
@@ -126,6 +149,7 @@ def _is_other(member: Member) -> bool:
 _CHOOSES: dict[str, Callable[[Member], bool]] = {
     "accept": lambda member: not member.is_accepted,
     "leave": _is_other,
+    "again": _is_other,
     "remove": lambda member: member.role != Role.OWNER,
     "view": lambda member: member.role == Role.EDITOR,
     "edit": lambda member: member.role == Role.VIEWER,

@@ -35,9 +35,16 @@ class Users:
         self.given_up: set[bytes] = set()
         self.written_by: dict[bytes, tuple[NamespaceId, int]] = {}
         """Whose each content is, by the root of the account, and how many had been written before."""
+        self.copied: set[bytes] = set()
+        """Of which somebody made a copy: it is the own of whoever did."""
         self.late_written: set[bytes] = set()
         """By programs that held a file open."""
         self._actor = world.devices[0]
+
+    @property
+    def actor(self) -> SimDevice:
+        """Return whose user did something last."""
+        return self._actor
 
     def act(self, act: Act) -> None:
         """One user action on one device; whoever finds nothing to act on, or its new name taken, makes a new file."""
@@ -95,6 +102,7 @@ class Users:
                 data = tree[source]
                 if target in tree or data is None:
                     return []
+                self.copied.add(data)
                 if self._all_have(device, data):
                     self.given_up.discard(data)
                 user.write_file(target, data)
@@ -247,7 +255,7 @@ class Users:
 
     def over(self, over: Over) -> None:
         """Move something over the edge of a shared folder, or that folder itself; one of the linked folder's user."""
-        holders = self._world.devices if over.kind == "make" else [one for one in self._world.devices if one.mounts()]
+        holders = [one for one in self._world.devices if over.kind == "make" or self._shared_in(one, over)]
         device = _picked(holders, over.place)
         if device is None:
             return
@@ -258,7 +266,7 @@ class Users:
             device.user.write_file(over.name + b"/first", self.content(over.number))
             device.changed(over.name)
             return
-        mounts = [path for path in device.mounts() if tree.get(path, b"") is None]
+        mounts = [path for path in self._shared_in(device, over) if tree.get(path, b"") is None]
         mount = _picked(mounts, over.into)
         if mount is None:
             return
@@ -274,6 +282,9 @@ class Users:
                 source, folders = _picked(outside, over.pick), [mount, *(path for path in inside if tree[path] is None)]
             case "out":
                 source, folders = _picked(inside, over.pick), [b"", *(path for path in outside if tree[path] is None)]
+            case "swap":
+                self._swap_over(device, tree, _picked(inside, over.pick), _picked(outside, over.into))
+                return
             case "nest":
                 source, folders = mount, [path for path in outside if tree[path] is None]
             case _:
@@ -286,12 +297,31 @@ class Users:
         device.changed(source)
         device.changed(_join(folder, over.name))
 
+    def _shared_in(self, device: SimDevice, over: Over) -> list[bytes]:
+        """Return which folders the user takes for shared ones: he may know it before his device does."""
+        known = device.mounts()
+        return known if over.kind == "delete" else sorted({*known, *device.becoming()})
+
+    def _swap_over(self, device: SimDevice, tree: Tree, inside: bytes | None, outside: bytes | None) -> None:
+        """Two things change places over the edge."""
+        between = b"between"
+        if inside is None or outside is None or between in tree:
+            return
+        self._world.faults.fired["over_swap"] += 1
+        for source, target in ((inside, between), (outside, inside), (between, outside)):
+            device.user.rename(source, target)
+        device.changed(inside)
+        device.changed(outside)
+
     def _delete_shared(self, device: SimDevice, tree: Tree, mount: bytes) -> None:
-        """That deletes nothing of what the service has of it: it comes back."""
+        """That deletes nothing of what the service has of it: it comes back. What was moved in it, or into it, since
+        is no such thing: where it came from it is gone."""
         served = device.served(mount)
         for below in tree:
             data = tree[below]
-            if _is_in(below, mount) and data is not None and content_hash((block_hash(data),)) not in served:
+            if not _is_in(below, mount) or data is None:
+                continue
+            if served.get(below[len(mount) + 1 :]) != content_hash((block_hash(data),)):
                 self.given_up.add(data)
         self._world.faults.fired["over_delete"] += 1
         device.user.delete(mount)

@@ -9,16 +9,18 @@ from __future__ import annotations
 import copy
 import hashlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
+from satchel.core.entries import Entry, Kind
 from satchel.core.errors import Fault, FileUnreadable, StorageFailed, StorageFull
-from satchel.core.ids import LinkId, NamespaceId
+from satchel.core.ids import LinkId, NamespaceId, NodeId
 from satchel.core.messages import PROTOCOL_VERSION
 from satchel.device.drive import drive
 from satchel.device.engine import Engine
 from satchel.device.links import Link
+from satchel.device.mounted import Mounted, inner_link
 from satchel.device.ports import ROOT_PATH, DiskPath, Hint, split
 from satchel.device.tasks import Fact, Hinted
 from satchel.simulation.core_remote import CoreRemote, snapshot_of
@@ -66,6 +68,14 @@ STEPS_EACH = 1_200
 """Eight times as many turns as an operation takes, or more."""
 PEOPLE = 2
 """Accounts in a world with shared folders; each machine has one of them."""
+
+
+def _path(entries: Mapping[NodeId, Entry], entry: Entry) -> bytes:
+    """Return where a node stands in its namespace."""
+    path, above = entry.name.encode(), entries.get(entry.parent_id)
+    while above is not None:
+        path, above = above.name.encode() + b"/" + path, entries.get(above.parent_id)
+    return path
 
 
 class SimClock:
@@ -359,17 +369,32 @@ class SimDevice:
                 self.run.put(Hinted(tuple(hints)))
 
     def mounts(self) -> list[bytes]:
-        """Return where shared folders stand, as the daemon knows it."""
-        return [bytes(one.path) for one in self.daemon.held()] if self.daemon is not None else []
+        """Return where shared folders stand, of those that stand where the daemon saw them last."""
+        return [bytes(one.path) for one in self.daemon.held() if self._stands(one)] if self.daemon is not None else []
 
-    def served(self, mount: bytes) -> set[bytes]:
-        """Return the contents that the service has in a shared folder that stands here."""
+    def becoming(self) -> list[bytes]:
+        """Return the folders that are shared ones to the service, whether the daemon knows of it or not: by their
+        names, where they stand there."""
+        entries = {entry.node_id: entry for entry in snapshot_of(self.core, self.ns)}
+        return sorted(_path(entries, entry) for entry in entries.values() if entry.kind == Kind.MOUNT)
+
+    def _stands(self, mounted: Mounted) -> bool:
+        try:
+            found = self.disk.volume.folder(self.disk.root, mounted.path)
+        except Fault:
+            return False
+        ns = NamespaceId(bytes.fromhex(mounted.link.ns))
+        return mounted.link.link_id == inner_link(self.link, ns, found.number, found.birth_ns)
+
+    def served(self, mount: bytes) -> dict[bytes, bytes]:
+        """Return the contents that the service has in a shared folder that stands here, by path in it."""
         held = self.daemon.held() if self.daemon is not None else []
         ns = next(NamespaceId(bytes.fromhex(one.link.ns)) for one in held if one.path == mount)
         try:
-            return {bytes(entry.content) for entry in snapshot_of(self.core, ns)}
+            entries = {entry.node_id: entry for entry in snapshot_of(self.core, ns)}
         except Fault:
-            return set()
+            return {}
+        return {_path(entries, entry): bytes(entry.content) for entry in entries.values()}
 
     def hint_all(self) -> None:
         """As a full scan that comes by itself."""

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from satchel.core.errors import RootMissing
-from satchel.core.ids import LinkId, NamespaceId, Nid
+from satchel.core.ids import DeviceId, LinkId, NamespaceId, Nid
+from satchel.device.clock import MachineClock
 from satchel.device.disk import LocalDisk
 from satchel.device.disk_mount import MountedDisk, prepare_state
 from satchel.device.drive import drive
+from satchel.device.engine import Engine
+from satchel.device.engine.state import LinkIdentity
 from satchel.device.index.mounts import Carried, MountStage
+from satchel.device.index.store import Index
 from satchel.device.links import Link
-from satchel.device.mounted import NO_UNIT, Board, Mounted
+from satchel.device.mounted import NO_UNIT, Board, Mounted, link_of_folder
+from satchel.device.neighbours import EdgeOf
 from satchel.device.ports import EVERYTHING, ROOT_PATH, DiskPath, Hint, Volume
+from satchel.device.shared_steps import SharedSteps
 from satchel.device.unsynced import carry
 
 NS = NamespaceId(b"s" * 16)
@@ -169,6 +176,34 @@ def test_nothing_of_ours_stands_in_a_shared_folder_and_another_at_its_place_is_a
     assert identity(mounted_disk(outer)) != known
     with pytest.raises(RootMissing):
         prepare_state(os.path.join(outer, b"team"), NS)
+
+
+def begun(outer: bytes, link: Link, index: Index) -> Volume:
+    """Begin the link of the shared folder as a start does."""
+    board = Board(Link(OUTER, os.fsdecode(outer), "/", "00" * 16, NO_UNIT, "laptop"), lambda: 100.0)
+    engine = Engine(index, LinkIdentity(link.link_id, DeviceId(b"D" * 16), "laptop", NS), MachineClock())
+    fs = mounted_disk(outer)
+    return drive(SharedSteps(engine, index, link, board, EdgeOf(board, link, lambda: identity(fs))).begin(fs))
+
+
+def test_a_folder_that_came_into_the_place_of_a_shared_one_is_never_begun_with(outer: bytes) -> None:
+    """Between the look of the link around and the start of the shared folder's own (seed 61003)."""
+    team = os.path.join(outer, b"team")
+    known = identity(mounted_disk(outer))
+    link = Link(link_of_folder(OUTER, NS, known.marker), os.fsdecode(team), "/team", NS.hex(), NO_UNIT, "laptop")
+    link = replace(link, outer=os.fsdecode(outer))
+    with closing(Index(":memory:")) as index:
+        os.rename(team, os.path.join(outer, b"moved"))
+        os.mkdir(team)
+        with pytest.raises(RootMissing):
+            begun(outer, link, index)
+        assert index.get("volume_marker") is None
+        os.rmdir(team)
+        os.rename(os.path.join(outer, b"moved"), team)
+        assert begun(outer, link, index) == known
+        # What an earlier version noted of a folder that it took for this one.
+        index.put("volume_marker", b"another")
+        assert begun(outer, link, index) == known and index.get("volume_marker") == known.marker
 
 
 def test_what_is_carried_comes_to_free_names_and_into_no_shared_folder(outer: bytes) -> None:

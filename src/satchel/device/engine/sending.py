@@ -13,7 +13,7 @@ from typing import assert_never
 from satchel.core.entries import Entry, Kind
 from satchel.core.errors import EpochChanged
 from satchel.core.hashing import Block, unpack_blocks
-from satchel.core.ids import HASH_BYTES, ROOT_NID, BlockHash, ContentHash, Nid, NodeId, OpId
+from satchel.core.ids import HASH_BYTES, ID_BYTES, ROOT_NID, BlockHash, ContentHash, Nid, NodeId, OpId
 from satchel.core.limits import (
     BLOCKS_PER_COMMIT_MAX,
     INLINE_UP_BYTES_MAX,
@@ -415,6 +415,10 @@ def _take(state: State, job: Job, outcome: Outcome, head_seq: int) -> None:
         case Conflict(current=current) if isinstance(job.op, CommitCreate) and _is_dead(state, job.op, current):
             state.index.set_remote_dead(job.op.nid, current.seq if current is not None else 0)
             _contest(state, job, head_seq, "conflict")
+        case Moved() if isinstance(job.op, (CommitCreate, CommitUndelete)) and _is_told(state, head_seq):
+            # The node went over to a shared folder, and what the feed brought of that left this one here.
+            state.index.renew(job.op.nid, state.clock.random(ID_BYTES))
+            fail_later(state, job, code="conflict", reason="another namespace has the node", wait_s=0.05)
         case Conflict() | Moved():
             _contest(state, job, head_seq, "conflict")
         case Refused(code=code, detail=detail):
@@ -434,6 +438,11 @@ def _take(state: State, job: Job, outcome: Outcome, head_seq: int) -> None:
                 _contest(state, job, head_seq, code)
         case _:
             assert_never(outcome)
+
+
+def _is_told(state: State, head_seq: int) -> bool:
+    """True when the feed has brought all that there was when the service answered."""
+    return state.position is not None and head_seq <= state.position.seq
 
 
 def _is_spent(op: CommitCopy, current: Entry | None) -> bool:

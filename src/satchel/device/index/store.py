@@ -245,6 +245,14 @@ class Index:
             "UPDATE nodes SET r_state = 0, r_seq = 0, r_content_rev = 0, r_place_rev = 0 WHERE nid = ?", (nid,)
         )
 
+    def renew(self, nid: Nid, node_id: bytes) -> None:
+        """What stands here is another node than the service knows: a new one, of which nothing is agreed on."""
+        self.connection.execute(
+            "UPDATE nodes SET node_id = ?, r_state = 0, r_seq = 0, r_content_rev = 0, r_place_rev = 0, s_state = 0,"
+            " dirty = 1 WHERE nid = ?",
+            (node_id, nid),
+        )
+
     def unmarked_remote(self, mark: int, seq: int) -> list[Nid]:
         """Return live remote rows that a finished snapshot (of `mark`, at `seq`) did not name: they are gone."""
         query = "SELECT nid FROM nodes WHERE r_state = 1 AND r_mark <> ? AND r_seq <= ? ORDER BY nid"

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from satchel.core.entries import Kind
 from satchel.core.errors import Fault, MessageInvalid, Unavailable
 from satchel.device.logs import EventLog
-from satchel.device.ports import ROOT_PATH, FileSystem, joined
+from satchel.device.ports import ROOT_PATH, FileSystem, Volume, joined
 from satchel.device.scan_process.frames import (
     Beat,
     Failed,
@@ -89,6 +89,10 @@ class RoomyScanner:
         is_apart = is_wanted and (self._known.holds(self.names_min) or await is_large(self._fs, self.names_min))
         if not (is_apart and self._scan_apart(task, report)):
             await self._scanner.scan(task, report)
+
+    def expect(self, volume: Volume) -> None:
+        """Say which folder it is, before the first scan."""
+        self._scanner.volume = volume
 
     def hold(self) -> None:
         """End the process under way and start none until `go_on`. For any thread."""

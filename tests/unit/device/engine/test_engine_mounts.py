@@ -6,7 +6,7 @@ from pathlib import Path
 
 from satchel.core.entries import Action, Kind
 from satchel.core.ids import ROOT_NODE, LinkId, NamespaceId, Nid
-from satchel.core.messages import Conflict, Refused
+from satchel.core.messages import Conflict, CreateOp, Moved, Refused
 from satchel.device.engine import Engine
 from satchel.device.engine.state import LinkIdentity
 from satchel.device.index.left_out import Stage as Left
@@ -308,3 +308,23 @@ def test_what_the_service_cannot_bring_back_is_made_anew() -> None:
     assert [type(op).__name__ for op in task.request.ops] == ["UndeleteOp"]
     rig.wait(1.0)
     assert [type(op).__name__ for op in rig.take(CommitTask).request.ops] == ["CreateOp"]
+
+
+def test_what_came_out_of_a_folder_that_is_shared_now_is_another_node() -> None:
+    """The service knows the node in the shared folder, and nothing that still comes says so here (seed 63014)."""
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"))
+    row = rig.index.reader.local(rig.nid(NODE_A))
+    assert row is not None
+    rig.scan(SeenChanged(row.nid, row.version, stat(101, b"mine"), hash_of(b"mine"), blocks_of(b"mine")))
+    rig.step(pushed(1, entry(2, NODE_A, "a.txt", b"one", action=Action.DELETE, is_live=False)))
+    rig.commit(Conflict(), head_seq=2)
+    rig.wait(1.0)
+    # While something is still to come, it may bring the answer.
+    rig.commit(Moved(NamespaceId(SHARED)), head_seq=3)
+    rig.wait(60.0)
+    task = rig.commit(Moved(NamespaceId(SHARED)), head_seq=2)
+    assert [(type(op).__name__, op.node_id) for op in task.request.ops] == [("UndeleteOp", NODE_A)]
+    rig.wait(1.0)
+    (op,) = rig.take(CommitTask).request.ops
+    assert isinstance(op, CreateOp) and op.node_id != NODE_A and op.name == "a.txt"

@@ -209,11 +209,11 @@ class Place(NamedTuple):
 async def read_newest(
     db: Database, limit: int = PAGE_MAX, *, after: Place | None = None, action: str = ""
 ) -> list[Recorded]:
-    """Return the newest rows of all chains, the newest first. It reads the whole log: for administrators. after: only
-    those behind this place; action: only this; empty for all."""
+    """Return the newest rows of all chains, the newest first. after: only those behind this place; action: only this,
+    for which as much of the log is read as it takes; empty for all."""
     where, values = ["1 = 1"], list[bytes | int | str]()
     if after is not None:
-        where.append("(at < $2 OR (at = $2 AND (chain > $3 OR (chain = $3 AND seq < $4))))")
+        where.append("at <= $2 AND (at < $2 OR (at = $2 AND (chain > $3 OR (chain = $3 AND seq < $4))))")
         values += after
     if action:
         where.append(f"action = ${len(values) + 2}")

@@ -18,6 +18,7 @@ from satchel.core.messages import (
     Position,
     UndeleteOp,
 )
+from satchel.server.accounts.audit import Place, read_newest
 from satchel.server.db import sqlite
 from satchel.server.db.engine import drive, numbered
 from satchel.server.db.schema import migrate
@@ -114,3 +115,20 @@ def _plan(db: sqlite.InlineSqliteDatabase, text: str) -> list[str]:
     numbers = [int(number) for number in re.findall(r"\?(\d+)", text)]
     raw: apsw.Connection = db._raw
     return [row[3] for row in raw.execute(f"EXPLAIN QUERY PLAN {text}", (None,) * max(numbers, default=0)).fetchall()]
+
+
+def test_the_newest_of_the_audit_log_is_found_by_its_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    db = sqlite.InlineSqliteDatabase()
+    drive(migrate(db, SteppingClock()))
+    asked: list[str] = []
+
+    def recorded(sql: str) -> str:
+        asked.append(numbered(sql))
+        return numbered(sql)
+
+    monkeypatch.setattr(sqlite, "numbered", recorded)
+    drive(read_newest(db, 50))
+    drive(read_newest(db, 50, after=Place(5, b"c" * 16, 9)))
+    first, further = [_plan(db, text) for text in asked if "FROM audit" in text]
+    assert first == ["SCAN audit USING INDEX audit_by_time"]
+    assert further == ["SEARCH audit USING INDEX audit_by_time (at<?)"]

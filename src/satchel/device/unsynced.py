@@ -6,6 +6,7 @@ stop anywhere leaves it in one of the two, and it is brought over at the next st
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 
@@ -22,6 +23,8 @@ from satchel.device.ports import ROOT_PATH, Clock, DiskPath, FileSystem, Listed,
 FOLDER_NAME = "Unsynced from {name}"
 LOST_NAME = "a shared folder"
 TRIES_MAX = 1_000
+STANDING_MAX = 8
+"""Of so many names that were tried one is looked for anew."""
 
 
 async def carry(outer: FileSystem, name: str, carried: Sequence[Carried], shared: Collection[DiskPath]) -> list[str]:
@@ -32,13 +35,19 @@ async def carry(outer: FileSystem, name: str, carried: Sequence[Carried], shared
     Raises: StorageFull, StorageFailed, RootMissing; what is not in the result is in the trash still.
     """
     over: list[str] = []
-    touched: set[DiskPath] = set()
+    synced: set[DiskPath] = set()
     for one in carried:
+        top = DiskPath(_top(name))
         if await outer.stat_trashed(one.trashed) is not None:
-            touched |= await _bring(outer, DiskPath(_top(name)), one, shared)
+            way = await _bring(outer, top, one, shared)
+        else:
+            way = await _way_of(outer, top, one, shared)
+        # At once: whatever makes the trash durable meanwhile makes it durable that this left it.
+        for folder in reversed(way):
+            if folder == way[-1] or folder not in synced:
+                await outer.sync_folder(folder)
+                synced.add(folder)
         over.append(one.trashed)
-    for folder in sorted(touched):
-        await outer.sync_folder(folder)
     return over
 
 
@@ -113,21 +122,43 @@ def _top(name: str) -> bytes:
     return wanted[:NAME_BYTES_MAX].decode(errors="ignore").encode()
 
 
-async def _bring(outer: FileSystem, top: DiskPath, one: Carried, shared: Collection[DiskPath]) -> set[DiskPath]:
-    """Result: the folders that have to be made durable."""
+async def _bring(outer: FileSystem, top: DiskPath, one: Carried, shared: Collection[DiskPath]) -> list[DiskPath]:
+    """Result: the folders that have to be made durable, from the top down to the one that it is in."""
     folder, name = split(one.path)
-    touched = {ROOT_PATH}
+    way = [ROOT_PATH]
     at = top
-    for step in (b"", *folder.split(b"/")) if folder else (b"",):
+    for step in _steps(folder):
         at = await _folder(outer, joined(at, step) if step else at, shared)
-        touched.add(at)
+        way.append(at)
     for tried in _names(name):
         try:
             await outer.restore_trashed(one.trashed, b"", joined(at, tried))
         except NameTaken:
             continue
-        return touched
+        return way
     raise FileUnreadable("No free name was found.", path=os.fsdecode(one.path), reason="names")
+
+
+async def _way_of(outer: FileSystem, top: DiskPath, one: Carried, shared: Collection[DiskPath]) -> list[DiskPath]:
+    """As `_bring`, of what left the trash before: a stop may have come before that was durable where it arrived."""
+    way = [ROOT_PATH]
+    at = top
+    for step in _steps(split(one.path)[0]):
+        wanted = joined(at, step) if step else at
+        above, name = split(wanted)
+        for tried in itertools.islice(_names(name), STANDING_MAX):
+            at = joined(above, tried)
+            if at not in shared and await _is_folder(outer, at):
+                way.append(at)
+                break
+        else:
+            break
+    return way
+
+
+def _steps(folder: DiskPath) -> tuple[bytes, ...]:
+    """Return the names of the folders below the top; the empty one is the top itself."""
+    return (b"", *folder.split(b"/")) if folder else (b"",)
 
 
 async def _folder(outer: FileSystem, path: DiskPath, shared: Collection[DiskPath]) -> DiskPath:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from satchel.core.errors import RootMissing
+from satchel.core.errors import RootMissing, StorageFailed
 from satchel.core.ids import DeviceId, LinkId, NamespaceId, Nid
 from satchel.device.clock import MachineClock
 from satchel.device.disk import LocalDisk
@@ -23,7 +23,7 @@ from satchel.device.index.store import Index
 from satchel.device.links import Link
 from satchel.device.mounted import NO_UNIT, Board, Mounted, link_of_folder
 from satchel.device.neighbours import EdgeOf
-from satchel.device.ports import EVERYTHING, ROOT_PATH, DiskPath, Hint, Volume
+from satchel.device.ports import EVERYTHING, ROOT_PATH, DiskPath, Hint, Stat, Volume
 from satchel.device.shared_steps import SharedSteps
 from satchel.device.unsynced import carry
 
@@ -229,3 +229,48 @@ def test_what_is_carried_comes_to_free_names_and_into_no_shared_folder(outer: by
     found = {path.relative_to(base).as_posix(): path.read_bytes() for path in base.rglob("*") if path.is_file()}
     assert found == {"a.txt": b"earlier", "a (2).txt": b"a.txt", "deep/a.txt": b"deep/a.txt", "again": b"again"}
     assert os.listdir(os.path.join(outer, b"Unsynced from team")) == []
+
+
+class NotedDisk(LocalDisk):
+    """Notes in which order things arrive and folders are made durable; fails at the names that the test says."""
+
+    def __init__(self, root: bytes, failing: str) -> None:
+        super().__init__(root)
+        self.failing = failing
+        self.noted: list[str] = []
+
+    async def restore_trashed(self, name: str, below: bytes, path: DiskPath) -> Stat:
+        if name == self.failing:
+            raise StorageFailed("The disk fails.", where="test")
+        self.noted.append(os.fsdecode(path))
+        return await super().restore_trashed(name, below, path)
+
+    async def sync_folder(self, path: DiskPath) -> None:
+        self.noted.append(f"sync {os.fsdecode(path)}")
+        await super().sync_folder(path)
+
+
+def test_what_is_carried_is_durable_before_anything_else_happens(outer: bytes) -> None:
+    """The trash may be made durable at any moment: it has left there, and must be safe where it is (seed 65152)."""
+    inner = mounted_disk(outer)
+    carried = []
+    for name in (b"deep/a.txt", b"deep/b.txt", b"c.txt"):
+        path = os.path.join(outer, b"team", name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        Path(os.fsdecode(path)).write_bytes(name)
+        carried.append(Carried(drive(inner.trash(DiskPath(name))), Nid(1), DiskPath(name)))
+    around = NotedDisk(outer, carried[2].trashed)
+    with pytest.raises(StorageFailed):
+        drive(carry(around, "team", carried, frozenset()))
+    top = "Unsynced from team"
+    assert around.noted == [
+        *(f"{top}/deep/a.txt", f"sync {top}/deep", f"sync {top}", "sync "),
+        *(f"{top}/deep/b.txt", f"sync {top}/deep"),
+    ]
+    # What has left before may have been brought by a life that ended before it made that durable.
+    around.noted, around.failing = [], ""
+    assert drive(carry(around, "team", carried, frozenset())) == [one.trashed for one in carried]
+    assert around.noted == [
+        *(f"sync {top}/deep", f"sync {top}", "sync ", f"sync {top}/deep"),
+        *(f"{top}/c.txt", f"sync {top}"),
+    ]

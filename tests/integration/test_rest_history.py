@@ -8,7 +8,7 @@ import itertools
 
 import pytest
 
-from satchel.core.limits import DIFF_BYTES_MAX
+from satchel.core.limits import DIFF_BYTES_MAX, LIST_PAGE_MAX
 from satchel.core.retention import DAY_MS, TRASH_DAYS
 from tests.support.server import RunningServer, Session, ask
 
@@ -206,6 +206,29 @@ def test_the_trash_tells_who_until_when_and_brings_back_elsewhere(shared: Sessio
     assert refused(shared, "POST", route, {"id": item["id"], "to": "/docs/b"}) == (404, "not_found")
     assert done(shared, "POST", route, {"id": item["id"], "to": "/b"})["name"] == "b"
     assert got(shared, "/b") == b"a"
+
+
+def test_what_was_deleted_goes_for_good_one_by_one_or_all_of_it(session: Session) -> None:
+    for name in ("a", "b", "c", "kept"):
+        put(session, f"/{name}", name.encode())
+    for name in ("a", "b", "c"):
+        done(session, "POST", "/api/v1/delete", {"path": f"/{name}"})
+    ids = {item["path"]: item["id"] for item in done(session, "GET", "/api/v1/trash")["items"]}
+    route = "/api/v1/trash/empty"
+    for asked in ({}, {"ids": []}, {"ids": [ids["/a"]], "all": True}, {"ids": ["no id"]}):
+        assert refused(session, "POST", route, asked) == (400, "message_invalid")
+    assert refused(session, "POST", route, {"ids": [ids["/a"]] * (LIST_PAGE_MAX + 1)}) == (413, "limit_exceeded")
+    assert refused(session, "POST", route, {"all": True, "namespace": "ab" * 16}) == (404, "not_found")
+    live = done(session, "GET", "/api/v1/files", path="/")["items"][0]["id"]
+    told = done(session, "POST", route, {"ids": [ids["/a"], ids["/a"], live, "cd" * 16]})
+    assert told == {"removed": 1, "has_more": False}
+    assert done(session, "POST", route, {"ids": [ids["/a"]]})["removed"] == 0
+    assert {item["path"] for item in done(session, "GET", "/api/v1/trash")["items"]} == {"/b", "/c"}
+    assert refused(session, "POST", "/api/v1/trash/restore", {"id": ids["/a"]}) == (404, "not_found")
+    assert refused(session, "GET", "/api/v1/versions", id=ids["/a"]) == (404, "not_found")
+    assert done(session, "POST", route, {"all": True, "before_ms": 1})["removed"] == 0
+    assert done(session, "POST", route, {"all": True}) == {"removed": 2, "has_more": False}
+    assert done(session, "GET", "/api/v1/trash")["items"] == [] and got(session, "/kept") == b"kept"
 
 
 def test_two_versions_are_compared_line_by_line(shared: Session) -> None:

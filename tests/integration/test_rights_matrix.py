@@ -180,6 +180,11 @@ def deleted(w: World, who: str, there: bool) -> Asking:
     return Asking("/api/v1/trash/restore", {"id": node_id, "namespace": w.ns if there else NO_ID})
 
 
+def emptied(w: World, who: str, there: bool) -> Asking:
+    node_id = (w.trashed() if ROLES.get(who) == Role.OWNER else w.gone) if there else NO_ID
+    return Asking("/api/v1/trash/empty", {"ids": [node_id], "namespace": w.ns if there else NO_ID})
+
+
 def restored(w: World, who: str, there: bool) -> Asking:
     ids = {"id": w.file, "namespace": w.ns} if there else {"id": NO_ID, "namespace": NO_ID}
     return Asking("/api/v1/restore", {**ids, "rev": w.rev})
@@ -365,6 +370,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/api/v1/uploads/{upload_id}/finish"): Row(MINE, upload("/finish", size=0)),
     ("DELETE", "/api/v1/uploads/{upload_id}"): Row(MINE, upload()),
     ("POST", "/api/v1/trash/restore"): Row(Right.WRITE, deleted),
+    ("POST", "/api/v1/trash/empty"): Row(Right.PURGE, emptied),
     # -- people of the shared folder ----------------------------------------------------------------------------------
     ("POST", "/api/v1/shares"): Row(
         Right.ADMINISTER, lambda w, who, there: Asking("/api/v1/shares", {"path": "/Team" if there else "/Nope"})

@@ -12,6 +12,7 @@ from satchel.core.ids import ROOT_NODE, NodeId
 from satchel.core.messages import Conflict, CreateOp, EditOp, Refused, Stored, UndeleteOp
 from satchel.server.db.engine import Database
 from satchel.server.feed.seed import sync
+from satchel.server.metadata.purging import purge_units
 from satchel.server.metadata.restore import restore_unit, restore_version
 from satchel.server.metadata.tree import trash, versions
 from satchel.server.upkeep import trash as trash_upkeep
@@ -410,3 +411,51 @@ def test_a_clock_that_leaps_ten_years_purges_nothing(capsys: pytest.CaptureFixtu
 
     play_embedded(scene)
     assert "upkeep.clock_leapt" in capsys.readouterr().out
+
+
+def test_what_somebody_removes_for_good_goes_whole_with_the_next_round(run: Run) -> None:
+    async def scene(world: RetentionWorld) -> None:
+        unit, other = await Unit.made(world), await Unit.made(world, 100)
+        ada = world.ada.principal
+        await world.remove(unit.top)
+        await world.remove(other.top)
+        before = await used(world)
+        purged = await purge_units(world.db, world.clock, ada, ada.root_ns, [unit.top, other.below[1]], before_ms=1)
+        assert purged == (1, False), "what died with a folder is no unit of its own"
+        assert await listed(world) == {unit.before, other.top, other.before}
+        with pytest.raises(NotFound):
+            await world.restore(unit.top)
+        await world.check()
+        counts = await world.empty_trash()
+        assert (counts.done["beneath"], counts.done["versions"]) == (4, 7 + 1 + 1)
+        assert await used(world) < before
+        assert isinstance(await world.restore(other.top), Stored)
+        # Page by page: what is deleted meanwhile stays.
+        now_ms = world.clock.now_ms()
+        world.days(1)
+        last = await world.file(b"last")
+        await world.remove(last)
+        for has_more in (True, False):
+            done = await purge_units(world.db, world.clock, ada, ada.root_ns, None, before_ms=now_ms, limit=1)
+            assert done == (1, has_more)
+        assert await listed(world) == {last}
+        await world.empty_trash()
+        await world.check()
+        await world.is_clean()
+
+    play_on(run, scene)
+
+
+def test_where_the_trash_is_kept_for_ever_what_somebody_removes_goes() -> None:
+    async def scene(world: RetentionWorld) -> None:
+        (task,) = trash_upkeep.tasks(world.db, world.clock, None)
+        gone, kept = [await world.file(data_of(number)) for number in range(2)]
+        await world.remove(gone)
+        await world.remove(kept)
+        ada = world.ada.principal
+        await purge_units(world.db, world.clock, ada, ada.root_ns, [gone], before_ms=1)
+        assert (await task.run()).done == {"versions": 1, "blocklists": 1, "bytes": len(data_of(0))}
+        assert isinstance(await world.restore(kept), Stored)
+        await world.is_clean()
+
+    play_embedded(scene)

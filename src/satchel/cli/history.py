@@ -1,4 +1,5 @@
-"""`satchel versions|restore|trash`. Invariant: restoring adds a state; no earlier one is lost by it."""
+"""`satchel versions|restore|trash`. Invariant: restoring adds a state, and loses no earlier one; what is lost is what
+somebody removes for good, and that is asked before."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from satchel.core.errors import Fault, NotFound
 if TYPE_CHECKING:
     from satchel.device.api import Api, Item, Trashed, Version
 
-trash = typer.Typer(help="Show what was deleted, and bring it back.", invoke_without_command=True)
+trash = typer.Typer(help="Show what was deleted, bring it back, or remove it for good.", invoke_without_command=True)
 
 
 def register(app: typer.Typer) -> None:
@@ -125,6 +126,44 @@ def restore_trash(
     output.give(item, text="" if output.mode.quiet else f"{item.name} is back.")
 
 
+@trash.command("empty")
+def empty(
+    what: Annotated[list[str] | None, typer.Argument(help="Paths as they were, or ids; none: all of it.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove deleted files and folders for good, with all their versions. Nothing brings them back."""
+    found = session.run(_trashed())
+    if what:
+        found = [_named_in(found, one) for one in dict.fromkeys(what)]
+    if not found:
+        output.give({"removed": 0}, text="" if output.mode.quiet else "The trash is empty.")
+        return
+    if not yes and not output.ask_yes(f"Remove {_things(found)} for good? Nothing brings them back."):
+        raise Fault("Nothing was removed: say --yes, or answer y on a terminal.")
+    seen_ms = max(one.deleted_ms for one in found)
+    removed = session.run(_empty([one.id for one in found] if what else [], seen_ms + 1))
+    text = f"{removed:,} gone for good. Their space is free after the server's next upkeep."
+    output.give({"removed": removed}, text="" if output.mode.quiet else text)
+
+
+def _things(found: list[Trashed]) -> str:
+    return f"'{found[0].path}'" if len(found) == 1 else f"{len(found):,} deleted files and folders"
+
+
+def _named_in(found: list[Trashed], what: str) -> Trashed:
+    for item in found:
+        if what in (item.id, item.path):
+            return item
+    raise NotFound(f"Nothing in the trash is called {what}.", path=what)
+
+
+async def _empty(ids: list[str], before_ms: int) -> int:
+    from satchel.device.api_history import empty_trash
+
+    async with session.api() as api:
+        return await empty_trash(api, ids, before_ms=before_ms)
+
+
 async def _trashed() -> list[Trashed]:
     async with session.api() as api:
         return [item async for item in api.list_trash()]
@@ -132,7 +171,5 @@ async def _trashed() -> list[Trashed]:
 
 async def _restore_trash(what: str, target: str) -> Item:
     async with session.api() as api:
-        async for item in api.list_trash():
-            if what in (item.id, item.path):
-                return await api.restore_trashed(item.id, target=target)
-    raise NotFound(f"Nothing in the trash is called {what}.", path=what)
+        item = _named_in([item async for item in api.list_trash()], what)
+        return await api.restore_trashed(item.id, target=target)

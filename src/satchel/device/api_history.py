@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import TypedDict
 
 import msgspec
 
+from satchel.core.limits import LIST_PAGE_MAX
 from satchel.device.api import Api
 
 
@@ -132,3 +133,26 @@ async def activity(api: Api, path: str = "/", *, before: int = 0, limit: int = 1
     """Return a page of what was done in a folder, by anyone. Raises: NotFound."""
     query = {"path": path, "before": str(before), "limit": str(limit)}
     return await api.ask("GET", "/api/v1/activity", Activity, query)
+
+
+class TrashEmptied(msgspec.Struct, frozen=True):
+    """removed: how many of the trash's list are gone for good. has_more: ask again, and more of it goes."""
+
+    removed: int
+    has_more: bool
+
+
+async def empty_trash(api: Api, ids: Sequence[str] = (), *, before_ms: int = 0) -> int:
+    """Remove for good what the ids name, or with none all that was deleted before `before_ms` (Unix time; 0: by now).
+
+    Nobody can take that back. Result: how many of the trash's list went. Raises: NotFound.
+    """
+    removed = 0
+    parts = [ids[at : at + LIST_PAGE_MAX] for at in range(0, len(ids), LIST_PAGE_MAX)]
+    bodies: list[dict[str, object]] = [{"ids": list(part)} for part in parts] or [{"all": True, "before_ms": before_ms}]
+    for body in bodies:
+        has_more = True
+        while has_more:
+            done = await api.ask("POST", "/api/v1/trash/empty", TrashEmptied, body=body)
+            removed, has_more = removed + done.removed, done.has_more
+    return removed

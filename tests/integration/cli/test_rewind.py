@@ -117,6 +117,21 @@ def test_a_version_becomes_a_copy_and_the_trash_another_place(laptop: Shell, tmp
     assert laptop.cli("cat", "/back.txt").out == "one"
 
 
+def test_what_is_in_the_trash_goes_for_good_when_that_is_said(laptop: Shell, tmp_path: Path) -> None:
+    for name in ("/first.txt", "/second.txt"):
+        put(laptop, tmp_path, name, name)
+        done(laptop.cli("rm", name))
+    refused = laptop.cli("trash", "empty", "/first.txt")
+    assert (refused.code, "--yes" in refused.err) == (1, True)
+    assert "nothing in the trash" in laptop.cli("trash", "empty", "/never.txt", "--yes").err.lower()
+    assert "1 gone for good" in done(laptop.cli("trash", "empty", "/first.txt", "--yes")).out
+    assert "/first.txt" not in (listed := done(laptop.cli("trash")).out) and "/second.txt" in listed
+    count = len(told(laptop.cli("--json", "trash")))
+    assert told(laptop.cli("--json", "trash", "empty", "--yes")) == {"removed": count}
+    assert told(laptop.cli("--json", "trash")) == []
+    assert "empty" in done(laptop.cli("trash", "empty", "--yes")).out
+
+
 def test_an_administrator_leads_an_account_back(
     server: RunningServer,
     homes: dict[str, Path],

@@ -798,6 +798,18 @@ export interface TransferAsked {
   account_id: string;
 }
 
+export interface TrashEmptied {
+  removed: number;
+  has_more: boolean;
+}
+
+export interface TrashEmptyAsked {
+  ids?: (string)[];
+  all?: boolean;
+  namespace?: string;
+  before_ms?: number;
+}
+
 export interface TrashPage {
   items: (Trashed)[];
   after: string;
@@ -1481,6 +1493,11 @@ export interface Routes {
     query: { after?: string; limit?: number; path?: string; namespace?: string };
     body: undefined;
     answer: TrashPage;
+  };
+  'POST /api/v1/trash/empty': {
+    query: Record<never, never>;
+    body: TrashEmptyAsked;
+    answer: TrashEmptied;
   };
   'POST /api/v1/trash/restore': {
     query: Record<never, never>;

@@ -6,7 +6,7 @@ import msgspec
 from litestar import get, post
 
 from satchel.core.entries import Entry
-from satchel.core.errors import MessageInvalid
+from satchel.core.errors import LimitExceeded, MessageInvalid
 from satchel.core.ids import NamespaceId, NodeId
 from satchel.core.limits import LIST_PAGE_MAX
 from satchel.core.messages import Outcome
@@ -15,9 +15,20 @@ from satchel.server.accounts.principal import Principal
 from satchel.server.gateway.commits import stored_or_fault
 from satchel.server.gateway.conditions import require_match
 from satchel.server.gateway.files import Limit, existing, place_of
-from satchel.server.gateway.rest import KINDS, Asked, Item, from_hex, item_of, namespace_of, principal_of, services_of
+from satchel.server.gateway.rest import (
+    KINDS,
+    Asked,
+    Item,
+    address_of,
+    from_hex,
+    item_of,
+    namespace_of,
+    principal_of,
+    services_of,
+)
 from satchel.server.gateway.services import Services
 from satchel.server.metadata.copies import copy_version
+from satchel.server.metadata.purging import purge_units
 from satchel.server.metadata.restore import restore_unit, restore_version
 from satchel.server.metadata.tree import TrashItem, entry_by_id, locate, trash, versions
 
@@ -88,6 +99,23 @@ class TrashRestoreAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     to: str = ""
 
 
+class TrashEmptyAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to remove for good: by id, LIST_PAGE_MAX at most, or all that was deleted before `before_ms` (Unix time; 0:
+    by now). Exactly one of both. namespace: whose trash; without it the account's own."""
+
+    ids: list[str] = []
+    all: bool = False
+    namespace: str = ""
+    before_ms: int = 0
+
+
+class TrashEmptied(msgspec.Struct, frozen=True):
+    """removed: how many of the list are gone for good. has_more: ask again, and more of it goes."""
+
+    removed: int
+    has_more: bool
+
+
 @get("/api/v1/versions")
 async def list_versions(
     request: Asked, path: str = "", id: str = "", namespace: str = ""
@@ -150,6 +178,29 @@ async def restore_trash(request: Asked, data: TrashRestoreAsked) -> Item:
     return item_of(ns, await _told(services, principal, ns, node_id, outcome))
 
 
+@post("/api/v1/trash/empty", status_code=200)
+async def empty_trash(request: Asked, data: TrashEmptyAsked) -> TrashEmptied:
+    """Remove deleted files and folders for good, with all their versions; only a namespace's owner may. Nobody can take
+    that back."""
+    services, principal = services_of(request), await principal_of(request)
+    if bool(data.ids) == data.all:
+        raise MessageInvalid("Name what is to go by its ids, or say all.", reason="ids or all")
+    if len(data.ids) > LIST_PAGE_MAX:
+        raise LimitExceeded("Too many ids at once.", limit="LIST_PAGE_MAX", maximum=LIST_PAGE_MAX, actual=len(data.ids))
+    chosen = None if data.all else [NodeId(from_hex(one, what="id")) for one in data.ids]
+    now_ms = services.clock.now_ms()
+    done = await purge_units(
+        services.db,
+        services.clock,
+        principal,
+        namespace_of(principal, data.namespace),
+        chosen,
+        before_ms=min(data.before_ms, now_ms + 1) if data.before_ms > 0 else now_ms + 1,
+        from_address=address_of(request),
+    )
+    return TrashEmptied(done.removed, done.has_more)
+
+
 async def _place_in(services: Services, principal: Principal, ns: NamespaceId, path: str) -> tuple[NodeId, str] | None:
     """Return the folder and the name that a path leads to, None for no path. Raises: MessageInvalid, NotFound."""
     if not path:
@@ -202,4 +253,4 @@ async def _told(services: Services, principal: Principal, ns: NamespaceId, node_
     return await entry_by_id(services.db, principal, ns, node_id)
 
 
-ROUTES = (list_versions, restore, list_trash, restore_trash)
+ROUTES = (list_versions, restore, list_trash, restore_trash, empty_trash)

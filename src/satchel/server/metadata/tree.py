@@ -238,7 +238,7 @@ async def trash(
             *(ns, deleted_ms, above, limit),
         )
         if len(rows) < limit:
-            rows += await _left_behind_txn(conn, ns, above if deleted_ms == 0 else _LAST_ID, limit - len(rows))
+            rows += await left_behind_txn(conn, ns, above if deleted_ms == 0 else _LAST_ID, limit - len(rows))
         nodes = [node_of(row) for row in rows]
         view = View(ns)
         await view.load_txn(conn, {node.node_id for node in nodes}, set())
@@ -285,7 +285,7 @@ async def _child_txn(conn: Connection, ns: NamespaceId, folder: Node, name: str,
     return node_of(rows[0])
 
 
-async def _left_behind_txn(conn: Connection, ns: NamespaceId, below: NodeId, limit: int) -> Sequence[Row]:
+async def left_behind_txn(conn: Connection, ns: NamespaceId, below: NodeId, limit: int) -> Sequence[Row]:
     """Return rows that nobody deleted, dead since their live folder came back without them."""
     return await conn.fetch(
         f"SELECT {columns_of('f')} FROM files p CROSS JOIN files f"

@@ -22,6 +22,7 @@ from satchel.server.accounts.audit import Action, Detail, Event, record_txn
 from satchel.server.db.engine import Connection, Database, execute_in, fetch_in
 from satchel.server.metadata.journal import Head, head_txn
 from satchel.server.metadata.nodes import COLUMN_LIST, DEAD, LIVE, PURGED, Node, node_of
+from satchel.server.metadata.purging import DUE_NOW_MS, mark_purged_txn
 from satchel.server.ports import Clock
 from satchel.server.upkeep.ages import judged_now_ms
 from satchel.server.upkeep.dropping import BLOCKS_MAX, Brake, Doomed, Spent, brake, drop_versions_txn
@@ -46,28 +47,26 @@ class TrashBounds:
 
 
 def tasks(db: Database, clock: Clock, keep_days: int | None) -> list[Task]:
-    """Return the tasks of this part of upkeep. keep_days: None keeps the trash for ever."""
+    """Return the tasks of this part of upkeep. keep_days: None keeps all that nobody removed himself."""
 
     async def purge() -> Counts:
-        if keep_days is None:
-            return Counts({})
         return await purge_trash(db, clock, keep_days=keep_days, now_ms=await judged_now_ms(db, clock))
 
     return [Task(TRASH, DAY_S, purge)]
 
 
 async def purge_trash(
-    db: Database, clock: Clock, *, keep_days: int, now_ms: int, bounds: TrashBounds | None = None
+    db: Database, clock: Clock, *, keep_days: int | None, now_ms: int, bounds: TrashBounds | None = None
 ) -> Counts:
-    """Remove what was deleted more than `keep_days` before `now_ms` (Unix time). Safe to stop anywhere, to repeat, and
-    beside itself and all writers.
+    """Remove what was deleted more than `keep_days` before `now_ms` (Unix time; None: nothing for that), and what hangs
+    on what somebody removed for good. Safe to stop anywhere, to repeat, and beside itself and all writers.
 
     Counts: `deleted` units that went, `beneath` them so many nodes more, `versions`, `blocklists` and `bytes` that they
     used, `left_behind` nodes that had lost their folder, rows `forgotten` since the journal is silent about them, and
     `slowed` namespaces, of which more goes in the next round.
     """
     bounds = bounds or TrashBounds()
-    before_ms = now_ms - keep_days * DAY_MS
+    before_ms = DUE_NOW_MS + 1 if keep_days is None else now_ms - keep_days * DAY_MS
 
     async def visit(standing: Standing, after: bytes) -> Visited:
         ns = standing.ns
@@ -105,14 +104,14 @@ async def _purge_txn(
     nodes = await _due_txn(conn, ns, before_ms, bounds.nodes)
     done: Counter[str] = Counter()
     fresh = [node.node_id for node in nodes if node.state == DEAD]
-    await _mark_txn(conn, ns, fresh, head)
+    await mark_purged_txn(conn, ns, fresh, head)
     done["deleted"] = len(fresh)
     hanging: set[NodeId] = set()
     room = bounds.nodes
     for node in nodes:
         if node.kind == Kind.FOLDER:
             below = await _children_txn(conn, ns, node.node_id, room) if room else []
-            await _mark_txn(conn, ns, below, head, queued_ms=node.deleted_at)
+            await mark_purged_txn(conn, ns, below, head, due_ms=node.deleted_at)
             done["beneath"] += len(below)
             if len(below) == room:
                 hanging.add(node.node_id)
@@ -127,21 +126,6 @@ async def _purge_txn(
         told: Detail = {"ns": ns.hex(), "deleted": len(fresh), "before_ms": before_ms}
         await record_txn(conn, owner[0][0], Event(Action.PURGED, now_ms, detail=told))
     return done
-
-
-async def _mark_txn(
-    conn: Connection, ns: NamespaceId, ids: Iterable[NodeId], head: Head, *, queued_ms: int | None = None
-) -> None:
-    """Mark dead nodes as purged. queued_ms: their place in the trash's index, where they have none of their own.
-
-    cleared_seq: no entry of the journal beyond it speaks of the node as it was, or of anything below.
-    """
-    await execute_in(
-        conn,
-        f"UPDATE files SET state = {PURGED}, content = $2, size = 0, xattrs = NULL, cleared_seq = $3,"
-        " deleted_at = COALESCE(deleted_at, $4) WHERE ns = $1 AND node_id IN {keys}",
-        *(ids, ns, b"", head.seq, queued_ms),
-    )
 
 
 async def _children_txn(conn: Connection, ns: NamespaceId, folder: NodeId, limit: int) -> list[NodeId]:
@@ -198,7 +182,7 @@ async def _sweep(db: Database, ns: NamespaceId, after: bytes, before_ms: int, bo
         async def queue_txn(conn: Connection) -> _Swept:
             head = await head_txn(conn, ns, for_update=True)
             again = await _swept_txn(conn, ns, after, before_ms, bounds)
-            await _mark_txn(conn, ns, again.left_behind, head, queued_ms=before_ms - 1)
+            await mark_purged_txn(conn, ns, again.left_behind, head, due_ms=before_ms - 1)
             text = f"DELETE FROM files WHERE ns = $1 AND node_id IN {{keys}} AND state = {PURGED}"
             await execute_in(conn, text, again.silent, ns)
             return again

@@ -46,7 +46,7 @@ class SharedSteps:
         self._told = board.mounted
         self.is_carrying = False
         self._has_old = False
-        """The last life left something to bring over, whatever the rights are by now."""
+        """There may be something to bring over, whatever the rights are now: of the last life, or of a moment ago."""
 
     async def begin(self, fs: FileSystem) -> Volume:
         """The folder as it is at the start, on its disk. Raises: RootMissing when it is another one than it was, or for
@@ -115,11 +115,16 @@ class SharedSteps:
             return Seen(True, RootMissing(state.halted, path=self._link.local, reason="halted"))
         is_looked_for = (state.is_view_only or self._has_old) and not self.is_carrying
         carried = self.due() if is_looked_for else ()
-        self._has_old = self._has_old and (self.is_carrying or bool(carried))
+        self._has_old = state.is_view_only or (self._has_old and (self.is_carrying or self._has_some))
         ended: tuple[Nid, ...] = ()
         if self._link.is_ending and self._has_ended():
             ended = tuple(one.nid for one in self._board.mounted if one.link.link_id == self._link.link_id)
         return Seen(state.is_turning, None, carried, ended)
+
+    @property
+    def _has_some(self) -> bool:
+        """True while something is noted, or is to be."""
+        return bool(self._engine.state.carrying or load_carried(self._index))
 
     def due(self) -> tuple[Carried, ...]:
         """Return what is in the trash, or never left, and is to be brought over."""

@@ -43,10 +43,10 @@ async def carry(outer: FileSystem, name: str, carried: Sequence[Carried], shared
         else:
             way = await _way_of(outer, top, one, shared)
         # At once: whatever makes the trash durable meanwhile makes it durable that this left it.
-        for folder in reversed(way):
-            if folder == way[-1] or folder not in synced:
-                await outer.sync_folder(folder)
-                synced.add(folder)
+        for at in reversed(range(len(way))):
+            if at == len(way) - 1 or way[at + 1] not in synced:
+                await outer.sync_folder(way[at])
+        synced.update(way)
         over.append(one.trashed)
     return over
 

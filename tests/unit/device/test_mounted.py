@@ -274,3 +274,14 @@ def test_what_is_carried_is_durable_before_anything_else_happens(outer: bytes) -
         *(f"sync {top}/deep", f"sync {top}", "sync ", f"sync {top}/deep"),
         *(f"{top}/c.txt", f"sync {top}"),
     ]
+
+
+def test_a_folder_that_is_made_for_the_second_of_what_is_carried_is_durable_too(outer: bytes) -> None:
+    """The first was gone, and the folder around had been made durable before this one was made (seed 66403)."""
+    inner = mounted_disk(outer)
+    Path(os.fsdecode(os.path.join(outer, b"team", b"a.txt"))).write_bytes(b"a")
+    there = Carried(drive(inner.trash(DiskPath(b"a.txt"))), Nid(1), DiskPath(b"a.txt"))
+    around = NotedDisk(outer, "")
+    drive(carry(around, "team", [Carried("1-never", Nid(2), DiskPath(b"never")), there], frozenset()))
+    top = "Unsynced from team"
+    assert around.noted == ["sync ", f"{top}/a.txt", f"sync {top}", "sync "]

@@ -18,7 +18,7 @@ from satchel.device.disk_mount import MountedDisk, prepare_state
 from satchel.device.drive import drive
 from satchel.device.engine import Engine
 from satchel.device.engine.state import LinkIdentity
-from satchel.device.index.mounts import Carried, MountStage
+from satchel.device.index.mounts import Carried, MountStage, load_carried, put_carried
 from satchel.device.index.store import Index
 from satchel.device.links import Link
 from satchel.device.mounted import NO_UNIT, Board, Mounted, link_of_folder
@@ -285,3 +285,31 @@ def test_a_folder_that_is_made_for_the_second_of_what_is_carried_is_durable_too(
     drive(carry(around, "team", [Carried("1-never", Nid(2), DiskPath(b"never")), there], frozenset()))
     top = "Unsynced from team"
     assert around.noted == ["sync ", f"{top}/a.txt", f"sync {top}", "sync "]
+
+
+def test_what_was_noted_is_brought_over_although_the_right_to_write_came_back_first(outer: bytes) -> None:
+    """It was still on its way to the trash when that came, and nobody looked any more (seed 66090)."""
+    marker = identity(mounted_disk(outer)).marker
+    team = os.path.join(os.fsdecode(outer), "team")
+    link = Link(link_of_folder(OUTER, NS, marker), team, "/team", NS.hex(), NO_UNIT, "laptop", outer=os.fsdecode(outer))
+    with closing(Index(":memory:")) as index:
+        board = Board(Link(OUTER, os.fsdecode(outer), "/", "00" * 16, NO_UNIT, "laptop"), lambda: 100.0)
+        engine = Engine(index, LinkIdentity(link.link_id, DeviceId(b"D" * 16), "laptop", NS), MachineClock())
+        steps = SharedSteps(engine, index, link, board, EdgeOf(board, link, lambda: identity(mounted_disk(outer))))
+        drive(steps.begin(mounted_disk(outer)))
+        state, one = engine.state, Carried("unsynced-1", Nid(3), DiskPath(b"a.txt"))
+        state.is_view_only = True
+        assert steps.after().carried == ()
+        state.carrying[Nid(3)] = one.trashed
+        state.is_view_only = False
+        assert steps.after().carried == ()
+        put_carried(index, one)
+        state.busy[Nid(3)] = 1
+        assert steps.after().carried == ()
+        del state.carrying[Nid(3)], state.busy[Nid(3)]
+        assert steps.after().carried == (one,)
+        steps.is_carrying = True
+        assert steps.after().carried == ()
+        steps.arrived([one.trashed], 1)
+        steps.is_carrying = False
+        assert steps.after().carried == () and not load_carried(index)

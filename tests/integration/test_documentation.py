@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -88,6 +89,17 @@ def test_every_route_names_each_code_with_its_status(
         if name.split()[0].lower() in WRITES:
             assert {"precondition_failed", "already_exists"} <= set(codes), name
     assert set(document["components"]["examples"]) == set(STATUS_OF)
+
+
+def test_every_route_that_is_asked_for_a_path_says_that_it_may_be_impossible(
+    operations: dict[str, dict[str, Any]],
+) -> None:
+    asked = {
+        name: json.dumps(told["responses"].get("400", {}))
+        for name, told in operations.items()
+        if any((one["in"], one["name"]) == ("query", "path") for one in told.get("parameters", ()))
+    }
+    assert len(asked) > 10 and [name for name, told in asked.items() if "name_invalid" not in told] == []
 
 
 def test_a_route_that_asks_for_no_token_says_so_and_the_others_want_one(

@@ -17,7 +17,15 @@ from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
-from satchel.core.errors import BlockDamaged, Fault, KeyReused, RequestInProgress, Unauthenticated, every_fault
+from satchel.core.errors import (
+    BlockDamaged,
+    Fault,
+    KeyReused,
+    NameInvalid,
+    RequestInProgress,
+    Unauthenticated,
+    every_fault,
+)
 from satchel.server.gateway.describing_examples import Examples
 from satchel.server.gateway.describing_words import (
     ALWAYS,
@@ -210,6 +218,8 @@ class _Operation:
             ready = self._told["responses"].get("200", {})
             return {"503": ready | {"description": _STATUS_WORDS[503]}} if self._path == "/ready" else {}
         named: list[type[Fault]] = [*ALWAYS]
+        if any((one["in"], one["name"]) == ("query", "path") for one in self._told.get("parameters", ())):
+            named.append(NameInvalid)
         if not self._handler.opt.get("public"):
             named.append(Unauthenticated)
         if self._method in WRITES:

@@ -276,16 +276,12 @@ BY_ROUTE: tuple[tuple[str, tuple[type[Fault], ...]], ...] = (
     ("/api/v1/sync", (errors.CursorInvalid,)),
     ("/sync", (errors.CursorInvalid,)),
     ("/api/v1/rewind", (errors.HistoryEnded,)),
-    ("/api/v1/activity", (errors.HistoryEnded, errors.NameInvalid)),
-    ("/api/v1/content", (errors.NameInvalid, errors.BlockDamaged)),
-    ("/api/v1/diff", (errors.NameInvalid, errors.BlockDamaged)),
-    ("/api/v1/conflicts", (errors.NameInvalid,)),
-    ("/api/v1/files", (errors.NameInvalid,)),
-    ("/api/v1/entry", (errors.NameInvalid,)),
-    ("/api/v1/zip", (errors.NameInvalid, errors.BlockDamaged)),
-    ("/api/v1/versions", (errors.NameInvalid,)),
-    ("/api/v1/trash", (errors.NameInvalid, errors.ShareRefused)),
+    ("/api/v1/activity", (errors.HistoryEnded,)),
+    ("/api/v1/content", (errors.BlockDamaged,)),
+    ("/api/v1/diff", (errors.BlockDamaged,)),
+    ("/api/v1/zip", (errors.BlockDamaged,)),
+    ("/api/v1/trash", (errors.ShareRefused,)),
     ("/api/v1/move", (errors.ShareRefused,)),
     ("/api/v1/delete", (errors.ShareRefused,)),
 )
-"""Faults of routes whose path begins so, beside those above."""
+"""Faults of routes whose path begins so, beside those above; a query that names a path may name an impossible one."""

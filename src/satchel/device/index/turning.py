@@ -143,6 +143,8 @@ def _fill(made: Index, index: Index, mount: Nid, split: _Split, new_node: NewNod
     run(f"INSERT INTO nodes ({_COLUMNS}) VALUES ({', '.join('?' * len(_COLUMNS.split(',')))})", rows)
     for side in "rls":
         made.connection.execute(f"UPDATE nodes SET {side}_parent = ? WHERE {side}_parent = ?", (ROOT_NID, mount))
+    # That the namespace around has them no more says nothing of this one, which may tell of them as they were before.
+    made.connection.execute("UPDATE nodes SET r_seq = 0 WHERE r_state = 0")
     # Here they are new; the service knows those nodes elsewhere.
     made.connection.execute(_NEW_HERE, (json_of(split.came),))
     run("UPDATE nodes SET node_id = ? WHERE nid = ?", [(new_node(), nid) for nid in split.came])

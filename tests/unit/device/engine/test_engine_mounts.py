@@ -104,6 +104,22 @@ def test_its_rows_go_to_an_index_of_its_own_and_are_settled_there(tmp_path: Path
     assert not again.state.is_turning and again.engine.is_settled
 
 
+def test_that_the_namespace_around_has_a_file_no_more_says_nothing_of_the_shared_one(tmp_path: Path) -> None:
+    """A snapshot of the root, taken after the folder was shared, had it no more at an entry later than the one by which
+    the shared folder has it: the shared one's own snapshot was passed over (seed 68393)."""
+    rig = Rig()
+    rig.start(
+        [folder(1, NODE_D, "d"), entry(2, NODE_A, "a.txt", b"one", parent=NODE_D)],
+        [new_folder(1, "d"), new(2, "a.txt", b"one", inside=1)],
+    )
+    rig.step(pushed(2, mounted(3)))  # type: ignore[arg-type]
+    with rig.index.transaction():
+        rig.index.set_remote_dead(rig.nid(NODE_A), 26)
+    hand_over(rig.index, rig.nid(NODE_D), FolderTarget(tmp_path / "inner"), lambda: b"x" * 16)
+    inner = Index(str(tmp_path / "inner" / "index.db"))
+    assert list(inner.connection.execute("SELECT r_state, r_seq, l_state FROM nodes")) == [(0, 0, 1)]
+
+
 def test_what_was_moved_over_the_edge_before_is_new_on_one_side_and_gone_on_the_other(tmp_path: Path) -> None:
     rig = Rig()
     rig.start(

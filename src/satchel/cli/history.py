@@ -154,7 +154,11 @@ def _named_in(found: list[Trashed], what: str) -> Trashed:
     for item in found:
         if what in (item.id, item.path):
             return item
-    raise NotFound(f"Nothing in the trash is called {what}.", path=what)
+    raise _not_there(what)
+
+
+def _not_there(what: str) -> NotFound:
+    return NotFound(f"Nothing in the trash is called {what}.", path=what)
 
 
 async def _empty(ids: list[str], before_ms: int) -> int:
@@ -171,5 +175,7 @@ async def _trashed() -> list[Trashed]:
 
 async def _restore_trash(what: str, target: str) -> Item:
     async with session.api() as api:
-        item = _named_in([item async for item in api.list_trash()], what)
-        return await api.restore_trashed(item.id, target=target)
+        async for item in api.list_trash():
+            if what in (item.id, item.path):
+                return await api.restore_trashed(item.id, target=target)
+    raise _not_there(what)

@@ -130,6 +130,8 @@ async def _migrate(settings: Settings, asked: Migrate, progress: Progress) -> di
     target = _target(settings, asked)
     clock = MachineClock()
     with data_lock(settings.data):
+        # A key that cannot be read is told before anything is moved.
+        key = _key_file(settings) if sealing_key(settings) and not sealing_key(target) else ""
         async with _workers() as workers, _opened(settings, clock) as old, _opened(target, clock) as new:
             counts = await moving.run(
                 old,
@@ -139,7 +141,6 @@ async def _migrate(settings: Settings, asked: Migrate, progress: Progress) -> di
                 is_partial=asked.partial,
                 progress=progress,
             )
-    key = _key_file(settings) if sealing_key(settings) and not sealing_key(target) else ""
     urls = {"database_url": without_password(target.database_url), "blocks_url": without_password(target.blocks_url)}
     return {**dataclasses.asdict(counts), **urls, "secrets_file": key}
 

@@ -12,10 +12,10 @@ from msgspec.structs import replace
 
 from satchel.core.entries import Entry, Kind
 from satchel.core.hashing import EMPTY_CONTENT, block_hash, content_hash
-from satchel.core.ids import ROOT_NODE, NamespaceId, NodeId
+from satchel.core.ids import NamespaceId, NodeId
 from satchel.device.drive import drive
 from satchel.simulation.broken import Broken
-from satchel.simulation.core_remote import snapshot_of
+from satchel.simulation.core_remote import path_of, snapshot_of
 from satchel.simulation.fake_user import FakeUser
 from satchel.simulation.sharing import Sharings
 from satchel.simulation.users import Users
@@ -140,7 +140,7 @@ def _served(device: SimDevice, *, is_deep: bool) -> Whole:
     for mount in [entry for entry in entries.values() if entry.kind == Kind.MOUNT] if is_deep else ():
         entries[mount.node_id] = replace(mount, kind=int(Kind.FOLDER))
         inside = {entry.node_id: entry for entry in snapshot_of(device.core, NamespaceId(mount.content))}
-        at = _path(entries, mount)
+        at = path_of(entries, mount)
         tree |= {at + b"/" + path: found for path, found in _as_tree(device, inside).items()}
     return tree | _as_tree(device, entries)
 
@@ -152,7 +152,7 @@ def _as_tree(device: SimDevice, entries: dict[NodeId, Entry]) -> Whole:
             known[bytes(content_hash((block_hash(data),)))] = data
     tree: Whole = {}
     for entry in entries.values():
-        path = _path(entries, entry)
+        path = path_of(entries, entry)
         xattrs = entry.xattrs or b""
         match entry.kind:
             case Kind.FOLDER:
@@ -162,13 +162,3 @@ def _as_tree(device: SimDevice, entries: dict[NodeId, Entry]) -> Whole:
             case _:
                 tree[path] = (known.get(bytes(entry.content), entry.content), entry.is_executable, False, xattrs)
     return tree
-
-
-def _path(entries: dict[NodeId, Entry], entry: Entry) -> bytes:
-    path, at = entry.name.encode(), entry.parent_id
-    while at != ROOT_NODE:
-        above = entries.get(at)
-        if above is None:
-            raise Broken("the service has the same tree", f"{entry.name!r} has no folder")
-        path, at = above.name.encode() + b"/" + path, above.parent_id
-    return path

@@ -5,12 +5,12 @@ It passes the contract suite of the port beside the real service, and it never s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from satchel.core.entries import Action, Entry
 from satchel.core.errors import Unavailable
 from satchel.core.hashing import block_hash
-from satchel.core.ids import ROOT_NODE, BlockHash, ContentHash, DeviceId, NamespaceId
+from satchel.core.ids import ROOT_NODE, BlockHash, ContentHash, DeviceId, NamespaceId, NodeId
 from satchel.core.messages import (
     Changes,
     ChangesRequest,
@@ -43,6 +43,7 @@ from satchel.server.metadata.commit import commit
 from satchel.server.metadata.journal import read_txn
 from satchel.server.metadata.namespaces import namespaces
 from satchel.server.metadata.nodes import image_of
+from satchel.simulation.broken import Broken
 from satchel.simulation.stores import InlineWorkers, MemoryBlocks
 
 
@@ -209,3 +210,14 @@ def snapshot_of(core: CoreRemote, ns: NamespaceId) -> list[Entry]:
         if not page.has_more:
             return list(found.values())
         after, seq = page.entries[-1].node_id, page.seq
+
+
+def path_of(entries: Mapping[NodeId, Entry], entry: Entry) -> bytes:
+    """Return where a node stands in its namespace, of which these are all entries. Raises: Broken without a folder."""
+    path, at = entry.name.encode(), entry.parent_id
+    while at != ROOT_NODE:
+        above = entries.get(at)
+        if above is None:
+            raise Broken("the service has the same tree", f"{entry.name!r} has no folder")
+        path, at = above.name.encode() + b"/" + path, above.parent_id
+    return path

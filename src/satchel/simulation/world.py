@@ -9,13 +9,13 @@ from __future__ import annotations
 import copy
 import hashlib
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
-from satchel.core.entries import Entry, Kind
+from satchel.core.entries import Kind
 from satchel.core.errors import Fault, FileUnreadable, StorageFailed, StorageFull
-from satchel.core.ids import LinkId, NamespaceId, NodeId
+from satchel.core.ids import LinkId, NamespaceId
 from satchel.core.messages import PROTOCOL_VERSION
 from satchel.device.drive import drive
 from satchel.device.engine import Engine
@@ -23,7 +23,7 @@ from satchel.device.links import Link
 from satchel.device.mounted import Mounted, inner_link
 from satchel.device.ports import ROOT_PATH, DiskPath, Hint, split
 from satchel.device.tasks import Fact, Hinted
-from satchel.simulation.core_remote import CoreRemote, snapshot_of
+from satchel.simulation.core_remote import CoreRemote, path_of, snapshot_of
 from satchel.simulation.daemon import SimDaemon
 from satchel.simulation.fake_disk import GAP, DeadGeneration, FakeDisk
 from satchel.simulation.fake_user import FakeUser
@@ -68,14 +68,6 @@ STEPS_EACH = 1_200
 """Eight times as many turns as an operation takes, or more."""
 PEOPLE = 2
 """Accounts in a world with shared folders; each machine has one of them."""
-
-
-def _path(entries: Mapping[NodeId, Entry], entry: Entry) -> bytes:
-    """Return where a node stands in its namespace."""
-    path, above = entry.name.encode(), entries.get(entry.parent_id)
-    while above is not None:
-        path, above = above.name.encode() + b"/" + path, entries.get(above.parent_id)
-    return path
 
 
 class SimClock:
@@ -376,7 +368,7 @@ class SimDevice:
         """Return the folders that are shared ones to the service, whether the daemon knows of it or not: by their
         names, where they stand there."""
         entries = {entry.node_id: entry for entry in snapshot_of(self.core, self.ns)}
-        return sorted(_path(entries, entry) for entry in entries.values() if entry.kind == Kind.MOUNT)
+        return sorted(path_of(entries, entry) for entry in entries.values() if entry.kind == Kind.MOUNT)
 
     def _stands(self, mounted: Mounted) -> bool:
         try:
@@ -394,7 +386,7 @@ class SimDevice:
             entries = {entry.node_id: entry for entry in snapshot_of(self.core, ns)}
         except Fault:
             return {}
-        return {_path(entries, entry): bytes(entry.content) for entry in entries.values()}
+        return {path_of(entries, entry): bytes(entry.content) for entry in entries.values()}
 
     def hint_all(self) -> None:
         """As a full scan that comes by itself."""

@@ -78,6 +78,21 @@ def back(page: Page) -> None:
     page.get_by_text(AWAY).wait_for(state="detached")
 
 
+@contextmanager
+def saying(text: str, *pages: Page) -> Iterator[None]:
+    """Do what is inside, and wait until each of the pages has said a text: what is said leaves by itself, also where
+    nobody has looked yet."""
+    for page in pages:
+        page.evaluate(
+            """text => new MutationObserver(() => { window.hasSaid ||= document.body.innerText.includes(text) })
+            .observe(document.body, { childList: true, subtree: true, characterData: true })""",
+            text,
+        )
+    yield
+    for page in pages:
+        until(page, "window.hasSaid")
+
+
 def menu(page: Page, name: str, act: str) -> None:
     """Choose something in a row's menu."""
     page.get_by_role("button", name=f"More for {name}", exact=True).click()

@@ -18,6 +18,7 @@ const LOCK = 'satchel.edits';
 let queue = $state.raw<readonly Edit[]>([]);
 let number = 0;
 let timer = 0;
+// Between the open pages: how many that waited one of them has done, none where only what waits has changed.
 const others = typeof BroadcastChannel === 'undefined' ? null : new BroadcastChannel('satchel.edits');
 
 /** Return all that wait, and those that could not be done, in order. */
@@ -62,7 +63,7 @@ export async function cancel(edit: Edit): Promise<void> {
     return found;
   });
   await read();
-  others?.postMessage('changed');
+  others?.postMessage(0);
   lookAnew();
   if (!isThere) tellRefusal(t('offline.tooLate'));
 }
@@ -77,7 +78,7 @@ export async function again(edit: Edit): Promise<void> {
 /** Know them from now on, and do them when the service is reached, until the function that is returned is called. */
 export function followEdits(): () => void {
   if (!isPossible()) return () => undefined;
-  if (others) others.onmessage = () => void read();
+  if (others) others.onmessage = ({ data }: MessageEvent<number>) => void read().then(() => tellDone(data));
   void read().then(() => (isAway() ? undefined : flush()));
   const forget = whenReached(flush);
   return () => {
@@ -102,7 +103,7 @@ async function wait(edit: Edit): Promise<void> {
   if (queue.length >= EDITS_MAX) throw new Refusal(0, 'unreachable', '', '', '');
   await putEdit(edit.account, edit);
   await read();
-  others?.postMessage('changed');
+  others?.postMessage(0);
   if (!isAway()) later();
 }
 
@@ -133,11 +134,16 @@ async function flush(): Promise<void> {
   });
   const before = queue.length;
   await read();
-  if (count) tell(tn('offline.done', count));
-  if (before) {
-    others?.postMessage('changed');
+  tellDone(count);
+  if (before || count) {
+    others?.postMessage(count);
     lookAnew();
   }
+}
+
+/** Say how many were done. Each open page says it: any one of them does what waits, and the person looks at one. */
+function tellDone(count: number): void {
+  if (count) tell(tn('offline.done', count));
 }
 
 /** Return why one could not be done, empty if it was, null if it has to wait on. */

@@ -178,6 +178,8 @@ def _restore(world: World, users: Users, step: Restore) -> None:
         users.lose_what_is_only_on(world.machine(number))
     world.faults.fired[f"{step.what}_restored"] += 1
     world.history.put_back(step.what, number, is_told=step.is_told)
+    if step.what == "service":
+        users.lose_what_the_service_had()
 
 
 def _start(machine: list[SimDevice]) -> None:

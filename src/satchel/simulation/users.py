@@ -12,7 +12,9 @@ from satchel.core.errors import NotFound
 from satchel.core.hashing import block_hash, content_hash
 from satchel.core.ids import NamespaceId
 from satchel.core.xattrs import pack_xattrs
+from satchel.device.drive import drive
 from satchel.device.engine import excluding
+from satchel.simulation.core_remote import snapshot_of
 from satchel.simulation.fake_user import FakeUser
 from satchel.simulation.fake_volume import Inode
 from satchel.simulation.script import NAMES, Act, Choice, Cross, Late, Mark, Over
@@ -39,6 +41,8 @@ class Users:
         """Of which somebody made a copy: it is the own of whoever did."""
         self.late_written: set[bytes] = set()
         """By programs that held a file open."""
+        self._left_to_the_service: set[bytes] = set()
+        """What stood in a shared folder that somebody deleted: it comes back from the service."""
         self._actor = world.devices[0]
 
     @property
@@ -208,6 +212,15 @@ class Users:
             elsewhere = {data for mate in mates for data in mate.user.tree().values() if data is not None}
             self.given_up |= device.user.everything() - elsewhere
 
+    def lose_what_the_service_had(self) -> None:
+        """The service is what it was: what it alone had since, because somebody deleted it, does not come back."""
+        world = self._world
+        on_disks = {data for device in world.devices for data in device.user.everything()}
+        places = [(core, ns) for core in world.accounts for ns in drive(core.rights())]
+        known = {entry.content for core, ns in places for entry in snapshot_of(core, ns)}
+        gone = self._left_to_the_service - on_disks
+        self.given_up |= {data for data in gone if content_hash((block_hash(data),)) not in known}
+
     def content(self, number: int, size: int = 12) -> bytes:
         """Return bytes that nobody wrote before (but for the empty file), and remember that they must survive."""
         data = (b"content %d " % number).ljust(size, b".") if size else b""
@@ -321,8 +334,8 @@ class Users:
             data = tree[below]
             if not _is_in(below, mount) or data is None:
                 continue
-            if served.get(below[len(mount) + 1 :]) != content_hash((block_hash(data),)):
-                self.given_up.add(data)
+            is_served = served.get(below[len(mount) + 1 :]) == content_hash((block_hash(data),))
+            (self._left_to_the_service if is_served else self.given_up).add(data)
         self._world.faults.fired["over_delete"] += 1
         device.user.delete(mount)
 

@@ -112,10 +112,10 @@ class Cast:
         for _ in range(ATTEMPTS_MAX):
             try:
                 if waiting:
-                    put_ms = house.clock.now
+                    put_ms, jumps = house.clock.now, len(house.clock.landings)
                     await house.put(service, file.owner, waiting, ns)
-                    # Between the two looks the clock may have gone back.
-                    leased.update(dict.fromkeys(waiting, min(put_ms, house.clock.now)))
+                    # In between the clock may have gone back, and forth again.
+                    leased.update(dict.fromkeys(waiting, min([put_ms, *house.clock.landings[jumps:]])))
                     waiting = []
                 placed = await service.store(ns, [self.chance.choice(SENT[name]) for name in inline])
                 request = CommitRequest(ns, LINK, (op,))

@@ -47,10 +47,12 @@ def about_to(what: object) -> Generator[object, None, None]:
 
 
 class StageClock:
-    """Time and randomness of a run: a millisecond a look. highest: the latest that anybody saw."""
+    """Time and randomness of a run: a millisecond a look. highest: the latest that anybody saw. landings: where each
+    jump led."""
 
     def __init__(self, chance: random.Random, now: int = 1_800_000_000_000) -> None:
         self.now = self.highest = now
+        self.landings: list[int] = []
         self.chance = chance
 
     def now_ms(self) -> int:
@@ -64,6 +66,7 @@ class StageClock:
     def jump(self, by_ms: int) -> None:
         self.now += by_ms
         self.highest = max(self.highest, self.now)
+        self.landings.append(self.now)
 
     async def sleep_s(self, seconds: float) -> None:
         await about_to("sleep")

@@ -28,6 +28,12 @@ def test_no_reference_dangles_however_collection_meets_commits(stage: Stage, fir
     assert removed > 0 and asked > 0, "nothing met: the runs show nothing"
 
 
+def test_a_lease_is_measured_from_the_earliest_that_the_clock_was_at(stage: Stage) -> None:
+    """While a block was put the clock went back by 30 hours and forth by 49: the lease began in between."""
+    with quiet():
+        assert not stage.run(79_311).finding
+
+
 def test_a_seed_gives_the_same_steps_after_any_other(stage: Stage) -> None:
     with quiet():
         first = stage.run(4711, is_traced=True)

@@ -195,6 +195,29 @@ def test_moving_to_another_folder_can_be_undone(context: BrowserContext, ann: Se
     assert names(ann, "/from/to") == []
 
 
+def test_at_every_width_a_name_has_room_and_news_leave_the_tray_free(context: BrowserContext, ann: Session) -> None:
+    name = "Minutes of the meeting.txt"
+    address = folder_of(ann, "room", name, "gone.txt")
+    page = context.new_page()
+    page.goto(address)
+    page.get_by_label("Upload files").set_input_files(
+        [{"name": "sent.txt", "mimeType": "text/plain", "buffer": b"sent"}]  # type: ignore[list-item]
+    )
+    tray = page.get_by_text("1 file is uploaded")
+    tray.wait_for()
+    page.set_viewport_size({"width": 360, "height": 760})
+    page.get_by_role("button", name="More for gone.txt").click()
+    page.get_by_role("menuitem", name="Delete").click()
+    news = page.get_by_text("“gone.txt” is in the trash.")
+    for width in (360, 761, 1001, 1440):
+        page.set_viewport_size({"width": width, "height": 760})
+        box, told, sent = (one.bounding_box() for one in (page.get_by_role("button", name=name, exact=True), news, tray))
+        assert box and told and sent
+        assert box["width"] > 120, width
+        is_beside = told["x"] + told["width"] < sent["x"]
+        assert is_beside or told["y"] + told["height"] < sent["y"], width
+
+
 def test_a_version_and_a_deleted_file_come_back(context: BrowserContext, ann: Session) -> None:
     address = folder_of(ann, "back", "note.txt", "lost.txt")
     assert ann.ask("PUT", "/api/v1/content", b"later", path="/back/note.txt").status == 200

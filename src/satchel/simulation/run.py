@@ -130,8 +130,8 @@ def _do(world: World, users: Users, step: Step) -> None:
             users.over(step)
         case Mishap():
             _mishap(world, step)
-        case Snare(machine=share):
-            world.machine(_number(world, share))[-1].snare("set_aside")
+        case Snare(machine=share, call=call):
+            world.machine(_number(world, share))[-1].snare(call)
         case Backup(what=what, machine=share):
             world.history.take(what, _number(world, share))
         case Restore():

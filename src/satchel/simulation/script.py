@@ -41,6 +41,10 @@ SHARINGS = (
 OVERS = (("in", 5), ("out", 5), ("rename", 2), ("nest", 1), ("delete", 1), ("swap", 4))
 EAGER = 0.3
 """In this share of seeds people change who takes part all the time; in as many they move much over the edge."""
+CUT = 0.4
+CUTS = ("set_aside", "set_aside", "restore_trashed", "stage", "place_staged")
+"""In this share of seeds with faults a device dies with something of a shared folder on its way, and its part ends
+before it comes again. At these calls."""
 GENTLE = frozenset({"create", "edit", "folder", "bit", "copy", "keep_time"})
 NAMES = (b"a", b"b", b"A", b"c.txt", b"d", b"a", b"b", b"c.txt", b"d", "é".encode(), "é".encode())
 """With case twins and the two ways to write one letter; the last two are NFC and NFD."""
@@ -113,9 +117,10 @@ class Cross:
 
 @dataclass(frozen=True, slots=True)
 class Snare:
-    """A machine dies at the call after the next that sets something aside: between two halves of one change."""
+    """A machine dies at the writing call after the next of this name: between two halves of one change."""
 
     machine: float
+    call: str = "set_aside"
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +257,8 @@ def script(seed: int, *, operations: int = 40, has_mounts: bool = False) -> Scri
         count = times.choice((1, 1, 2, 5, 10))
         if has_bursts and bursts.random() < 0.25:
             count = bursts.choice(BURSTS)
+        if mounting is not None and rate:
+            steps += mounting.cut(number, is_gentle=kept == GENTLE)
         for _ in range(count):
             steps.append(_act(acts, number, kept))
             number += 1
@@ -291,6 +298,23 @@ class _Mounting:
         moods = random.Random(f"{seed}:moods")
         self._askings, self._moves = (3 if moods.random() < EAGER else 1 for _ in range(2))
         self._turns = 0
+        self._cuts = random.Random(f"{seed}:cuts")
+        self._has_cuts = self._cuts.random() < CUT
+        self._is_cut = False
+
+    def cut(self, number: int, *, is_gentle: bool) -> list[Step]:
+        """What a turn begins with."""
+        rng = self._cuts
+        if not self._has_cuts or rng.random() < 0.6:
+            return []
+        self._is_cut = not self._is_cut
+        kinds = ("in", "in", "out") if self._is_cut else ("delete", "delete", "rename")
+        moved = [Over(number, rng.random(), kind, rng.random(), rng.random(), rng.choice(NAMES)) for kind in kinds]
+        moved = [] if is_gentle else [one for one in moved if rng.random() < 0.5]
+        if not self._is_cut:
+            return [*moved, Sharing(rng.choice(("remove", "remove", "leave", "stop")), rng.random(), 0.0)]
+        asked = [Sharing("view", rng.random(), 0.0)] if rng.random() < 0.7 else []
+        return [*asked, Hints(2**15 - 1), Wait(1.0), Snare(rng.random(), rng.choice(CUTS)), *moved]
 
     def next(self, number: int, *, is_gentle: bool) -> list[Step]:
         sharing, over = self._sharing, self._over

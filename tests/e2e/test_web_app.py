@@ -211,7 +211,8 @@ def test_at_every_width_a_name_has_room_and_news_leave_the_tray_free(context: Br
     news = page.get_by_text("“gone.txt” is in the trash.")
     for width in (360, 761, 1001, 1440):
         page.set_viewport_size({"width": width, "height": 760})
-        box, told, sent = (one.bounding_box() for one in (page.get_by_role("button", name=name, exact=True), news, tray))
+        row = page.get_by_role("button", name=name, exact=True)
+        box, told, sent = (one.bounding_box() for one in (row, news, tray))
         assert box and told and sent
         assert box["width"] > 120, width
         is_beside = told["x"] + told["width"] < sent["x"]

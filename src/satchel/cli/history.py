@@ -3,6 +3,7 @@ somebody removes for good, and that is asked before."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -72,9 +73,9 @@ async def _restore(path: str, rev: int, at_ms: int, *, as_copy: bool, target: st
 
 
 async def _restore_deleted(api: Api, path: str) -> Item:
-    async for item in api.list_trash():
+    async for item in api.list_trash(await _shared_around(api, path)):
         if item.path == path:
-            return await api.restore_trashed(item.id)
+            return await api.restore_trashed(item.id, namespace=item.namespace)
     try:
         await api.entry(path)
     except NotFound:
@@ -96,10 +97,14 @@ def _trash(context: typer.Context) -> None:
         list_trash()
 
 
+_In = Annotated[str, typer.Option("--in", help="The trash of the shared folder at this path.")]
+
+
 @trash.command("list")
-def list_trash() -> None:
-    """Show what was deleted, the newest first."""
-    found = session.run(_trashed())
+def list_trash(shared: _In = "") -> None:
+    """Show what was deleted, the newest first. Each shared folder has a trash of its own: --in PATH."""
+    found = session.run(_trashed(_in(shared)))
+    others = [] if shared or output.mode.json or output.mode.quiet else session.run(_shared_folders())
     rows = [
         (
             output.time_text(item.deleted_ms),
@@ -114,15 +119,18 @@ def list_trash() -> None:
     ]
     head = ("DELETED", "KIND", "SIZE", "BY", "GONE", "PATH", "ID")
     output.give(found, text=lambda: output.table(head, rows) or "The trash is empty.")
+    if others:
+        output.note(f"Each shared folder has a trash of its own: 'satchel trash list --in {shlex.quote(others[0])}'.")
 
 
 @trash.command("restore")
 def restore_trash(
     what: Annotated[str, typer.Argument(help="A path as it was, or an id of 'satchel trash list'.")],
     to: Annotated[str, typer.Option("--to", help="The path it gets, which must be free; else where it was.")] = "",
+    shared: _In = "",
 ) -> None:
     """Bring back a deleted file or folder with all that went with it."""
-    item = session.run(_restore_trash(what, session.remote_path(to) if to else ""))
+    item = session.run(_restore_trash(what, session.remote_path(to) if to else "", _in(shared)))
     output.give(item, text="" if output.mode.quiet else f"{item.name} is back.")
 
 
@@ -130,9 +138,13 @@ def restore_trash(
 def empty(
     what: Annotated[list[str] | None, typer.Argument(help="Paths as they were, or ids; none: all of it.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    shared: _In = "",
 ) -> None:
-    """Remove deleted files and folders for good, with all their versions. Nothing brings them back."""
-    found = session.run(_trashed())
+    """Remove deleted files and folders for good, with all their versions. Nothing brings them back.
+
+    From the trash of a shared folder only its owner can.
+    """
+    found = session.run(_trashed(_in(shared), is_ending=True))
     if what:
         found = [_named_in(found, one) for one in dict.fromkeys(what)]
     if not found:
@@ -141,7 +153,7 @@ def empty(
     if not yes and not output.ask_yes(f"Remove {_things(found)} for good? Nothing brings them back."):
         raise Fault("Nothing was removed: say --yes, or answer y on a terminal.")
     seen_ms = max(one.deleted_ms for one in found)
-    removed = session.run(_empty([one.id for one in found] if what else [], seen_ms + 1))
+    removed = session.run(_empty([one.id for one in found] if what else [], seen_ms + 1, found[0].namespace))
     text = f"{removed:,} gone for good. Their space is free after the server's next upkeep."
     output.give({"removed": removed}, text="" if output.mode.quiet else text)
 
@@ -161,21 +173,42 @@ def _not_there(what: str) -> NotFound:
     return NotFound(f"Nothing in the trash is called {what}.", path=what)
 
 
-async def _empty(ids: list[str], before_ms: int) -> int:
+def _in(shared: str) -> str:
+    return session.remote_path(shared) if shared else ""
+
+
+async def _shared_around(api: Api, path: str) -> str:
+    from satchel.device.api_shared import shared_around
+
+    return await shared_around(api, path)
+
+
+async def _shared_folders() -> list[str]:
+    from satchel.device.api_shared import shared_folders
+
+    async with session.api() as api:
+        return [one.path async for one in shared_folders(api)]
+
+
+async def _empty(ids: list[str], before_ms: int, namespace: str) -> int:
     from satchel.device.api_history import empty_trash
 
     async with session.api() as api:
-        return await empty_trash(api, ids, before_ms=before_ms)
+        return await empty_trash(api, ids, before_ms=before_ms, namespace=namespace)
 
 
-async def _trashed() -> list[Trashed]:
+async def _trashed(folder: str, *, is_ending: bool = False) -> list[Trashed]:
+    from satchel.device.api_shared import shared_at
+
     async with session.api() as api:
-        return [item async for item in api.list_trash()]
+        if folder and (await shared_at(api, folder)).role != "owner" and is_ending:
+            raise Fault(f"Only the owner of {folder} removes for good what was deleted in it.")
+        return [item async for item in api.list_trash(folder)]
 
 
-async def _restore_trash(what: str, target: str) -> Item:
+async def _restore_trash(what: str, target: str, folder: str) -> Item:
     async with session.api() as api:
-        async for item in api.list_trash():
+        async for item in api.list_trash(folder or await _shared_around(api, what)):
             if what in (item.id, item.path):
-                return await api.restore_trashed(item.id, target=target)
+                return await api.restore_trashed(item.id, target=target, namespace=item.namespace)
     raise _not_there(what)

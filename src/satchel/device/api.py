@@ -162,7 +162,8 @@ class Versions(msgspec.Struct, frozen=True):
 
 class Trashed(msgspec.Struct, frozen=True):
     """A deleted file or folder. path: where it was; deleted_ms: 0 when unknown; deleted_by, device: who deleted it;
-    purge_ms: when it will be gone for good, 0 for never or unknown; has_home: the folder that it was in is there."""
+    purge_ms: when it will be gone for good, 0 for never or unknown; has_home: the folder that it was in is there;
+    namespace: whose trash has it."""
 
     id: str
     path: str
@@ -174,6 +175,7 @@ class Trashed(msgspec.Struct, frozen=True):
     device: str = ""
     purge_ms: int = 0
     has_home: bool = True
+    namespace: str = ""
 
 
 class TrashPage(msgspec.Struct, frozen=True):
@@ -309,25 +311,29 @@ class Api:
             more["to"] = target
         return await self._ask("POST", "/api/v1/restore", Item, body={"rev": rev, **_named(path, node_id), **more})
 
-    async def trash_page(self, after: str = "", limit: int = LIST_PAGE_MAX) -> TrashPage:
-        """Return a page of what was deleted."""
-        return await self._ask("GET", "/api/v1/trash", TrashPage, {"after": after, "limit": str(limit)})
+    async def trash_page(self, after: str = "", limit: int = LIST_PAGE_MAX, *, folder: str = "") -> TrashPage:
+        """Return a page of what was deleted. folder: as for `list_trash`."""
+        query = {"after": after, "limit": str(limit), "path": folder}
+        page = await self._ask("GET", "/api/v1/trash", TrashPage, query)
+        return TrashPage([msgspec.structs.replace(one, path=folder + one.path) for one in page.items], page.after)
 
-    async def list_trash(self) -> AsyncIterator[Trashed]:
-        """Yield what was deleted, the last first."""
+    async def list_trash(self, folder: str = "") -> AsyncIterator[Trashed]:
+        """Yield what was deleted, the last first. folder: the path of a shared folder, whose trash it is; else that of
+        all that is one's own. Raises: NotFound."""
         after, has_more = "", True
         while has_more:
-            page = await self.trash_page(after)
+            page = await self.trash_page(after, folder=folder)
             for item in page.items:
                 yield item
             after, has_more = page.after, bool(page.after)
 
-    async def restore_trashed(self, node_id: str, *, target: str = "") -> Item:
-        """Bring a deleted file or folder back, with all that went with it. target: the path that it gets.
+    async def restore_trashed(self, node_id: str, *, target: str = "", namespace: str = "") -> Item:
+        """Bring a deleted file or folder back, with all that went with it. target: the path that it gets; namespace:
+        whose trash has it, without it one's own.
 
         Raises: NotFound, PreconditionFailed (the target is taken).
         """
-        body = {"id": node_id, "to": target} if target else {"id": node_id}
+        body = {"id": node_id, "to": target, "namespace": namespace}
         return await self._ask("POST", "/api/v1/trash/restore", Item, body=body)
 
     # -- content ------------------------------------------------------------------------------------------------------

@@ -142,10 +142,11 @@ class TrashEmptied(msgspec.Struct, frozen=True):
     has_more: bool
 
 
-async def empty_trash(api: Api, ids: Sequence[str] = (), *, before_ms: int = 0) -> int:
+async def empty_trash(api: Api, ids: Sequence[str] = (), *, before_ms: int = 0, namespace: str = "") -> int:
     """Remove for good what the ids name, or with none all that was deleted before `before_ms` (Unix time; 0: by now).
 
-    Nobody can take that back. Result: how many of the trash's list went. Raises: NotFound.
+    Nobody can take that back. namespace: whose trash; without it one's own. Result: how many of the trash's list went.
+    Raises: NotFound, also for whoever does not own it.
     """
     removed = 0
     parts = [ids[at : at + LIST_PAGE_MAX] for at in range(0, len(ids), LIST_PAGE_MAX)]
@@ -153,6 +154,6 @@ async def empty_trash(api: Api, ids: Sequence[str] = (), *, before_ms: int = 0) 
     for body in bodies:
         has_more = True
         while has_more:
-            done = await api.ask("POST", "/api/v1/trash/empty", TrashEmptied, body=body)
+            done = await api.ask("POST", "/api/v1/trash/empty", TrashEmptied, body={**body, "namespace": namespace})
             removed, has_more = removed + done.removed, done.has_more
     return removed

@@ -15,7 +15,7 @@ import pytest
 from satchel.cli.main import main
 from satchel.device.credentials import Credentials, save
 from tests.support.devices import Ran
-from tests.support.server import RunningServer, running_server
+from tests.support.server import PASSWORD, RunningServer, User, running_server
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,11 @@ def homes(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> di
 @pytest.fixture
 def laptop(homes: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
     return Shell(homes["ann"], monkeypatch, capsys)
+
+
+@pytest.fixture
+def desk(homes: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(homes["bob"], monkeypatch, capsys)
 
 
 def done(ran: Ran) -> Ran:
@@ -130,6 +135,38 @@ def test_what_is_in_the_trash_goes_for_good_when_that_is_said(laptop: Shell, tmp
     assert told(laptop.cli("--json", "trash", "empty", "--yes")) == {"removed": count}
     assert told(laptop.cli("--json", "trash")) == []
     assert "empty" in done(laptop.cli("trash", "empty", "--yes")).out
+
+
+def test_the_trash_of_a_shared_folder_is_its_own(
+    server: RunningServer, laptop: Shell, desk: Shell, tmp_path: Path
+) -> None:
+    ann, bob = (User(server.url, name, PASSWORD).sign_in("browser") for name in ("ann", "bob"))
+    done(laptop.cli("mkdir", "/crew"))
+    for name in ("plan", "list", "note"):
+        put(laptop, tmp_path, name, f"/crew/{name}.txt")
+    terms = {"path": "/crew", "with": [{"user": "bob", "role": "editor"}]}
+    ns = ann.ask("POST", "/api/v1/shares", terms).json()["id"]
+    assert bob.ask("POST", f"/api/v1/share-invitations/{ns}/accept").status == 200
+    for name in ("plan", "list", "note"):
+        done(desk.cli("rm", f"/crew/{name}.txt"))
+    mine = done(laptop.cli("trash"))
+    assert ("/crew/plan.txt" in mine.out, "--in /crew" in mine.err) == (False, True)
+    assert {one["path"] for one in told(laptop.cli("--json", "trash", "list", "--in", "/crew"))} == {
+        "/crew/plan.txt",
+        "/crew/list.txt",
+        "/crew/note.txt",
+    }
+    # A path says by itself whose trash it is in, to either command.
+    done(desk.cli("restore", "/crew/plan.txt"))
+    done(laptop.cli("trash", "restore", "/crew/list.txt", "--to", "/crew/lists.txt"))
+    assert (laptop.cli("cat", "/crew/plan.txt").out, laptop.cli("cat", "/crew/lists.txt").out) == ("plan", "list")
+    refused = desk.cli("trash", "empty", "--in", "/crew", "--yes")
+    assert (refused.code, "owner" in refused.err) == (1, True)
+    assert laptop.cli("trash", "empty", "--in", "/nowhere", "--yes").code == 21
+    own = told(laptop.cli("--json", "trash"))
+    assert told(laptop.cli("--json", "trash", "empty", "--in", "/crew", "/crew/note.txt", "--yes")) == {"removed": 1}
+    assert told(laptop.cli("--json", "trash", "list", "--in", "/crew")) == []
+    assert told(laptop.cli("--json", "trash")) == own
 
 
 def test_an_administrator_leads_an_account_back(

@@ -221,7 +221,13 @@ def is_going(state: State) -> bool:
 
 
 def next_leaving(state: State) -> None:
-    """Hand out the units that can leave now: all that is in them is committed, and nothing of them is in flight."""
+    """Hand out the units that can leave now: all that is in them is committed, and nothing of them is in flight.
+
+    None leaves before the service has answered a hello of this start: should the index of an earlier start come back,
+    the service tells it then that it is old, and it takes nothing for deleted that left the disk since.
+    """
+    if not state.is_answered:
+        return
     awaited = {one.nid for one in state.doubted}
     going = sorted(nid for nid, stage in state.left.items() if stage in GOING and nid not in awaited)
     if not going or not state.scanned_once or state.is_scanning or state.hints or state.held_parts:

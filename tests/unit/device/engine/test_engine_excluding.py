@@ -56,6 +56,27 @@ def test_what_is_left_out_leaves_the_disk_as_one_unit_and_the_service_is_told() 
     assert rig.take(ScopeTask).request.left_out == (NODE_D,)
 
 
+def test_nothing_leaves_the_disk_before_the_service_has_answered_this_start() -> None:
+    """Seed 2706: an index from before the word came back. The service knew of no newer start, so what had left the disk
+    was deleted for all."""
+    rig = Rig()
+    rig.start(
+        [folder(1, NODE_D, "d"), entry(2, NODE_A, "a.txt", b"one", parent=NODE_D)],
+        [new_folder(1, "d"), new(2, "a.txt", b"one", inside=1)],
+    )
+    excluding.exclude(rig.state, ["d"])
+    again = rig.restarted()
+    again.step()
+    again.connect(head=2)
+    again.scan(is_full=True)
+    again.wait(2.0)
+    assert again.state.scanned_once and not again.has(ApplyTask)
+    again.welcome()
+    again.wait(2.0)
+    (task,) = again.apply().tasks
+    assert isinstance(task, TrashUnit) and task.nid == again.nid(NODE_D)
+
+
 def test_a_tree_told_without_what_comes_back_after_a_recovery_is_asked_for_again() -> None:
     """Seed 31377: the page was told as of before, when it was left out, so what came back looked new."""
     rig, _ = left_out()

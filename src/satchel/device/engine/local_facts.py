@@ -12,10 +12,20 @@ from typing import assert_never, cast
 
 from satchel.core.errors import RootMissing
 from satchel.core.ids import Nid
+from satchel.core.paths import name_key
 from satchel.device.engine.excluding import absence_is_leaving, is_another
 from satchel.device.engine.new_names import fold_new_names
 from satchel.device.engine.power_cuts import end_doubts, is_doubtful, keep_doubts, trust_disk, weigh_change
-from satchel.device.engine.seen import AGAIN_S, is_below, is_current, look_soon, parent_of, see_again, takes_name
+from satchel.device.engine.seen import (
+    AGAIN_S,
+    is_below,
+    is_current,
+    look_soon,
+    parent_of,
+    see_again,
+    takes_name,
+    wait_for_twins,
+)
 from satchel.device.engine.state import (
     DEGRADED_SCAN_EVERY_S,
     FULL_SCAN_EVERY_S,
@@ -23,6 +33,7 @@ from satchel.device.engine.state import (
     Phase,
     State,
 )
+from satchel.device.index.bulk import standing_here
 from satchel.device.ports import EVERYTHING, ROOT_PATH, DiskPath, Hint, Stat, joined
 from satchel.device.tasks import (
     Hinted,
@@ -216,7 +227,10 @@ def _fold_moved(state: State, fact: SeenMoved, parent: Nid, touched: list[Nid]) 
         state.refused.add(fact.nid)
         see_again(state, parent, fact.name)
         return
-    _write(state, fact.nid, parent, fact.name.decode(), fact.content, fact.blocks, fact.stat)
+    name = fact.name.decode()
+    here = standing_here(state.index, (parent, name_key(name)))
+    wait_for_twins(state, [one for one in here if one.nid != fact.nid], name)
+    _write(state, fact.nid, parent, name, fact.content, fact.blocks, fact.stat)
     state.leaving_names.discard(fact.nid)
     touched.append(fact.nid)
 

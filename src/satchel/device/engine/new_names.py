@@ -12,7 +12,7 @@ from satchel.core.entries import Kind
 from satchel.core.ids import Nid, NodeId, uuid7
 from satchel.core.paths import name_key
 from satchel.core.xattrs import is_packed
-from satchel.device.engine.seen import parent_of, see_again, takes_name
+from satchel.device.engine.seen import parent_of, see_again, takes_name, wait_for_twins
 from satchel.device.engine.state import State
 from satchel.device.index.bulk import Place, Standings, standing_at
 from satchel.device.index.rows import KnownLocal, NewLocal, Standing
@@ -70,6 +70,7 @@ def _fold(
                 see_again(state, parent, fact.name)
                 continue
         if nid is None:
+            wait_for_twins(state, here.get(place, ()), name)
             nid = state.index.reserve()
             begin = at * ID_RANDOM_BYTES
             node_id = NodeId(uuid7(moment_ms, randomness[begin : begin + ID_RANDOM_BYTES]))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from satchel.core.ids import ROOT_NID, Nid
 from satchel.device.engine.state import State
+from satchel.device.index.rows import Standing
 from satchel.device.ports import ROOT_PATH, DiskPath, joined
 from satchel.device.tasks import NewParent
 
@@ -56,6 +57,12 @@ def takes_name(state: State, standing: Collection[Nid]) -> bool:
         return False
     state.leaving_names.update(standing)
     return True
+
+
+def wait_for_twins(state: State, standing: Iterable[Standing], seen: str) -> None:
+    """Something was seen at a name that differs from those of these rows only as one folder cannot tell. Where one of
+    them is known from before, it may have gone: nothing is planned until this scan has told, or it would be a clash."""
+    state.leaving_names.update(one.nid for one in standing if one.s_state and one.name != seen)
 
 
 def is_below(state: State, nid: Nid, folder: Nid) -> bool:

@@ -68,6 +68,11 @@ def standing_at(index: Index, places: Iterable[Place]) -> tuple[Standings, Stand
     return _standing(index, _AT_LOCAL, wanted), _standing(index, _AT_REMOTE, wanted)
 
 
+def standing_here(index: Index, place: Place) -> list[Standing]:
+    """Return what stands at this place on the disk."""
+    return _standing(index, _AT_LOCAL, json_of([place])).get(place, [])
+
+
 def _standing(index: Index, query: str, wanted: str) -> Standings:
     found: Standings = {}
     for parent, key, *values in index.connection.execute(query, (wanted,)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec.structs import replace
 
 from satchel.core.entries import Action, Kind
@@ -18,6 +19,7 @@ from satchel.device.tasks import (
     NewParent,
     Scanned,
     ScanTask,
+    SeenGone,
     SeenMoved,
     SeenNew,
     SeenUnknown,
@@ -246,6 +248,24 @@ def test_two_files_that_changed_places_are_no_clash_when_two_parts_tell_of_them(
     rig.step(Scanned(task, (second,), True, 1, True))
     (swap,) = rig.take_commit()
     assert sorted(place.name for place in swap.placements) == ["a.txt", "b.txt"]
+
+
+@pytest.mark.parametrize("is_moved", [False, True], ids=["made anew", "moved there"])
+def test_a_name_that_only_its_case_tells_from_one_that_went_is_no_clash(is_moved: bool) -> None:
+    """Seed 72909: one part told of the new name, the next of the one that went; in between it was a case conflict."""
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"), (NODE_B, "b.txt", b"two"))
+    a, b = (rig.index.reader.local(rig.nid(node)) for node in (NODE_A, NODE_B))
+    assert a is not None and b is not None
+    rig.step(Hinted((Hint(ROOT_PATH, None, True),)))
+    task = rig.take(ScanTask)
+    moved = SeenMoved(b.nid, b.version, ROOT_NID, b"A.txt", b.stat, hash_of(b"two"), blocks_of(b"two"))
+    rig.step(Scanned(task, (moved if is_moved else new(1, "A.txt", b"two"),), False, 1))
+    assert not rig.has(ApplyTask) and not rig.has(CommitTask)
+    rig.step(Scanned(task, (SeenGone(a.nid, a.version),), True, 1))
+    rig.wait(5.0)
+    ops = rig.take_commit()
+    assert "A.txt" in str(ops) and "conflict" not in str(ops)
 
 
 def test_a_move_into_itself_is_not_believed_and_looked_at_again() -> None:

@@ -23,22 +23,23 @@ from typing import Any, TypeVar, cast
 import apsw
 
 from satchel.core.errors import Fault, StorageFailed, StorageFull, Unavailable
+from satchel.server.db.checkpoints import LOG_PAGES, Checkpoints
 from satchel.server.db.engine import READ_WAIT_S, Connection, Dialect, Row, Value, Work, drive, numbered
 from satchel.server.ports import Clock
 
 T = TypeVar("T")
 
 GROUP_MAX = 256
-GROUP_MS = 100
-"""About how long a transaction goes on taking callers: nobody waits for 256 large commits of others."""
+GROUP_MS = 20
+GROUP_MS_MAX = 100
+COMMITS_A_GROUP = 5
+"""About how long a transaction goes on taking callers: nobody waits for 256 large commits of others. Where the disk is
+slow, longer: so many times what it took to commit the last one."""
 WAITING_MAX = 8_192
 READERS = 3
 BUSY_MS = 30_000
 WAIT_S = 120
 CACHE_KIB = 64 * 1024
-WAL_PAGES = 16_000
-"""64 MiB of log before its pages are copied home. Keys that are hashes touch a page each, a thousand files some 4,000;
-a shorter log would copy every page as often as it is written."""
 ROWS_TOGETHER = 32
 """So many rows go into one INSERT: a statement a row hands the interpreter to and fro each time."""
 
@@ -109,7 +110,9 @@ class SqliteDatabase:
         self._reads: queue.Queue[_Job | None] = queue.Queue(WAITING_MAX)
         self._closed = False
         self._failed: Fault | None = None
+        self._group_ms = GROUP_MS
         writer = _connect(path)
+        self._checkpoints = Checkpoints(writer, _connect(path), self._judge)
         pool = [_connect(path) for _ in range(readers)]
         self._threads = [threading.Thread(target=self._write_all, args=(writer,), name="satchel-writer", daemon=True)]
         self._threads += [
@@ -160,6 +163,7 @@ class SqliteDatabase:
             self._reads.put(None)
         for thread in self._threads:
             thread.join()
+        self._checkpoints.close()
 
     def _write_all(self, raw: apsw.Connection) -> None:
         """The writer thread: one transaction per turn for all that wait."""
@@ -170,11 +174,12 @@ class SqliteDatabase:
                 count = self._write_group(raw, conn, jobs)
                 _tell(jobs[:count])
                 jobs = jobs[count:]
+                self._checkpoints.after_commit()
         raw.close()
 
     def _write_group(self, raw: apsw.Connection, conn: SqliteConnection, jobs: list[_Job]) -> int:
-        """Do the first of the jobs in one transaction, for about GROUP_MS; return how many, at least one."""
-        count, until_ms = 0, self._clock.now_ms() + GROUP_MS
+        """Do the first of the jobs in one transaction, for about a group's time; return how many, at least one."""
+        count, until_ms = 0, self._clock.now_ms() + self._group_ms
         try:
             if self._failed is not None:
                 raise self._failed
@@ -188,7 +193,10 @@ class SqliteDatabase:
                 if count == len(jobs):
                     # Who came meanwhile shares the fsync, and the pages that each of us would write.
                     jobs += self._came(GROUP_MAX - count)
+            begun_ms = self._clock.now_ms()
             raw.execute("COMMIT")
+            took_ms = self._clock.now_ms() - begun_ms
+            self._group_ms = min(max(GROUP_MS, COMMITS_A_GROUP * took_ms), GROUP_MS_MAX)
         except BaseException as error:
             # The writer thread must outlive whatever happens, and every caller must be told.
             fault = self._judge(error)
@@ -391,7 +399,7 @@ def _connect(path: str) -> apsw.Connection:
         raw.execute("PRAGMA journal_mode = WAL").fetchall()
         for pragma in ("synchronous = FULL", f"cache_size = -{CACHE_KIB}", "temp_store = MEMORY"):
             raw.execute(f"PRAGMA {pragma}")
-        raw.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}").fetchall()
+        raw.wal_autocheckpoint(LOG_PAGES)
     except apsw.Error as error:
         raise StorageFailed("The store cannot be opened.", where=path, reason=str(error)) from error
     return raw

@@ -13,7 +13,7 @@ from satchel.core.errors import SettingInvalid, StorageFailed, StorageFull, Unav
 from satchel.server.db.engine import Connection, drive
 from satchel.server.db.opening import open_database
 from satchel.server.db.schema import migrate
-from satchel.server.db.sqlite import GROUP_MS, InlineSqliteDatabase, SqliteDatabase
+from satchel.server.db.sqlite import GROUP_MS_MAX, InlineSqliteDatabase, SqliteDatabase
 from tests.support.clocks import SteppingClock
 from tests.support.postgres import PostgresServer
 
@@ -51,7 +51,7 @@ def test_callers_that_wait_together_share_a_commit(tmp_path: Path) -> None:
 def test_a_commit_waits_only_for_a_bounded_time_of_others_work(tmp_path: Path) -> None:
     class Hurried(SteppingClock):
         def now_ms(self) -> int:
-            self.now += GROUP_MS // 2
+            self.now += GROUP_MS_MAX // 2
             return self.now
 
     async def main() -> None:

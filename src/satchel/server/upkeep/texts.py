@@ -9,8 +9,8 @@ from __future__ import annotations
 from satchel.core.ids import NamespaceId, NodeId
 from satchel.server.db.engine import Database
 from satchel.server.ports import Clock
-from satchel.server.search.indexing import step
 from satchel.server.search.texts import Reading, check_sources, check_texts, step_texts
+from satchel.server.upkeep.naming import index_some
 from satchel.server.upkeep.schedule import DAY_S, Counts, Task
 from satchel.server.upkeep.walk import NAMESPACES_PAGE, Standing, Visited, walk
 
@@ -38,7 +38,7 @@ async def read_texts(reading: Reading, clock: Clock) -> Counts:
 
     async def visit(standing: Standing, after: bytes) -> Visited:
         nonlocal is_left
-        if await step(reading.db, standing.ns) is not None:
+        if await index_some(reading.db, clock, standing.ns) is not None:
             return Visited({}, after or b"0")
         if not await step_texts(reading, standing.ns):
             return Visited({})

@@ -26,6 +26,7 @@ from satchel.core.messages import (
     Op,
     Placement,
     Stored,
+    Welcome,
     WireBlock,
 )
 from satchel.device.applier import Applier
@@ -40,7 +41,7 @@ from satchel.device.links import Link, LinkStore
 from satchel.device.ports import ROOT_PATH, Hint
 from satchel.device.scanner import Scanner
 from satchel.device.sending import Sender
-from satchel.device.service_tasks import StreamTask
+from satchel.device.service_tasks import StreamFrameCame, StreamTask
 from satchel.device.short_files import ShortFiles
 from satchel.device.tasks import Fact, Hinted, Scanned
 from satchel.device.transfer import SequentialLanes
@@ -103,6 +104,7 @@ class Device:
         self._disk = LocalDisk(self.user.root, free_bytes_min=0)
         self.index = Index(str(folder / "index.db"))
         self._applier = Applier(self._disk, self._clock)
+        self._remote = remote
         self.engine = Engine(self.index, LinkIdentity(LINK, DeviceId(b"D" * 16), "laptop", ns), self._clock)
         lanes, short = SequentialLanes(), ShortFiles()
         self._hands = Hands(
@@ -134,8 +136,9 @@ class Device:
             facts, self._inbox = self._inbox, []
             tasks = self.engine.step(facts, Now(self._clock.monotonic_s(), self._clock.now_ns()))
             for task in tasks:
-                # The stream is open and silent: what it brings is only faster, never needed.
-                if not isinstance(task, StreamTask):
+                if isinstance(task, StreamTask):
+                    self._welcome(task)
+                else:
                     drive(self._hands.do(task))
             rested = 0 if self._inbox or not self.engine.is_settled else rested + 1
             if rested > 2:
@@ -144,6 +147,11 @@ class Device:
                 wake_ns = int(self.engine.next_wake_s() * 1e9)
                 self._clock.wall_ns = max(self._clock.wall_ns + 10**8, min(wake_ns, self._clock.wall_ns + 60 * 10**9))
         return False
+
+    def _welcome(self, task: StreamTask) -> None:
+        """The hello is answered, and then the stream is silent: what else it brings is only faster, never needed."""
+        epoch, is_known = drive(self._remote.namespaces()).epoch, drive(self._remote.begin_run(task.hello))
+        self.put(StreamFrameCame(Welcome(epoch, not is_known, self._remote.device_id), {}))
 
 
 Script = Callable[[Others], None]

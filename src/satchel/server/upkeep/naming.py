@@ -15,9 +15,10 @@ from satchel.server.upkeep.walk import NAMESPACES_PAGE, Standing, Visited, walk
 
 NAMES = "names"
 EVERY_S = 120.0
-NAMES_A_STEP = 1_000
-"""Names share their grams, and a row of the index is written once a step for all of them: five steps of 200 write three
-times as many rows. The embedded store's writer is taken for some tens of ms."""
+NAMES_A_STEP = 400
+"""Names share their grams, and a row of the index is written once a step for all of them: a name costs 215, 144 and
+86 us in steps of 200, 400 and 1,000 (`python -m bench.search`), but the embedded store's writer is taken 43, 58 and
+86 ms."""
 PAUSE_SHARE = 2
 """So many times what a step took nothing is indexed: whoever commits meanwhile hardly waits."""
 

@@ -23,7 +23,7 @@ from typing import Any, TypeVar, cast
 import apsw
 
 from satchel.core.errors import Fault, StorageFailed, StorageFull, Unavailable
-from satchel.server.db.checkpoints import LOG_PAGES, Checkpoints
+from satchel.server.db.checkpoints import Checkpoints
 from satchel.server.db.engine import READ_WAIT_S, Connection, Dialect, Row, Value, Work, drive, numbered
 from satchel.server.ports import Clock
 
@@ -399,7 +399,6 @@ def _connect(path: str) -> apsw.Connection:
         raw.execute("PRAGMA journal_mode = WAL").fetchall()
         for pragma in ("synchronous = FULL", f"cache_size = -{CACHE_KIB}", "temp_store = MEMORY"):
             raw.execute(f"PRAGMA {pragma}")
-        raw.wal_autocheckpoint(LOG_PAGES)
     except apsw.Error as error:
         raise StorageFailed("The store cannot be opened.", where=path, reason=str(error)) from error
     return raw

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from satchel.core.entries import Action, Kind
 from satchel.core.ids import ROOT_NID
 from satchel.core.messages import CreateOp, Stored
+from satchel.device.index.rows import LocalRow
 from satchel.device.ports import ROOT_PATH, DiskPath, Hint
 from satchel.device.tasks import (
     ApplyResult,
@@ -233,14 +234,20 @@ def test_nothing_is_planned_between_two_parts_that_tell_of_one_name() -> None:
     assert [type(op).__name__ for op in rig.take_commit()] == ["CreateOp", "MoveOp"]
 
 
-def test_two_files_that_changed_places_are_no_clash_when_two_parts_tell_of_them() -> None:
-    """Seed 202, on a slow disk."""
+def two_files_looked_at() -> tuple[Rig, LocalRow, LocalRow, ScanTask]:
+    """a.txt and b.txt are synced, and a look at the folder is under way, to be told in parts."""
     rig = Rig()
     rig.synced((NODE_A, "a.txt", b"one"), (NODE_B, "b.txt", b"two"))
     a, b = (rig.index.reader.local(rig.nid(node)) for node in (NODE_A, NODE_B))
     assert a is not None and b is not None
     rig.step(Hinted((Hint(ROOT_PATH, None, True),)))
     task = rig.take(ScanTask)
+    return rig, a, b, task
+
+
+def test_two_files_that_changed_places_are_no_clash_when_two_parts_tell_of_them() -> None:
+    """Seed 202, on a slow disk."""
+    rig, a, b, task = two_files_looked_at()
     first = SeenMoved(a.nid, a.version, ROOT_NID, b"b.txt", a.stat, hash_of(b"one"), blocks_of(b"one"))
     rig.step(Scanned(task, (first,), False, 1, True))
     assert not rig.has(ApplyTask) and not rig.has(CommitTask)
@@ -253,12 +260,7 @@ def test_two_files_that_changed_places_are_no_clash_when_two_parts_tell_of_them(
 @pytest.mark.parametrize("is_moved", [False, True], ids=["made anew", "moved there"])
 def test_a_name_that_only_its_case_tells_from_one_that_went_is_no_clash(is_moved: bool) -> None:
     """Seed 72909: one part told of the new name, the next of the one that went; in between it was a case conflict."""
-    rig = Rig()
-    rig.synced((NODE_A, "a.txt", b"one"), (NODE_B, "b.txt", b"two"))
-    a, b = (rig.index.reader.local(rig.nid(node)) for node in (NODE_A, NODE_B))
-    assert a is not None and b is not None
-    rig.step(Hinted((Hint(ROOT_PATH, None, True),)))
-    task = rig.take(ScanTask)
+    rig, a, b, task = two_files_looked_at()
     moved = SeenMoved(b.nid, b.version, ROOT_NID, b"A.txt", b.stat, hash_of(b"two"), blocks_of(b"two"))
     rig.step(Scanned(task, (moved if is_moved else new(1, "A.txt", b"two"),), False, 1))
     assert not rig.has(ApplyTask) and not rig.has(CommitTask)

@@ -20,6 +20,7 @@ from satchel.core.messages import (
     CreateOp,
     NeedBlocks,
     Position,
+    ScopeReply,
     ScopeRequest,
     SnapshotRequest,
     Stored,
@@ -147,6 +148,19 @@ def test_what_a_link_leaves_out_is_left_out_of_its_pages_alone(run: Run) -> None
             rows = await remote.snapshot(SnapshotRequest(ns, ROOT_NODE, NodeId(b""), link=link))
             assert ([entry.name for entry in rows.entries], rows.scope) == (names, mark)
         assert (await remote.set_scope(ScopeRequest(ns, OTHER_LINK, ()))).scope == b""
+
+    run(work)
+
+
+def test_a_scope_tells_the_number_of_a_start_and_an_older_start_stores_none(run: Run) -> None:
+    async def work(remote: Remote) -> None:
+        ns, node = await own_ns(remote), NodeId(b"n" * 16)
+        first, second = 7 << 32 | 1, 8 << 32 | 2
+        assert await remote.set_scope(ScopeRequest(ns, OTHER_LINK, (node,), second)) == ScopeReply(scope_mark([node]))
+        assert not (await remote.set_scope(ScopeRequest(ns, OTHER_LINK, (), first))).is_newest
+        page, _ = await remote.changes(ChangesRequest(Position(ns, 0, Tag(b"")), OTHER_LINK))
+        assert page.scope == scope_mark([node])
+        assert (await remote.set_scope(ScopeRequest(ns, OTHER_LINK, (), second + (1 << 32)))).is_newest
 
     run(work)
 

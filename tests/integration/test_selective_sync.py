@@ -433,6 +433,20 @@ def test_a_lost_index_takes_nothing_for_deleted_that_the_service_left_out(world:
     only_left(world, TREE, TREE)
 
 
+def test_an_index_from_before_the_word_in_the_same_run_takes_nothing_for_deleted_that_left_since(world: World) -> None:
+    """It had said its hello, so no start since was newer than it; the word itself made this start a newer one."""
+    laptop = world.devices[0]
+    before = laptop.engine.state.index.image()
+    exclude(laptop, "big")
+    world.settle()
+    assert laptop.user.tree() == LEFT
+    world.kill(laptop.number, "crash")
+    laptop._image = before
+    laptop.start()
+    world.settle()
+    only_left(world, TREE, TREE)
+
+
 def test_a_scope_that_gets_lost_on_the_way_is_told_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     laptop, desktop = world.devices
     told: list[tuple[bytes, ...]] = []

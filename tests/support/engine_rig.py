@@ -17,6 +17,7 @@ from satchel.core.ids import ROOT_NID, ROOT_NODE, BlockHash, DeviceId, LinkId, N
 from satchel.core.messages import (
     Changes,
     CommitReply,
+    Hello,
     NamespaceHead,
     NamespacesReply,
     Outcome,
@@ -186,6 +187,7 @@ class Rig:
         self.engine = Engine(self.index, LinkIdentity(LINK, DEVICE, "laptop", NS, unit), self.clock)
         self.now_s = now_s
         self.pending: list[Task] = []
+        self.hello: Hello | None = None
 
     @property
     def state(self):  # type: ignore[no-untyped-def]  # the engine's own; tests only look
@@ -248,7 +250,7 @@ class Rig:
 
     def welcome(self, *, recover: bool = False) -> None:
         """Answer the hello."""
-        self.take(StreamTask)
+        self.hello = self.take(StreamTask).hello
         self.step(StreamFrameCame(Welcome(EPOCH, recover, DEVICE), {}))
 
     def scan(self, *facts: LocalFact, is_full: bool = False) -> list[Task]:

@@ -317,17 +317,26 @@ class SnapshotPage(msgspec.Struct, array_like=True, frozen=True):
 
 
 class ScopeRequest(msgspec.Struct, array_like=True, frozen=True):
-    """All that a link leaves out, at most 1,000 nodes: what lies beneath them is in no page of it from now on."""
+    """All that a link leaves out, at most 1,000 nodes: what lies beneath them is in no page of it from now on.
+
+    run: not 0: this start of the link has that number now, as if a hello had said it. A device says it before something
+    leaves its disk without a commit: an index from before is known as old then.
+    """
 
     ns: NamespaceId
     link: LinkId
     left_out: tuple[NodeId, ...]
+    run: Int64 = 0
 
 
 class ScopeReply(msgspec.Struct, array_like=True, frozen=True):
-    """The scope is stored; its mark, as pages will carry it."""
+    """The scope is stored; its mark, as pages will carry it.
+
+    is_newest False: nothing was stored, for another start of the link has that run's number, or a higher one.
+    """
 
     scope: bytes
+    is_newest: bool = True
 
 
 class ManifestsRequest(msgspec.Struct, array_like=True, frozen=True):

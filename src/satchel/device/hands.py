@@ -145,8 +145,7 @@ class Hands:
         return SnapshotTaken(task, await self._remote.snapshot(task.request))
 
     async def _tell_scope(self, task: ScopeTask) -> Fact:
-        await self._remote.set_scope(task.request)
-        return ScopeTold(task)
+        return ScopeTold(task, is_newest=(await self._remote.set_scope(task.request)).is_newest)
 
     async def _pull(self, task: PullTask) -> Fact:
         changes, contents = await self._remote.changes(task.request)

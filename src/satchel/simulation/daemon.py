@@ -13,6 +13,7 @@ from typing import Protocol
 from satchel.core.errors import Fault
 from satchel.core.ids import LinkId, NamespaceId
 from satchel.device.drive import drive
+from satchel.device.engine import Engine
 from satchel.device.index.mounts import MountStage
 from satchel.device.index.store import Index
 from satchel.device.links import Link
@@ -144,6 +145,11 @@ class SimDaemon:
     def held(self) -> list[Mounted]:
         """Return the shared folders that stand here and are synced."""
         return [one for one in self.board.mounted if one.stage is MountStage.HELD]
+
+    def engines(self) -> list[Engine]:
+        """Return the engines that run, of the link around and of the shared folders."""
+        runs = [keeper.run for keeper in (self._outer, *self._inner.values())]
+        return [run.engine for run in runs if run is not None]
 
     def end(self) -> dict[LinkId, bytes]:
         """End all at once, as a killed process does. Result: the indexes that are left."""

@@ -63,7 +63,16 @@ KINDS = (
     FaultKind("clock_jump", "time", 0.0, "a machine's clock: an hour, a day, ten years, either way"),
 )
 EXTRA = (
-    *("late_write", "server_down", "device_restored", "service_restored", "left_out", "taken_back"),
+    *(
+        "late_write",
+        "server_down",
+        "index_went_back",
+        "deletions_allowed",
+        "device_restored",
+        "service_restored",
+        "left_out",
+        "taken_back",
+    ),
     *("shared_share", "shared_accept", "shared_leave", "shared_remove", "shared_view", "shared_edit", "shared_stop"),
     *("shared_again", "over_swap", "marked"),
     *("over_in", "over_out", "over_rename", "over_nest", "over_delete"),

@@ -28,6 +28,7 @@ from satchel.simulation.script import (
     Backup,
     Choice,
     Cross,
+    Glimpse,
     Hints,
     Late,
     Mark,
@@ -43,7 +44,7 @@ from satchel.simulation.script import (
     script,
 )
 from satchel.simulation.sharing import Sharings
-from satchel.simulation.users import Users
+from satchel.simulation.users import Users, allow_deletions
 from satchel.simulation.world import SimDevice, World
 
 REST_S = 4_000.0
@@ -132,6 +133,9 @@ def _do(world: World, users: Users, step: Step) -> None:
             _mishap(world, step)
         case Snare(machine=share, call=call):
             world.machine(_number(world, share))[-1].snare(call)
+        case Glimpse(machine=share):
+            for device in world.machine(_number(world, share)):
+                device.glimpse()
         case Backup(what=what, machine=share):
             world.history.take(what, _number(world, share))
         case Restore():
@@ -210,7 +214,9 @@ def _settle(world: World) -> None:
     for device in world.devices:
         device.hint_all()
     world.scheduler.run_for(1.0)
-    if not world.scheduler.run_until(world.is_settled, limit_s=REST_S):
+    if world.scheduler.run_until(world.is_settled, limit_s=REST_S):
+        return
+    if not allow_deletions(world) or not world.scheduler.run_until(world.is_settled, limit_s=REST_S):
         raise Broken("all come to rest", [_why(device) for device in world.devices])
 
 

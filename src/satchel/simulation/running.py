@@ -6,7 +6,8 @@ own `SharedSteps`; here it is only carried out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from satchel.core.errors import Fault
@@ -82,6 +83,18 @@ class Shared:
         self.left = left
 
 
+class _Index(Index):
+    """Counts how often it was made durable: what came since, a power cut may undo, in one piece."""
+
+    durables = 0
+
+    @contextmanager
+    def durable(self) -> Iterator[None]:
+        with super().durable():
+            yield
+        self.durables += 1
+
+
 class Run:
     """One life of a link's daemon."""
 
@@ -99,7 +112,7 @@ class Run:
         self.ns = ns
         self._world = world
         self.disk = disk
-        self.index = Index(":memory:", image=image)
+        self.index = _Index(":memory:", image=image)
         device_id = DeviceId(bytes([device.who]) * 16)
         self._name = f"D{device.who}" if shared is None or shared.outer is None else f"D{device.who}/{ns[-2:].hex()}"
         self._clock = device.clock

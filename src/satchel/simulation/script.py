@@ -124,6 +124,13 @@ class Snare:
 
 
 @dataclass(frozen=True, slots=True)
+class Glimpse:
+    """What a machine's index is now, it may be again after this run: power was cut, or somebody put it back."""
+
+    machine: float
+
+
+@dataclass(frozen=True, slots=True)
 class Backup:
     """An image is taken. what: device (a machine's disks and indexes), service (database and blocks)."""
 
@@ -193,7 +200,23 @@ class Over:
     name: bytes
 
 
-Step = Sharing | Over | Act | Late | Mishap | Hints | Wait | Cross | Snare | Backup | Restore | Roll | Choice | Mark
+Step = (
+    Sharing
+    | Over
+    | Act
+    | Late
+    | Mishap
+    | Hints
+    | Wait
+    | Cross
+    | Snare
+    | Glimpse
+    | Backup
+    | Restore
+    | Roll
+    | Choice
+    | Mark
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +261,7 @@ def script(seed: int, *, operations: int = 40, has_mounts: bool = False) -> Scri
     faults, times = random.Random(f"{seed}:mishaps"), random.Random(f"{seed}:times")
     late, crossings = random.Random(f"{seed}:late"), random.Random(f"{seed}:crossings")
     snares, choices = random.Random(f"{seed}:snares"), random.Random(f"{seed}:choices")
+    glimpses = random.Random(f"{seed}:glimpses")
     has_choices = choices.random() < 0.2
     rate = world.choice(RATES)
     kinds = frozenset(IN_CALLS if world.random() < 0.4 else world.sample(sorted(IN_CALLS), 5)) if rate else frozenset()
@@ -269,6 +293,8 @@ def script(seed: int, *, operations: int = 40, has_mounts: bool = False) -> Scri
         steps += _mishaps(faults, machines) if rate else ()
         if rate and snares.random() < 0.1:
             steps.append(Snare(snares.random()))
+        if rate and glimpses.random() < 0.2:
+            steps.append(Glimpse(glimpses.random()))
         if crossings.random() < 0.1 and kept != GENTLE:
             steps.append(Cross(crossings.random(), crossings.random(), crossings.random(), crossings.choice(NAMES)))
         if has_choices and choices.random() < 0.5:

@@ -13,7 +13,7 @@ from satchel.core.hashing import block_hash, content_hash
 from satchel.core.ids import NamespaceId
 from satchel.core.xattrs import pack_xattrs
 from satchel.device.drive import drive
-from satchel.device.engine import excluding
+from satchel.device.engine import excluding, guard
 from satchel.simulation.core_remote import snapshot_of
 from satchel.simulation.fake_user import FakeUser
 from satchel.simulation.fake_volume import Inode
@@ -370,6 +370,16 @@ class Users:
 
 _ON_FILES = frozenset({"edit", "save", "bit", "replace", "copy", "keep_time"})
 _MAKING = frozenset({"create", "folder", "link"})
+
+
+def allow_deletions(world: World) -> bool:
+    """Everybody allows the deletions that are held, on every device. False when none is."""
+    held = [(device, engine.state) for device in world.devices for engine in device.engines if engine.state.held_back]
+    for device, state in held:
+        world.trace(f"user {device.number} allows {guard.allow_held(state)} deletions")
+        world.faults.fired["deletions_allowed"] += 1
+        device.tell(is_heard=True, is_full=False)
+    return bool(held)
 
 
 def _picked(among: Sequence[T], share: float) -> T | None:

@@ -162,6 +162,7 @@ class SimDevice:
         self._pace = random.Random(f"{world.seed}:{number}:{ns.hex()}:pace")
         self._image: bytes | None = None
         self._old_image: bytes | None = None
+        self._glimpsed: tuple[bytes, int] | None = None
         self._run: Run | None = None
         self.daemon: SimDaemon | None = None
         """Where shared folders may stand in the linked one; then it has the runs and the images."""
@@ -264,6 +265,13 @@ class SimDevice:
     # -- life and death -----------------------------------------------------------------------------------------------
 
     @property
+    def engines(self) -> list[Engine]:
+        """Return those that run: of the link, and of the shared folders in it."""
+        if self.daemon is not None:
+            return self.daemon.engines()
+        return [self._run.engine] if self._run is not None else []
+
+    @property
     def engine(self) -> Engine:
         assert self.run is not None
         return self.run.engine
@@ -294,9 +302,13 @@ class SimDevice:
             self._end_daemon(kind, value)
         if self._run is not None:
             self._image, old = self._run.index.image(), self._image
+            within = self._within(kind, value)
             self._run.end()
             self._run = None
-            if kind == "index_lost":
+            if within is not None:
+                self._image = within
+                self.world.faults.fired["index_went_back"] += 1
+            elif kind == "index_lost":
                 self._image = None if value < 0.4 else self._old_image
             elif value < 0.5:
                 self._old_image = old
@@ -305,6 +317,23 @@ class SimDevice:
         else:
             self.disk = self.disk.restart()
         self.user = FakeUser(self.disk)
+
+    def glimpse(self) -> None:
+        """Keep what the index is now: it may be that again after a stop."""
+        if self._run is not None:
+            self._glimpsed = self._run.index.image(), self._run.index.durables
+
+    def _within(self, kind: str, value: float) -> bytes | None:
+        """The index as it was in the middle of this run, if that is what is left of it; None as a rule.
+
+        A power cut undoes only what was not made durable; somebody may put back any.
+        """
+        glimpsed, self._glimpsed = self._glimpsed, None
+        if glimpsed is None or self._run is None:
+            return None
+        image, durables = glimpsed
+        is_undone = kind in ("power_cut", "torn_writes") and durables == self._run.index.durables
+        return image if is_undone or (kind == "index_lost" and value >= 0.7) else None
 
     def _end_daemon(self, kind: str, value: float) -> None:
         """As for one link: an index that is lost is that of the link around, or all of them."""

@@ -24,6 +24,7 @@ from satchel.core.paths import name_key
 from satchel.core.trees import Item, Row
 from satchel.device.engine.acting import note_left
 from satchel.device.engine.late import remember_trashed
+from satchel.device.engine.link_run import may_leave, raise_run
 from satchel.device.engine.mounts import holds_mount
 from satchel.device.engine.results import make_ready
 from satchel.device.engine.state import Job, State
@@ -83,6 +84,7 @@ def exclude(state: State, paths: Sequence[str]) -> list[Nid]:
             drop_left(state.index, nid)
         for nid in wanted:
             put_left(state.index, nid, Stage.LEAVING)
+        raise_run(state, wanted)
     with state.index.transaction():
         for nid in inside:
             top = next(above for above in _tops(state, nid) if above in wanted)
@@ -188,6 +190,8 @@ def _tops(state: State, nid: Nid) -> list[Nid]:
 def set_stage(state: State, nid: Nid, stage: Stage) -> None:
     """Note how far the row is on its way."""
     state.left[nid] = stage
+    if stage not in GOING:
+        state.leaves_at.pop(nid, None)
     put_left(state.index, nid, stage, taken=nid in state.taken)
     _reconsider(state)
 
@@ -195,6 +199,7 @@ def set_stage(state: State, nid: Nid, stage: Stage) -> None:
 def forget(state: State, nid: Nid) -> None:
     """The row is an ordinary one again."""
     state.left.pop(nid, None)
+    state.leaves_at.pop(nid, None)
     state.taken.discard(nid)
     drop_left(state.index, nid)
     drop_trash(state.index, nid)
@@ -223,8 +228,9 @@ def is_going(state: State) -> bool:
 def next_leaving(state: State) -> None:
     """Hand out the units that can leave now: all that is in them is committed, and nothing of them is in flight.
 
-    None leaves before the service has answered a hello of this start: should the index of an earlier start come back,
-    the service tells it then that it is old, and it takes nothing for deleted that left the disk since.
+    None leaves before the service has answered a hello of this start, and was told a number of it that no index has
+    from before the leaving: should one come back, the service tells it that it is old, and it takes nothing for deleted
+    that left the disk since.
     """
     if not state.is_answered:
         return
@@ -236,8 +242,11 @@ def next_leaving(state: State) -> None:
     if (state.fresh or state.busy) and now_s < state.next_leave_s:
         return
     state.next_leave_s = now_s + LOOK_S
+    unnumbered = [nid for nid in going if nid not in state.leaves_at]
+    if unnumbered:
+        raise_run(state, unnumbered)
     for top in going:
-        if top not in state.busy and now_s >= state.left_wait.get(top, 0.0):
+        if top not in state.busy and now_s >= state.left_wait.get(top, 0.0) and may_leave(state, top):
             _leave(state, top)
 
 
@@ -303,9 +312,11 @@ def take_out(state: State, top: Nid) -> list[Nid]:
     for nid in nested:
         if nid not in kept:
             state.left.pop(nid)
+            state.leaves_at.pop(nid, None)
             drop_left(state.index, nid)
     if is_hiding:
         state.left.pop(top)
+        state.leaves_at.pop(top, None)
         drop_left(state.index, top)
         _reconsider(state)
     else:

@@ -29,20 +29,22 @@ def due_deletions(state: State) -> None:
 
 
 def deletions_to_hold(state: State, operations: tuple[Operation, ...], rows: dict[Nid, Row]) -> list[Operation]:
-    """Return those deletions of a plan that are too many to go without a word."""
+    """Return those deletions of a plan that are too many to go without a word.
+
+    A file counts once in a window: what was refused, or met something newer, is planned again.
+    """
     deletions = [op for op in operations if isinstance(op, (CommitDelete, TrashLocal)) and not _is_allowed(state, op)]
-    counts = [sum(_is_file(rows[nid]) for nid in op.nids if nid in rows) for op in deletions]
-    total = sum(counts)
-    if not total:
+    files = {nid for op in deletions for nid in op.nids if nid in rows and _is_file(rows[nid])}
+    now_s, window = state.now.monotonic_s, state.delete_window
+    while window and next(iter(window.values())) < now_s - DELETE_WINDOW_S:
+        del window[next(iter(window))]
+    new = files - window.keys()
+    if not new:
         return []
-    now_s = state.now.monotonic_s
-    while state.delete_window and state.delete_window[0][0] < now_s - DELETE_WINDOW_S:
-        state.delete_window.popleft()
-    recent = sum(count for _, count in state.delete_window)
-    some = total + recent
-    if some > DELETE_FILES_FREE and some > _files_before(state, recent) * DELETE_SHARE_FREE:
+    some = len(new) + len(window)
+    if some > DELETE_FILES_FREE and some > _files_before(state, len(window)) * DELETE_SHARE_FREE:
         return list(deletions)
-    state.delete_window.append((now_s, total))
+    window.update(dict.fromkeys(sorted(new), now_s))
     return []
 
 

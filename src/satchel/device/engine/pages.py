@@ -38,6 +38,11 @@ def parent_nid(state: State, parent_id: NodeId) -> Nid | None:
     return ROOT_NID if parent_id == state.identity.unit else state.index.reader.nid_of(parent_id)
 
 
+def shows_what_is_in(state: State, folder: Nid | None) -> bool:
+    """Tell whether this link is told of what stands in a folder: one that it knows, and that is not left out."""
+    return folder is not None and not is_out(state, folder) and (folder == ROOT_NID or state.index.is_remote(folder))
+
+
 def _known(state: State, entries: Sequence[Entry]) -> dict[NodeId, KnownRemote]:
     wanted = {each: None for entry in entries for each in (entry.node_id, entry.parent_id)}
     found = known_remote(state.index, wanted)

@@ -11,7 +11,7 @@ import itertools
 from satchel.core.entries import Action, Entry, Kind
 from satchel.core.errors import Fault, Unauthenticated
 from satchel.core.hashing import content_hash
-from satchel.core.ids import ID_BYTES, ROOT_NID, ROOT_NODE, TAG_BYTES, BlockHash, LinkId, Nid, NodeId, Tag
+from satchel.core.ids import ID_BYTES, ROOT_NODE, TAG_BYTES, BlockHash, LinkId, Nid, NodeId, Tag
 from satchel.core.messages import (
     PROTOCOL_VERSION,
     Behind,
@@ -35,10 +35,19 @@ from satchel.device.engine.journal_places import (
     lowest_place,
     meets_places,
 )
+from satchel.device.engine.link_run import leap, run_of
 from satchel.device.engine.mounts import take_mount, told_as_folder
 from satchel.device.engine.own_entries import agree_own
 from satchel.device.engine.own_folder import fold_own, is_told, may_sync
-from satchel.device.engine.pages import fold_own_creates, fold_rows, hide_stray, is_stated, is_stated_create, parent_nid
+from satchel.device.engine.pages import (
+    fold_own_creates,
+    fold_rows,
+    hide_stray,
+    is_stated,
+    is_stated_create,
+    parent_nid,
+    shows_what_is_in,
+)
 from satchel.device.engine.power_cuts import doubt_all
 from satchel.device.engine.results import fail, finish, finish_all, outdate
 from satchel.device.engine.scope import has_returned, is_believed
@@ -60,9 +69,6 @@ from satchel.device.service_tasks import (
 
 ZERO_TAG = Tag(bytes(TAG_BYTES))
 NO_LINK = LinkId(b"")
-RUN_NAME_BITS = 32
-RUN_LEAP = 1 << 16
-RUN_LEAP_NS = 4 * 10**9
 """After a recovery the number of a start leaps past all that the lost starts had; by the clock, so that an image that
 is put back again leaps further. Both stay below 31 bits."""
 TWIN_TEXT = (
@@ -201,16 +207,11 @@ def _open_stream(state: State) -> None:
         state.version,
         epoch if isinstance(epoch, bytes) else b"",
         state.identity.link,
-        _run_number(state) << RUN_NAME_BITS | state.sent.run_name,
+        run_of(state),
         (state.position,),
         with_xattrs=state.identity.has_xattrs,
     )
     state.tasks.append(StreamTask(hello))
-
-
-def _run_number(state: State) -> int:
-    run = state.index.get("run")
-    return run if isinstance(run, int) else 0
 
 
 def _welcomed(state: State, frame: Welcome) -> None:
@@ -235,9 +236,8 @@ def _welcomed(state: State, frame: Welcome) -> None:
     if not is_same_store:
         state.is_welcomed = True
     else:
-        # Not welcomed yet: an index that went back twice within moments leaps to the same number, and then once more.
-        moment = state.now.wall_ns // RUN_LEAP_NS
-        state.index.put("run", max(_run_number(state) + RUN_LEAP, moment))
+        # Not welcomed yet: it may have to leap once more.
+        leap(state)
     begin_recovery(state, is_same_store=is_same_store)
     _begin_join(state)
 
@@ -523,7 +523,7 @@ def _fold_entry(state: State, entry: Entry, touched: list[Nid], gone: list[Nid])
             gone += unit
         return
     parent = parent_nid(state, entry.parent_id)
-    if parent is None or is_out(state, parent) or (parent != ROOT_NID and not index.is_remote(parent)):
+    if parent is None or not shows_what_is_in(state, parent):
         # Its place lies outside the linked folder, or in what is left out: for this link the unit is gone.
         if nid is not None and index.is_remote(nid):
             is_mount = nid in state.mounts

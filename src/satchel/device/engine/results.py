@@ -65,6 +65,7 @@ def _adopt(state: State, job: Job, op: Adopt) -> None:
         drop_left(index, op.nid)
         put_left(index, op.into, stage)
         state.left[op.into] = stage
+        state.leaves_at.pop(op.nid, None)
         move_trash(index, op.nid, op.into)
     index.take_local(op.nid, op.into)
     if state.is_scanning:

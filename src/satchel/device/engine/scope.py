@@ -11,6 +11,7 @@ from satchel.core.errors import Unavailable
 from satchel.core.ids import Nid, scope_mark
 from satchel.core.messages import ScopeRequest
 from satchel.device.engine.excluding import forget, hiding_top, left_out_nodes, scope_of, untake
+from satchel.device.engine.link_run import is_run_due, leap, run_of, run_told
 from satchel.device.engine.state import Phase, State
 from satchel.device.index.left_out import Stage, put_left
 from satchel.device.service_tasks import ScopeTask, ScopeTold
@@ -29,9 +30,11 @@ def next_scope(state: State) -> None:
     is_calm = state.now.monotonic_s >= state.calm_until_s
     if state.phase not in (Phase.LIVE, Phase.JOINING) or state.is_telling or not is_calm:
         return
-    if scope_of(state) != state.scope_told:
+    is_due = state.is_answered and is_run_due(state)
+    if is_due or scope_of(state) != state.scope_told:
         state.is_telling = True
-        request = ScopeRequest(state.identity.ns, state.identity.link, tuple(state.scope_nodes))
+        run = run_of(state) if is_due else 0
+        request = ScopeRequest(state.identity.ns, state.identity.link, tuple(state.scope_nodes), run)
         state.tasks.append(ScopeTask(request))
     elif state.phase is Phase.LIVE:
         _ask_for_returning(state)
@@ -43,6 +46,13 @@ def fold_scope(state: State, fact: ScopeTold) -> None:
     if fact.fault is not None and fact.fault.retryable:
         state.calm_down(fact.fault)
         return
+    if not fact.is_newest:
+        if not state.is_welcomed:
+            # It has recovered, and did not leap far enough; once it was welcomed, the stream's end tells of a twin.
+            leap(state)
+        state.calm_down(Unavailable("Another start of this link is newer.", where="service", reason="run"))
+        return
+    run_told(state, fact.task.request.run)
     # A service that knows no scopes leaves nothing out, so nothing is missing either.
     was_doubted = state.scope_told is None
     state.scope_told = scope_mark(fact.task.request.left_out)

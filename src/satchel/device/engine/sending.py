@@ -49,6 +49,7 @@ from satchel.core.operations import (
 )
 from satchel.core.trees import Item
 from satchel.device.engine.mounts import put_back
+from satchel.device.engine.pages import parent_nid, shows_what_is_in
 from satchel.device.engine.results import (
     COMMITS,
     acknowledge,
@@ -145,8 +146,18 @@ class _Batch:
         return self._nodes[nid]
 
 
+_REVIVING = (CommitCreate, CommitUndelete)
+"""Each may be sent as the revival of a node that the service knows as deleted."""
+
+
 def next_commits(state: State) -> None:
-    """Hand out commit requests as the batching rule allows."""
+    """Hand out commit requests as the batching rule allows.
+
+    None goes before the service has answered a hello of this start. To an older index a file that took another's name
+    is an edit of that one, and the service would take it: only a move, which changes no content, came in between.
+    """
+    if not state.is_answered:
+        return
     while state.may_ask and state.ready_commits and state.counts["commit"] < state.bounds.commits_in_flight:
         if not _may_send(state):
             return
@@ -415,10 +426,17 @@ def _take(state: State, job: Job, outcome: Outcome, head_seq: int) -> None:
         case Conflict(current=current) if isinstance(job.op, CommitCreate) and _is_dead(state, job.op, current):
             state.index.set_remote_dead(job.op.nid, current.seq if current is not None else 0)
             _contest(state, job, head_seq, "conflict")
-        case Moved() if isinstance(job.op, (CommitCreate, CommitUndelete)) and _is_told(state, head_seq):
+        case Moved() if isinstance(job.op, _REVIVING) and _is_told(state, head_seq):
             # The node went over to a shared folder, and what the feed brought of that left this one here.
             state.index.renew(job.op.nid, state.clock.random(ID_BYTES))
             fail_later(state, job, code="conflict", reason="another namespace has the node", wait_s=0.05)
+        case Conflict(current=current) if isinstance(job.op, _REVIVING) and _is_hidden(
+            state, job.op, current, head_seq
+        ):
+            # An older index came back, with an older word on what is left out: what stood there on this disk is apart
+            # from what stands there on the service, as all around it.
+            state.index.renew(job.op.nid, state.clock.random(ID_BYTES))
+            fail_later(state, job, code="conflict", reason="the service has it in what is left out here", wait_s=0.05)
         case Conflict() | Moved():
             _contest(state, job, head_seq, "conflict")
         case Refused(code=code, detail=detail):
@@ -428,7 +446,7 @@ def _take(state: State, job: Job, outcome: Outcome, head_seq: int) -> None:
                 fail(state, job)
             elif code == "holds_mount" and isinstance(job.op, CommitDelete):
                 put_back(state, job)
-            elif code == "not_found" and isinstance(job.op, (CommitUndelete, CommitCreate)):
+            elif code == "not_found" and isinstance(job.op, _REVIVING):
                 # A service restored from an older backup never knew the node, or a mount ended where something is kept
                 # now: nothing is agreed on, and the next plan makes it anew.
                 state.index.forget_remote(job.op.nid)
@@ -443,6 +461,15 @@ def _take(state: State, job: Job, outcome: Outcome, head_seq: int) -> None:
 def _is_told(state: State, head_seq: int) -> bool:
     """True when the feed has brought all that there was when the service answered."""
     return state.position is not None and head_seq <= state.position.seq
+
+
+def _is_hidden(state: State, op: CommitCreate | CommitUndelete, current: Entry | None, head_seq: int) -> bool:
+    """True when the node lives where this link is told of nothing, and nothing else is to be told of it."""
+    if current is None or not current.is_live or current.node_id != state.index.node_id_of(op.nid):
+        return False
+    if not _is_told(state, head_seq):
+        return False
+    return not shows_what_is_in(state, parent_nid(state, current.parent_id))
 
 
 def _is_spent(op: CommitCopy, current: Entry | None) -> bool:

@@ -229,7 +229,8 @@ class State:
         """Remote-only rows before the first scan is over: what was not seen yet may still be there."""
         self.deleting: set[Nid] = set()
         self.delete_first_s = self.delete_last_s = 0.0
-        self.delete_window: deque[tuple[float, int]] = deque()
+        self.delete_window: dict[Nid, float] = {}
+        """Files whose deletion was let go, from the oldest, and when."""
         self.delete_base: tuple[float, int] | None = None
         """When files were last counted to weigh deletions, and how many there were."""
         self.after_scan: dict[Nid, float] = {}
@@ -367,6 +368,9 @@ class State:
         self.scope_told: bytes | None = b""
         """The mark of what the service was told to leave out last; None when it leaves out something else."""
         self.is_telling = False
+        self.leaves_at: dict[Nid, int] = {}
+        """The number of this start that the service is to know before a row leaves the disk; see `link_run`."""
+        self.run_told = 0
         self.doubted: list[LeftTrash] = []
         self.back_faults: dict[str, Fault] = {}
         """What left this disk and is to come back to it, since the service may have lost it."""

@@ -19,6 +19,7 @@ from satchel.core.ids import ROOT_NODE, DeviceId, LinkId, NamespaceId, NodeId, s
 from satchel.core.limits import SCOPE_NODES_MAX
 from satchel.core.messages import ScopeReply, ScopeRequest
 from satchel.server.accounts.access import authorize
+from satchel.server.accounts.link_runs import begin_link_run
 from satchel.server.accounts.principal import Principal
 from satchel.server.db.engine import Connection, Database, Question, Row, fetch_together
 from satchel.server.metadata.journal import JournalRow
@@ -43,7 +44,10 @@ class LinkScope:
 
 
 async def store_scope(db: Database, principal: Principal, request: ScopeRequest) -> ScopeReply:
-    """Make this all that the link leaves out, durable on return. Idempotent. Raises: NotFound, LimitExceeded."""
+    """Make this all that the link leaves out, durable on return. Idempotent. Raises: NotFound, LimitExceeded.
+
+    A start of the link that is not the newest one any more stores nothing.
+    """
     await authorize(db, principal, request.ns, Right.READ)
     if len(request.left_out) > SCOPE_NODES_MAX:
         raise LimitExceeded(
@@ -52,6 +56,8 @@ async def store_scope(db: Database, principal: Principal, request: ScopeRequest)
             maximum=SCOPE_NODES_MAX,
             actual=len(request.left_out),
         )
+    if request.run and not await begin_link_run(db, principal, request.link, request.run):
+        return ScopeReply(b"", is_newest=False)
     whose = (request.ns, principal.device_id, request.link)
     left_out = sorted(set(request.left_out))
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 from satchel.core.entries import Action
 from satchel.core.errors import NotFound, Unavailable
 from satchel.core.ids import Nid, scope_mark
-from satchel.core.messages import Changes, NamespaceHead, NamespacesReply, Pushed, SnapshotPage
+from satchel.core.messages import (
+    Changes,
+    Conflict,
+    CreateOp,
+    NamespaceHead,
+    NamespacesReply,
+    Pushed,
+    SnapshotPage,
+    UndeleteOp,
+)
 from satchel.device.engine import excluding
 from satchel.device.service_tasks import (
     Reached,
@@ -18,7 +27,7 @@ from satchel.device.service_tasks import (
     StreamFrameCame,
     StreamTask,
 )
-from satchel.device.tasks import ApplyTask, FetchTask, SeenMoved, TrashUnit
+from satchel.device.tasks import ApplyTask, FetchTask, SeenChanged, SeenMoved, TrashUnit
 from tests.support.engine_rig import (
     NODE_A,
     NODE_B,
@@ -26,17 +35,20 @@ from tests.support.engine_rig import (
     NODE_D,
     NS,
     Rig,
+    blocks_of,
     entry,
     folder,
+    hash_of,
     new,
     new_folder,
     pushed,
+    stat,
     tag,
 )
 
 
-def left_out() -> tuple[Rig, Nid]:
-    """A folder with a file is synced, then left out, and has left the disk."""
+def leaving() -> tuple[Rig, ScopeTask]:
+    """A folder with a file is synced, then left out, and the service is asked first for a new number of this start."""
     rig = Rig()
     rig.start(
         [folder(1, NODE_D, "d"), entry(2, NODE_A, "a.txt", b"one", parent=NODE_D)],
@@ -46,6 +58,14 @@ def left_out() -> tuple[Rig, Nid]:
     rig.step()
     rig.scan()
     rig.wait(2.0)
+    return rig, rig.take(ScopeTask)
+
+
+def left_out() -> tuple[Rig, Nid]:
+    """And it is leaving the disk."""
+    rig, asked = leaving()
+    rig.step(ScopeTold(asked))
+    rig.wait(2.0)
     return rig, rig.nid(NODE_D)
 
 
@@ -53,7 +73,50 @@ def test_what_is_left_out_leaves_the_disk_as_one_unit_and_the_service_is_told() 
     rig, nid = left_out()
     (task,) = rig.apply().tasks
     assert isinstance(task, TrashUnit) and task.nid == nid
-    assert rig.take(ScopeTask).request.left_out == (NODE_D,)
+    told = rig.take(ScopeTask).request
+    assert told.left_out == (NODE_D,) and not told.run
+
+
+def test_nothing_leaves_the_disk_before_the_service_knows_a_number_from_after_the_word() -> None:
+    """An index from between the hello and the word came back: it said the number that the next start had to say anyway,
+    and deleted for all what had left the disk."""
+    rig, asked = leaving()
+    hello = rig.hello
+    assert hello is not None
+    assert asked.request.left_out == () and asked.request.run >> 32 == (hello.run >> 32) + 1
+    assert asked.request.run & 0xFFFFFFFF == hello.run & 0xFFFFFFFF, "it is the same start"
+    rig.step(ScopeTold(asked, Unavailable("lost", where="test")))
+    rig.wait(60.0)
+    assert not rig.has(ApplyTask)
+    rig.step(ScopeTold(rig.take(ScopeTask), is_newest=False))
+    rig.wait(60.0)
+    assert not rig.has(ApplyTask), "another start is newer, and the stream will say that this one is a twin"
+    assert rig.take(ScopeTask).request.run == asked.request.run
+    rig.step(ScopeTold(asked))
+    rig.wait(2.0)
+    rig.apply()
+    assert not rig.take(ScopeTask).request.run and not rig.has(ScopeTask)
+
+
+def test_a_start_that_recovered_and_did_not_leap_far_enough_leaps_until_it_is_the_newest() -> None:
+    """Seed 20054: the index was lost, and the clock had gone back, so the number of the new one was still too low."""
+    rig = Rig()
+    rig.start(
+        [folder(1, NODE_D, "d"), entry(2, NODE_A, "a.txt", b"one", parent=NODE_D)],
+        [new_folder(1, "d"), new(2, "a.txt", b"one", inside=1)],
+    )
+    again = rig.restarted()
+    again.step()
+    again.connect(head=2)
+    again.welcome(recover=True)
+    again.join([folder(1, NODE_D, "d"), entry(2, NODE_A, "a.txt", b"one", parent=NODE_D)], 2)
+    again.scan(is_full=True)
+    excluding.exclude(again.state, ["d"])
+    again.step()
+    asked = again.take(ScopeTask)
+    again.step(ScopeTold(asked, is_newest=False))
+    again.wait(60.0)
+    assert again.take(ScopeTask).request.run > asked.request.run
 
 
 def test_nothing_leaves_the_disk_before_the_service_has_answered_this_start() -> None:
@@ -72,6 +135,9 @@ def test_nothing_leaves_the_disk_before_the_service_has_answered_this_start() ->
     again.wait(2.0)
     assert again.state.scanned_once and not again.has(ApplyTask)
     again.welcome()
+    again.wait(2.0)
+    assert not again.has(ApplyTask)
+    again.step(ScopeTold(again.take(ScopeTask)))
     again.wait(2.0)
     (task,) = again.apply().tasks
     assert isinstance(task, TrashUnit) and task.nid == again.nid(NODE_D)
@@ -127,6 +193,7 @@ def test_a_file_that_both_sides_moved_into_what_leaves_does_not_keep_it_here() -
         )
     )
     rig.scan(SeenMoved(row.nid, row.version, rig.nid(NODE_D), b"c.txt", row.stat, row.content, b""), is_full=True)
+    rig.step(ScopeTold(rig.take(ScopeTask)))
     rig.wait(2.0)
     (task,) = rig.apply().tasks
     assert isinstance(task, TrashUnit) and set(task.members) == {b"", b"c.txt"}
@@ -146,3 +213,23 @@ def test_what_lies_deep_in_what_is_out_stays_out_of_sight_when_a_service_tells_a
         assert not rig.has(ApplyTask) and not rig.has(FetchTask)
         told = rig.index.reader.nid_of(NODE_B)
         assert told is None or not rig.index.is_remote(told)
+
+
+def test_what_is_to_be_revived_and_lives_out_of_sight_is_made_anew_here() -> None:
+    """Seeds 4640 and 5583: an older index came back with an older word, and what stood on this disk had its nodes in
+    what is left out. They were told of nowhere, so they were to be revived, and held as a conflict for ever."""
+    rig, _ = left_out()
+    rig.apply()
+    rig.step(ScopeTold(rig.take(ScopeTask)))
+    rig.step(pushed(2, entry(3, NODE_B, "b.txt", b"two"), contents=[b"two"]))
+    rig.apply()
+    row = rig.index.reader.local(rig.nid(NODE_B))
+    assert row is not None
+    rig.step(pushed(3, entry(4, NODE_B, "b.txt", b"two", action=Action.DELETE, is_live=False)))
+    rig.scan(SeenChanged(row.nid, row.version, stat(900, b"edited"), hash_of(b"edited"), blocks_of(b"edited")))
+    (op,) = rig.take_commit()
+    assert isinstance(op, UndeleteOp) and op.node_id == NODE_B
+    rig.answer(Conflict(entry(4, NODE_B, "b.txt", b"two", parent=NODE_D)), head_seq=4)
+    rig.wait(1.0)
+    (op,) = rig.take_commit()
+    assert isinstance(op, CreateOp) and op.node_id != NODE_B and op.name == "b.txt"

@@ -6,7 +6,7 @@ import pytest
 
 from satchel.core.entries import Action
 from satchel.core.ids import NodeId
-from satchel.core.messages import CreateOp, DeleteOp
+from satchel.core.messages import Conflict, CreateOp, DeleteOp
 from satchel.device.engine import guard
 from satchel.device.tasks import ApplyTask, CommitTask, PlaceFile, SeenGone, SeenUnknown, TrashUnit
 from tests.support.engine_rig import LINK, NODE_A, NODE_B, Rig, entry, new, pushed
@@ -114,6 +114,16 @@ def test_more_than_a_fifth_of_many_is_held() -> None:
     delete_here(rig, 1, 241)
     rig.wait(2.1)
     assert deletes(rig) == 0 and set(rig.held_codes()) == {"mass_deletion"}
+
+
+def test_a_deletion_that_is_planned_again_counts_once() -> None:
+    """Seed 4789: the service had something newer, so 155 files were planned to go twice, and were held as 310."""
+    rig = many(300)
+    delete_here(rig, 1, 150)
+    rig.wait(2.1)
+    rig.answer(*(Conflict(None) for _ in rig.take_commit()))
+    rig.wait(10.0)
+    assert "mass_deletion" not in rig.held_codes() and deletes(rig) == 150
 
 
 def test_deletions_in_small_portions_add_up_within_a_minute() -> None:

@@ -108,6 +108,8 @@ def test_a_journal_that_ends_before_a_place_was_put_back(is_restarted: bool) -> 
         rig.step(StreamEnded(Unavailable("lost", where="test")))
     rig.take(ReachTask)
     rig.step(Reached(NamespacesReply(EPOCH, "ann", (NamespaceHead(NS, "root", True, 5, tag(5)),))))
+    if is_restarted:
+        rig.welcome()
     rig.pending = [each for each in rig.pending if isinstance(each, PullTask)]
     assert rig.take(PullTask).request.position == Position(NS, 5, tag(5))
     rig.step(Pulled(changes(5)))

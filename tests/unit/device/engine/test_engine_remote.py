@@ -313,7 +313,7 @@ def test_a_journal_that_never_had_our_place_is_a_union_merge_without_deletions(h
     again.step(Reached(NamespacesReply(EPOCH, "ann", (other,))))
     again.take(PullTask)
     again.step(Pulled(Changes(NS, head, head, tag(head), (), head, is_reset=True)))
-    again.take(StreamTask)
+    again.welcome()
     again.scan(is_full=True)
     assert_union_merge(again, [entry(1, NODE_C, "c.txt"), entry(2, NODE_B, "b.txt", b"two")], head)
 

@@ -386,3 +386,23 @@ def test_a_commit_that_was_under_way_when_the_service_went_back_is_planned_anew(
     rig.wait(60.0)
     (op,) = rig.take_commit()
     assert isinstance(op, CreateOp) and "conflicted copy" in op.name
+
+
+# -- an index that went back ------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_committed_before_the_service_has_answered_this_start() -> None:
+    """Seed 5104: an older index came back, and took the file that had another's name by then for an edit of that one.
+    The service took the edit, for only the name had changed there; what the file held before was seen by nobody more.
+    """
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"))
+    again = rig.restarted()
+    again.step()
+    again.connect(head=1)
+    again.scan(is_full=True)
+    edit(again, b"edited")
+    again.wait(60.0)
+    assert not again.has(CommitTask)
+    again.welcome()
+    assert isinstance(only_op(again.take(CommitTask)), EditOp)

@@ -18,6 +18,7 @@ import msgspec
 from satchel.core.errors import (
     LimitExceeded,
     MessageInvalid,
+    NotFound,
     TooManyRequests,
     Unauthenticated,
     Unavailable,
@@ -56,12 +57,14 @@ from satchel.core.messages import (
     SnapshotPage,
     SnapshotRequest,
     StreamFrame,
+    Welcome,
     WireBlock,
     decode_frame,
     decode_plain,
     encode_frame,
 )
 from satchel.device.pace import SHORT_BYTES_MAX, Bucket, Pace
+from satchel.device.polled_stream import PolledStream
 from satchel.device.ports import Clock, OutgoingBlock
 from satchel.device.wire_blocks import opened_all, wire
 from satchel.device.wire_http import (
@@ -100,6 +103,9 @@ what that brings is counted, and the others make up for it."""
 CLOSE_BAD_HELLO = 4400
 CLOSE_REVOKED = 4401
 CLOSE_TOO_MANY = 4429
+CLOSES_OF_OURS = (1001, 1011, CLOSE_BAD_HELLO, CLOSE_REVOKED, 4408, CLOSE_TOO_MANY)
+FRUITLESS_MAX = 3
+"""Some proxies let a WebSocket be opened, and nothing through it."""
 
 T = TypeVar("T")
 M = TypeVar("M", bound=msgspec.Struct)
@@ -116,6 +122,9 @@ class HttpRemote:
         self._clock = clock
         self._pace = pace or Pace(clock)
         self._stream: aiohttp.ClientWebSocketResponse | None = None
+        self._polled: PolledStream | None = None
+        self._fruitless = 0
+        """So many streams ended, one after another, before anything came."""
         self._heard_s = 0.0
         self._threads = ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="satchel-decode")
 
@@ -179,7 +188,19 @@ class HttpRemote:
     # -- the stream ---------------------------------------------------------------------------------------------------
 
     async def open_stream(self, hello: Hello) -> None:
+        """Connect the stream, or ask from now on what there is when no WebSocket gets through."""
         await self.close_stream()
+        if self._fruitless < FRUITLESS_MAX:
+            try:
+                await self._connect(hello)
+            except Unavailable:
+                if not await self._begin_polling(hello):
+                    raise
+        elif not await self._begin_polling(hello):
+            self._fruitless = 0
+            raise Unavailable("The stream cannot be opened.", where=self._where, reason="stream")
+
+    async def _connect(self, hello: Hello) -> None:
         url = self._http.origin.with_scheme("wss" if self._http.origin.scheme == "https" else "ws")
         try:
             with translating(self._where):
@@ -194,9 +215,27 @@ class HttpRemote:
         except Unavailable as fault:
             await self.close_stream()
             raise self._handshake_fault(fault) from fault
+        self._fruitless += 1
         self._heard_s = self._clock.monotonic_s()
 
+    async def _begin_polling(self, hello: Hello) -> bool:
+        """False when the service cannot be asked either, or is one that knows no such call."""
+        polled = PolledStream(hello, say=self._say_hello, ask=self.changes, clock=self._clock)
+        try:
+            await polled.begin()
+        except (Unavailable, NotFound):
+            return False
+        self._fruitless = 0
+        self._polled = polled
+        return True
+
+    async def _say_hello(self, hello: Hello) -> Welcome:
+        welcome, _ = await self._call("hello", hello, Welcome)
+        return welcome
+
     async def next_frame(self, timeout_s: float) -> tuple[StreamFrame, dict[BlockHash, bytes]] | None:
+        if self._polled is not None:
+            return await self._polled.next_frame(timeout_s)
         if self._stream is None:
             raise Unavailable("The stream is not open.", where=self._where, reason="stream")
         try:
@@ -208,9 +247,10 @@ class HttpRemote:
             return None
         if message.type is not aiohttp.WSMsgType.BINARY:
             code = self._stream.close_code
+            self._fruitless *= code not in CLOSES_OF_OURS
             await self.close_stream()
             raise self._closed_fault(code)
-        self._heard_s = self._clock.monotonic_s()
+        self._heard_s, self._fruitless = self._clock.monotonic_s(), 0
         self._pace.down.spend(len(message.data))
         frame: StreamFrame
         frame, bodies = decode_frame(message.data, StreamFrame)
@@ -219,7 +259,7 @@ class HttpRemote:
         return frame, {}
 
     async def close_stream(self) -> None:
-        stream, self._stream = self._stream, None
+        stream, self._stream, self._polled = self._stream, None, None
         if stream is not None:
             await stream.close()
 

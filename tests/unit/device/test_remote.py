@@ -462,6 +462,30 @@ def test_a_stream_refused_by_the_service_is_a_sign_out_and_by_another_is_not() -
     assert isinstance(theirs, Unavailable)
 
 
+def test_after_three_streams_through_which_nothing_came_the_device_asks_instead() -> None:
+    """Some proxies let a WebSocket be opened, and end it."""
+    opened: list[str] = []
+    streamed = streaming()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        opened.append(request.method)
+        if request.method == "GET":
+            return await streamed(request)
+        assert request.path == "/sync/v1/hello"
+        return web.Response(body=joined(WELCOME), content_type="application/x-satchel")
+
+    async def work(remote: HttpRemote) -> None:
+        for _ in range(3):
+            await remote.open_stream(HELLO)
+            with pytest.raises(Unavailable):
+                await remote.next_frame(20)
+        await remote.open_stream(HELLO)
+        assert await remote.next_frame(20) == (WELCOME, {})
+
+    ask(answer, work)
+    assert opened == ["GET"] * 3 + ["POST"]
+
+
 # -- addresses --------------------------------------------------------------------------------------------------------
 
 

@@ -23,6 +23,7 @@ from satchel.core.messages import (
     ChangesRequest,
     CommitRequest,
     GetRequest,
+    Hello,
     ManifestsRequest,
     PutRequest,
     ScopeRequest,
@@ -50,7 +51,7 @@ from satchel.server.gateway.raw import (
     respond,
 )
 from satchel.server.gateway.services import Services
-from satchel.server.gateway.stream import serve_stream
+from satchel.server.gateway.stream import answer_hello, serve_stream
 from satchel.server.gateway.tally import CODE, ROUTE
 from satchel.server.metadata.namespaces import namespaces
 
@@ -170,6 +171,12 @@ async def _snapshot(services: Services, principal: Principal, body: bytes) -> Pi
     return encode_frame(await snapshot(services.db, principal, request))
 
 
+async def _hello(services: Services, principal: Principal, body: bytes) -> Pieces:
+    hello, _ = _decoded(body, Hello)
+    welcome, _ = await answer_hello(services, principal, hello)
+    return encode_frame(welcome)
+
+
 async def _scope(services: Services, principal: Principal, body: bytes) -> Pieces:
     request, _ = _decoded(body, ScopeRequest)
     return encode_frame(await store_scope(services.db, principal, request))
@@ -207,6 +214,7 @@ _ROUTES = {
     "changes": Route(_changes),
     "snapshot": Route(_snapshot),
     "scope": Route(_scope),
+    "hello": Route(_hello),
     "manifests/get": Route(_manifests),
     "namespaces": Route(_namespaces),
 }

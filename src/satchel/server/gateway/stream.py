@@ -23,6 +23,7 @@ from satchel.core.messages import (
     Changes,
     ChangesRequest,
     Hello,
+    NamespacesReply,
     Ping,
     Position,
     Pushed,
@@ -136,12 +137,20 @@ async def serve_stream(services: Services, scope: Scope, receive: Receive, send:
             await send({"type": "websocket.close", "code": code})
 
 
-async def _serve(
-    services: Services, principal: Principal, token: str, hello: Hello, receive: Receive, send: Send
-) -> None:
+async def answer_hello(services: Services, principal: Principal, hello: Hello) -> tuple[Welcome, NamespacesReply]:
+    """Take the hello's run. Result: what it is answered, and what there is. Raises: MessageInvalid (its version)."""
+    _require_version(hello)
     known = await namespaces(services.db, principal)
     is_restored = not await begin_link_run(services.db, principal, hello.link, hello.run)
     await touch_device(services.db, services.clock, principal)
+    recover = is_restored or hello.epoch not in (b"", known.epoch)
+    return Welcome(known.epoch, recover, principal.device_id, known.version), known
+
+
+async def _serve(
+    services: Services, principal: Principal, token: str, hello: Hello, receive: Receive, send: Send
+) -> None:
+    welcome, known = await answer_hello(services, principal, hello)
     heads = {head.ns: Position(head.ns, head.head_seq, head.head_tag) for head in known.namespaces}
     told = {position.ns: position for position in hello.positions if position.ns in heads}
     # The root always; a mounted one only for who says where it is there: others would not know what to do with it.
@@ -152,8 +161,7 @@ async def _serve(
     stream = _Stream(services, principal, token, hello, send, positions, seqs, connected, readable)
     presence = presence_key(principal.account_id)
     with services.waiters.joined(principal.account_id, positions) as waiter:
-        recover = is_restored or hello.epoch not in (b"", known.epoch)
-        await _push(stream, Welcome(known.epoch, recover, principal.device_id, known.version))
+        await _push(stream, welcome)
         member = member_of(principal.device_id, hello.link)
         await services.state.add_member(presence, member, connected, ttl_s=PRESENCE_TTL_S)
         try:
@@ -264,9 +272,13 @@ async def _hello(receive: Receive) -> Hello:
     if not isinstance(raw, bytes):
         raise MessageInvalid("The first frame is not a hello.", reason="hello")
     hello: Hello = decode_frame(raw, Hello)[0]
+    return hello
+
+
+def _require_version(hello: Hello) -> None:
+    """Raises: MessageInvalid for a version that this service does not speak."""
     if not PROTOCOL_VERSION_MIN <= hello.version <= PROTOCOL_VERSION:
         raise MessageInvalid("The hello speaks an unknown version.", reason="version", found=hello.version)
-    return hello
 
 
 async def _until_gone(receive: Receive, work: Coroutine[object, object, None]) -> None:

@@ -16,7 +16,7 @@ from satchel.core.ids import NamespaceId, NodeId
 from satchel.device.drive import drive
 from satchel.simulation.broken import Broken
 from satchel.simulation.core_remote import path_of, snapshot_of
-from satchel.simulation.fake_user import FakeUser
+from satchel.simulation.fake_user import FakeUser, shown
 from satchel.simulation.sharing import Sharings
 from satchel.simulation.users import Users
 from satchel.simulation.world import SimDevice, World
@@ -63,10 +63,7 @@ def by_namespace(world: World) -> list[list[SimDevice]]:
 
 def whole(user: FakeUser) -> Whole:
     """Return all that a user sees."""
-    return {
-        path: (data, user.is_executable(path), user.is_symlink(path), user.xattrs(path))
-        for path, data in user.tree().items()
-    }
+    return {path: (shown(one), one.is_executable, one.kind is Kind.SYMLINK, one.xattrs) for path, one in user.found()}
 
 
 def _unmarked(tree: Whole) -> Whole:

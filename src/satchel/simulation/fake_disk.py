@@ -50,7 +50,7 @@ class FakeOpenFile:
 
     async def read(self, offset: int, length: int) -> bytes:
         await self._disk.enter("file_read", offset, length)
-        return bytes(self._inode.data[offset : offset + length])
+        return self._inode.data[offset : offset + length]
 
     async def close(self) -> None:
         pass
@@ -79,7 +79,7 @@ class FakeStagedFile:
 
     async def read(self, offset: int, length: int) -> bytes:
         await self._disk.enter("staged_read", self.name)
-        return bytes(self._inode.data[offset : offset + length])
+        return self._inode.data[offset : offset + length]
 
     async def finish(self, *, mtime_ns: int, is_executable: bool, xattrs: bytes = b"") -> Stat:
         try:

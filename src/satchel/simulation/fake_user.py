@@ -6,8 +6,6 @@ unless the user is made otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from satchel.core.entries import Kind
 from satchel.device.ports import DiskPath, split
 from satchel.simulation.fake_disk import FakeDisk
@@ -62,7 +60,7 @@ class FakeUser:
         self._write(inode, data)
 
     def _write(self, inode: Inode, data: bytes) -> None:
-        inode.data[:] = data
+        inode.data = data
         inode.mtime_ns = inode.ctime_ns = self.disk.volume.tick()
         if self.is_durable:
             inode.save()
@@ -130,14 +128,22 @@ class FakeUser:
         return self.inode_at(path).xattrs
 
     def tree(self) -> dict[bytes, bytes | None]:
-        return dict(sorted(_walk(self.disk.volume.root, b"")))
+        return {path: shown(one) for path, one in self.found()}
+
+    def found(self) -> list[tuple[bytes, Inode]]:
+        """Return all that stands in the linked folder, with its path, in the order of the paths."""
+        return sorted(_walk(self.disk.volume.root), key=_path_of)
+
+    def files(self) -> list[bytes]:
+        """Return the paths of all files, in order."""
+        return [path for path, one in self.found() if one.kind is Kind.FILE]
 
     def trashed(self) -> set[bytes]:
         """Return the contents in the local trash."""
-        return {data for _, data in _walk(self.disk.volume.trash, b"") if data is not None}
+        return {data for data in (shown(one) for _, one in _walk(self.disk.volume.trash)) if data is not None}
 
     def everything(self) -> set[bytes]:
-        return {bytes(one.data) for one in self.disk.volume.everything() if one.kind == Kind.FILE}
+        return {one.data for one in self.disk.volume.everything() if one.kind == Kind.FILE}
 
 
 def _require_file(inode: Inode, path: bytes) -> None:
@@ -145,14 +151,27 @@ def _require_file(inode: Inode, path: bytes) -> None:
         raise IsADirectoryError(path)
 
 
-def _walk(folder: Inode, path: bytes) -> Iterator[tuple[bytes, bytes | None]]:
-    for name, one in folder.entries.items():
-        at = path + b"/" + name if path else name
-        if one.kind == Kind.FOLDER:
-            yield at, None
-            yield from _walk(one, at)
-        else:
-            yield at, one.target if one.kind == Kind.SYMLINK else bytes(one.data)
+def _walk(top: Inode) -> list[tuple[bytes, Inode]]:
+    found: list[tuple[bytes, Inode]] = []
+    folders = [(b"", top)]
+    for path, folder in folders:
+        for name, one in folder.entries.items():
+            at = path + name
+            found.append((at, one))
+            if one.kind is Kind.FOLDER:
+                folders.append((at + b"/", one))
+    return found
+
+
+def _path_of(one: tuple[bytes, Inode]) -> bytes:
+    return one[0]
+
+
+def shown(one: Inode) -> bytes | None:
+    """Return what a tree says of it: a file's bytes, a symlink's target, None for a folder."""
+    if one.kind is Kind.FILE:
+        return one.data
+    return one.target if one.kind is Kind.SYMLINK else None
 
 
 class FakeLateWriter:

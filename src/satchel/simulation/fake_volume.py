@@ -38,7 +38,7 @@ class Inode:
     ctime_ns: int
     is_executable: bool = False
     xattrs: bytes = b""
-    data: bytearray = field(default_factory=bytearray)
+    data: bytes = b""
     target: bytes = b""
     entries: dict[bytes, Inode] = field(default_factory=dict)
     links: int = 0
@@ -57,7 +57,7 @@ class Inode:
 
     def save(self) -> None:
         """fsync of the inode itself."""
-        self.saved_data = bytes(self.data)
+        self.saved_data = self.data
         self.saved_mtime_ns = self.mtime_ns
         self.saved_is_executable = self.is_executable
         self.saved_xattrs = self.xattrs
@@ -245,9 +245,9 @@ class FakeVolume:
 
 def _left_of(inode: Inode, mode: CrashMode, rng: random.Random) -> Inode:
     data = inode.saved_data
-    if mode == "reordered" and bytes(inode.data) != data:
+    if mode == "reordered" and inode.data != data:
         # All of it, none of it, or a torn write.
-        data = rng.choice((data, bytes(inode.data), bytes(inode.data[: rng.randrange(len(inode.data) + 1)])))
+        data = rng.choice((data, inode.data, inode.data[: rng.randrange(len(inode.data) + 1)]))
     copy = Inode(
         inode.number,
         inode.kind,
@@ -256,7 +256,7 @@ def _left_of(inode: Inode, mode: CrashMode, rng: random.Random) -> Inode:
         inode.ctime_ns,
         inode.saved_is_executable,
         inode.saved_xattrs,
-        bytearray(data),
+        data,
         inode.target,
     )
     copy.save()

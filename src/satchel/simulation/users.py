@@ -82,8 +82,7 @@ class Users:
     def _do(self, act: Act, device: SimDevice, tree: Tree, target: bytes) -> list[bytes]:
         """Result: the paths at which something changed."""
         user = device.user
-        files = [path for path in tree if tree[path] is not None and not user.is_symlink(path)]
-        source = _picked(files if act.kind in _ON_FILES else sorted(tree), act.pick)
+        source = _picked(user.files() if act.kind in _ON_FILES else list(tree), act.pick)
         if source is None and act.kind not in _MAKING:
             return []
         if act.kind in _MAKING:
@@ -360,7 +359,7 @@ class Users:
         if is_old or not any(one is inode for one in device.disk.volume.everything()):
             return
         self._actor = device
-        self.given_up.add(bytes(inode.data))
+        self.given_up.add(inode.data)
         data = self.content(-late.number)
         self.late_written.add(data)
         device.user.write_inode(inode, data)

@@ -411,9 +411,10 @@ class Index:
             return []
         rest = json_of(nid for nid in wanted if nid not in agreed)
         # What is kept off this disk differs, and nothing is to be done about it.
-        run("UPDATE nodes SET dirty = l_state >= 0 WHERE nid IN (SELECT value FROM json_each(?))", (rest,))
-        found = run("SELECT nid FROM nodes WHERE nid IN (SELECT value FROM json_each(?)) AND dirty = 1", (rest,))
-        dirty = {row[0] for row in found}
+        told = (
+            "UPDATE nodes SET dirty = l_state >= 0 WHERE nid IN (SELECT value FROM json_each(?)) RETURNING nid, dirty"
+        )
+        dirty = {nid for nid, is_dirty in run(told, (rest,)) if is_dirty}
         return [nid for nid in wanted if nid in dirty]
 
     def seen_as(self, nids: Iterable[Nid]) -> list[tuple[int, int]]:

@@ -217,7 +217,7 @@ def test_a_start_that_is_not_newer_than_the_last_is_told(
         mine = await laptop_of_ada(db)
         found = []
         for number, name in said:
-            found.append(await begin_link_run(db, mine, LINK, run_of(number, name)))
+            found.append(not await begin_link_run(db, mine, LINK, run_of(number, name)))
             assert await holds_link(db, mine, LINK, run_of(number, name)) is found[-1] or not number
         assert found == taken
 
@@ -227,9 +227,10 @@ def test_a_start_that_is_not_newer_than_the_last_is_told(
 def test_each_link_of_a_device_counts_its_own_starts(run: Run) -> None:
     async def scenario(db: Database) -> None:
         mine = await laptop_of_ada(db)
-        assert await begin_link_run(db, mine, LINK, run_of(30, 1))
-        assert await begin_link_run(db, mine, OTHER_LINK, run_of(1, 2)), "a younger link is no restored one"
-        assert await begin_link_run(db, mine, LINK, run_of(30, 1))
+        assert not await begin_link_run(db, mine, LINK, run_of(30, 1))
+        assert not await begin_link_run(db, mine, OTHER_LINK, run_of(1, 2)), "a younger link is no restored one"
+        assert not await begin_link_run(db, mine, LINK, run_of(30, 1))
+        assert await begin_link_run(db, mine, LINK, run_of(4, 2)) == 30, "so far it has to go"
         assert await holds_link(db, mine, LINK, run_of(30, 1))
 
     run(scenario)

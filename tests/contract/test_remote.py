@@ -157,10 +157,10 @@ def test_a_scope_tells_the_number_of_a_start_and_an_older_start_stores_none(run:
         ns, node = await own_ns(remote), NodeId(b"n" * 16)
         first, second = 7 << 32 | 1, 8 << 32 | 2
         assert await remote.set_scope(ScopeRequest(ns, OTHER_LINK, (node,), second)) == ScopeReply(scope_mark([node]))
-        assert not (await remote.set_scope(ScopeRequest(ns, OTHER_LINK, (), first))).is_newest
+        assert (await remote.set_scope(ScopeRequest(ns, OTHER_LINK, (), first))).newest_start == 8
         page, _ = await remote.changes(ChangesRequest(Position(ns, 0, Tag(b"")), OTHER_LINK))
         assert page.scope == scope_mark([node])
-        assert (await remote.set_scope(ScopeRequest(ns, OTHER_LINK, (), second + (1 << 32)))).is_newest
+        assert not (await remote.set_scope(ScopeRequest(ns, OTHER_LINK, (), second + (1 << 32)))).newest_start
 
     run(work)
 

@@ -150,8 +150,8 @@ class Device:
 
     def _welcome(self, task: StreamTask) -> None:
         """The hello is answered, and then the stream is silent: what else it brings is only faster, never needed."""
-        epoch, is_known = drive(self._remote.namespaces()).epoch, drive(self._remote.begin_run(task.hello))
-        self.put(StreamFrameCame(Welcome(epoch, not is_known, self._remote.device_id), {}))
+        epoch, newest = drive(self._remote.namespaces()).epoch, drive(self._remote.begin_run(task.hello))
+        self.put(StreamFrameCame(Welcome(epoch, bool(newest), self._remote.device_id, newest_start=newest), {}))
 
 
 Script = Callable[[Others], None]

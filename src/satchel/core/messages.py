@@ -332,11 +332,11 @@ class ScopeRequest(msgspec.Struct, array_like=True, frozen=True):
 class ScopeReply(msgspec.Struct, array_like=True, frozen=True):
     """The scope is stored; its mark, as pages will carry it.
 
-    is_newest False: nothing was stored, for another start of the link has that run's number, or a higher one.
+    newest_start: not 0: nothing was stored, for another start of the link has that number, and this one has no higher.
     """
 
     scope: bytes
-    is_newest: bool = True
+    newest_start: Int64 = 0
 
 
 class ManifestsRequest(msgspec.Struct, array_like=True, frozen=True):
@@ -394,12 +394,15 @@ class Welcome(msgspec.Struct, array_like=True, frozen=True, tag="welcome"):
     """Answer to Hello. recover: this device or this server went back in time; merge by snapshot, delete nothing.
 
     version: the newest that the service speaks; it may have been replaced since the hello's was agreed on. 0: not told.
+    newest_start: the number of the link's newest start when that is another one; this one is to go past it. 0: this one
+    is, or it is not told.
     """
 
     epoch: bytes
     recover: bool
     device: DeviceId
     version: Int64 = 0
+    newest_start: Int64 = 0
 
 
 class Behind(msgspec.Struct, array_like=True, frozen=True, tag="behind"):

@@ -145,7 +145,7 @@ class Hands:
         return SnapshotTaken(task, await self._remote.snapshot(task.request))
 
     async def _tell_scope(self, task: ScopeTask) -> Fact:
-        return ScopeTold(task, is_newest=(await self._remote.set_scope(task.request)).is_newest)
+        return ScopeTold(task, newest_start=(await self._remote.set_scope(task.request)).newest_start)
 
     async def _pull(self, task: PullTask) -> Fact:
         changes, contents = await self._remote.changes(task.request)

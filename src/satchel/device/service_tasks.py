@@ -99,8 +99,8 @@ class ScopeTask:
 
 @dataclass(frozen=True, slots=True)
 class ScopeTold:
-    """The service leaves that out from now on, unless there is a fault, or another start of the link is newer."""
+    """The service leaves that out from now on, unless there is a fault, or another start of the link is the newest."""
 
     task: ScopeTask
     fault: Fault | None = None
-    is_newest: bool = True
+    newest_start: int = 0

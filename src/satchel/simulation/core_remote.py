@@ -170,8 +170,8 @@ class CoreRemote:
     async def set_scope(self, request: ScopeRequest) -> ScopeReply:
         return await store_scope(self._service.db, self._principal, request)
 
-    async def begin_run(self, hello: Hello) -> bool:
-        """Take the run of a hello, as the gateway does; False for a link that was restored or copied."""
+    async def begin_run(self, hello: Hello) -> int:
+        """Take the run of a hello, as the gateway does; not 0 for a link that was restored or copied."""
         return await begin_link_run(self._service.db, self._principal, hello.link, hello.run)
 
     async def holds_run(self, hello: Hello) -> bool:

@@ -205,10 +205,10 @@ class SimRemote:
             self._rights = await self._core.rights()
         (self._position,) = hello.positions
         self._hello = hello
-        recover = not await self._core.begin_run(hello) or hello.epoch not in (b"", known.epoch)
-        self._frames = [
-            Welcome(known.epoch, recover, self._core.device_id, min(self._world.service.version, self._version))
-        ]
+        newest = await self._core.begin_run(hello)
+        recover = bool(newest) or hello.epoch not in (b"", known.epoch)
+        version = min(self._world.service.version, self._version)
+        self._frames = [Welcome(known.epoch, recover, self._core.device_id, version, newest)]
         self._checked_s = self._world.scheduler.now_s
 
     async def next_frame(self, timeout_s: float) -> tuple[StreamFrame, dict[BlockHash, bytes]] | None:

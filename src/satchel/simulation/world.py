@@ -163,6 +163,7 @@ class SimDevice:
         self._image: bytes | None = None
         self._old_image: bytes | None = None
         self._glimpsed: tuple[bytes, int] | None = None
+        self._glimpsed_all: dict[LinkId, bytes] | None = None
         self._run: Run | None = None
         self.daemon: SimDaemon | None = None
         """Where shared folders may stand in the linked one; then it has the runs and the images."""
@@ -322,6 +323,8 @@ class SimDevice:
         """Keep what the index is now: it may be that again after a stop."""
         if self._run is not None:
             self._glimpsed = self._run.index.image(), self._run.index.durables
+        if self.daemon is not None:
+            self._glimpsed_all = self.daemon.taken()
 
     def _within(self, kind: str, value: float) -> bytes | None:
         """The index as it was in the middle of this run, if that is what is left of it; None as a rule.
@@ -341,7 +344,11 @@ class SimDevice:
         old = dict(self.images)
         self.images = self.daemon.end()
         self.daemon = None
-        if kind == "index_lost" and value < 0.2:
+        within, self._glimpsed_all = self._glimpsed_all, None
+        if kind == "index_lost" and value >= 0.7 and within is not None:
+            self.images = within
+            self.world.faults.fired["index_went_back"] += 1
+        elif kind == "index_lost" and value < 0.2:
             self.images.pop(self.link, None)
         elif kind == "index_lost":
             self.images = {} if value < 0.4 else dict(self._old_images)

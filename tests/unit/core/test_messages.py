@@ -136,6 +136,22 @@ class WelcomeBefore(msgspec.Struct, array_like=True, frozen=True, tag="welcome")
     device: DeviceId
 
 
+WELCOME_3 = "000000319295a777656c636f6d65c41065656565656565656565656565656565c2c410646464646464646464646464646464640390"
+SCOPE_REQUEST_3 = (
+    "0000004c9293c4106e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6ec4106c6c6c6c6c6c6c6c6c6c6c6c6c6c6c6c92c410"
+    "6f6f6f6f6f6f6f6f6f6f6f6f6f6f6f6fc4107070707070707070707070707070707090"
+)
+SCOPE_REPLY_3 = "0000000d9291c408737373737373737390"
+"""As they were before they told of starts."""
+
+
+def test_a_welcome_and_a_scope_that_tell_no_start_are_understood() -> None:
+    assert m.decode_frame(bytes.fromhex(WELCOME_3), m.StreamFrame)[0] == m.Welcome(b"e" * 16, False, DEVICE, 3)
+    request, into, _ = FRAMES["scope_request"]
+    assert m.decode_frame(bytes.fromhex(SCOPE_REQUEST_3), into)[0] == request
+    assert m.decode_frame(bytes.fromhex(SCOPE_REPLY_3), m.ScopeReply)[0] == m.ScopeReply(b"s" * 8)
+
+
 def test_a_welcome_without_a_version_is_understood_and_one_with_a_version_always_was() -> None:
     assert m.decode_frame(bytes.fromhex(WELCOME_BEFORE), m.StreamFrame)[0] == m.Welcome(b"e" * 16, False, DEVICE, 0)
     assert m.decode_frame(framed("welcome"), WelcomeBefore)[0] == WelcomeBefore(b"e" * 16, False, DEVICE)

@@ -21,9 +21,11 @@ def run_of(state: State) -> int:
     return _number(state) << RUN_NAME_BITS | state.sent.run_name
 
 
-def leap(state: State) -> None:
-    """This index went back. One that went back twice within moments leaps to the same number, and then once more."""
-    state.index.put("run", max(_number(state) + RUN_LEAP, state.now.wall_ns // RUN_LEAP_NS))
+def leap(state: State, newest: int) -> None:
+    """This index went back, or is there twice: go past the newest start. newest: its number; 0: an older service, which
+    does not tell it, and that is tried until it is far enough."""
+    guess = max(_number(state) + RUN_LEAP, state.now.wall_ns // RUN_LEAP_NS)
+    state.index.put("run", max(newest + 1 if newest else guess, _number(state)))
 
 
 def raise_run(state: State, nids: Iterable[Nid]) -> None:

@@ -236,8 +236,7 @@ def _welcomed(state: State, frame: Welcome) -> None:
     if not is_same_store:
         state.is_welcomed = True
     else:
-        # Not welcomed yet: it may have to leap once more.
-        leap(state)
+        leap(state, frame.newest_start)
     begin_recovery(state, is_same_store=is_same_store)
     _begin_join(state)
 

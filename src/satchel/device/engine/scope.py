@@ -46,10 +46,10 @@ def fold_scope(state: State, fact: ScopeTold) -> None:
     if fact.fault is not None and fact.fault.retryable:
         state.calm_down(fact.fault)
         return
-    if not fact.is_newest:
+    if fact.newest_start:
         if not state.is_welcomed:
-            # It has recovered, and did not leap far enough; once it was welcomed, the stream's end tells of a twin.
-            leap(state)
+            # It has recovered, and is not past it yet; once it was welcomed, the stream's end tells of a twin.
+            leap(state, fact.newest_start)
         state.calm_down(Unavailable("Another start of this link is newer.", where="service", reason="run"))
         return
     run_told(state, fact.task.request.run)

@@ -13,10 +13,11 @@ from satchel.core.entries import Kind
 from satchel.core.ids import ROOT_NID, Nid
 from satchel.core.operations import TrashLocal
 from satchel.core.trees import Item, Row
+from satchel.device.engine.excluding import YOUNG_S
 from satchel.device.engine.results import COMMITS, fail, hold_rows
 from satchel.device.engine.state import Job, Phase, State
 from satchel.device.index.mounts import Carried, forget_service, kept_name, put_carried
-from satchel.device.ports import DiskPath
+from satchel.device.ports import DiskPath, Hint, split
 
 BUSY_WAIT_S = 0.5
 VIEW_ONLY = "view_only"
@@ -110,6 +111,14 @@ def _carry(state: State, top: Nid) -> None:
     if is_coming or any(nid in state.busy or nid in state.snapshot_busy for nid in unit):
         state.fresh.add(top)
         hold_rows(state, (top,), code=VIEW_ONLY, reason="something in it is being worked on", wait_s=BUSY_WAIT_S)
+        return
+    path = state.index.reader.path_of(top)
+    if is_folder and path and state.index.has_young(unit):
+        # It would be put back, and be young again by that, for as long as each look comes at once.
+        state.fresh.add(top)
+        hold_rows(state, (top,), code=VIEW_ONLY, reason="something in it was just written", wait_s=BUSY_WAIT_S)
+        folder, name = split(path)
+        state.later_hints.append((state.now.monotonic_s + YOUNG_S, Hint(folder, frozenset((name,)), True)))
         return
     state.carrying[top] = kept_name(state.identity.ns, state.now.wall_ns, state.clock.random(4))
     job = Job(TrashLocal(0, (), top, tuple(unit)), tuple(unit), rows)

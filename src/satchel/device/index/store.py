@@ -425,6 +425,14 @@ class Index:
         )
         return [(row[0], row[1]) for row in self.connection.execute(query, (json_of(nids),))]
 
+    def has_young(self, nids: Iterable[Nid]) -> bool:
+        """Tell whether one of these is a file that was too young to be sure of when it was read."""
+        query = (
+            "SELECT 1 FROM nodes WHERE nid IN (SELECT value FROM json_each(?)) AND l_state = 1 AND l_kind = 1"
+            " AND l_ctime = 0 LIMIT 1"
+        )
+        return next(iter(self.connection.execute(query, (json_of(nids),))), None) is not None
+
     def has_unplaced(self) -> bool:
         """Tell whether the remote tree holds anything that was not agreed on yet: work that a stop may have cut."""
         unplaced = (

@@ -13,26 +13,27 @@ from satchel.server.db.engine import Connection, Database
 RUN_NAME_BITS = 32
 
 
-async def begin_link_run(db: Database, principal: Principal, link: LinkId, run: int) -> bool:
-    """Take the run of a link's hello. False when it is not newer than the last one: restored from an image, or copied.
+async def begin_link_run(db: Database, principal: Principal, link: LinkId, run: int) -> int:
+    """Take the run of a link's hello. Result: 0; else the newest start's number, and this one is not newer: it was
+    restored from an image, or copied.
 
     run: number << RUN_NAME_BITS | random name of the start. A run that is not taken changes nothing here: whoever was
     restored comes again with a higher number. A name of 0 is a device that names no starts.
     """
 
-    async def begin_txn(conn: Connection) -> bool:
+    async def begin_txn(conn: Connection) -> int:
         found = await conn.fetch(
             "SELECT run FROM link_runs WHERE device_id = $1 AND link_id = $2", principal.device_id, link
         )
         last = found[0][0] if found else -1
         if not (_run_number(run) > _run_number(last) or is_same_start(run, last)):
-            return False
+            return max(1, _run_number(last))
         await conn.execute(
             "INSERT INTO link_runs (device_id, link_id, run) VALUES ($1, $2, $3)"
             " ON CONFLICT (device_id, link_id) DO UPDATE SET run = excluded.run",
             *(principal.device_id, link, max(run, last)),
         )
-        return True
+        return 0
 
     return await db.write(principal.account_id, begin_txn)
 

@@ -56,8 +56,9 @@ async def store_scope(db: Database, principal: Principal, request: ScopeRequest)
             maximum=SCOPE_NODES_MAX,
             actual=len(request.left_out),
         )
-    if request.run and not await begin_link_run(db, principal, request.link, request.run):
-        return ScopeReply(b"", is_newest=False)
+    newest = await begin_link_run(db, principal, request.link, request.run) if request.run else 0
+    if newest:
+        return ScopeReply(b"", newest)
     whose = (request.ns, principal.device_id, request.link)
     left_out = sorted(set(request.left_out))
 

@@ -141,10 +141,10 @@ async def answer_hello(services: Services, principal: Principal, hello: Hello) -
     """Take the hello's run. Result: what it is answered, and what there is. Raises: MessageInvalid (its version)."""
     _require_version(hello)
     known = await namespaces(services.db, principal)
-    is_restored = not await begin_link_run(services.db, principal, hello.link, hello.run)
+    newest = await begin_link_run(services.db, principal, hello.link, hello.run)
     await touch_device(services.db, services.clock, principal)
-    recover = is_restored or hello.epoch not in (b"", known.epoch)
-    return Welcome(known.epoch, recover, principal.device_id, known.version), known
+    recover = bool(newest) or hello.epoch not in (b"", known.epoch)
+    return Welcome(known.epoch, recover, principal.device_id, known.version, newest), known
 
 
 async def _serve(

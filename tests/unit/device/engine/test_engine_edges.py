@@ -6,6 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from satchel.core.entries import Action, Kind
 from satchel.core.ids import LinkId, NamespaceId
@@ -15,7 +16,7 @@ from satchel.device.index.turning import FolderTarget
 from satchel.device.links import Link
 from satchel.device.mounted import NO_UNIT, mounted_of, settle
 from satchel.device.ports import ROOT_PATH, Hint
-from satchel.device.tasks import ApplyTask, CommitTask, Hinted, Scanned, ScanTask, SeenGone
+from satchel.device.tasks import ApplyTask, CommitTask, Hinted, Scanned, ScanTask, SeenChanged, SeenGone
 from tests.support.engine_rig import (
     NODE_A,
     NODE_B,
@@ -89,6 +90,27 @@ def test_a_new_folder_is_carried_away_when_all_that_is_in_it_was_seen() -> None:
     (one,) = rig.take(ApplyTask).tasks
     assert one.path == b"d"
     assert [row[0] for row in rig.index.connection.execute("SELECT path FROM carried")] == [b"d"]
+
+
+def test_a_new_folder_waits_until_what_is_in_it_is_old_enough_to_be_sure_of() -> None:
+    """Seed 80035 with shared folders: a file that was just written was put back, found, and carried again, thousands of
+    times a second."""
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"))
+    rig.state.is_view_only = True
+    rig.step(Hinted((Hint(ROOT_PATH, None, True),)))
+    young = new(2, "x.txt", b"x", inside=1)
+    rig.scan(new_folder(1, "d"), replace(young, stat=replace(young.stat, ctime_ns=0)))
+    rig.wait(0.05)
+    assert not rig.has(ApplyTask) and not rig.has(ScanTask)
+    rig.wait(0.1)
+    assert [task.hints[0].names for task in rig.pending if isinstance(task, ScanTask)] == [{b"d"}]
+    (x,) = (nid for nid in rig.index.dirty_nids() if rig.index.reader.path_of(nid) == b"d/x.txt")
+    row = rig.index.reader.local(x)
+    assert row is not None
+    rig.scan(SeenChanged(x, row.version, young.stat, young.content, young.blocks))
+    rig.wait(3.0)
+    assert [one.path for one in rig.take(ApplyTask).tasks] == [b"d"]
 
 
 def test_a_folder_is_looked_at_as_a_shared_one_when_the_part_that_ends_in_it_is_over() -> None:

@@ -88,7 +88,7 @@ def test_nothing_leaves_the_disk_before_the_service_knows_a_number_from_after_th
     rig.step(ScopeTold(asked, Unavailable("lost", where="test")))
     rig.wait(60.0)
     assert not rig.has(ApplyTask)
-    rig.step(ScopeTold(rig.take(ScopeTask), is_newest=False))
+    rig.step(ScopeTold(rig.take(ScopeTask), newest_start=(asked.request.run >> 32) + 5))
     rig.wait(60.0)
     assert not rig.has(ApplyTask), "another start is newer, and the stream will say that this one is a twin"
     assert rig.take(ScopeTask).request.run == asked.request.run
@@ -98,8 +98,9 @@ def test_nothing_leaves_the_disk_before_the_service_knows_a_number_from_after_th
     assert not rig.take(ScopeTask).request.run and not rig.has(ScopeTask)
 
 
-def test_a_start_that_recovered_and_did_not_leap_far_enough_leaps_until_it_is_the_newest() -> None:
-    """Seed 20054: the index was lost, and the clock had gone back, so the number of the new one was still too low."""
+def test_a_start_that_recovered_goes_past_the_newest_one() -> None:
+    """Seeds 20054 and 30229: the index was lost and the clock had gone back by years, so the number of the new one was
+    too low for a thousand tries."""
     rig = Rig()
     rig.start(
         [folder(1, NODE_D, "d"), entry(2, NODE_A, "a.txt", b"one", parent=NODE_D)],
@@ -114,9 +115,11 @@ def test_a_start_that_recovered_and_did_not_leap_far_enough_leaps_until_it_is_th
     excluding.exclude(again.state, ["d"])
     again.step()
     asked = again.take(ScopeTask)
-    again.step(ScopeTold(asked, is_newest=False))
+    newest = (asked.request.run >> 32) + 1_000_000_000
+    again.step(ScopeTold(asked, newest_start=newest))
     again.wait(60.0)
-    assert again.take(ScopeTask).request.run > asked.request.run
+    run = again.take(ScopeTask).request.run
+    assert run >> 32 == newest + 1
 
 
 def test_nothing_leaves_the_disk_before_the_service_has_answered_this_start() -> None:

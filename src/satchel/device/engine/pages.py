@@ -23,6 +23,12 @@ def is_stated(state: State, entry: Entry) -> bool:
     return is_ours and state.sent.is_own(entry.op_id)
 
 
+def is_lost(state: State, entry: Entry) -> bool:
+    """Return whether this link stated it of its disk, and this index has lost that it did."""
+    is_ours = entry.link == state.identity.link and is_flagged(entry.op_id, FROM_DISK)
+    return is_ours and state.sent.was_lost(entry.op_id)
+
+
 def is_stated_create(state: State, entry: Entry) -> bool:
     """Return whether the entry says back that this disk has a new node."""
     return (

@@ -43,6 +43,7 @@ from satchel.device.engine.pages import (
     fold_own_creates,
     fold_rows,
     hide_stray,
+    is_lost,
     is_stated,
     is_stated_create,
     parent_nid,
@@ -114,6 +115,8 @@ def fold_reached(state: State, fact: Reached) -> None:
         # A snapshot that was cut short was told from a longer journal.
         begin_recovery(state)
     state.head_seq = head.head_seq
+    if not state.is_caught_up:
+        state.catches_up_at = head.head_seq
     state.index.put("epoch", fact.reply.epoch)
     if state.position is None:
         _begin_join(state)
@@ -468,6 +471,11 @@ def fold_changes(state: State, changes: Changes, contents: dict[BlockHash, bytes
     is_met, untold = meets_places(state, changes)
     if not is_met:
         begin_recovery(state)
+        _begin_join(state)
+        return
+    if any(is_lost(state, entry) for entry in changes.entries if entry.seq > state.position.seq):
+        # Which file here is which node there may not be what this index knows.
+        begin_recovery(state, is_same_store=True)
         _begin_join(state)
         return
     for block, data in contents.items():

@@ -153,10 +153,11 @@ _REVIVING = (CommitCreate, CommitUndelete)
 def next_commits(state: State) -> None:
     """Hand out commit requests as the batching rule allows.
 
-    None goes before the service has answered a hello of this start. To an older index a file that took another's name
-    is an edit of that one, and the service would take it: only a move, which changes no content, came in between.
+    None goes before the service has answered a hello of this start, and all was folded that there was then. To an older
+    index a file that took another's name is an edit of that one, and the service would take it: only a move, which
+    changes no content, came in between.
     """
-    if not state.is_answered:
+    if not (state.is_answered and _is_caught_up(state)):
         return
     while state.may_ask and state.ready_commits and state.counts["commit"] < state.bounds.commits_in_flight:
         if not _may_send(state):
@@ -165,6 +166,12 @@ def next_commits(state: State) -> None:
         if not batch.jobs:
             return
         _send(state, batch)
+
+
+def _is_caught_up(state: State) -> bool:
+    if not state.is_caught_up:
+        state.is_caught_up = state.position is not None and state.position.seq >= state.catches_up_at
+    return state.is_caught_up
 
 
 def _may_send(state: State) -> bool:

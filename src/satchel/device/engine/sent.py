@@ -65,6 +65,14 @@ class Sent:
             return op_id in self._open
         return 0 < count <= self._earlier.get(run, 0)
 
+    def was_lost(self, op_id: OpId) -> bool:
+        """Return whether an earlier start sent the operation after all that this index knows of that start.
+
+        So the index is from the middle of it: a power cut took back what came after, or somebody put it back.
+        """
+        run, count = _parts(op_id)
+        return run != self._run and run in self._earlier and count > self._earlier[run]
+
     def forget(self, op_id: OpId) -> None:
         """Its entry was folded."""
         self._open.discard(op_id)

@@ -336,6 +336,9 @@ class State:
         """The service has answered a hello of this start: that this index went back in time would be known by now."""
         self.is_welcomed = False
         """And it has taken it."""
+        self.is_caught_up = False
+        """This start has folded all that there was when it was connected, so all that this link had sent before."""
+        self.catches_up_at = 0
         self.snapshot_units: deque[NodeId] = deque()
         self.snapshot_busy: set[Nid] = set()
         # Folders that pages told of only as the parent of something.

@@ -334,6 +334,31 @@ def test_an_entry_of_this_link_that_this_index_never_sent_agrees_nothing() -> No
     assert sides(rig, NODE_B)[1:] == (None, None), "new here, not deleted here"
 
 
+def test_an_entry_that_an_earlier_start_sent_after_all_that_this_index_knows_of_it_is_a_recovery() -> None:
+    """Seed 30319: a power cut took back the end of the index. A file that had been known as new, at another name, was
+    met as the node that it had been before, and gave way to what that node held since."""
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"))
+    run = b"run1"
+    rig.index.put("sent", run + (7).to_bytes(4, "big"))
+
+    def sent(count: int) -> OpId:
+        return OpId(bytes([FROM_DISK]) + bytes(6) + run + count.to_bytes(4, "big") + b"x")
+
+    known, lost = (
+        pushed(1, entry(2, NODE_A, "a.txt", b"two", action=Action.EDIT, link=LINK, op_id=sent(count), place_rev=1))
+        for count in (7, 8)
+    )
+    for frame, phase in ((known, Phase.LIVE), (lost, Phase.JOINING)):
+        again = rig.restarted()
+        again.step()
+        again.connect(head=2)
+        again.welcome()
+        again.step(frame)
+        assert again.state.phase is phase
+        assert bool(again.index.get("recovering")) is (phase is Phase.JOINING)
+
+
 def test_the_epoch_of_another_server_is_a_union_merge_without_deletions() -> None:
     rig = Rig()
     rig.synced((NODE_A, "a.txt", b"one"), (NODE_B, "b.txt", b"two"))

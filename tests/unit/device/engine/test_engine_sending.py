@@ -406,3 +406,19 @@ def test_nothing_is_committed_before_the_service_has_answered_this_start() -> No
     assert not again.has(CommitTask)
     again.welcome()
     assert isinstance(only_op(again.take(CommitTask)), EditOp)
+
+
+def test_nothing_is_committed_before_all_was_folded_that_there_was_at_the_start() -> None:
+    """What this link sent before tells whether this index has lost the end of an earlier start."""
+    rig = Rig()
+    rig.synced((NODE_A, "a.txt", b"one"))
+    again = rig.restarted()
+    again.step()
+    again.connect(head=2)
+    again.welcome()
+    again.scan(is_full=True)
+    edit(again, b"edited")
+    again.wait(60.0)
+    assert not again.has(CommitTask)
+    again.step(pushed(1, entry(2, NODE_B, "b.txt", b"two"), contents=[b"two"]))
+    assert isinstance(only_op(again.take(CommitTask)), EditOp)

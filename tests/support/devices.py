@@ -177,8 +177,15 @@ def wait_until_equal(devices: Sequence[Device], timeout_s: float = SYNC_S_MAX, *
 
 
 def wait_for(claim: Callable[[], bool], what: str, timeout_s: float = SYNC_S_MAX) -> None:
-    """Wait until the claim holds, or fail saying what did not come."""
+    """Wait until the claim holds, or fail saying what did not come. What goes while it is looked at is no answer."""
     until = time.monotonic() + timeout_s
-    while not claim():
+    while not _holds(claim):
         assert time.monotonic() < until, what
         time.sleep(_LOOK_S)
+
+
+def _holds(claim: Callable[[], bool]) -> bool:
+    try:
+        return claim()
+    except FileNotFoundError:
+        return False

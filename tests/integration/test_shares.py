@@ -187,6 +187,17 @@ def test_invitations_are_answered_and_seen(people: People) -> None:
     assert last.status == 429
 
 
+def test_a_folder_of_which_one_invitation_cannot_be_is_not_made_a_shared_one(people: People) -> None:
+    ann = people.ann
+    done(ann.ask("POST", "/api/v1/folders", {"path": "/Alone"}))
+    before = done(ann.ask("GET", "/api/v1/entry", path="/Alone"))
+    for wrong, said in (("nobody", "not_found"), (people.names["ann"], "share_refused")):
+        asked = [{"user": people.names["bob"]}, {"user": wrong}]
+        assert code(ann.ask("POST", "/api/v1/shares", {"path": "/Alone", "with": asked}))[1] == said
+    assert done(ann.ask("GET", "/api/v1/entry", path="/Alone")) == before
+    assert "/Alone" not in [one["path"] for one in done(ann.ask("GET", "/api/v1/shares"))["items"]]
+
+
 def test_leaving_removing_and_stopping_take_the_mount_away_and_no_file(people: People) -> None:
     share = people.shared()
     ann, bob = people.ann, people.bob

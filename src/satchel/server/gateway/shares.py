@@ -32,6 +32,7 @@ from satchel.server.sharing.people import (
     decline,
     invite,
     remove,
+    require_people,
     stop,
     transfer,
 )
@@ -116,10 +117,12 @@ class Invitations(msgspec.Struct, frozen=True):
 
 @post("/api/v1/shares", status_code=200)
 async def share(request: Asked, data: ShareAsked) -> ShareShown:
-    """Make a folder a shared one, if it is none yet, and invite people. No file of it moves."""
+    """Make a folder a shared one, if it is none yet, and invite people: all of them, or nothing is done."""
     services, principal = services_of(request), await principal_of(request)
     people = _people(data.people)
     found = await existing(services, principal, data.path)
+    await _pay(services, principal, people)
+    await require_people(services.db, principal, people)
     ns = await share_folder(
         services.db,
         services.clock,
@@ -131,7 +134,7 @@ async def share(request: Asked, data: ShareAsked) -> ShareShown:
     await tell_heads(services, (principal.root_ns,))
     services.waiters.doubt(principal.account_id)
     if people:
-        await _invite(services, principal, ns, people, address_of(request))
+        await invite(services.db, services.clock, principal, ns, people, from_address=address_of(request))
     return await _shown(services, principal, ns)
 
 
@@ -166,8 +169,9 @@ async def stop_share(request: Asked, share_id: str) -> None:
 async def add_member(request: Asked, share_id: str, data: Invited) -> ShareShown:
     """Invite somebody more."""
     services, principal = services_of(request), await principal_of(request)
-    ns = _namespace(share_id)
-    await _invite(services, principal, ns, _people([data]), address_of(request))
+    ns, people = _namespace(share_id), _people([data])
+    await _pay(services, principal, people)
+    await invite(services.db, services.clock, principal, ns, people, from_address=address_of(request))
     return await _shown(services, principal, ns)
 
 
@@ -237,13 +241,10 @@ async def decline_invitation(request: Asked, share_id: str) -> None:
     await decline(services.db, services.clock, principal, _namespace(share_id), from_address=address)
 
 
-async def _invite(
-    services: Services, principal: Principal, ns: NamespaceId, people: Sequence[tuple[str, Role]], address: str
-) -> None:
+async def _pay(services: Services, principal: Principal, people: Sequence[tuple[str, Role]]) -> None:
     # A name that is none is told, so that a slip is noticed; asking for many is guessing.
     for _ in people:
         await pay(services.state, Guessed.ACCOUNT_NAME, subject=principal.account_id.hex())
-    await invite(services.db, services.clock, principal, ns, people, from_address=address)
 
 
 async def _shown(services: Services, principal: Principal, ns: NamespaceId) -> ShareShown:

@@ -69,10 +69,7 @@ async def invite(
         name = await _name_txn(conn, principal, members[principal.account_id])
         invited = []
         for user, role in people:
-            _require_given(role)
-            account = await _account_txn(conn, user)
-            if account == principal.account_id:
-                raise ShareRefused("The owner needs no invitation.", reason="self")
+            account = await _invited_txn(conn, principal, user, role)
             known = members.get(account)
             if known is not None and known.is_accepted:
                 continue
@@ -89,6 +86,24 @@ async def invite(
         return Touched(tuple(invited))
 
     return await _changed(db, [ns], invite_txn)
+
+
+async def require_people(db: Database, principal: Principal, people: Sequence[tuple[str, Role]]) -> None:
+    """Check who is to be invited to what is not shared yet. Raises: NotFound (an account), ShareRefused."""
+
+    async def require_txn(conn: Connection) -> None:
+        for user, role in people:
+            await _invited_txn(conn, principal, user, role)
+
+    await db.read(require_txn)
+
+
+async def _invited_txn(conn: Connection, principal: Principal, user: str, role: Role) -> AccountId:
+    _require_given(role)
+    account = await _account_txn(conn, user)
+    if account == principal.account_id:
+        raise ShareRefused("The owner needs no invitation.", reason="self")
+    return account
 
 
 async def accept(

@@ -103,7 +103,12 @@ what that brings is counted, and the others make up for it."""
 CLOSE_BAD_HELLO = 4400
 CLOSE_REVOKED = 4401
 CLOSE_TOO_MANY = 4429
-CLOSES_OF_OURS = (1001, 1011, CLOSE_BAD_HELLO, CLOSE_REVOKED, 4408, CLOSE_TOO_MANY)
+CLOSE_TOO_SLOW = 4408
+CLOSES_OF_OURS = (
+    *(aiohttp.WSCloseCode.GOING_AWAY, aiohttp.WSCloseCode.INTERNAL_ERROR),
+    *(CLOSE_BAD_HELLO, CLOSE_REVOKED, CLOSE_TOO_SLOW, CLOSE_TOO_MANY),
+)
+"""With these the service itself ends a stream: a WebSocket gets through."""
 FRUITLESS_MAX = 3
 """Some proxies let a WebSocket be opened, and nothing through it."""
 

@@ -14,6 +14,8 @@ from satchel.device.engine.state import State
 RUN_NAME_BITS = 32
 RUN_LEAP = 1 << 16
 RUN_LEAP_NS = 4 * 10**9
+"""A guess goes this far past the own number, or by the clock, so that an image that is put back again leaps further.
+Both stay below 31 bits."""
 
 
 def run_of(state: State) -> int:

@@ -19,14 +19,17 @@ from satchel.device.index.rows import KnownRemote, RemoteRow
 
 def is_stated(state: State, entry: Entry) -> bool:
     """Return whether the entry says back what this link stated of its disk, as this index remembers it."""
-    is_ours = entry.link == state.identity.link and is_flagged(entry.op_id, FROM_DISK)
+    is_ours = _is_of_this_link(state, entry)
     return is_ours and state.sent.is_own(entry.op_id)
 
 
 def is_lost(state: State, entry: Entry) -> bool:
     """Return whether this link stated it of its disk, and this index has lost that it did."""
-    is_ours = entry.link == state.identity.link and is_flagged(entry.op_id, FROM_DISK)
-    return is_ours and state.sent.was_lost(entry.op_id)
+    return _is_of_this_link(state, entry) and state.sent.was_lost(entry.op_id)
+
+
+def _is_of_this_link(state: State, entry: Entry) -> bool:
+    return entry.link == state.identity.link and is_flagged(entry.op_id, FROM_DISK)
 
 
 def is_stated_create(state: State, entry: Entry) -> bool:

@@ -70,8 +70,6 @@ from satchel.device.service_tasks import (
 
 ZERO_TAG = Tag(bytes(TAG_BYTES))
 NO_LINK = LinkId(b"")
-"""After a recovery the number of a start leaps past all that the lost starts had; by the clock, so that an image that
-is put back again leaps further. Both stay below 31 bits."""
 TWIN_TEXT = (
     "Another computer syncs this folder as this device: its disk was copied. Sign in again on one of them with"
     " 'satchel login' and restart its daemon; no file is touched."

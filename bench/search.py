@@ -33,10 +33,10 @@ from satchel.server.search.grams import question_of
 from satchel.server.search.indexing import step
 from satchel.server.search.names import Wanted, search_names
 from satchel.server.search.scopes import Place
+from satchel.server.upkeep.naming import NAMES_A_STEP
 
 SEED = 4711
 FOLDER_NODES = 100
-STEP = 1_000
 # fmt: off
 WORDS = [
     "annual", "report", "invoice", "letter", "budget", "draft", "final", "holiday", "photo", "scan", "receipt",
@@ -132,7 +132,7 @@ async def measure(url: str, kind: str, made: list[str], asked: list[str]) -> Non
         ns, begun, steps, longest = principal.root_ns, time.perf_counter(), 0, 0.0
         while True:
             step_begun = time.perf_counter()
-            if await step(db, ns, count=STEP) is None:
+            if await step(db, ns, count=NAMES_A_STEP) is None:
                 break
             longest, steps = max(longest, time.perf_counter() - step_begun), steps + 1
         took = time.perf_counter() - begun

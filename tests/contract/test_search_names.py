@@ -3,31 +3,60 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
+from collections.abc import Awaitable, Callable
 from itertools import count
+from typing import TypeVar
 
 import pytest
 
 from satchel.core.entries import Kind
-from satchel.core.errors import MessageInvalid, NotFound
+from satchel.core.errors import MessageInvalid, NotFound, Unavailable
 from satchel.core.ids import ROOT_NODE, LinkId, NodeId, OpId
 from satchel.core.limits import SEARCH_HITS_MAX
 from satchel.core.messages import CommitRequest, CreateOp, DeleteOp, MoveOp, Op, Placement, Stored, UndeleteOp
 from satchel.core.paths import name_key
 from satchel.server.accounts.principal import Principal
 from satchel.server.accounts.service import authenticate, register_account, register_device
-from satchel.server.db.engine import Database
+from satchel.server.db.engine import READ_WAIT_S, Connection, Database, Dialect, Work
 from satchel.server.metadata.commit import commit
+from satchel.server.search import indexing
 from satchel.server.search.grams import Rank, question_of, rank_of
-from satchel.server.search.indexing import begin_again, step
+from satchel.server.search.indexing import Phase, begin_again, place_txn, step
 from satchel.server.search.names import Found, Wanted, search_names
 from satchel.server.search.scopes import Place
 from satchel.server.search.within import Within
-from satchel.server.upkeep.naming import index_names, make_anew
+from satchel.server.upkeep.naming import index_names, index_some, make_anew
 from tests.support.clocks import SteppingClock
 from tests.support.databases import Run
 
 _numbers = count(1)
+T = TypeVar("T")
+
+
+class Between:
+    """The store, but before its write of this number something happens."""
+
+    def __init__(self, db: Database, at: int, what: Callable[[], Awaitable[None]]) -> None:
+        self.dialect: Dialect = db.dialect
+        self.write_count = 0
+        self._db, self._at, self._what = db, at, what
+
+    async def write(self, key: bytes, work: Work[T]) -> T:
+        self.write_count += 1
+        if self.write_count == self._at:
+            await self._what()
+        return await self._db.write(key, work)
+
+    async def read(self, work: Work[T], *, wait_s: float = READ_WAIT_S) -> T:
+        return await self._db.read(work, wait_s=wait_s)
+
+    async def glance(self, work: Work[T]) -> T:
+        return await self._db.glance(work)
+
+    async def close(self) -> None:
+        await self._db.close()
 
 
 class Tree:
@@ -201,5 +230,121 @@ def test_more_than_can_be_ranked_is_said_and_the_best_are_there(run: Run) -> Non
         assert (len(found.hits), found.is_all, found.is_complete) == (SEARCH_HITS_MAX, False, True)
         assert (found.hits[0].path, found.hits[0].rank) == ("/paper", Rank.EXACT)
         assert (await tree.look("paper 77")).is_all
+
+    run(scenario)
+
+
+async def _changed(db: Database, turn: int, clock: SteppingClock) -> tuple[Tree, set[str]]:
+    """Return a tree, indexed before its last changes, and what a search for "report" is to find in it."""
+    tree = await tree_of(db, f"ann{turn}", clock)
+    made = await tree.make(*[f"report {number}" for number in range(8)], "letter")
+    await _to_the_end(db, tree)
+    await tree.delete(made[0])
+    await tree.move(made[1], "minutes")
+    await tree.move(made[2], "report moved")
+    await tree.move(made[8], "letter report")
+    await tree.make("report new")
+    return tree, {*[f"/report {number}" for number in range(3, 8)], "/report moved", "/letter report", "/report new"}
+
+
+async def _to_the_end(db: Database, tree: Tree) -> None:
+    while await step(db, tree.ns) is not None:
+        pass
+
+
+async def _begun_anew(db: Database, tree: Tree) -> None:
+    """Have the old index removed, so that the next step reads the tree."""
+    await begin_again(db, tree.ns)
+    while (await db.read(lambda conn: place_txn(conn, tree.ns)) or pytest.fail("gone")).phase == Phase.REMOVING:
+        await step(db, tree.ns)
+
+
+async def _away(db: Database, tree: Tree) -> None:
+    raise Unavailable("away", where="test")
+
+
+async def _one_step(db: Database, tree: Tree) -> None:
+    await step(db, tree.ns)
+
+
+async def _all_anew(db: Database, tree: Tree) -> None:
+    await _begun_anew(db, tree)
+    await _to_the_end(db, tree)
+
+
+@pytest.mark.parametrize("what", [_away, _one_step, _to_the_end, _begun_anew, _all_anew])
+def test_a_step_that_ends_anywhere_is_done_again(
+    run: Run, monkeypatch: pytest.MonkeyPatch, what: Callable[[Database, Tree], Awaitable[None]]
+) -> None:
+    """Cut off before any of its writes, or overtaken there: by others that do it, or that make the whole index anew."""
+    monkeypatch.setattr(indexing, "ROWS_A_WRITE", 12)
+
+    async def scenario(db: Database) -> None:
+        clock, numbers = SteppingClock(), count()
+        for begin in (None, _begun_anew):
+            for at in count(1):
+                tree, expected = await _changed(db, next(numbers), clock)
+                if begin is not None:
+                    await begin(db, tree)
+                store = Between(db, at, lambda tree=tree: what(db, tree))  # type: ignore[misc]  # bound here
+                with contextlib.suppress(Unavailable):
+                    await step(store, tree.ns)
+                await _to_the_end(db, tree)
+                assert set(await tree.find("report")) == expected, at
+                if store.write_count < at:
+                    assert at > 6
+                    break
+
+    run(scenario)
+
+
+def test_a_journal_that_is_pruned_under_a_step_has_the_tree_read(run: Run) -> None:
+    async def scenario(db: Database) -> None:
+        tree, expected = await _changed(db, 1, SteppingClock())
+
+        class Pruned(Between):
+            async def read(self, work: Work[T], *, wait_s: float = READ_WAIT_S) -> T:
+                async def prune_txn(conn: Connection) -> None:
+                    await conn.execute("DELETE FROM file_changes WHERE ns = $1 AND seq <= $2", tree.ns, 11)
+                    await conn.execute("UPDATE namespaces SET min_seq = $2 WHERE ns = $1", tree.ns, 11)
+
+                await db.write(b"prune", prune_txn)
+                return await db.read(work, wait_s=wait_s)
+
+        async def nothing() -> None:
+            """Nothing happens."""
+
+        assert await step(Pruned(db, 0, nothing), tree.ns) == 0
+        await _to_the_end(db, tree)
+        assert set(await tree.find("report")) == expected
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(("share", "pauses"), [(0.1, 1), (0.9, 2)])
+def test_indexing_leaves_room_for_whoever_works_meanwhile(run: Run, share: float, pauses: int) -> None:
+    class SharedMachine(SteppingClock):
+        """Of the time that passes others have `share` of a processor."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.slept_s: list[float] = []
+
+        async def sleep_s(self, seconds: float) -> None:
+            self.slept_s.append(seconds)
+
+        def used_s(self) -> float:
+            return share * sum(self.slept_s)
+
+    async def scenario(db: Database) -> None:
+        clock = SharedMachine()
+        tree = await tree_of(db, clock=clock)
+        await tree.make("report")
+        await _begun_anew(db, tree)
+        assert await index_some(db, clock, tree.ns) == 1
+        assert len(clock.slept_s) == pauses
+        assert clock.slept_s == sorted(clock.slept_s)
+        assert await index_some(db, clock, tree.ns) is None
+        assert len(clock.slept_s) == pauses
 
     run(scenario)

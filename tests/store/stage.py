@@ -71,6 +71,9 @@ class StageClock:
     async def sleep_s(self, seconds: float) -> None:
         await about_to("sleep")
 
+    def used_s(self) -> float:
+        return 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class _Write:

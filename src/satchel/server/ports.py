@@ -29,6 +29,10 @@ class Clock(Protocol):
         """Return after `seconds`."""
         ...
 
+    def used_s(self) -> float:
+        """Return how many seconds this process had a processor so far, all of its threads together."""
+        ...
+
 
 class Workers(Protocol):
     """A bounded pool for work that would block the loop (hashing, compression)."""

@@ -64,6 +64,9 @@ class CountingClock:
     async def sleep_s(self, seconds: float) -> None:
         return None
 
+    def used_s(self) -> float:
+        return 0.0
+
 
 class CoreService:
     """One service in memory with one account, made by `await CoreService.start()`; `remote()` signs a device in."""

@@ -32,6 +32,10 @@ class MachineClock:
         """See Clock."""
         await asyncio.sleep(seconds)
 
+    def used_s(self) -> float:
+        """See Clock."""
+        return time.process_time()
+
 
 class ThreadWorkers:
     """Workers in a pool of threads, as many as processors and at least two; at most 256 calls wait."""

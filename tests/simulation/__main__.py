@@ -10,7 +10,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -85,16 +85,19 @@ def _many(asked: argparse.Namespace) -> int:
 
 
 def _until(pool: ProcessPoolExecutor, asked: argparse.Namespace, done: dict[int, int], total: Chunk) -> Iterator[Chunk]:
-    """Yield chunks, in order, until the operations are reached. A few wait in the pool, never all."""
+    """Yield chunks, as they come, until the operations are reached. A few wait in the pool, never all; a long one keeps
+    nobody waiting."""
     first = asked.first
-    waiting: list[Future[Chunk]] = []
+    waiting: set[Future[Chunk]] = set()
     while waiting or total.operations < asked.total:
         while len(waiting) < 3 * asked.jobs and total.operations < asked.total:
             if first not in done:
-                waiting.append(pool.submit(run_chunk, first, _length(first, asked.operations), asked.mounts))
+                waiting.add(pool.submit(run_chunk, first, _length(first, asked.operations), asked.mounts))
             first += CHUNK
         if waiting:
-            yield waiting.pop(0).result()
+            come, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            for chunk in come:
+                yield chunk.result()
 
 
 def _shrink_first(seed: int, operations: int, *, has_mounts: bool) -> None:

@@ -346,5 +346,8 @@ def test_indexing_leaves_room_for_whoever_works_meanwhile(run: Run, share: float
         assert clock.slept_s == sorted(clock.slept_s)
         assert await index_some(db, clock, tree.ns) is None
         assert len(clock.slept_s) == pauses
+        await tree.make("letter")
+        assert await index_some(Between(db, 1, lambda: _to_the_end(db, tree)), clock, tree.ns) == 0
+        assert len(clock.slept_s) == pauses + 1
 
     run(scenario)

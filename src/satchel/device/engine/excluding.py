@@ -15,7 +15,7 @@ from collections.abc import Collection, Sequence
 
 from msgspec.structs import replace
 
-from satchel.core.entries import Entry
+from satchel.core.entries import Entry, Kind
 from satchel.core.errors import Fault, LimitExceeded, NotFound
 from satchel.core.ids import ROOT_NID, Nid, NodeId, scope_mark
 from satchel.core.limits import SCOPE_NODES_MAX
@@ -454,12 +454,15 @@ def _is_quiet(state: State, row: Row) -> bool:
     return top is not None and not holds_any_file(state.index, top)
 
 
-def is_barred(state: State, op: Operation) -> bool:
-    """Tell whether an operation must not be done for what leaves the disk: bring anything there, or move it back."""
+def is_barred(state: State, op: Operation, *, is_home: bool) -> bool:
+    """Tell whether an operation must not be done for what leaves the disk: bring anything there, or move it back.
+
+    is_home: a file moves into what it brings, and has changes that stay on this disk until it has.
+    """
     if not state.left:
         return False
     if isinstance(op, Place) and op.replaces is None:
-        return _is_below_going(state, op.item.parent)
+        return not (is_home and op.item.kind is Kind.FOLDER) and _is_below_going(state, op.item.parent)
     if isinstance(op, CommitMove):
         return any(state.left.get(move.nid) is Stage.HIDING for move in op.moves)
     return False

@@ -245,6 +245,15 @@ def _waits_at_edge(state: State, op: Operation, *, is_wanted: bool) -> bool:
     return True
 
 
+def _needed_to_keep(operations: tuple[Operation, ...]) -> set[int]:
+    """Indexes of what has to be done before what this disk alone has of a file stands beside it."""
+    needed: set[int] = set()
+    for op in reversed(operations):
+        if (isinstance(op, Place) and op.keep_as is not None) or op.index in needed:
+            needed.update(op.needs)
+    return needed
+
+
 def _dropped(state: State, operations: tuple[Operation, ...], rows: dict[Nid, Row], chosen: set[Nid]) -> set[int]:
     """Indexes of operations that must not go now: held deletions, rows that wait, and all that need those.
 
@@ -254,6 +263,7 @@ def _dropped(state: State, operations: tuple[Operation, ...], rows: dict[Nid, Ro
     waiting = state.retry_at.keys() | state.after_scan.keys() | state.held_back
     needed = {need for op in operations for need in op.needs}
     wanted = {need for op in operations if not isinstance(op, CommitDelete) for need in op.needs}
+    homes = _needed_to_keep(operations) if state.left else set()
     dropped: set[int] = set()
     for op in operations:
         nids = _nids_of(state, op)
@@ -264,7 +274,7 @@ def _dropped(state: State, operations: tuple[Operation, ...], rows: dict[Nid, Ro
             is_over_edge
             or is_early
             or is_refused_here(state, op)
-            or is_barred(state, op)
+            or is_barred(state, op, is_home=op.index in homes)
             or any(nid in waiting and nid not in chosen for nid in nids)
         ):
             dropped.add(op.index)

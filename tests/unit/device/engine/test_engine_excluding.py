@@ -13,6 +13,7 @@ from satchel.core.messages import (
     NamespacesReply,
     Pushed,
     SnapshotPage,
+    Stored,
     UndeleteOp,
 )
 from satchel.device.engine import excluding
@@ -27,8 +28,18 @@ from satchel.device.service_tasks import (
     StreamFrameCame,
     StreamTask,
 )
-from satchel.device.tasks import ApplyTask, FetchTask, SeenChanged, SeenMoved, TrashUnit
+from satchel.device.tasks import (
+    ApplyTask,
+    FetchTask,
+    MovePaths,
+    PlaceFile,
+    PlaceFolder,
+    SeenChanged,
+    SeenMoved,
+    TrashUnit,
+)
 from tests.support.engine_rig import (
+    LINK,
     NODE_A,
     NODE_B,
     NODE_C,
@@ -236,3 +247,29 @@ def test_what_is_to_be_revived_and_lives_out_of_sight_is_made_anew_here() -> Non
     rig.wait(1.0)
     (op,) = rig.take_commit()
     assert isinstance(op, CreateOp) and op.node_id != NODE_B and op.name == "b.txt"
+
+
+def test_a_file_that_both_sides_edited_moves_into_a_new_folder_of_what_leaves() -> None:
+    """Seed 34717: the folder was not brought, since it leaves; so the file never moved, its own edit was never
+    committed, and what was left out stayed for ever."""
+    rig, asked = leaving()
+    row = rig.index.reader.local(rig.nid(NODE_A))
+    assert row is not None
+    rig.scan(SeenChanged(row.nid, row.version, stat(501, b"mine"), hash_of(b"mine"), blocks_of(b"mine")))
+    rig.take_commit()
+    moved = entry(4, NODE_A, "b.txt", b"theirs", parent=NODE_C, action=Action.MOVE, content_rev=4)
+    rig.step(pushed(2, folder(3, NODE_C, "e", parent=NODE_D), moved, contents=[b"theirs"]))
+    rig.answer(Conflict(moved), head_seq=4)
+    rig.wait(2.0)
+    (op,) = rig.take_commit()
+    rig.answer(Stored(5), head_seq=5)
+    rig.step(pushed(4, entry(5, op.node_id, op.name, b"mine", parent=NODE_C, link=LINK, op_id=op.op_id)))
+    rig.step(ScopeTold(asked))
+    done = list(rig.apply().tasks)
+    for _ in range(3):
+        rig.wait(2.0)
+        done += rig.apply().tasks
+    assert [type(task) for task in done] == [PlaceFolder, MovePaths, PlaceFile, TrashUnit]
+    placed, left = done[2:]
+    assert isinstance(placed, PlaceFile) and placed.keep_as is not None
+    assert isinstance(left, TrashUnit) and set(left.members) == {b"", b"e", b"e/b.txt"}

@@ -60,7 +60,9 @@ async def receiving(receiver: Receiver, port: int = 0) -> AsyncIterator[None]:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RunningServer]:
-    with running_server(tmp_path, environment={"SATCHEL_WEBHOOK_NETWORKS": str(LOOPBACK)}) as running:
+    # Without upkeep of its own: it would send while a test holds the loop that has to answer.
+    environment = {"SATCHEL_WEBHOOK_NETWORKS": str(LOOPBACK), "SATCHEL_ROLES": "gateway,notifier"}
+    with running_server(tmp_path, environment=environment) as running:
         yield running
 
 

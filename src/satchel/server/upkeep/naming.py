@@ -46,7 +46,7 @@ async def index_some(db: Database, clock: Clock, ns: NamespaceId) -> int | None:
     done = await step(db, ns, count=NAMES_A_STEP)
     took_s = max(0, clock.now_ms() - begun_ms) / 1_000
     if done == 0:
-        # Others were at the same step: out of time with them from here on, neither does the other's work again.
+        # Mostly others were at the same step: out of time with them from here on, neither does the other's work again.
         await clock.sleep_s((PAUSE_SHARE + 1) * took_s)
     elif done is not None:
         before_s = clock.used_s()

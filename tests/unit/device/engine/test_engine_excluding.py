@@ -250,8 +250,8 @@ def test_what_is_to_be_revived_and_lives_out_of_sight_is_made_anew_here() -> Non
 
 
 def test_a_file_that_both_sides_edited_moves_into_a_new_folder_of_what_leaves() -> None:
-    """Seed 34717: the folder was not brought, since it leaves; so the file never moved, its own edit was never
-    committed, and what was left out stayed for ever."""
+    """Seed 34717: the folder was not brought, since it leaves; so the file never moved, its own content
+    never stood beside the other's, and what was left out stayed for ever."""
     rig, asked = leaving()
     row = rig.index.reader.local(rig.nid(NODE_A))
     assert row is not None

@@ -123,7 +123,7 @@ class _Drafts:
     def _find_stuck(self) -> None:
         for nid in self.merge.order:
             row = self.rows[nid]
-            if row.remote is UNKNOWN or row.local is UNKNOWN:
+            if row.is_unknown:
                 self.unknown.add(nid)
                 self.stuck.add(nid)
             elif row.is_busy or (isinstance(row.remote, Item) and row.remote.kind is Kind.MOUNT):

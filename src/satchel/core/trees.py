@@ -84,3 +84,8 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     @property
     def is_dirty(self) -> bool:
         return not (self.remote == self.local == self.synced)
+
+    @property
+    def is_unknown(self) -> bool:
+        """True when one side cannot be told."""
+        return self.remote is UNKNOWN or self.local is UNKNOWN

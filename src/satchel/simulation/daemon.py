@@ -31,7 +31,19 @@ RETRY_S_MAX = 60.0
 LOOK_S = 30.0
 SETTLE_S_MAX = 60.0
 _TOLD = (
-    *("busy", "fresh", "waiting", "deleting", "retry_at", "held_back", "hints", "later_hints", "halted", "phase"),
+    *(
+        "busy",
+        "fresh",
+        "waiting",
+        "stalled",
+        "deleting",
+        "retry_at",
+        "held_back",
+        "hints",
+        "later_hints",
+        "halted",
+        "phase",
+    ),
     "is_view_only",
 )
 

@@ -266,7 +266,18 @@ def _why(device: SimDevice) -> str:
     if device.run is None:
         return f"D{device.number} does not run"
     state = device.engine.state
-    names = ("busy", "fresh", "waiting", "deleting", "after_scan", "retry_at", "held_back", "hints", "later_hints")
+    names = (
+        "busy",
+        "fresh",
+        "waiting",
+        "stalled",
+        "deleting",
+        "after_scan",
+        "retry_at",
+        "held_back",
+        "hints",
+        "later_hints",
+    )
     told = {name: getattr(state, name) for name in names if getattr(state, name)}
     inner = [] if device.daemon is None else [str(one) for one in device.daemon.why()]
     return f"{state.identity.device_name} {state.phase} {state.halted} {told} held={state.index.held(5)} {inner}"

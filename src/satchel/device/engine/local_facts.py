@@ -174,6 +174,7 @@ def _fold_part(state: State, fact: Scanned) -> None:
     if fact.is_full:
         trust_disk(state)
         state.full_look_s = fact.begun_s
+        state.release(list(state.stalled))
     if fact.is_full and not state.scanned_once:
         state.scanned_once = True
         state.fresh |= state.waiting | state.unseen
@@ -183,6 +184,7 @@ def _fold_part(state: State, fact: Scanned) -> None:
     for nid in looked_at:
         del state.after_scan[nid]
     state.touch([nid for nid in looked_at if state.index.exists(nid)])
+    state.release(looked_at)
 
 
 def _fold(state: State, fact: LocalFact, touched: list[Nid], gone: list[Nid]) -> None:

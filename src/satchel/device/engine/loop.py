@@ -201,7 +201,7 @@ class Engine:
         """True when the three trees are equal as far as is known, and nothing is being looked at."""
         state = self.state
         return self.is_idle and not (
-            state.retry_at or state.held_back or state.later_hints or state.waiting or state.doubted
+            state.retry_at or state.held_back or state.later_hints or state.waiting or state.stalled or state.doubted
         )
 
     @property

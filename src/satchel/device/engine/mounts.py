@@ -97,6 +97,8 @@ def _bar(state: State, nid: Nid) -> None:
     state.snapshot_busy.add(nid)
     for group in (state.fresh, state.deleting, state.waiting, state.held_back):
         group.discard(nid)
+    for stalled in state.stalled.values():
+        stalled.discard(nid)
 
 
 def end_mount(state: State, nid: Nid) -> None:

@@ -9,33 +9,27 @@ from collections.abc import Sequence
 from satchel.core.entries import Kind
 from satchel.core.ids import Nid, NodeId
 from satchel.core.operations import (
-    Adopt,
     CommitCopy,
     CommitCreate,
-    CommitDelete,
     CommitEdit,
-    CommitMove,
     CommitUndelete,
     Hold,
-    MoveLocal,
     Operation,
     Place,
     Plan,
-    TrashLocal,
 )
 from satchel.core.planner import Context, copy_id, plan
 from satchel.core.trees import Item, Row
 from satchel.device.engine.acting import record_decisions
 from satchel.device.engine.creating import create_new
-from satchel.device.engine.excluding import is_barred, is_out, note_beside, without_left_out
-from satchel.device.engine.guard import deletions_to_hold, due_deletions, hold_deletion
+from satchel.device.engine.dropping import find_dropped, nids_of, waits_for
+from satchel.device.engine.excluding import is_out, note_beside, without_left_out
+from satchel.device.engine.guard import due_deletions
 from satchel.device.engine.results import due_retries, hold_rows, make_ready
 from satchel.device.engine.state import Job, Phase, Stage, State
-from satchel.device.engine.yielding import is_refused_here, yield_own
+from satchel.device.engine.yielding import yield_own
 from satchel.device.index.closure import Closure
-from satchel.device.index.reader import MOVED_ACROSS
 
-EDGE_WAIT_S = 1.0
 CONTENT_COMMITS = (CommitCreate, CommitEdit, CommitCopy, CommitUndelete)
 
 
@@ -154,30 +148,9 @@ def _copies(state: State, closure: Closure) -> dict[NodeId, Row]:
     return found
 
 
-def _copy_nid(state: State, copy: NodeId) -> Nid:
-    """The row of a conflicted copy, made before anything is known of it, so that nobody else plans it meanwhile."""
-    nid = state.index.reader.nid_of(copy)
-    return state.index.add(copy) if nid is None else nid
-
-
-def _nids_of(state: State, op: Operation) -> tuple[Nid, ...]:
-    match op:
-        case CommitCopy():
-            return op.nid, _copy_nid(state, op.copy_id)
-        case Place(keep_id=keep_id) if keep_id is not None:
-            return op.nid, _copy_nid(state, keep_id)
-        case CommitMove() | MoveLocal():
-            return tuple(move.nid for move in op.moves)
-        case CommitDelete() | TrashLocal():
-            return op.nids
-        case Adopt():
-            return (op.nid, op.into)
-        case _:
-            return (op.nid,)
-
-
 def _make_jobs(state: State, operations: tuple[Operation, ...], rows: dict[Nid, Row], chosen: set[Nid]) -> None:
-    dropped = _dropped(state, operations, rows, chosen)
+    dropped = find_dropped(state, operations, rows, chosen)
+    behind = waits_for(state, operations, dropped, chosen)
     jobs: dict[int, Job] = {}
     seen_seq = state.position.seq if state.position is not None else 0
     sizes = state.index.sizes(op.nid for op in operations if isinstance(op, (*CONTENT_COMMITS, Place)))
@@ -188,7 +161,7 @@ def _make_jobs(state: State, operations: tuple[Operation, ...], rows: dict[Nid, 
             state.fresh.add(op.nid)
             hold_rows(state, (op.nid,), code=op.reason.name.lower(), reason=op.reason.value)
             continue
-        nids = _nids_of(state, op)
+        nids = nids_of(state, op)
         known = {nid: rows[nid] for nid in nids if nid in rows}
         job = Job(op, nids, known, size=_size(op, sizes), seen_seq=seen_seq)
         jobs[op.index] = job
@@ -204,25 +177,34 @@ def _make_jobs(state: State, operations: tuple[Operation, ...], rows: dict[Nid, 
     idle = sorted(chosen - state.busy.keys() - state.retry_at.keys() - state.held_back - state.fresh)
     # A stop may have come between the last write and its settling: then all sides are equal, and nobody said so.
     for nid in state.index.settle(idle, keep=lambda nid: nid in state.snapshot_busy):
-        busy = _busy_above(state, rows, nid)
+        above = _above(rows, nid)
+        busy = next((folder for folder in above if folder in state.busy), None)
         if busy is not None:
             state.wait_behind(busy, nid)
+        elif reasons := behind.get(nid) or _held(state, rows, [nid, *above]):
+            state.stall(nid, reasons)
         else:
             state.waiting.add(nid)
 
 
-def _busy_above(state: State, rows: dict[Nid, Row], nid: Nid) -> Nid | None:
-    """Return a folder above the row that is in flight: until it is done, nothing below it can be planned."""
-    pending, seen = [nid], {nid}
-    while pending:
-        row = rows.get(pending.pop())
+def _above(rows: dict[Nid, Row], nid: Nid) -> list[Nid]:
+    """Return the folders above the row on either side: until they are done, nothing below them can be planned."""
+    found, seen = [nid], {nid}
+    for each in found:
+        row = rows.get(each)
         for side in (row.local, row.remote) if row is not None else ():
             if isinstance(side, Item) and side.parent not in seen:
-                if side.parent in state.busy:
-                    return side.parent
                 seen.add(side.parent)
-                pending.append(side.parent)
-    return None
+                found.append(side.parent)
+    return found[1:]
+
+
+def _held(state: State, rows: dict[Nid, Row], lineage: list[Nid]) -> list[Nid]:
+    """Return a row and the folders above it if one of them waits for its time or a look, or cannot be read."""
+    is_held = any(
+        nid in state.retry_at or nid in state.after_scan or (nid in rows and rows[nid].is_unknown) for nid in lineage
+    )
+    return lineage if is_held else []
 
 
 def _size(op: Operation, sizes: dict[Nid, tuple[int, int]]) -> int:
@@ -231,59 +213,3 @@ def _size(op: Operation, sizes: dict[Nid, tuple[int, int]]) -> int:
         local, remote = sizes.get(op.nid, (0, 0))
         return remote if isinstance(op, Place) else local
     return 0
-
-
-def _waits_at_edge(state: State, op: Operation, *, is_wanted: bool) -> bool:
-    """Hold a deletion while what it is about may just have gone over to a neighbouring link: that comes first."""
-    if state.edge is None or not isinstance(op, CommitDelete):
-        return False
-    if state.edge.may_delete(state.index.seen_as(op.nids), is_wanted=is_wanted):
-        return False
-    state.fresh.update(op.nids)
-    reason = "it waits until the shared folder beside it was looked at, and has what may have been moved there"
-    hold_rows(state, op.nids, code=MOVED_ACROSS, reason=reason, wait_s=EDGE_WAIT_S)
-    return True
-
-
-def _needed_to_keep(operations: tuple[Operation, ...]) -> set[int]:
-    """Indexes of what has to be done before what this disk alone has of a file stands beside it."""
-    needed: set[int] = set()
-    for op in reversed(operations):
-        if (isinstance(op, Place) and op.keep_as is not None) or op.index in needed:
-            needed.update(op.needs)
-    return needed
-
-
-def _dropped(state: State, operations: tuple[Operation, ...], rows: dict[Nid, Row], chosen: set[Nid]) -> set[int]:
-    """Indexes of operations that must not go now: held deletions, rows that wait, and all that need those.
-
-    No deletion goes before the service has answered a hello of this start: until then this index may be that of an
-    older image, and what it misses on the disk was taken off it later, by a word that only the newer one had.
-    """
-    waiting = state.retry_at.keys() | state.after_scan.keys() | state.held_back
-    needed = {need for op in operations for need in op.needs}
-    wanted = {need for op in operations if not isinstance(op, CommitDelete) for need in op.needs}
-    homes = _needed_to_keep(operations) if state.left else set()
-    dropped: set[int] = set()
-    for op in operations:
-        nids = _nids_of(state, op)
-        premature = isinstance(op, (CommitDelete, TrashLocal)) and op.index not in needed and op.nid in state.deleting
-        is_early = premature or (isinstance(op, CommitDelete) and not state.is_answered)
-        is_over_edge = not is_early and _waits_at_edge(state, op, is_wanted=op.index in wanted)
-        if (
-            is_over_edge
-            or is_early
-            or is_refused_here(state, op)
-            or is_barred(state, op, is_home=op.index in homes)
-            or any(nid in waiting and nid not in chosen for nid in nids)
-        ):
-            dropped.add(op.index)
-    held = deletions_to_hold(state, tuple(op for op in operations if op.index not in dropped), rows)
-    for op in held:
-        dropped.add(op.index)
-        assert isinstance(op, (CommitDelete, TrashLocal))
-        hold_deletion(state, op)
-    for op in operations:
-        if any(need in dropped for need in op.needs):
-            dropped.add(op.index)
-    return dropped

@@ -198,7 +198,7 @@ def look_again_s(state: State, nids: tuple[Nid, ...]) -> float:
 
 
 def due_retries(state: State) -> None:
-    """Queue held rows whose time has come."""
+    """Queue held rows whose time has come, with what waits for them."""
     if not state.retry_at:
         return
     due = sorted(nid for nid, at_s in state.retry_at.items() if at_s <= state.now.monotonic_s)
@@ -206,3 +206,4 @@ def due_retries(state: State) -> None:
         del state.retry_at[nid]
         if nid not in state.busy and state.index.exists(nid):
             state.fresh.add(nid)
+    state.release(due)

@@ -7,7 +7,7 @@ planned anew when its folder is free. A crash loses all of these, and the dirty 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
@@ -225,6 +225,8 @@ class State:
         """Rows that wait for a busy folder above them, by that folder."""
         self.blocked: dict[Nid, Nid] = {}
         """The same, by row."""
+        self.stalled: dict[Nid, set[Nid]] = {}
+        """Rows whose plan stays the same until there is news of another, by that one."""
         self.unseen: set[Nid] = set()
         """Remote-only rows before the first scan is over: what was not seen yet may still be there."""
         self.deleting: set[Nid] = set()
@@ -456,6 +458,8 @@ class State:
                 self.deleting.add(nid)
             else:
                 self.fresh.add(nid)
+        if self.stalled:
+            self.release(nids)
         if self.waiting:
             self.plan_waiting()
 
@@ -476,9 +480,23 @@ class State:
             self.look_again(self.look_when_free.pop(nid))
         for each in self.behind.pop(nid, ()):
             self.blocked.pop(each, None)
-            is_elsewhere = each in self.busy or each in self.deleting or each in self.after_scan
-            if not (is_elsewhere or each in self.retry_at or each in self.held_back or each in self.unseen):
-                self.fresh.add(each)
+            self._plan_again(each)
+
+    def stall(self, nid: Nid, reasons: Iterable[Nid]) -> None:
+        """Plan the row anew when there is news of one of these, one of which waits for its time or a look."""
+        for each in reasons:
+            self.stalled.setdefault(each, set()).add(nid)
+
+    def release(self, nids: Iterable[Nid]) -> None:
+        """There is news of these rows: what was stalled by them is to be planned."""
+        for nid in nids:
+            for each in self.stalled.pop(nid, ()):
+                self._plan_again(each)
+
+    def _plan_again(self, nid: Nid) -> None:
+        is_elsewhere = nid in self.busy or nid in self.deleting or nid in self.after_scan
+        if not (is_elsewhere or nid in self.retry_at or nid in self.held_back or nid in self.unseen):
+            self.fresh.add(nid)
 
     def look_again(self, *paths: DiskPath) -> None:
         """Queue a look at these paths."""

@@ -294,12 +294,23 @@ class FakeDisk:
         return [] if self.root_state == "empty" and not path else _listed(self.volume.folder(self.root, path))
 
     async def compare_folder(self, path: DiskPath, rows_of: RowsOf) -> Compared:
-        listed = await self.list_folder(path)
-        rows = rows_of([one.name.decode(errors="surrogateescape") for one in listed])
-        same = [one for one in listed if _is_as_told(one, rows.get(one.name.decode(errors="surrogateescape")))]
-        taken = [rows.pop(one.name.decode()) for one in same]
-        folders = [row for row in taken if row[6] == Kind.FOLDER]
-        return Compared([one for one in listed if one not in same], folders, len(same))
+        await self.enter("list_folder", path)
+        self._require_path(path)
+        is_empty = self.root_state == "empty" and not path
+        found = {} if is_empty else self.volume.folder(self.root, path).entries
+        names = {name.decode(errors="surrogateescape"): (name, one) for name, one in sorted(found.items())}
+        rows = rows_of(list(names))
+        others: list[Listed] = []
+        folders: list[Brief] = []
+        for text, (name, one) in names.items():
+            row = rows.get(text)
+            if row is None or (one.ctime_ns, one.mtime_ns, one.size, one.number, one.kind) != (*row[1:5], row[6]):
+                others.append(Listed(name, one.stat(has_birth=False)))
+                continue
+            del rows[text]
+            if one.kind == Kind.FOLDER:
+                folders.append(row)
+        return Compared(others, folders, len(names) - len(others))
 
     async def stat(self, path: DiskPath) -> Stat | None:
         await self.enter("stat", path)
@@ -561,12 +572,6 @@ class FakeDisk:
 
 def _listed(folder: Inode) -> list[Listed]:
     return [Listed(name, one.stat(has_birth=False)) for name, one in sorted(folder.entries.items())]
-
-
-def _is_as_told(one: Listed, row: Brief | None) -> bool:
-    stat = one.stat
-    found = (stat.ctime_ns, stat.mtime_ns, stat.size, stat.inode, stat.kind)
-    return row is not None and found == (*row[1:5], row[6])
 
 
 def _regular(inode: Inode) -> Inode:

@@ -48,12 +48,16 @@ class Inode:
     saved_xattrs: bytes = b""
     saved_entries: dict[bytes, Inode] = field(default_factory=dict)
 
+    @property
+    def size(self) -> int:
+        """Bytes, as stat tells them."""
+        return len(self.target) if self.kind is Kind.SYMLINK else len(self.data)
+
     def stat(self, *, has_birth: bool = True, has_xattrs: bool = False) -> Stat:
-        size = len(self.target) if self.kind == Kind.SYMLINK else len(self.data)
         birth_ns = self.birth_ns if has_birth else 0
         xattrs = self.xattrs if has_xattrs and self.kind != Kind.SYMLINK else None
         bit = self.is_executable
-        return Stat(self.kind, size, self.mtime_ns, self.ctime_ns, self.number, birth_ns, bit, DEVICE, xattrs)
+        return Stat(self.kind, self.size, self.mtime_ns, self.ctime_ns, self.number, birth_ns, bit, DEVICE, xattrs)
 
     def save(self) -> None:
         """fsync of the inode itself."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from satchel.core.entries import Action, Entry
 from satchel.core.ids import ROOT_NID, Nid, NodeId
-from satchel.device.engine.excluding import is_hiding, is_out
+from satchel.device.engine.excluding import hide, hiding_top, is_hiding, is_out
 from satchel.device.engine.mounts import take_mount, told_as_folder
 from satchel.device.engine.state import FROM_DISK, State, is_flagged
 from satchel.device.index.bulk import known_remote
@@ -85,6 +85,7 @@ def fold_rows(state: State, entries: Sequence[Entry], mark: int) -> list[Nid]:
     known = _known(state, entries)
     rows: list[RemoteRow] = []
     new: list[Nid] = []
+    hidden: list[Nid] = []
     unit = state.identity.unit
     for told in entries:
         entry, ns = told_as_folder(told)
@@ -92,7 +93,10 @@ def fold_rows(state: State, entries: Sequence[Entry], mark: int) -> list[Nid]:
             continue
         own, home = known.get(entry.node_id), known.get(entry.parent_id)
         if entry.node_id == state.unit_asked and own is not None and is_hiding(state, own.nid):
-            # Its place is out of sight; here it stays where it was until it leaves.
+            # Its place is out of sight; here it stays where it was until it leaves. What it holds is told nowhere else.
+            if own.seq < entry.seq and hiding_top(state, own.nid) == own.nid:
+                hide(state, own.nid, entry)
+                hidden.append(own.nid)
             continue
         if (own is not None and own.seq > entry.seq) or (home is not None and is_out(state, home.nid)):
             continue
@@ -112,7 +116,7 @@ def fold_rows(state: State, entries: Sequence[Entry], mark: int) -> list[Nid]:
             take_mount(state, nid, ns)
     state.index.write_remote(rows, mark)
     state.fresh.update(new)
-    return [row.nid for row in rows if row.node_id is None]
+    return [*hidden, *(row.nid for row in rows if row.node_id is None)]
 
 
 def hide_stray(state: State) -> None:

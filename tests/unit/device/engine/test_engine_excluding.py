@@ -273,3 +273,32 @@ def test_a_file_that_both_sides_edited_moves_into_a_new_folder_of_what_leaves() 
     placed, left = done[2:]
     assert isinstance(placed, PlaceFile) and placed.keep_as is not None
     assert isinstance(left, TrashUnit) and set(left.members) == {b"", b"e", b"e/b.txt"}
+
+
+def test_a_file_that_both_sides_edited_leaves_when_the_other_edit_came_after_it_was_moved_out_of_sight() -> None:
+    """Seed 37190: the service told what it held only when it was asked, and of that the row itself was passed over;
+    so the edit of this disk was sent, and refused as older, for ever."""
+    rig = Rig()
+    rig.start(
+        [folder(1, NODE_D, "d"), entry(2, NODE_A, "a.txt", b"one")], [new_folder(1, "d"), new(2, "a.txt", b"one")]
+    )
+    excluding.exclude(rig.state, ["d"])
+    rig.step()
+    rig.scan()
+    rig.wait(2.0)
+    rig.step(ScopeTold(rig.take(ScopeTask)))
+    rig.wait(2.0)
+    rig.apply()
+    rig.step(ScopeTold(rig.take(ScopeTask)))
+    row = rig.index.reader.local(rig.nid(NODE_A))
+    assert row is not None
+    rig.scan(SeenChanged(row.nid, row.version, stat(501, b"mine"), hash_of(b"mine"), blocks_of(b"mine")))
+    rig.take_commit()
+    rig.step(pushed(2, entry(3, NODE_A, "b.txt", b"one", parent=NODE_D, action=Action.MOVE, content_rev=2)))
+    there = entry(4, NODE_A, "b.txt", b"theirs", parent=NODE_D, place_rev=3)
+    rig.answer(Conflict(there), head_seq=4)
+    rig.step(SnapshotTaken(rig.take(SnapshotTask), SnapshotPage(NS, 4, tag(4), (there,), False)))
+    rig.wait(2.0)
+    (op,) = rig.take_commit()
+    assert isinstance(op, CreateOp) and op.content is not None and op.content.content_hash == hash_of(b"mine")
+    assert op.node_id != NODE_A and op.name != "a.txt"

@@ -20,8 +20,10 @@ LONE_NAMES_MAX = 4
 OPEN_S = 1.0
 """An open file is looked at when nobody wrote for so long; each such look doubles it."""
 HOT_S_MAX = 60.0
+HOT_QUIET_S_MIN = 2.0
 FREE_LOOKS = 10
-"""So many looks in quick succession cost a name nothing; then it waits 1, 2, 4 … 60 s."""
+"""So many looks in quick succession cost a name nothing; then it waits 1, 2, 4 … 60 s, or until nobody has changed it
+for an eighth of that: the last of many saves shall not wait like those before it."""
 MEMORY_S = 2.0
 
 PENDING_NAMES_MAX = 100_000
@@ -64,6 +66,10 @@ class _Heat:
     @property
     def delay_s(self) -> float:
         return 0.0 if self.looks <= FREE_LOOKS else float(min(HOT_S_MAX, 2 ** min(self.looks - FREE_LOOKS - 1, 6)))
+
+    def due_s(self, now_s: float) -> float:
+        """When a name that changed now is looked at, unless it changes again."""
+        return min(self.looked_s + self.delay_s, now_s + max(HOT_QUIET_S_MIN, self.delay_s / 8))
 
 
 class _Memory:
@@ -115,7 +121,7 @@ class Settle:
             del self._heat[key]
             heat = None
         if heat is not None and heat.looked_s + heat.delay_s > now_s:
-            self._later.setdefault(key, heat.looked_s + heat.delay_s)
+            self._later[key] = heat.due_s(now_s)
             self._pending.pop(key, None)
         else:
             self._wait(key, now_s, now_s)

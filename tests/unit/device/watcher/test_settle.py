@@ -146,3 +146,15 @@ def test_lost_events_make_everything_due() -> None:
     assert settle.due(10.0) == [Due(None, None, True)]
     assert settle.due(20.0) == []
     assert settle.next_due_s() is None
+
+
+def test_the_last_of_many_saves_is_looked_at_when_nobody_saves_any_more() -> None:
+    settle = Settle()
+    for tick in range(1_000):
+        settle.ready(ROOT, b"doc", tick / 10)
+        settle.due(tick / 10)
+    assert settle.due(106.5) == [] and settle.next_due_s() is not None
+    assert names(settle.due(99.9 + HOT_S_MAX / 8)) == {b"doc"}
+
+    settle.ready(ROOT, b"doc", 110.0)
+    assert settle.next_due_s() == 110.0 + HOT_S_MAX / 8

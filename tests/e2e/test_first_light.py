@@ -178,6 +178,19 @@ def test_a_deleted_tree_of_fifty_files_is_gone_there_too(pair: Pair, place: str)
     assert tree_of(there) == {}
 
 
+def test_a_folder_of_files_saved_one_by_one_is_gone_when_it_is_deleted_there(pair: Pair, place: str) -> None:
+    here, there = in_both(pair, place)
+    (here / "letters").mkdir()
+    for number in range(4):
+        # Each alone, so each is read within a moment of being written. To settle would be to look at it once more.
+        (here / "letters" / f"{number}").write_text(f"{place} {number}")
+        wait_for((there / "letters" / f"{number}").is_file, "a file does not arrive")
+    shutil.rmtree(there / "letters")
+    wait_for(lambda: not (here / "letters").exists(), "a folder does not go")
+    pair.settle(place)
+    assert tree_of(here) == {}
+
+
 def test_odd_names_arrive_byte_for_byte(pair: Pair, place: str) -> None:
     here, there = in_both(pair, place)
     names = [

@@ -51,6 +51,8 @@ REST_S = 4_000.0
 JUMPS_S = (-3_600, 3_600, 86_400, -86_400, 10 * 365 * 86_400, -10 * 365 * 86_400)
 ALONE = 3
 """How often one user acts alone at the end."""
+AT_LAST = b"made at last"
+SAVED_AT_LAST = 3_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ def play(world: World, case: Script) -> None:
         check_shared(world, users, sharings, is_gentle=case.is_gentle)
         _alone_with_others(world, users, case)
         return
+    _saved_here_and_deleted_there(world, users)
     marks = [step for step in case.steps if isinstance(step, Mark)]
     _alone(world, users, [*[step for step in case.steps if isinstance(step, Act)][-ALONE:], *marks[-1:]])
 
@@ -234,6 +237,30 @@ def _alone(world: World, users: Users, acts: list[Act | Mark]) -> None:
         _settle(world)
         check_alone(left, _trees(world, actor))
         check_quiet(world, users)
+
+
+def _saved_here_and_deleted_there(world: World, users: Users) -> None:
+    """One user saves two files, one after the other, and the watcher tells at once, so each is read just after it was
+    written and at no later time; then another user deletes their folder. Raises: Broken unless it is gone."""
+    device = world.devices[0]
+    mate = next((one for one in world.devices[1:] if one.ns == device.ns), None)
+    if mate is None or AT_LAST in device.user.tree():
+        return
+
+    def told(actor: SimDevice) -> None:
+        actor.tell(is_heard=True, is_full=False)
+        world.scheduler.run_for(1.0)
+        if not world.scheduler.run_until(world.is_settled, limit_s=REST_S):
+            raise Broken("all come to rest", [_why(one) for one in world.devices])
+
+    for number in (1, 2):
+        users.save(device, AT_LAST + b"/%d" % number, SAVED_AT_LAST + number)
+        told(device)
+    users.delete(mate, AT_LAST)
+    left = _trees(world, mate)
+    told(mate)
+    check_alone(left, _trees(world, mate))
+    check_quiet(world, users)
 
 
 def _alone_with_others(world: World, users: Users, case: Script) -> None:

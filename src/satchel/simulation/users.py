@@ -253,6 +253,22 @@ class Users:
                 self._give_up(tree, below)
         user.delete(path)
 
+    def save(self, device: SimDevice, path: bytes, number: int) -> None:
+        """Write a new file, its folder made where it lacks."""
+        self._actor = device
+        folder = path.rpartition(b"/")[0]
+        if folder and folder not in device.user.tree():
+            device.user.make_folder(folder)
+            device.changed(folder)
+        device.user.write_file(path, self.content(number))
+        device.changed(path)
+
+    def delete(self, device: SimDevice, path: bytes) -> None:
+        """Delete what stands there, with all in it."""
+        self._actor = device
+        self._delete(device.user, device.user.tree(), path)
+        device.changed(path)
+
     def meddle(self, device: SimDevice, path: bytes, number: int) -> None:
         """Write to a file while it is read."""
         tree = device.user.tree()

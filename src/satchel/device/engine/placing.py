@@ -23,7 +23,15 @@ from satchel.device.engine.excluding import has_left, name_trash, put_off
 from satchel.device.engine.ground import Steps
 from satchel.device.engine.late import remember_trashed
 from satchel.device.engine.leftovers import note_failure
-from satchel.device.engine.results import LOOK_AGAIN_S, fail, fail_until_scanned, fail_with, finish, look_again_s
+from satchel.device.engine.results import (
+    LOOK_AGAIN_S,
+    fail,
+    fail_until_scanned,
+    fail_until_sure,
+    fail_with,
+    finish,
+    look_again_s,
+)
 from satchel.device.engine.state import Job, Stage, State
 from satchel.device.engine.yielding import name_carried
 from satchel.device.index.left_out import remote_child
@@ -208,6 +216,7 @@ def _trash(state: State, job: Job, op: TrashLocal) -> DiskTask | None:
         fail_until_scanned(state, job)
         return None
     members: dict[bytes, Stat] = {}
+    young: list[Nid] = []
     pending: list[tuple[Nid, bytes]] = [(op.nid, b"")]
     planned = set(op.nids)
     while pending:
@@ -216,7 +225,13 @@ def _trash(state: State, job: Job, op: TrashLocal) -> DiskTask | None:
         if row is None or nid not in planned:
             continue
         members[below] = row.stat
+        if row.kind is Kind.FILE and not row.stat.ctime_ns:
+            young.append(nid)
         pending += [(child.nid, below + b"/" + child.name if below else child.name) for child in reader.children(nid)]
+    if young:
+        # What nobody is sure of would be put back, and so come back on all devices.
+        fail_until_sure(state, job, young)
+        return None
     trashed = name_trash(state, op.nid, top) if op.nid in state.left else name_carried(state, op.nid, top)
     return TrashUnit(op.nid, top, members, trashed, _twin(state, op.nid))
 

@@ -5,7 +5,7 @@ Invariant: a row leaves `busy` only here, and is settled as it leaves.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from satchel.core.errors import Fault
 from satchel.core.ids import Nid
@@ -189,6 +189,26 @@ def fail_until_scanned(state: State, job: Job) -> None:
         wait_s = look_again_s(state, (nid,))
         state.after_scan[nid] = state.now.monotonic_s + wait_s
         state.look_later(wait_s, path)
+
+
+def fail_until_sure(state: State, job: Job, young: Sequence[Nid]) -> None:
+    """Files of a unit were read so soon after they were written that another write may not show: look at them first.
+
+    young: they. The first row of the job waits for that, and what is planned with it waits behind it.
+    """
+    fail(state, job)
+    top = job.nids[0]
+    if top not in state.fresh and top not in state.deleting:
+        return
+    state.fresh.discard(top)
+    state.deleting.discard(top)
+    state.misses[top] = state.misses.get(top, 0) + 1
+    wait_s = look_again_s(state, (top,))
+    state.after_scan[top] = state.now.monotonic_s + wait_s
+    for nid in young:
+        path = state.index.reader.path_of(nid)
+        if path is not None:
+            state.look_later(wait_s, path)
 
 
 def look_again_s(state: State, nids: tuple[Nid, ...]) -> float:

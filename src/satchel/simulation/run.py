@@ -216,6 +216,10 @@ def _rest(world: World) -> None:
 def _settle(world: World) -> None:
     for device in world.devices:
         device.hint_all()
+    _come_to_rest(world)
+
+
+def _come_to_rest(world: World) -> None:
     world.scheduler.run_for(1.0)
     if world.scheduler.run_until(world.is_settled, limit_s=REST_S):
         return
@@ -224,19 +228,29 @@ def _settle(world: World) -> None:
 
 
 def _alone(world: World, users: Users, acts: list[Act | Mark]) -> None:
-    """One user at a time, from rest to rest."""
-    for act in acts:
+    """One user at a time, from rest to rest: now with a look at all on each device, now with what the watcher tells of
+    it alone, at once, so that files are read just after they were written and at no later time."""
+    for number, act in enumerate(acts):
         _do(world, users, act)
         actor = world.devices[int(act.place * len(world.devices))]
         left = _trees(world, actor)
         if twins(left[0]):
             # They get another name, and that is right.
             return
-        actor.hint_all()
-        world.scheduler.run_for(1.0)
-        _settle(world)
+        if number % 2:
+            actor.hint_all()
+            world.scheduler.run_for(1.0)
+            _settle(world)
+        else:
+            _told(world, actor)
         check_alone(left, _trees(world, actor))
         check_quiet(world, users)
+
+
+def _told(world: World, actor: SimDevice) -> None:
+    """The watcher tells what one user did, and all come to rest by that. Raises: Broken when they do not."""
+    actor.tell(is_heard=True, is_full=False)
+    _come_to_rest(world)
 
 
 def _saved_here_and_deleted_there(world: World, users: Users) -> None:
@@ -247,18 +261,12 @@ def _saved_here_and_deleted_there(world: World, users: Users) -> None:
     if mate is None or AT_LAST in device.user.tree():
         return
 
-    def told(actor: SimDevice) -> None:
-        actor.tell(is_heard=True, is_full=False)
-        world.scheduler.run_for(1.0)
-        if not world.scheduler.run_until(world.is_settled, limit_s=REST_S):
-            raise Broken("all come to rest", [_why(one) for one in world.devices])
-
     for number in (1, 2):
         users.save(device, AT_LAST + b"/%d" % number, SAVED_AT_LAST + number)
-        told(device)
+        _told(world, device)
     users.delete(mate, AT_LAST)
     left = _trees(world, mate)
-    told(mate)
+    _told(world, mate)
     check_alone(left, _trees(world, mate))
     check_quiet(world, users)
 

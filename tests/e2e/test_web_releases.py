@@ -138,6 +138,23 @@ def test_a_new_release_takes_over_and_none_is_mixed_with_another(browser: Browse
         server.start()
 
 
+def test_a_page_that_is_open_for_hours_knows_of_a_new_release_without_a_visit(browser: Browser, tmp_path: Path) -> None:
+    package = release(tmp_path / "NEXT", "NEXT")
+    with running_server(tmp_path) as server, visiting(browser, server.url, locale="en-GB") as context:
+        prepared(server)
+        signed_in(context)
+        page = context.new_page()
+        page.clock.install()
+        page.goto("/files")
+        shown(page, "kept")
+        ready(page)
+        before = builds(page)
+        with replaced(server, package):
+            page.clock.fast_forward("01:01:00")
+            until(page, TAKEN_OVER, before)
+        server.start()
+
+
 def test_the_app_is_installed_as_the_manifest_says(browser: Browser, tmp_path: Path) -> None:
     with running_server(tmp_path) as server, visiting(browser, server.url, locale="en-GB") as context:
         prepared(server)

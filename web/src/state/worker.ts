@@ -2,14 +2,51 @@
 import { isPossible } from '../offline/store';
 
 const AT_REST_MS = 3_000;
+/** How long a page that is open does not ask for a new release. */
+const ASK_MS = 3_600_000;
+/** A try that failed is repeated after so long, then each time after twice as long. */
+const AGAIN_MS = 10_000;
 
-/** Have it; for whoever is signed in. Without it all else works. */
+/** Have it, of the newest release; for whoever is signed in. Without it all else works. */
 export function beginWorker(): void {
   if (!isPossible()) return;
-  const register = (): void => {
+  const begin = (): void => void keepCurrent();
+  if ('requestIdleCallback' in window) requestIdleCallback(begin, { timeout: AT_REST_MS });
+  else setTimeout(begin, AT_REST_MS);
+}
+
+/** A browser asks by itself once after a visit. That may fail, a file of the release may not come, and a page may be open
+ * for days. */
+async function keepCurrent(): Promise<never> {
+  let wait = AGAIN_MS / 2;
+  for (;;) {
+    wait = (await isCurrent()) ? ASK_MS : Math.min(ASK_MS, 2 * wait);
+    const end = wait;
+    await new Promise((done) => setTimeout(done, end));
+    if (wait === ASK_MS) wait = AGAIN_MS / 2;
+  }
+}
+
+async function isCurrent(): Promise<boolean> {
+  try {
     // Never from the browser's own cache: a new release is known of at the next visit.
-    navigator.serviceWorker.register('/sw.js', { scope: '/', updateViaCache: 'none' }).catch(() => undefined);
-  };
-  if ('requestIdleCallback' in window) requestIdleCallback(register, { timeout: AT_REST_MS });
-  else setTimeout(register, AT_REST_MS);
+    const registration = await navigator.serviceWorker.register('/sw.js', { scope: '/', updateViaCache: 'none' });
+    await registration.update();
+    return await isInstalled(registration.installing);
+  } catch {
+    return false;
+  }
+}
+
+/** Wait for a worker that is being installed; false when one of its files did not come. */
+function isInstalled(made: ServiceWorker | null): Promise<boolean> {
+  if (!made) return Promise.resolve(true);
+  return new Promise((done) => {
+    const look = (): void => {
+      if (made.state === 'redundant') done(false);
+      else if (made.state !== 'installing') done(true);
+    };
+    made.addEventListener('statechange', look);
+    look();
+  });
 }

@@ -488,15 +488,19 @@ def hide(state: State, nid: Nid, entry: Entry) -> list[Nid]:
         return []
     if Stage.OUT not in state.left.values():
         return index.clear_remote_unit(nid, entry.seq)
-    row = index.row(nid)
-    if row is None or not isinstance(row.remote, Item) or index.remote_seq(nid) >= entry.seq:
-        return []
-    # Its place stays as it was: it shall not move anywhere before it leaves.
-    known = replace(entry, name=row.remote.name, name_key=name_key(row.remote.name))
-    index.set_remote(nid, row.remote.parent, known)
-    if stage is not Stage.HIDING:
+    if keep_place(state, nid, entry) and stage is not Stage.HIDING:
         set_stage(state, nid, Stage.HIDING)
     return []
+
+
+def keep_place(state: State, nid: Nid, entry: Entry) -> bool:
+    """Take all of an entry but the place: the row shall not move anywhere before it leaves. Result: whether it did."""
+    row = state.index.row(nid)
+    if row is None or not isinstance(row.remote, Item) or state.index.remote_seq(nid) >= entry.seq:
+        return False
+    known = replace(entry, name=row.remote.name, name_key=name_key(row.remote.name))
+    state.index.set_remote(nid, row.remote.parent, known)
+    return True
 
 
 def is_hiding(state: State, nid: Nid) -> bool:

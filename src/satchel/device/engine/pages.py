@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from satchel.core.entries import Action, Entry
 from satchel.core.ids import ROOT_NID, Nid, NodeId
-from satchel.device.engine.excluding import hide, hiding_top, is_hiding, is_out
+from satchel.device.engine.excluding import hiding_top, is_hiding, is_out, keep_place
 from satchel.device.engine.mounts import take_mount, told_as_folder
 from satchel.device.engine.state import FROM_DISK, State, is_flagged
 from satchel.device.index.bulk import known_remote
@@ -94,8 +94,7 @@ def fold_rows(state: State, entries: Sequence[Entry], mark: int) -> list[Nid]:
         own, home = known.get(entry.node_id), known.get(entry.parent_id)
         if entry.node_id == state.unit_asked and own is not None and is_hiding(state, own.nid):
             # Its place is out of sight; here it stays where it was until it leaves. What it holds is told nowhere else.
-            if own.seq < entry.seq and hiding_top(state, own.nid) == own.nid:
-                hide(state, own.nid, entry)
+            if hiding_top(state, own.nid) == own.nid and keep_place(state, own.nid, entry):
                 hidden.append(own.nid)
             continue
         if (own is not None and own.seq > entry.seq) or (home is not None and is_out(state, home.nid)):

@@ -24,6 +24,7 @@ from satchel.core.operations import (
 from satchel.device.engine.state import RETRY_S_MAX, RETRY_S_MIN, Job, Stage, State
 from satchel.device.index.left_out import drop_left, put_left
 from satchel.device.index.left_trash import move_trash
+from satchel.device.ports import DiskPath
 from satchel.device.tasks import DiscardTask
 
 LOOK_AGAIN_S = 0.02
@@ -183,12 +184,7 @@ def fail_until_scanned(state: State, job: Job) -> None:
         if path is None:
             hold_rows(state, (nid,), code="place_gone", reason="its folder is not there yet")
             continue
-        state.fresh.discard(nid)
-        state.deleting.discard(nid)
-        state.misses[nid] = state.misses.get(nid, 0) + 1
-        wait_s = look_again_s(state, (nid,))
-        state.after_scan[nid] = state.now.monotonic_s + wait_s
-        state.look_later(wait_s, path)
+        _wait_for_look(state, nid, (path,))
 
 
 def fail_until_sure(state: State, job: Job, young: Sequence[Nid]) -> None:
@@ -200,15 +196,19 @@ def fail_until_sure(state: State, job: Job, young: Sequence[Nid]) -> None:
     top = job.nids[0]
     if top not in state.fresh and top not in state.deleting:
         return
-    state.fresh.discard(top)
-    state.deleting.discard(top)
-    state.misses[top] = state.misses.get(top, 0) + 1
-    wait_s = look_again_s(state, (top,))
-    state.after_scan[top] = state.now.monotonic_s + wait_s
-    for nid in young:
-        path = state.index.reader.path_of(nid)
-        if path is not None:
-            state.look_later(wait_s, path)
+    paths = [state.index.reader.path_of(nid) for nid in young]
+    _wait_for_look(state, top, [path for path in paths if path is not None])
+
+
+def _wait_for_look(state: State, nid: Nid, paths: Sequence[DiskPath]) -> None:
+    """Plan the row again when these were looked at, a growing while from now."""
+    state.fresh.discard(nid)
+    state.deleting.discard(nid)
+    state.misses[nid] = state.misses.get(nid, 0) + 1
+    wait_s = look_again_s(state, (nid,))
+    state.after_scan[nid] = state.now.monotonic_s + wait_s
+    for path in paths:
+        state.look_later(wait_s, path)
 
 
 def look_again_s(state: State, nids: tuple[Nid, ...]) -> float:

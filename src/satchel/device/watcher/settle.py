@@ -68,7 +68,7 @@ class _Heat:
         return 0.0 if self.looks <= FREE_LOOKS else float(min(HOT_S_MAX, 2 ** min(self.looks - FREE_LOOKS - 1, 6)))
 
     def due_s(self, now_s: float) -> float:
-        """When a name that changed now is looked at, unless it changes again."""
+        """Return when a name that changed now is looked at, unless it changes again."""
         return min(self.looked_s + self.delay_s, now_s + max(HOT_QUIET_S_MIN, self.delay_s / 8))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from satchel.core.entries import Action
+from satchel.core.entries import Action, Entry
 from satchel.core.errors import NotFound, Unavailable
 from satchel.core.ids import Nid, scope_mark
 from satchel.core.messages import (
@@ -16,6 +16,7 @@ from satchel.core.messages import (
     Stored,
     UndeleteOp,
 )
+from satchel.core.trees import Item
 from satchel.device.engine import excluding
 from satchel.device.service_tasks import (
     Reached,
@@ -275,9 +276,9 @@ def test_a_file_that_both_sides_edited_moves_into_a_new_folder_of_what_leaves() 
     assert isinstance(left, TrashUnit) and set(left.members) == {b"", b"e", b"e/b.txt"}
 
 
-def test_a_file_that_both_sides_edited_leaves_when_the_other_edit_came_after_it_was_moved_out_of_sight() -> None:
-    """Seed 37190: the service told what it held only when it was asked, and of that the row itself was passed over;
-    so the edit of this disk was sent, and refused as older, for ever."""
+def edited_on_both_sides_out_of_sight() -> tuple[Rig, Entry]:
+    """Return a link that asks what the service holds of a file: it was moved there into what is left out here and
+    edited, and edited here too. With what the service will tell of it."""
     rig = Rig()
     rig.start(
         [folder(1, NODE_D, "d"), entry(2, NODE_A, "a.txt", b"one")], [new_folder(1, "d"), new(2, "a.txt", b"one")]
@@ -297,8 +298,23 @@ def test_a_file_that_both_sides_edited_leaves_when_the_other_edit_came_after_it_
     rig.step(pushed(2, entry(3, NODE_A, "b.txt", b"one", parent=NODE_D, action=Action.MOVE, content_rev=2)))
     there = entry(4, NODE_A, "b.txt", b"theirs", parent=NODE_D, place_rev=3)
     rig.answer(Conflict(there), head_seq=4)
+    return rig, there
+
+
+def test_a_file_that_both_sides_edited_leaves_when_the_other_edit_came_after_it_was_moved_out_of_sight() -> None:
+    """Seed 37190: the service told what it held only when it was asked, and of that the row itself was passed over;
+    so the edit of this disk was sent, and refused as older, for ever."""
+    rig, there = edited_on_both_sides_out_of_sight()
     rig.step(SnapshotTaken(rig.take(SnapshotTask), SnapshotPage(NS, 4, tag(4), (there,), False)))
     rig.wait(2.0)
     (op,) = rig.take_commit()
     assert isinstance(op, CreateOp) and op.content is not None and op.content.content_hash == hash_of(b"mine")
     assert op.node_id != NODE_A and op.name != "a.txt"
+
+
+def test_what_is_told_of_a_file_out_of_sight_is_no_deletion_while_that_comes_back() -> None:
+    rig, there = edited_on_both_sides_out_of_sight()
+    excluding.include(rig.state, ["d"])
+    rig.step(SnapshotTaken(rig.take(SnapshotTask), SnapshotPage(NS, 4, tag(4), (there,), False)))
+    row = rig.index.row(rig.nid(NODE_A))
+    assert row is not None and isinstance(row.remote, Item) and row.remote.content == hash_of(b"theirs")

@@ -289,16 +289,17 @@ class FakeDisk:
         return Volume(self.marker, b"fake-volume")
 
     async def list_folder(self, path: DiskPath) -> list[Listed]:
-        await self.enter("list_folder", path)
-        self._require_path(path)
-        return [] if self.root_state == "empty" and not path else _listed(self.volume.folder(self.root, path))
+        return [Listed(name, one.stat(has_birth=False)) for name, one in await self._entries(path)]
 
-    async def compare_folder(self, path: DiskPath, rows_of: RowsOf) -> Compared:
+    async def _entries(self, path: DiskPath) -> list[tuple[bytes, Inode]]:
         await self.enter("list_folder", path)
         self._require_path(path)
         is_empty = self.root_state == "empty" and not path
-        found = {} if is_empty else self.volume.folder(self.root, path).entries
-        names = {name.decode(errors="surrogateescape"): (name, one) for name, one in sorted(found.items())}
+        return [] if is_empty else sorted(self.volume.folder(self.root, path).entries.items())
+
+    async def compare_folder(self, path: DiskPath, rows_of: RowsOf) -> Compared:
+        found = await self._entries(path)
+        names = {name.decode(errors="surrogateescape"): (name, one) for name, one in found}
         rows = rows_of(list(names))
         others: list[Listed] = []
         folders: list[Brief] = []

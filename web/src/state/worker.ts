@@ -18,18 +18,17 @@ export function beginWorker(): void {
 /** A browser asks by itself once after a visit. That may fail, a file of the release may not come, and a page may be open
  * for days. */
 async function keepCurrent(): Promise<never> {
-  let wait = AGAIN_MS / 2;
-  for (;;) {
-    wait = (await isCurrent()) ? ASK_MS : Math.min(ASK_MS, 2 * wait);
-    const end = wait;
-    await new Promise((done) => setTimeout(done, end));
-    if (wait === ASK_MS) wait = AGAIN_MS / 2;
+  for (let again = AGAIN_MS; ; ) {
+    const isDone = await isCurrent();
+    const wait = isDone ? ASK_MS : again;
+    await new Promise((done) => setTimeout(done, wait));
+    again = isDone ? AGAIN_MS : Math.min(ASK_MS, 2 * again);
   }
 }
 
 async function isCurrent(): Promise<boolean> {
   try {
-    // Never from the browser's own cache: a new release is known of at the next visit.
+    // Never from the browser's own cache, which may not know of a new release yet.
     const registration = await navigator.serviceWorker.register('/sw.js', { scope: '/', updateViaCache: 'none' });
     await registration.update();
     return await isInstalled(registration.installing);

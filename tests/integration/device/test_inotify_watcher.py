@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import shutil
@@ -230,6 +231,54 @@ def test_deleted_tree_is_hinted_from_above(tmp_path: Path) -> None:
     async def story(watch: Watch) -> None:
         shutil.rmtree(watch.root / "a")
         await watch.until_covered("a")
+
+    run(tmp_path, story)
+
+
+def churn(root: Path, chance: random.Random) -> None:
+    """Make, rename, swap and delete folders, under few names, faster than anybody reads of it."""
+    for _ in range(60):
+        folders = [root, *below(root)]
+        where = chance.choice(folders)
+        one, other = (where / chance.choice("abc") for _ in range(2))
+        with contextlib.suppress(OSError):
+            match chance.randrange(6):
+                case 0 | 1:
+                    one.mkdir()
+                case 2:
+                    one.rename(chance.choice(folders) / other.name)
+                case 3:
+                    one.rename(where / "aside")
+                    other.rename(one)
+                case 4:
+                    shutil.rmtree(one)
+                case _:
+                    one.mkdir()
+                    one.rename(other)
+                    one.mkdir()
+
+
+def below(root: Path) -> list[Path]:
+    return [path for path in root.rglob("*") if path.is_dir() and ".satchel" not in path.parts]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_folders_whose_names_were_used_several_times_in_a_moment_are_all_watched(tmp_path: Path, seed: int) -> None:
+    """The event of the first one is read when another has its name."""
+
+    async def story(watch: Watch) -> None:
+        chance = random.Random(seed)
+        for number in range(3):
+            await asyncio.to_thread(churn, watch.root, chance)
+            (watch.root / f"end {number}").write_text("x")
+            await watch.until_covered(f"end {number}")
+            while more := await watch.watcher.next_hints(1.0):
+                watch.hints += more
+            watch.hints = []
+            files = [folder / f"file {number}" for folder in (watch.root, *below(watch.root))]
+            for file in files:
+                file.write_text("x")
+            await watch.until_covered(*(str(file.relative_to(watch.root)) for file in files))
 
     run(tmp_path, story)
 

@@ -75,6 +75,8 @@ class InotifyWatcher:
         self._watches = Watches()
         self._settle = Settle()
         self._left: dict[int, _Left] = {}
+        self._touched: dict[tuple[int, bytes], None] = {}
+        """Names of folders that came or went since the watches were last compared with what stands there."""
         self._device = 0
         self._counts_folders = False
         """The volume tells by a folder's links how many folders are in it."""
@@ -193,6 +195,7 @@ class InotifyWatcher:
                 self._watches.remove(number)
             elif name and number in self._watches:
                 self._take(number, mask, cookie, name, now_s)
+        self._compare_touched(now_s)
         self._drop_left(now_s)
         due = self._settle.due(now_s)
         if due:
@@ -209,6 +212,8 @@ class InotifyWatcher:
         is_folder = bool(mask & _ISDIR)
         if name == STATE_FOLDER:
             return
+        if is_folder and mask & (_FROM | _TO | _CREATE):
+            self._touched[number, name] = None
         if mask & _MODIFY:
             self._settle.written(number, name, now_s)
         elif mask & (_CLOSE_WRITE | _ATTRIB):
@@ -253,6 +258,24 @@ class InotifyWatcher:
         else:
             self._settle.written(number, name, now_s, is_made=True)
 
+    def _compare_touched(self, now_s: float) -> None:
+        """Watch what stands at names of folders that came or went, where that is another than the events say.
+
+        An event tells of the past, a watch is set by the path of this moment. When a name was used several times in
+        between, the two do not meet: the folder that had it first would be taken for the one that has it now.
+        """
+        touched, self._touched = self._touched, {}
+        depths = {number: self._watches.depth(number) for number, _ in touched}
+        for number, name in sorted(touched, key=lambda place: depths[place[0]]):
+            folder = self._watches.path(number)
+            try:
+                found = os.lstat(self._full(joined(folder, name))) if folder is not None else None
+            except OSError:
+                continue
+            is_other = found is not None and found.st_ino != self._watches.inode_at(number, name)
+            if found is not None and stat.S_ISDIR(found.st_mode) and is_other:
+                self._new_folder(number, name, now_s)
+
     def _drop_left(self, now_s: float) -> None:
         """Let go of folders that were moved out of the root: their watches would tell of a foreign place."""
         for cookie, left in list(self._left.items()):
@@ -279,7 +302,8 @@ class InotifyWatcher:
         assert self._inotify is not None
         path = self._full(joined(folder, name))
         try:
-            if os.lstat(path).st_dev != self._device:
+            found = os.lstat(path)
+            if found.st_dev != self._device:
                 return None
             number = int(self._inotify.add_watch(path, _FOLDER_MASK))
         except OSError as error:
@@ -287,6 +311,7 @@ class InotifyWatcher:
                 self._shortage = _shortage_line(error, "fs.inotify.max_user_watches")
             return None
         self._watches.put(number, parent, name)
+        self._watches.note_inode(number, found.st_ino)
         for cookie in [cookie for cookie, left in self._left.items() if left.watch == number]:
             # It went out and came back: the watch is of use again.
             del self._left[cookie]

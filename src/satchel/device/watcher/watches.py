@@ -15,6 +15,7 @@ class Watches:
     def __init__(self) -> None:
         self._place: dict[int, tuple[int, bytes]] = {}
         self._inside: dict[int, dict[bytes, int]] = {}
+        self._inode: dict[int, int] = {}
         self.root = -1
 
     def __len__(self) -> int:
@@ -28,14 +29,24 @@ class Watches:
         self.root = number
         self._inside.setdefault(number, {})
 
-    def put(self, number: int, parent: int, name: bytes) -> bool:
-        """Note where a watched folder is. Result: True when the number is new."""
-        is_new = number not in self._inside
+    def put(self, number: int, parent: int, name: bytes) -> None:
+        """Note where a watched folder is. Another one that was noted there is at no known place then."""
         self._leave(number)
+        other = self.find(parent, name)
+        if other is not None:
+            self._place.pop(other, None)
         self._place[number] = (parent, name)
         self._inside.setdefault(parent, {})[name] = number
         self._inside.setdefault(number, {})
-        return is_new
+
+    def note_inode(self, number: int, inode: int) -> None:
+        """Note which folder a watch follows."""
+        self._inode[number] = inode
+
+    def inode_at(self, parent: int, name: bytes) -> int | None:
+        """Return which folder is noted at a place."""
+        number = self.find(parent, name)
+        return None if number is None else self._inode.get(number)
 
     def find(self, parent: int, name: bytes) -> int | None:
         """Return the watch of a folder by its place."""
@@ -55,6 +66,14 @@ class Watches:
             path = joined(path, name)
         return path
 
+    def depth(self, number: int) -> int:
+        """Return how many folders are above it, as far as that is known."""
+        depth = 0
+        while number != self.root and number in self._place and depth <= 4096:
+            number = self._place[number][0]
+            depth += 1
+        return depth
+
     def all(self) -> set[int]:
         """Return every watch."""
         return set(self._inside)
@@ -71,6 +90,7 @@ class Watches:
         self._leave(number)
         self._place.pop(number, None)
         self._inside.pop(number, None)
+        self._inode.pop(number, None)
 
     def _leave(self, number: int) -> None:
         place = self._place.get(number)

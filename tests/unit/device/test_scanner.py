@@ -34,6 +34,10 @@ def moves(facts: list[LocalFact]) -> dict[int, bytes]:
     return {fact.nid: fact.name for fact in facts if isinstance(fact, SeenMoved)}
 
 
+def names_of(facts: list[LocalFact]) -> list[bytes]:
+    return [fact.name for fact in facts if isinstance(fact, SeenNew)]
+
+
 # -- what is new, the same, changed -----------------------------------------------------------------------------------
 
 
@@ -311,6 +315,42 @@ def test_hint_inside_a_renamed_folder_follows_it(root: ScannedRoot) -> None:
     assert kinds(facts) == ["SeenMoved", "SeenChanged"]
     assert isinstance(facts[1], SeenChanged)
     assert facts[1].nid == nid
+
+
+def test_hint_at_the_new_place_of_a_folder_that_took_the_name_of_another_is_looked_at(root: ScannedRoot) -> None:
+    """As packages are put in place: made beside, the old one away, the new one to its name."""
+    root.write("p/deep/old", "one")
+    root.write(".new/deep/f", "two")
+    root.scan()
+    nid = root.known.nid_at(".new")
+    shutil.rmtree(root.root / "p")
+    root.write(".new/deep/more/g", "three")
+    (root.root / ".new").rename(root.root / "p")
+
+    facts = root.scan(
+        Hint(ROOT_PATH, frozenset((b".new", b"p"))),
+        Hint(DiskPath(b"p/deep"), frozenset((b"more",))),
+        Hint(DiskPath(b"p/deep/more"), None, True),
+    )
+
+    assert moves(facts) == {nid: b"p"}
+    assert names_of(facts) == [b"more", b"g"]
+
+
+def test_hints_at_a_name_are_for_the_folder_that_left_it_and_for_the_one_that_took_it(root: ScannedRoot) -> None:
+    root.write("a/deep/f", "one")
+    root.write("b/deep/g", "two")
+    root.scan()
+    (root.root / "a").rename(root.root / "c")
+    (root.root / "b").rename(root.root / "a")
+    root.write("c/deep/more", "three")
+    root.write("a/deep/other", "four")
+
+    facts = root.scan(
+        Hint(ROOT_PATH, frozenset((b"a", b"b", b"c"))), Hint(DiskPath(b"a/deep"), frozenset((b"more", b"other")))
+    )
+
+    assert sorted(names_of(facts)) == [b"more", b"other"]
 
 
 def test_copy_and_delete_of_equal_content_is_a_move(root: ScannedRoot) -> None:

@@ -6,7 +6,7 @@ import heapq
 from collections import deque
 from collections.abc import Iterable
 
-from satchel.device.ports import ROOT_PATH, DiskPath, Hint, joined, split
+from satchel.device.ports import ROOT_PATH, DiskPath, Hint, split
 from satchel.device.scanner.places import Places
 
 NAMES_MAX = 64
@@ -74,11 +74,18 @@ class Hints:
         assert self._order[0] == folder
         self._order.popleft()
 
-    def follow(self, old: DiskPath, new: DiskPath) -> None:
-        """Carry the hints at and below a moved folder's old place over to its new one."""
-        below = old + b"/"
-        for path in [path for path in self._waiting if path == old or path.startswith(below)]:
-            names, is_deep = self._waiting.pop(path)
-            target = joined(new, path[len(below) :]) if path != old else new
-            self._add(target, names, is_deep=is_deep)
-            self._order.append(target)
+    def follow(self, old: DiskPath | None, new: DiskPath) -> None:
+        """Take the hints at and below a moved folder's old place for its new one too, and look at those there again.
+
+        A hint tells of a path as it was at one moment of many: what is hinted at the old place may be meant for what
+        stands there now, and what is hinted at the new one for what has just been found to stand there.
+        """
+        for path in self._below(old) if old is not None else ():
+            names, is_deep = self._waiting[path]
+            self._add(DiskPath(new + path[len(old or b"") :]), names, is_deep=is_deep)
+        self._order.extend(self._below(new))
+
+    def _below(self, folder: DiskPath) -> list[DiskPath]:
+        """Return what waits at or below a folder, those above first."""
+        found = [path for path in self._waiting if path == folder or path.startswith(folder + b"/")]
+        return sorted(found, key=lambda path: (_depth(path), path))

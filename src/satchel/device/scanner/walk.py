@@ -324,12 +324,12 @@ class Walk:
             return
         self._follow_folder(row, path)
         self._parts.add(SeenMoved(row.nid, row.version, look.parent, item.name, stat, b"", b""))
-        self._stack.append(Look(row.nid, path, stat.inode, is_deep=look.is_deep, above=scope))
+        # Of one that the index was not sure of, nobody knows either what is in it.
+        is_deep = look.is_deep or not row.stat.ctime_ns
+        self._stack.append(Look(row.nid, path, stat.inode, is_deep=is_deep, above=scope))
 
     def _follow_folder(self, row: LocalRow, path: DiskPath) -> None:
-        old = self._places.path_now(row)
-        if old is not None:
-            self._hints.follow(old, path)
+        self._hints.follow(self._places.path_now(row), path)
         self._place(row)
         self._places.folder_moved(row.nid, path)
 

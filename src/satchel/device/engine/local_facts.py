@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 from typing import assert_never, cast
 
+from satchel.core.entries import Kind
 from satchel.core.errors import RootMissing
 from satchel.core.ids import Nid
 from satchel.core.paths import name_key
@@ -33,6 +34,7 @@ from satchel.device.engine.state import (
     Phase,
     State,
 )
+from satchel.device.engine.trails import doubt_below, followed, leave_trail
 from satchel.device.index.bulk import standing_here
 from satchel.device.ports import EVERYTHING, ROOT_PATH, DiskPath, Hint, Stat, joined
 from satchel.device.tasks import (
@@ -87,7 +89,7 @@ def next_scan(state: State) -> None:
         wait_s = DEGRADED_SCAN_EVERY_S if state.is_degraded else FULL_SCAN_EVERY_S
         state.next_full_scan_s = now_s + wait_s
     else:
-        hints = _merged(state.hints)
+        hints = _merged(followed(state, state.hints))
     state.hints = []
     state.is_scanning = True
     state.scan_begun_s = None
@@ -174,6 +176,7 @@ def _fold_part(state: State, fact: Scanned) -> None:
     if fact.is_full:
         trust_disk(state)
         state.full_look_s = fact.begun_s
+        state.doubted_below.clear()
         state.release(list(state.stalled))
     if fact.is_full and not state.scanned_once:
         state.scanned_once = True
@@ -206,7 +209,9 @@ def _fold(state: State, fact: LocalFact, touched: list[Nid], gone: list[Nid]) ->
             elif parent is not None:
                 _fold_moved(state, fact, parent, touched)
         case SeenGone():
-            if is_current(state, fact.nid, fact.base) and not absence_is_leaving(state, fact.nid):
+            if not is_current(state, fact.nid, fact.base):
+                doubt_below(state, fact.nid)
+            elif not absence_is_leaving(state, fact.nid):
                 is_taken_back = is_doubtful(state, fact.nid, fact.base)
                 nids = state.index.clear_local_unit(fact.nid)
                 if is_taken_back:
@@ -232,7 +237,9 @@ def _fold_moved(state: State, fact: SeenMoved, parent: Nid, touched: list[Nid]) 
     name = fact.name.decode()
     here = standing_here(state.index, (parent, name_key(name)))
     wait_for_twins(state, [one for one in here if one.nid != fact.nid], name)
+    was = state.index.reader.path_of(fact.nid) if fact.stat.kind is Kind.FOLDER else None
     _write(state, fact.nid, parent, name, fact.content, fact.blocks, fact.stat)
+    leave_trail(state, fact.nid, was)
     state.leaving_names.discard(fact.nid)
     touched.append(fact.nid)
 
@@ -247,8 +254,13 @@ def _fold_unknown(state: State, fact: SeenUnknown, touched: list[Nid]) -> None:
     path: DiskPath | None
     if fact.nid is not None:
         path = state.index.reader.path_of(fact.nid)
-        if fact.nid in state.busy or state.index.reader.local(fact.nid) is None:
-            # It is in flight, or its file became that of another row while the scan was under way.
+        if state.index.reader.local(fact.nid) is None:
+            # Its file became that of another row while the scan was under way.
+            return
+        if fact.nid in state.busy:
+            if path is not None:
+                state.look_when_free[fact.nid] = path
+            doubt_below(state, fact.nid)
             return
         keep_doubts(state, fact.nid)
         state.index.set_local_unknown(fact.nid)

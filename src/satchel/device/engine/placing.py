@@ -33,6 +33,7 @@ from satchel.device.engine.results import (
     look_again_s,
 )
 from satchel.device.engine.state import Job, Stage, State
+from satchel.device.engine.trails import leave_trail
 from satchel.device.engine.yielding import name_carried
 from satchel.device.index.left_out import remote_child
 from satchel.device.ports import ROOT_PATH, DiskPath, Hint, Stat, joined, split
@@ -449,7 +450,9 @@ def _write(state: State, job: Job, task: DiskTask, result: Applied) -> None:
                     folder, name = split(way.target)
                     state.hints.append(Hint(folder, frozenset((name,)), True))
                 note_move(state, row.node_id, way)
+                was = index.reader.path_of(move.nid) if row.local.kind is Kind.FOLDER else None
                 index.set_local(move.nid, move.parent, move.name, row.local.content, _unsure(stat))
+                leave_trail(state, move.nid, was)
                 if job.is_stale:
                     continue
                 planned = job.rows[move.nid].remote

@@ -284,6 +284,10 @@ class State:
         """Paths that wait for another look, since what was seen there could not be folded."""
         self.look_when_free: dict[Nid, DiskPath] = {}
         """Where rows in flight were seen changed: that is looked at when they are in none any more."""
+        self.trails: dict[DiskPath, tuple[Nid, float]] = {}
+        """Where folders stood before they were recorded elsewhere, and when that was; the oldest first."""
+        self.doubted_below: set[Nid] = set()
+        """Folders to be looked into as soon as it is known where they stand."""
         self.scanned_once = False
         self.full_look_s = -NEVER_S
         """When the last look at everything began that came to its end."""
@@ -477,7 +481,7 @@ class State:
         """The row is in no job any more: what waited for it is to be planned."""
         self.busy.pop(nid, None)
         if nid in self.look_when_free:
-            self.look_again(self.look_when_free.pop(nid))
+            self.look_later(0.0, self.look_when_free.pop(nid), is_deep=nid in self.doubted_below)
         for each in self.behind.pop(nid, ()):
             self.blocked.pop(each, None)
             self._plan_again(each)
@@ -507,7 +511,8 @@ class State:
             else:
                 self.hints.append(Hint(path, None, True))
 
-    def look_later(self, delay_s: float, path: DiskPath) -> None:
+    def look_later(self, delay_s: float, path: DiskPath, *, is_deep: bool = False) -> None:
+        """Queue a look at the path; is_deep: into the folder that stands there, too."""
         folder, _, name = path.rpartition(b"/")
-        hint = Hint(DiskPath(folder), frozenset((name,))) if path else Hint(path, None, True)
+        hint = Hint(DiskPath(folder), frozenset((name,)), is_deep) if path else Hint(path, None, True)
         self.later_hints.append((self.now.monotonic_s + delay_s, hint))

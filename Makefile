@@ -39,7 +39,7 @@ INSTALL := VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --constraint constraint
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test checks collected lint format types walls unit web web-check api-types shots web-figures sim sim-night mutants bench bench-tree bench-cluster micro load capacity fanout kill chaos races fuzz litmus crashpoints powercut acceptance sharing collisions damage clean
+.PHONY: help run test checks collected lint format types walls unit web web-check api-types shots web-figures sim sim-night mutants bench bench-tree bench-cluster micro load capacity fanout kill soak chaos races fuzz litmus crashpoints powercut acceptance sharing collisions damage clean
 
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -122,6 +122,9 @@ fanout: $(VENV)/.dev-stamp ## What a change costs on its way to its devices with
 
 kill: $(VENV)/.dev-stamp ## Kill real processes a hundred times; nothing acknowledged may be lost
 	@$(BIN)/python -m tests.e2e.kill_run --kills 100 $(if $(SEED),--seed $(SEED))
+
+soak: $(VENV)/.dev-stamp ## Real programs at work on three devices of two people, disturbed (MINUTES=10 SEED=n)
+	@$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 chaos: $(VENV)/.dev-stamp ## Faults under load on real PostgreSQL, S3, Valkey and Kafka, two hours (SCALE=0.05 is a look; ONLY=name SEED=n)
 	@$(BIN)/python -m tests.chaos --scale $(SCALE) $(if $(ONLY),--only $(ONLY)) $(if $(SEED),--seed $(SEED))

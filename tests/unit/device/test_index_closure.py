@@ -121,6 +121,25 @@ def test_below_a_dying_folder_that_comes_only_as_one_above_all_comes_too(trees: 
     assert set(trees.closure(gone).rows) == {gone, top, edited}, "or the folder would go with what was edited in it"
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_who_took_the_name_of_a_folder_that_went_is_loaded_with_what_is_new_below_it(
+    trees: Trees, is_there: bool
+) -> None:
+    """It would be brought back at that name for what is below it (seed 43176)."""
+    top = trees.folder("d")
+    below = trees.index.add(trees.node())
+    other = trees.index.add(trees.node())
+    if is_there:
+        trees.index.clear_remote_unit(top, 99)
+        trees.index.set_local(below, top, "a", hash_of(b"one"), stat(71, b"one"))
+        trees.index.set_remote(other, ROOT_NID, entry(60, trees.index.node_id_of(other), "D", b"two"))
+    else:
+        trees.index.clear_local_unit(top)
+        trees.index.set_remote(below, top, entry(60, trees.index.node_id_of(below), "a", b"one"))
+        trees.index.set_local(other, ROOT_NID, "D", hash_of(b"two"), stat(72, b"two"))
+    assert set(trees.closure(below).rows) == {top, below, other}
+
+
 def test_below_a_folder_that_is_new_on_one_side_nothing_is_loaded(trees: Trees) -> None:
     node = trees.node()
     top = trees.index.add(node)

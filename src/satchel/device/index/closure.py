@@ -122,5 +122,9 @@ def _places(sides: Iterable[Side]) -> Iterable[tuple[Nid, str]]:
 
 
 def _taken(row: Row) -> set[tuple[Nid, str]]:
-    """Where the row stands in a tree and did not when the two were last equal."""
-    return set(_places((row.remote, row.local))).difference(_places((row.synced,)))
+    """Where the row stands in a tree and did not when the two were last equal.
+
+    One that went on a side has left its name there, and may be brought back for what is below it: the name is all new.
+    """
+    standing = set(_places((row.remote, row.local)))
+    return standing if row.remote is None or row.local is None else standing.difference(_places((row.synced,)))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 OPERATIONS = 50
 """User actions of a case, at least, as in `make sim`: a case of another length is another case."""
-OPERATIONS_MAX = 1_000
+OPERATIONS_MAX = 10_000
 
 group = typer.Typer(help="Repeat a case of the deterministic simulation, in memory.", no_args_is_help=True)
 

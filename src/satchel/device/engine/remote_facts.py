@@ -70,6 +70,9 @@ from satchel.device.service_tasks import (
 
 ZERO_TAG = Tag(bytes(TAG_BYTES))
 NO_LINK = LinkId(b"")
+UNTOLD = 0
+"""The seq of what the snapshot of a unit did not name: it went, or it moved out of the unit. The journal is read on
+from an older place and tells which; what it says must not count as old."""
 TWIN_TEXT = (
     "Another computer syncs this folder as this device: its disk was copied. Sign in again on one of them with"
     " 'satchel login' and restart its daemon; no file is touched."
@@ -388,7 +391,7 @@ def _end_unit(state: State, request: SnapshotRequest, page: SnapshotPage) -> Non
             # What went out of sight is named in no other snapshot, and its top, which stands there, in none.
             is_gone = not is_hiding(state, each) or (is_whole and each != nid)
             if is_gone and state.index.is_remote(each):
-                state.touch(state.index.clear_remote_unit(each, page.seq), is_deletion=True)
+                state.touch(state.index.clear_remote_unit(each, UNTOLD), is_deletion=True)
         tidy_below(state)
         hide_stray(state)
         has_returned(state, nid, untold)

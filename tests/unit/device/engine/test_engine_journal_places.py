@@ -27,7 +27,22 @@ from satchel.device.service_tasks import (
     StreamFrameCame,
 )
 from satchel.device.tasks import ApplyTask, CommitTask
-from tests.support.engine_rig import EPOCH, NODE_A, NODE_B, NODE_C, NODE_D, NS, Rig, changes, entry, folder, pushed, tag
+from tests.support.engine_rig import (
+    EPOCH,
+    NODE_A,
+    NODE_B,
+    NODE_C,
+    NODE_D,
+    NS,
+    Rig,
+    changes,
+    entry,
+    folder,
+    new,
+    new_folder,
+    pushed,
+    tag,
+)
 
 OTHER = Tag(b"another!")
 UNIT = folder(5, NODE_D, "d")
@@ -124,6 +139,30 @@ def test_an_answer_to_what_was_asked_before_the_page_says_nothing_of_its_place()
     told(rig, task, 7)
     rig.step(Pulled(changes(5)))
     assert rig.state.phase is Phase.LIVE and rig.state.places == {7: tag(7)}
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_what_left_a_unit_before_it_was_told_is_where_the_journal_says(is_deleted: bool) -> None:
+    """The page is of a later place than the journal is read to: that it does not name a file says nothing else of it,
+    and the entry that tells where it went, which comes after the page, is older than that (seed 43826)."""
+    rig = Rig()
+    rig.start(
+        [folder(1, NODE_D, "d"), entry(2, NODE_C, "c.txt", b"3", parent=NODE_D)],
+        [new_folder(1, "d"), new(2, "c.txt", b"3", inside=1)],
+    )
+    assert rig.engine.is_settled
+    rig.step(pushed(2, folder(3, NODE_D, "d", action=Action.DELETE, is_live=False)))
+    rig.step(pushed(3, folder(5, NODE_D, "d", action=Action.UNDELETE, is_subtree=True)))
+    rig.step(pushed(5, entry(6, NODE_C, "c.txt", b"3", parent=NODE_D)))
+    told(rig, rig.take(SnapshotTask), 9)
+    assert not rig.index.is_remote(rig.nid(NODE_C))
+    left = (
+        entry(8, NODE_C, "c.txt", b"3", parent=NODE_D, action=Action.DELETE, is_live=False)
+        if is_deleted
+        else entry(8, NODE_C, "c.txt", b"3", action=Action.MOVE, content_rev=6)
+    )
+    rig.step(pushed(6, left))
+    assert rig.index.is_remote(rig.nid(NODE_C)) is not is_deleted
 
 
 def test_later_pages_of_a_unit_are_of_the_place_of_the_first() -> None:

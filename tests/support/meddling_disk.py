@@ -11,11 +11,17 @@ from satchel.device.ports import Compared, DiskPath, Listed, OpenFile, RowsOf, S
 
 
 class MeddlingDisk(LocalDisk):
-    """on_read, on_list: called with the path after each read and each listing. closed: paths that cannot be read."""
+    """on_read, on_list, on_stat: called with the path after each. closed: paths that cannot be read."""
 
     on_read: Callable[[DiskPath], None] = staticmethod(lambda path: None)
     on_list: Callable[[DiskPath], None] = staticmethod(lambda path: None)
+    on_stat: Callable[[DiskPath], None] = staticmethod(lambda path: None)
     closed: frozenset[bytes] = frozenset()
+
+    async def stat(self, path: DiskPath) -> Stat | None:
+        found = await super().stat(path)
+        self.on_stat(path)
+        return found
 
     async def list_folder(self, path: DiskPath) -> list[Listed]:
         self._require(path)

@@ -16,8 +16,8 @@ from satchel.core.hashing import Block, block_hash, pack_blocks
 from satchel.core.limits import MIB, SINGLE_BLOCK_BYTES_MAX
 from satchel.device.drive import drive
 from satchel.device.hashing_files import PIECE_BYTES, read_file
-from satchel.device.ports import DiskPath
-from satchel.device.tasks import NewParent, SeenChanged, SeenGone, SeenNew, SeenUnknown
+from satchel.device.ports import ROOT_PATH, DiskPath, Hint
+from satchel.device.tasks import NewParent, SeenChanged, SeenGone, SeenMoved, SeenNew, SeenUnknown
 from tests.support.meddling_disk import MeddlingDisk
 from tests.support.scanned_root import ScanClock, ScannedRoot
 
@@ -160,6 +160,46 @@ def test_names_of_a_folder_that_moved_during_the_scan_are_not_gone(root: Scanned
     facts = root.scan()
 
     assert not any(isinstance(fact, SeenGone) for fact in facts)
+
+
+@pytest.mark.parametrize("looks", [1, 2])
+def test_a_hinted_folder_that_moves_away_before_the_look_at_it_is_unknown_and_looked_for(
+    root: ScannedRoot, looks: int
+) -> None:
+    """After the hints were placed, or after it was found to stand: a new name in it was not seen, and nobody knows."""
+    root.write("a/deep/f", "one")
+    root.scan()
+    nid = root.known.nid_at("a/deep")
+    root.write("a/deep/new", "two")
+    seen: list[DiskPath] = []
+
+    def meddle(path: DiskPath) -> None:
+        seen.append(path)
+        if seen.count(DiskPath(b"a/deep")) == looks and (root.root / "a").exists():
+            (root.root / "a").rename(root.root / "b")
+
+    disk_of(root).on_stat = meddle
+
+    (fact,) = root.look("a/deep", "new")
+
+    assert isinstance(fact, SeenUnknown)
+    assert (fact.nid, fact.retry) == (nid, True)
+
+
+def test_a_hinted_folder_that_moves_and_is_found_in_the_same_look_is_not_unknown(root: ScannedRoot) -> None:
+    root.write("a/deep/f", "one")
+    root.scan()
+    root.write("a/deep/new", "two")
+
+    def meddle(path: DiskPath) -> None:
+        if path == b"a/deep" and (root.root / "a").exists():
+            (root.root / "a").rename(root.root / "b")
+
+    disk_of(root).on_stat = meddle
+
+    facts = root.scan(Hint(ROOT_PATH, frozenset((b"a", b"b"))), Hint(DiskPath(b"a/deep"), frozenset((b"new",))))
+
+    assert [type(fact) for fact in facts] == [SeenMoved, SeenNew]
 
 
 def test_root_that_goes_away_during_the_scan_is_a_fault(root: ScannedRoot, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import heapq
 from collections import deque
 from collections.abc import Iterable
 
+from satchel.core.ids import Nid
 from satchel.device.ports import ROOT_PATH, DiskPath, Hint, split
 from satchel.device.scanner.places import Places
 
@@ -25,6 +26,7 @@ class Hints:
     def __init__(self, hints: Iterable[Hint]) -> None:
         self._waiting: dict[DiskPath, tuple[Names, bool]] = {}
         self._order: deque[DiskPath] = deque()
+        self._stood: dict[DiskPath, Nid] = {}
         for hint in hints:
             self._add(hint.folder, hint.names, is_deep=hint.is_deep)
 
@@ -47,7 +49,10 @@ class Hints:
         heapq.heapify(heap)
         while heap:
             _, path = heapq.heappop(heap)
-            if path == ROOT_PATH or await places.standing(path) is not None:
+            standing = None if path == ROOT_PATH else await places.standing(path)
+            if standing is not None:
+                self._stood[path] = standing[0]
+            if path == ROOT_PATH or standing is not None:
                 continue
             folder, name = split(path)
             if folder not in self._waiting:
@@ -69,10 +74,14 @@ class Hints:
         self._waiting.pop(folder, None)
         return merged
 
-    def put_off(self, folder: DiskPath) -> None:
-        """Pass over a hint whose folder is not there; it is taken when the folder is found after all, or never."""
+    def put_off(self, folder: DiskPath) -> Nid | None:
+        """Pass over a hint whose folder is not there; it is taken when the folder is found after all, or never.
+
+        Result: the folder, if it stood there when the hints were lifted: its parent is not looked at for it.
+        """
         assert self._order[0] == folder
         self._order.popleft()
+        return self._stood.pop(folder, None)
 
     def follow(self, old: DiskPath | None, new: DiskPath) -> None:
         """Take the hints at and below a moved folder's old place for its new one too, and look at those there again.

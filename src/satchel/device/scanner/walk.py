@@ -106,10 +106,18 @@ class Walk:
     async def _start(self, folder: DiskPath) -> None:
         standing = await self._places.standing(folder)
         if standing is None:
-            self._hints.put_off(folder)
+            stood = self._hints.put_off(folder)
+            if stood is not None:
+                self._left_meanwhile(stood, folder)
             return
         names, is_deep = self._hints.take(folder, frozenset(), is_deep=False)
         self._stack.append(Look(standing[0], folder, standing[1].inode, names=names, is_deep=is_deep))
+
+    def _left_meanwhile(self, nid: Nid, folder: DiskPath) -> None:
+        """A hinted folder stood in its place when the walk began. Unless it was found since, nobody else tells."""
+        row = self._known.local(nid)
+        if row is not None and nid not in self._places.placed and self._places.path_now(row) == folder:
+            self._unknown(row, "file_changing", "A folder moved away.", retry=True)
 
     async def _compare(self, look: Look) -> None:
         look.names, look.is_deep = self._hints.take(look.path, look.names, is_deep=look.is_deep)
@@ -206,7 +214,7 @@ class Walk:
                     self._unknown(row, fault.code, fault.message, retry=True)
                 continue
             rows += named
-            is_missing = is_missing or (row is not None and stat is None)
+            is_missing = is_missing or stat is None
             if stat is not None:
                 listed.append(Listed(name, stat))
         if is_missing:

@@ -53,6 +53,7 @@ ALONE = 3
 """How often one user acts alone at the end."""
 AT_LAST = b"made at last"
 SAVED_AT_LAST = 3_000_000
+LOOKING_S = (0.0, 0.0005, 0.001, 0.002, 0.004)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,7 @@ def play(world: World, case: Script) -> None:
         _alone_with_others(world, users, case)
         return
     _saved_here_and_deleted_there(world, users)
+    _put_in_place(world, users)
     marks = [step for step in case.steps if isinstance(step, Mark)]
     _alone(world, users, [*[step for step in case.steps if isinstance(step, Act)][-ALONE:], *marks[-1:]])
 
@@ -268,6 +270,29 @@ def _saved_here_and_deleted_there(world: World, users: Users) -> None:
     left = _trees(world, mate)
     _told(world, mate)
     check_alone(left, _trees(world, mate))
+    check_quiet(world, users)
+
+
+def _put_in_place(world: World, users: Users) -> None:
+    """One user makes a folder beside another and puts it in its place, and files are written in it before and after
+    that: now all is told together, now the look at the first of it is under way. Raises: Broken unless all arrive."""
+    device = world.devices[0]
+    old, made = AT_LAST + b" in place", AT_LAST + b" beside"
+    tree = device.user.tree()
+    if old in tree or made in tree:
+        return
+    users.save(device, old + b"/deep/old", SAVED_AT_LAST + 3)
+    users.save(device, made + b"/deep/one", SAVED_AT_LAST + 4)
+    _told(world, device)
+    users.save(device, made + b"/deep/more/two", SAVED_AT_LAST + 5)
+    device.tell(is_heard=True, is_full=False)
+    world.scheduler.run_for(LOOKING_S[len(tree) % len(LOOKING_S)])
+    users.delete(device, old)
+    users.rename(device, made, old)
+    users.save(device, old + b"/deep/later/three", SAVED_AT_LAST + 6)
+    left = _trees(world, device)
+    _told(world, device)
+    check_alone(left, _trees(world, device))
     check_quiet(world, users)
 
 

@@ -254,14 +254,23 @@ class Users:
         user.delete(path)
 
     def save(self, device: SimDevice, path: bytes, number: int) -> None:
-        """Write a new file, its folder made where it lacks."""
+        """Write a new file, its folders made where they lack."""
         self._actor = device
-        folder = path.rpartition(b"/")[0]
-        if folder and folder not in device.user.tree():
-            device.user.make_folder(folder)
-            device.changed(folder)
+        parts = path.split(b"/")
+        for depth in range(1, len(parts)):
+            folder = b"/".join(parts[:depth])
+            if folder not in device.user.tree():
+                device.user.make_folder(folder)
+                device.changed(folder)
         device.user.write_file(path, self.content(number))
         device.changed(path)
+
+    def rename(self, device: SimDevice, source: bytes, target: bytes) -> None:
+        """Give what stands there another name."""
+        self._actor = device
+        device.user.rename(source, target)
+        device.changed(source)
+        device.changed(target)
 
     def delete(self, device: SimDevice, path: bytes) -> None:
         """Delete what stands there, with all in it."""

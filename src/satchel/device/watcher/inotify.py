@@ -31,6 +31,8 @@ IDLE_S_MAX = 60.0
 NO_FOLDERS_LINKS = 2
 """A folder's name and its own `.`; on volumes that count so, each folder in it is one more by its `..`."""
 HINTS_WAITING_MAX = 20_000
+CHECK_AFTER_S = 0.4
+"""Folders that came and went are compared with the watches once more when none did so for so long."""
 EVERYTHING = Hint(ROOT_PATH, None, True)
 
 _MODIFY, _ATTRIB, _CLOSE_WRITE = int(flags.MODIFY), int(flags.ATTRIB), int(flags.CLOSE_WRITE)
@@ -77,6 +79,9 @@ class InotifyWatcher:
         self._left: dict[int, _Left] = {}
         self._touched: dict[tuple[int, bytes], None] = {}
         """Names of folders that came or went since the watches were last compared with what stands there."""
+        self._unsure: dict[int, None] = {}
+        """Watched folders in which folders came or went, or that were placed, since all was quiet."""
+        self._check_s = float("inf")
         self._device = 0
         self._counts_folders = False
         """The volume tells by a folder's links how many folders are in it."""
@@ -139,6 +144,7 @@ class InotifyWatcher:
             self._shortage = _shortage_line(error, "fs.inotify.max_user_watches")
         else:
             self._watch_below(self._watches.root, ROOT_PATH)
+            self._unsure.clear()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="satchel-watcher", daemon=True)
         self._thread.start()
@@ -180,6 +186,7 @@ class InotifyWatcher:
     def _next_due_s(self) -> float:
         times = [self._settle.next_due_s()]
         times += [left.at_s + ABSENCE_S for left in self._left.values()][:1]
+        times.append(self._check_s)
         return min((time_s for time_s in times if time_s is not None), default=float("inf"))
 
     # -- events -------------------------------------------------------------------------------------------------------
@@ -197,6 +204,8 @@ class InotifyWatcher:
                 self._take(number, mask, cookie, name, now_s)
         self._compare_touched(now_s)
         self._drop_left(now_s)
+        if now_s >= self._check_s:
+            self._check_unsure(now_s)
         due = self._settle.due(now_s)
         if due:
             self._publish(due)
@@ -214,6 +223,8 @@ class InotifyWatcher:
             return
         if is_folder and mask & (_FROM | _TO | _CREATE):
             self._touched[number, name] = None
+            self._unsure[number] = None
+            self._check_s = now_s + CHECK_AFTER_S
         if mask & _MODIFY:
             self._settle.written(number, name, now_s)
         elif mask & (_CLOSE_WRITE | _ATTRIB):
@@ -265,16 +276,31 @@ class InotifyWatcher:
         between, the two do not meet: the folder that had it first would be taken for the one that has it now.
         """
         touched, self._touched = self._touched, {}
+        if not touched:
+            return
         depths = {number: self._watches.depth(number) for number, _ in touched}
         for number, name in sorted(touched, key=lambda place: depths[place[0]]):
             folder = self._watches.path(number)
-            try:
-                found = os.lstat(self._full(joined(folder, name))) if folder is not None else None
-            except OSError:
-                continue
-            is_other = found is not None and found.st_ino != self._watches.inode_at(number, name)
-            if found is not None and stat.S_ISDIR(found.st_mode) and is_other:
-                self._new_folder(number, name, now_s)
+            if folder is not None:
+                self._compare(number, folder, name, now_s)
+
+    def _compare(self, number: int, folder: DiskPath, name: bytes, now_s: float) -> None:
+        """Watch the folder of this name as a new one if it is another than is noted there, with what is in it."""
+        inode = _folder_inode(self._full(joined(folder, name)))
+        if inode is not None and inode != self._watches.inode_at(number, name):
+            self._new_folder(number, name, now_s)
+
+    def _check_unsure(self, now_s: float) -> None:
+        """All is quiet: list once more where folders came and went. What moved between an event, a look and a watch may
+        have been noted at a wrong place, without any name at which the two differ having been touched."""
+        unsure, self._unsure = self._unsure, {}
+        self._check_s = float("inf")
+        for number in sorted(unsure, key=self._watches.depth):
+            folder = self._watches.path(number)
+            for name in self._folders_in(folder) if folder is not None else ():
+                self._compare(number, folder or ROOT_PATH, name, now_s)
+        if self._unsure:
+            self._check_s = now_s + CHECK_AFTER_S
 
     def _drop_left(self, now_s: float) -> None:
         """Let go of folders that were moved out of the root: their watches would tell of a foreign place."""
@@ -283,7 +309,13 @@ class InotifyWatcher:
                 break
             del self._left[cookie]
             for number in self._watches.unit(left.watch) if left.watch is not None else ():
-                self._unwatch(number)
+                if not self._stands(number):
+                    self._unwatch(number)
+
+    def _stands(self, number: int) -> bool:
+        """Tell whether a watched folder is where it is noted: what was moved away from there was another one then."""
+        path = self._watches.path(number)
+        return path is not None and _folder_inode(self._full(path)) == self._watches.inode(number)
 
     # -- watches ------------------------------------------------------------------------------------------------------
 
@@ -312,6 +344,7 @@ class InotifyWatcher:
             return None
         self._watches.put(number, parent, name)
         self._watches.note_inode(number, found.st_ino)
+        self._unsure[number] = None
         for cookie in [cookie for cookie, left in self._left.items() if left.watch == number]:
             # It went out and came back: the watch is of use again.
             del self._left[cookie]
@@ -386,6 +419,14 @@ class InotifyWatcher:
             names = None if waiting.names is None or hint.names is None else waiting.names | hint.names
             hint = Hint(hint.folder, names, hint.is_deep)
         self._hints[key] = hint
+
+
+def _folder_inode(path: bytes) -> int | None:
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_ino if stat.S_ISDIR(found.st_mode) else None
 
 
 def _folder_names(path: bytes) -> list[bytes]:

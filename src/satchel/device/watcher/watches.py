@@ -43,10 +43,14 @@ class Watches:
         """Note which folder a watch follows."""
         self._inode[number] = inode
 
+    def inode(self, number: int) -> int | None:
+        """Return which folder a watch follows, as far as that is known."""
+        return self._inode.get(number)
+
     def inode_at(self, parent: int, name: bytes) -> int | None:
         """Return which folder is noted at a place."""
         number = self.find(parent, name)
-        return None if number is None else self._inode.get(number)
+        return None if number is None else self.inode(number)
 
     def find(self, parent: int, name: bytes) -> int | None:
         """Return the watch of a folder by its place."""

@@ -8,12 +8,12 @@ not be folded is looked into once it is found. Source: docs/design/040 (watching
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from satchel.core.entries import Kind
 from satchel.core.ids import Nid
 from satchel.device.engine.state import State
-from satchel.device.ports import ROOT_PATH, DiskPath, Hint, split
+from satchel.device.ports import ROOT_PATH, DiskPath, Hint, joined, split
 
 TRAIL_S = 120.0
 """So long hints of an old path may come: the watcher tells within moments, but a look that is to be had again waits."""
@@ -52,33 +52,38 @@ def _look_into(state: State, nid: Nid) -> None:
 def followed(state: State, hints: Iterable[Hint]) -> list[Hint]:
     """Return the hints, and with them those at the places to which folders of their paths went."""
     _forget_old(state)
-    found = list(hints)
-    if not state.trails:
-        return found
-    known = set(found)
-    for hint in found:
-        for other in _further(state, hint):
-            if other not in known:
-                known.add(other)
-                found.append(other)
-    return found
+    found = dict.fromkeys(hints)
+    if state.trails:
+        # A hint takes each trail once: a folder may have gone into one that has its old name now.
+        waiting = [(hint, frozenset[DiskPath]()) for hint in found]
+        while waiting:
+            hint, taken = waiting.pop()
+            for trail, other in _further(state, hint, taken):
+                if other not in found:
+                    found[other] = None
+                    waiting.append((other, taken | {trail}))
+    return list(found)
 
 
-def _further(state: State, hint: Hint) -> Iterable[Hint]:
+def _further(state: State, hint: Hint, taken: frozenset[DiskPath]) -> Iterator[tuple[DiskPath, Hint]]:
     at, rest = hint.folder, b""
     while at != ROOT_PATH:
-        trail = state.trails.get(at)
-        now = None if trail is None else state.index.reader.path_of(trail[0])
+        now = _now_at(state, at, taken)
         if now:
-            yield Hint(DiskPath(now + rest), hint.names, hint.is_deep)
+            yield at, Hint(DiskPath(now + rest), hint.names, hint.is_deep)
         at, name = split(at)
         rest = b"/" + name + rest
     for name in hint.names or ():
-        trail = state.trails.get(DiskPath(hint.folder + b"/" + name if hint.folder else name))
-        now = None if trail is None else state.index.reader.path_of(trail[0])
+        path = joined(hint.folder, name)
+        now = _now_at(state, path, taken)
         if now:
             folder, last = split(now)
-            yield Hint(folder, frozenset((last,)), hint.is_deep)
+            yield path, Hint(folder, frozenset((last,)), hint.is_deep)
+
+
+def _now_at(state: State, path: DiskPath, taken: frozenset[DiskPath]) -> DiskPath | None:
+    trail = None if path in taken else state.trails.get(path)
+    return None if trail is None else state.index.reader.path_of(trail[0])
 
 
 def _forget_old(state: State) -> None:

@@ -82,6 +82,20 @@ def test_a_hint_follows_over_two_moves_and_into_a_folder_that_moved_itself() -> 
     assert Hint(DiskPath(b"out"), INSIDE.names) in looks(rig)
 
 
+def test_a_folder_that_went_into_one_of_its_old_name_is_followed_once() -> None:
+    """Seed 44072: its new path begins with the old one, and so would that of each further step."""
+    rig = rig_with_folders()
+    rig.step(Hinted((Hint(ROOT_PATH, None),)))
+    rig.scan(moved(rig, b"aside"))
+    leave_trail(rig.engine.state, rig.nid(NODE_B), DiskPath(b"aside"))
+    rig.step(Hinted((INSIDE,)))
+    assert looks(rig) == {
+        INSIDE,
+        Hint(DiskPath(b"aside/deep"), INSIDE.names),
+        Hint(DiskPath(b"aside/deep/deep"), INSIDE.names),
+    }
+
+
 def test_a_look_into_a_name_that_a_folder_left_is_one_into_its_new_name() -> None:
     rig = rig_with_folders()
     rig.step(Hinted((Hint(ROOT_PATH, frozenset((b"old", b"new"))),)))

@@ -274,8 +274,9 @@ def _saved_here_and_deleted_there(world: World, users: Users) -> None:
 
 
 def _put_in_place(world: World, users: Users) -> None:
-    """One user makes a folder beside another and puts it in its place, and files are written in it before and after
-    that: now all is told together, now the look at the first of it is under way. Raises: Broken unless all arrive."""
+    """One user puts folders in the place of one, the old ones aside and away, as installers do, and files are written in
+    them before and after that. What the watcher tells comes while the look at the last of it is under way, or not, and
+    now and then the service is gone. Raises: Broken unless all comes out so everywhere."""
     device = world.devices[0]
     old, made = AT_LAST + b" in place", AT_LAST + b" beside"
     tree = device.user.tree()
@@ -287,11 +288,25 @@ def _put_in_place(world: World, users: Users) -> None:
     users.save(device, made + b"/deep/more/two", SAVED_AT_LAST + 5)
     device.tell(is_heard=True, is_full=False)
     world.scheduler.run_for(LOOKING_S[len(tree) % len(LOOKING_S)])
-    users.delete(device, old)
+    users.rename(device, old, old + b" out")
     users.rename(device, made, old)
     users.save(device, old + b"/deep/later/three", SAVED_AT_LAST + 6)
+    device.tell(is_heard=True, is_full=False)
+    world.scheduler.run_for(LOOKING_S[len(tree) // 5 % len(LOOKING_S)])
+    world.service.is_down = bool(len(tree) // 25 % 2)
+    world.scheduler.run_for(LOOKING_S[len(tree) // 7 % len(LOOKING_S)])
+    users.delete(device, old + b" out")
+    users.save(device, made + b"/deep/four", SAVED_AT_LAST + 7)
+    users.rename(device, old, old + b" out")
+    users.rename(device, made, old)
+    device.tell(is_heard=True, is_full=False)
+    world.scheduler.run_for(LOOKING_S[len(tree) // 3 % len(LOOKING_S)])
+    users.delete(device, old + b" out")
     left = _trees(world, device)
-    _told(world, device)
+    device.tell(is_heard=True, is_full=False)
+    world.scheduler.run_for(3.0)
+    world.service.is_down = False
+    _come_to_rest(world)
     check_alone(left, _trees(world, device))
     check_quiet(world, users)
 

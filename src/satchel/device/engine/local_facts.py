@@ -14,6 +14,7 @@ from satchel.core.entries import Kind
 from satchel.core.errors import RootMissing
 from satchel.core.ids import Nid
 from satchel.core.paths import name_key
+from satchel.core.trees import Item
 from satchel.device.engine.excluding import absence_is_leaving, is_another
 from satchel.device.engine.new_names import fold_new_names
 from satchel.device.engine.power_cuts import end_doubts, is_doubtful, keep_doubts, trust_disk, weigh_change
@@ -249,6 +250,14 @@ def _write(state: State, nid: Nid, parent: Nid, name: str, content: bytes, block
     state.index.release([nid])
 
 
+def _has_moved(state: State, nid: Nid) -> bool:
+    """Tell whether it is a folder that was seen elsewhere than where it was agreed to be."""
+    row = state.index.row(nid)
+    local, synced = (row.local, row.synced) if row is not None else (None, None)
+    is_folder = isinstance(local, Item) and local.kind is Kind.FOLDER
+    return is_folder and synced is not None and isinstance(local, Item) and local.place != synced.place
+
+
 def _fold_unknown(state: State, fact: SeenUnknown, touched: list[Nid]) -> None:
     parent = parent_of(state, fact.parent) if fact.parent is not None else None
     path: DiskPath | None
@@ -260,6 +269,11 @@ def _fold_unknown(state: State, fact: SeenUnknown, touched: list[Nid]) -> None:
         if fact.nid in state.busy:
             if path is not None:
                 state.look_when_free[fact.nid] = path
+            doubt_below(state, fact.nid)
+            return
+        if fact.retry and _has_moved(state, fact.nid):
+            # It stood there a moment ago, and something else may stand where it was when all was equal: as long as it
+            # counts as being there, that would be one of two of a name.
             doubt_below(state, fact.nid)
             return
         keep_doubts(state, fact.nid)

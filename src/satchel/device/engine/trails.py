@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from satchel.core.entries import Kind
 from satchel.core.ids import Nid
+from satchel.device.engine.seen import AGAIN_S
 from satchel.device.engine.state import State
 from satchel.device.ports import ROOT_PATH, DiskPath, Hint, joined, split
 
@@ -40,13 +41,13 @@ def doubt_below(state: State, nid: Nid) -> None:
         return
     state.doubted_below.add(nid)
     if nid not in state.busy:
-        _look_into(state, nid)
+        _look_into(state, nid, AGAIN_S)
 
 
-def _look_into(state: State, nid: Nid) -> None:
+def _look_into(state: State, nid: Nid, delay_s: float = 0.0) -> None:
     path = state.index.reader.path_of(nid)
     if path:
-        state.look_later(0.0, path, is_deep=True)
+        state.look_later(delay_s, path, is_deep=True)
 
 
 def followed(state: State, hints: Iterable[Hint]) -> list[Hint]:

@@ -6,10 +6,10 @@ import pytest
 
 from satchel.core.entries import Action, Kind
 from satchel.core.ids import ROOT_NID
-from satchel.core.messages import Stored
+from satchel.core.messages import CreateOp, Stored
 from satchel.device.engine.trails import TRAIL_S, TRAILS_MAX, leave_trail
 from satchel.device.ports import ROOT_PATH, DiskPath, Hint
-from satchel.device.tasks import Hinted, LocalFact, ScanTask, SeenGone, SeenMoved, SeenUnknown
+from satchel.device.tasks import ApplyTask, CommitTask, Hinted, LocalFact, ScanTask, SeenGone, SeenMoved, SeenUnknown
 from tests.support.engine_rig import NODE_A, NODE_B, Rig, folder, new, new_folder, pushed, stat
 
 INSIDE = Hint(DiskPath(b"old/deep"), frozenset((b"f",)))
@@ -170,3 +170,17 @@ def test_a_file_has_nothing_below_it() -> None:
     assert row.stat.kind is stat(1).kind is Kind.FILE
     rig.scan(SeenGone(row.nid, row.version - 1))
     assert not rig.engine.state.doubted_below
+
+
+def test_a_folder_that_moved_and_went_during_the_look_has_left_its_name_to_another() -> None:
+    """It is unknown for a moment; counted as where it was agreed to be, it would make the new one step aside."""
+    rig = rig_with_folders()
+    rig.step(Hinted((Hint(ROOT_PATH, None),)))
+    rig.scan(
+        moved(rig, b"out"),
+        SeenUnknown(rig.nid(NODE_A), None, b"out", "file_changing", "", True),
+        new_folder(3, "old"),
+    )
+    assert [op.name for op in rig.take(CommitTask).request.ops if isinstance(op, CreateOp)] == ["old"]
+    assert not rig.has(ApplyTask)
+    assert Hint(ROOT_PATH, frozenset((b"out",)), True) in looks(rig)

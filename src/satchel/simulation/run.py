@@ -274,9 +274,9 @@ def _saved_here_and_deleted_there(world: World, users: Users) -> None:
 
 
 def _put_in_place(world: World, users: Users) -> None:
-    """One user puts folders in the place of one, the old ones aside and away, as installers do, and files are written in
-    them before and after that. What the watcher tells comes while the look at the last of it is under way, or not, and
-    now and then the service is gone. Raises: Broken unless all comes out so everywhere."""
+    """One user puts a folder in the place of another while files are written in it; or two, one after the other, the
+    old ones aside and away, as installers do. What the watcher tells comes while the look at the last of it is under
+    way, or not, and now and then the service is gone. Raises: Broken unless all comes out so everywhere."""
     device = world.devices[0]
     old, made = AT_LAST + b" in place", AT_LAST + b" beside"
     tree = device.user.tree()
@@ -288,20 +288,12 @@ def _put_in_place(world: World, users: Users) -> None:
     users.save(device, made + b"/deep/more/two", SAVED_AT_LAST + 5)
     device.tell(is_heard=True, is_full=False)
     world.scheduler.run_for(LOOKING_S[len(tree) % len(LOOKING_S)])
-    users.rename(device, old, old + b" out")
-    users.rename(device, made, old)
-    users.save(device, old + b"/deep/later/three", SAVED_AT_LAST + 6)
-    device.tell(is_heard=True, is_full=False)
-    world.scheduler.run_for(LOOKING_S[len(tree) // 5 % len(LOOKING_S)])
-    world.service.is_down = bool(len(tree) // 25 % 2)
-    world.scheduler.run_for(LOOKING_S[len(tree) // 7 % len(LOOKING_S)])
-    users.delete(device, old + b" out")
-    users.save(device, made + b"/deep/four", SAVED_AT_LAST + 7)
-    users.rename(device, old, old + b" out")
-    users.rename(device, made, old)
-    device.tell(is_heard=True, is_full=False)
-    world.scheduler.run_for(LOOKING_S[len(tree) // 3 % len(LOOKING_S)])
-    users.delete(device, old + b" out")
+    if len(tree) % 2:
+        users.delete(device, old)
+        users.rename(device, made, old)
+        users.save(device, old + b"/deep/later/three", SAVED_AT_LAST + 6)
+    else:
+        _put_in_place_twice(world, users, old, made)
     left = _trees(world, device)
     device.tell(is_heard=True, is_full=False)
     world.scheduler.run_for(3.0)
@@ -309,6 +301,25 @@ def _put_in_place(world: World, users: Users) -> None:
     _come_to_rest(world)
     check_alone(left, _trees(world, device))
     check_quiet(world, users)
+
+
+def _put_in_place_twice(world: World, users: Users, old: bytes, made: bytes) -> None:
+    device, aside = world.devices[0], old + b" out"
+    names = len(device.user.tree())
+    users.rename(device, old, aside)
+    users.rename(device, made, old)
+    users.save(device, old + b"/deep/later/three", SAVED_AT_LAST + 6)
+    device.tell(is_heard=True, is_full=False)
+    world.scheduler.run_for(LOOKING_S[names // 5 % len(LOOKING_S)])
+    world.service.is_down = bool(names // 25 % 2)
+    world.scheduler.run_for(LOOKING_S[names // 7 % len(LOOKING_S)])
+    users.delete(device, aside)
+    users.save(device, made + b"/deep/four", SAVED_AT_LAST + 7)
+    users.rename(device, old, aside)
+    users.rename(device, made, old)
+    device.tell(is_heard=True, is_full=False)
+    world.scheduler.run_for(LOOKING_S[names // 3 % len(LOOKING_S)])
+    users.delete(device, aside)
 
 
 def _alone_with_others(world: World, users: Users, case: Script) -> None:

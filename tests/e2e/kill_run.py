@@ -9,18 +9,15 @@ had from the server.
 
 from __future__ import annotations
 
-import argparse
-import os
 import random
-import shutil
 import sys
-import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.e2e.workload import Worker, torn_files
 from tests.support.devices import Device, device, wait_until_equal
+from tests.support.seeded_runs import main, tell
 from tests.support.server import RunningServer, Session, running_server
 from tests.support.trees import tree_of
 
@@ -57,7 +54,7 @@ class Run:
         victim = self.chance.choice((self.server, *self.devices))
         name = victim.name if isinstance(victim, Device) else "server"
         victim.kill()
-        _tell(f"{time.time():.3f} killed {name}")
+        tell(f"{time.time():.3f} killed {name}")
         self.kills[name] = self.kills.get(name, 0) + 1
         self._check_whole()
         self._work()
@@ -136,7 +133,7 @@ def run(folder: Path, kills: int, seed: int) -> str:
                 one.kill_once()
                 if number % KILLS_PER_SETTLE == 0 or number == kills:
                     one.settle()
-                    _tell(f"{number} kills, {sum(worker.count for worker in workers)} changes, all equal")
+                    tell(f"{number} kills, {sum(worker.count for worker in workers)} changes, all equal")
             kept = one.check_nothing_lost()
             took_s = time.monotonic() - began
     return f"seed {seed}: {one.kills} killed, {kept} settled contents all there, nothing torn, {took_s:.0f} s"
@@ -150,26 +147,5 @@ def _worker(one: Device, chance: random.Random) -> Worker:
     return Worker(folder, spool, random.Random(chance.random()))
 
 
-def _tell(text: str) -> None:
-    print(text, flush=True)
-
-
-def main() -> int:
-    """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
-    given = parser.parse_args()
-    _tell(f"seed {given.seed}; again with: python -m tests.e2e.kill_run --kills {given.kills} --seed {given.seed}")
-    folder = Path(tempfile.mkdtemp(prefix="satchel-kill-"))
-    try:
-        _tell(run(folder, given.kills, given.seed))
-    except BaseException:
-        _tell(f"what is left of it: {folder}")
-        raise
-    shutil.rmtree(folder)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("tests.e2e.kill_run", __doc__ or "", "kills", 100, run))

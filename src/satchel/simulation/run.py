@@ -262,7 +262,6 @@ def _saved_here_and_deleted_there(world: World, users: Users) -> None:
     mate = next((one for one in world.devices[1:] if one.ns == device.ns), None)
     if mate is None or AT_LAST in device.user.tree():
         return
-
     for number in (1, 2):
         users.save(device, AT_LAST + b"/%d" % number, SAVED_AT_LAST + number)
         _told(world, device)

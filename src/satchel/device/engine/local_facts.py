@@ -253,9 +253,9 @@ def _write(state: State, nid: Nid, parent: Nid, name: str, content: bytes, block
 def _has_moved(state: State, nid: Nid) -> bool:
     """Tell whether it is a folder that was seen elsewhere than where it was agreed to be."""
     row = state.index.row(nid)
-    local, synced = (row.local, row.synced) if row is not None else (None, None)
-    is_folder = isinstance(local, Item) and local.kind is Kind.FOLDER
-    return is_folder and synced is not None and isinstance(local, Item) and local.place != synced.place
+    if row is None or row.synced is None or not isinstance(row.local, Item):
+        return False
+    return row.local.kind is Kind.FOLDER and row.local.place != row.synced.place
 
 
 def _fold_unknown(state: State, fact: SeenUnknown, touched: list[Nid]) -> None:
@@ -271,7 +271,7 @@ def _fold_unknown(state: State, fact: SeenUnknown, touched: list[Nid]) -> None:
                 state.look_when_free[fact.nid] = path
             doubt_below(state, fact.nid)
             return
-        if fact.retry and _has_moved(state, fact.nid):
+        if fact.code == "file_changing" and _has_moved(state, fact.nid):
             # It stood there a moment ago, and something else may stand where it was when all was equal: as long as it
             # counts as being there, that would be one of two of a name.
             doubt_below(state, fact.nid)

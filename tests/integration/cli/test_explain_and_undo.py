@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.devices import Device, Ran, device, wait_until_equal
+from tests.support.devices import Device, Ran, device, wait_for, wait_until_equal
 from tests.support.server import running_server
 
 
@@ -108,7 +108,9 @@ def test_activity_is_paged_from_the_newest_on(both: tuple[Device, Device]) -> No
     laptop, desktop = both
     for number in range(3):
         (desktop.folder / f"page{number}").write_text(str(number))
-    wait_until_equal((laptop, desktop))
+    pages = {f"page{number}" for number in range(3)}
+    # A file stands on the disk a moment before the activity tells of it.
+    wait_for(lambda: pages <= {one["path"] for one in said(laptop.cli("activity", "--json"))}, laptop.told())
     every = said(laptop.cli("activity", "--json"))
     first = said(laptop.cli("activity", "--limit", "2", "--json"))
     second = said(laptop.cli("activity", "--limit", "2", "--before", str(first[-1]["number"]), "--json"))

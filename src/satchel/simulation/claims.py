@@ -7,10 +7,11 @@ holds a name twice. Alone: what one user then does alone comes out on every devi
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Collection
 
 from msgspec.structs import replace
 
-from satchel.core.entries import Entry, Kind
+from satchel.core.entries import Action, Entry, Kind
 from satchel.core.hashing import EMPTY_CONTENT, block_hash, content_hash
 from satchel.core.ids import NamespaceId, NodeId
 from satchel.device.drive import drive
@@ -75,6 +76,21 @@ def check_alone(before: list[Whole], after: list[Whole]) -> None:
     """One user acted alone, between two times of rest. Raises: Broken unless his own tree is as he left it."""
     for left, found in zip(before, after, strict=True):
         _equal("what one does alone comes out so", left, found)
+
+
+def last_seq(device: SimDevice) -> int:
+    """Return the newest seq of the device's namespace."""
+    return max((entry.seq for entry in snapshot_of(device.core, device.ns)), default=0)
+
+
+def check_moves(device: SimDevice, seq: int, names: Collection[str]) -> None:
+    """Since that seq the device's user only moved folders, which have these names. Raises: Broken when anything else
+    was sent, by whichever device."""
+    mine = device.core.device_id
+    sent = drive(device.core.sent(device.ns, seq))
+    found = [(kind, name) for kind, name, by in sent if by != mine or kind != Action.MOVE or name not in names]
+    if found:
+        raise Broken("only what is done is sent", found[:6])
 
 
 def check_gentle(world: World) -> None:

@@ -46,6 +46,9 @@ from satchel.server.metadata.nodes import image_of
 from satchel.simulation.broken import Broken
 from satchel.simulation.stores import InlineWorkers, MemoryBlocks
 
+SENT_MAX = 1_000
+"""So many entries are told at once of what was sent."""
+
 
 class CountingClock:
     """A clock of the service that counts up a millisecond a look; its randomness is a hash of a counter."""
@@ -187,6 +190,15 @@ class CoreRemote:
         async def read_txn_(conn: Connection) -> list[str]:
             rows = await read_txn(conn, ns, after=0, limit=last_seq + 1)
             return [image_of(row.post).name for row in rows if row.action == Action.DELETE]
+
+        return await self._service.db.read(read_txn_)
+
+    async def sent(self, ns: NamespaceId, last_seq: int) -> list[tuple[int, str, DeviceId]]:
+        """Return what was done after that seq, to which name, and by which device."""
+
+        async def read_txn_(conn: Connection) -> list[tuple[int, str, DeviceId]]:
+            rows = await read_txn(conn, ns, after=last_seq, limit=SENT_MAX)
+            return [(row.action, image_of(row.post).name, row.device) for row in rows]
 
         return await self._service.db.read(read_txn_)
 

@@ -17,8 +17,10 @@ from satchel.simulation.claims import (
     by_namespace,
     check_alone,
     check_gentle,
+    check_moves,
     check_quiet,
     check_shared,
+    last_seq,
     twins,
     whole,
 )
@@ -54,6 +56,10 @@ ALONE = 3
 AT_LAST = b"made at last"
 SAVED_AT_LAST = 3_000_000
 LOOKING_S = (0.0, 0.0005, 0.001, 0.002, 0.004)
+LOOKS = 40
+LOOK_EVERY_S = 0.01
+LOOKED_S = (0.0, 0.002, 0.004, 0.01, 0.02, 0.03, 0.06)
+"""So long a look at two folders has been under way when they change places."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +117,7 @@ def play(world: World, case: Script) -> None:
         return
     _saved_here_and_deleted_there(world, users)
     _put_in_place(world, users)
+    _swapped_while_looked_at(world, users)
     marks = [step for step in case.steps if isinstance(step, Mark)]
     _alone(world, users, [*[step for step in case.steps if isinstance(step, Act)][-ALONE:], *marks[-1:]])
 
@@ -319,6 +326,36 @@ def _put_in_place_twice(world: World, users: Users, old: bytes, made: bytes) -> 
     device.tell(is_heard=True, is_full=False)
     world.scheduler.run_for(LOOKING_S[names // 3 % len(LOOKING_S)])
     users.delete(device, aside)
+
+
+def _swapped_while_looked_at(world: World, users: Users) -> None:
+    """One user lets two folders change places while his own device looks into them, and then all others do over and
+    over. Raises: Broken unless it comes out so everywhere, and is all that anybody has sent."""
+    device = world.devices[0]
+    mates = [one for one in world.devices[1:] if one.ns == device.ns]
+    one, other, between = (AT_LAST + b" " + name for name in (b"one", b"other", b"between"))
+    tree = device.user.tree()
+    if any(name in tree for name in (one, other, between)):
+        return
+    for number, folder in enumerate((one, one + b"/deep", other, other + b"/deep")):
+        users.save(device, folder + b"/same", SAVED_AT_LAST + 10 + number)
+        users.save(device, folder + b"/%d" % number, SAVED_AT_LAST + 20 + number)
+    _told(world, device)
+    seq = last_seq(device)
+    device.look_into(one, other)
+    world.scheduler.run_for(LOOKED_S[len(tree) % len(LOOKED_S)])
+    for source, target in ((one, between), (other, one), (between, other)):
+        users.rename(device, source, target)
+    left = _trees(world, device)
+    device.tell(is_heard=True, is_full=False)
+    for _ in range(LOOKS):
+        world.scheduler.run_for(LOOK_EVERY_S)
+        for mate in mates:
+            mate.look_into(one, other)
+    _come_to_rest(world)
+    check_alone(left, _trees(world, device))
+    check_quiet(world, users)
+    check_moves(device, seq, {name.decode() for name in (one, other, between)})
 
 
 def _alone_with_others(world: World, users: Users, case: Script) -> None:

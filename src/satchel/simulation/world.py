@@ -396,6 +396,11 @@ class SimDevice:
             if self.run is not None and hints:
                 self.run.put(Hinted(tuple(hints)))
 
+    def look_into(self, *folders: bytes) -> None:
+        """The watcher tells of something in these folders."""
+        if self.run is not None:
+            self.run.put(Hinted(tuple(Hint(DiskPath(folder), None, True) for folder in folders)))
+
     def mounts(self) -> list[bytes]:
         """Return where shared folders stand, of those that stand where the daemon saw them last."""
         return [bytes(one.path) for one in self.daemon.held() if self._stands(one)] if self.daemon is not None else []

@@ -202,6 +202,92 @@ def test_a_hinted_folder_that_moves_and_is_found_in_the_same_look_is_not_unknown
     assert [type(fact) for fact in facts] == [SeenMoved, SeenNew]
 
 
+def swap(root: ScannedRoot) -> None:
+    """Let the folders `a` and `c` change places, each time it is called."""
+    for source, target in (("a", "between"), ("c", "a"), ("between", "c")):
+        (root.root / source).rename(root.root / target)
+
+
+@pytest.mark.parametrize(
+    ("at", "is_whole"),
+    [("listed", True), ("listed", False), ("one was read", True), ("one was read", False), ("about to be", False)],
+)
+def test_folders_that_change_places_during_a_look_tell_nothing_of_what_is_in_them(
+    root: ScannedRoot, at: str, is_whole: bool
+) -> None:
+    """What stands in each is taken for what the other had, and would be sent as moved, made and deleted."""
+    for name in ("a/one", "a/same", "a/deep/x", "c/two", "c/same", "c/deep/y"):
+        root.write(name, name)
+    root.scan()
+    root.write("a/new", "n")
+    done: list[DiskPath] = []
+
+    def meddle(path: DiskPath) -> None:
+        wanted = {"listed": b"a", "about to be": b"c", "one was read": b"a/new"}[at]
+        if path == wanted and not done:
+            done.append(path)
+            swap(root)
+
+    if at == "one was read":
+        disk_of(root).on_read = meddle
+    elif at == "listed":
+        disk_of(root).on_list = meddle
+    else:
+        disk_of(root).on_stat = meddle
+    hints = [Hint(ROOT_PATH, None, True)] if is_whole else [Hint(DiskPath(name), None, True) for name in (b"a", b"c")]
+
+    facts = root.scan(*hints)
+
+    assert done
+    told = [fact for fact in facts if not isinstance(fact, SeenUnknown)]
+    assert [fact for fact in told if isinstance(fact, SeenGone)] == []
+    # The two folders themselves, and the new file once it is known where it stands.
+    assert {fact.name for fact in told if isinstance(fact, SeenMoved | SeenNew)} <= {b"a", b"c", b"new"}
+    root.scan()
+    assert root.known.tree() == root.disk_tree()
+
+
+def test_a_folder_that_is_not_at_its_path_any_more_is_found_by_the_same_look(root: ScannedRoot) -> None:
+    """Told to be unknown as soon as it was missed there, it could not be taken for what stands elsewhere."""
+    root.write("a/f", "one")
+    root.write("z/f", "two")
+    root.scan()
+    root.write("a/g", "two")
+    nid = root.known.nid_at("a")
+
+    def meddle(path: DiskPath) -> None:
+        if path == b"a" and (root.root / "a").exists():
+            (root.root / "a").rename(root.root / "z" / "b")
+
+    disk_of(root).on_list = meddle
+
+    facts = root.scan(Hint(DiskPath(b"a"), None, True), Hint(DiskPath(b"z"), frozenset((b"b",))))
+
+    (moved,) = (fact for fact in facts if isinstance(fact, SeenMoved))
+    assert (moved.nid, moved.name) == (nid, b"b")
+    assert not any(isinstance(fact, SeenUnknown) for fact in facts)
+
+
+def test_a_new_file_whose_folder_moves_before_it_is_read_is_looked_for_again(root: ScannedRoot) -> None:
+    root.write("a/f", "one")
+    root.scan()
+    root.write("a/g", "two")
+
+    def meddle(path: DiskPath) -> None:
+        if path == b"a" and (root.root / "a").exists():
+            meddled.append(path)
+            if len(meddled) == 2:
+                (root.root / "a").rename(root.root / "b")
+
+    meddled: list[DiskPath] = []
+    disk_of(root).on_stat = meddle
+
+    facts = root.scan(Hint(DiskPath(b"a"), None, True))
+
+    assert len(meddled) == 2
+    assert any(isinstance(fact, SeenUnknown) and fact.retry for fact in facts)
+
+
 def test_root_that_goes_away_during_the_scan_is_a_fault(root: ScannedRoot, tmp_path: Path) -> None:
     root.write("a/f", "one")
     root.write("b/f", "one")

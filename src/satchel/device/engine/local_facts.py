@@ -22,12 +22,14 @@ from satchel.device.engine.seen import (
     AGAIN_S,
     is_below,
     is_current,
+    is_shaken,
     look_soon,
     parent_of,
     see_again,
     takes_name,
     wait_for_twins,
 )
+from satchel.device.engine.shaken import end_shaken
 from satchel.device.engine.state import (
     DEGRADED_SCAN_EVERY_S,
     FULL_SCAN_EVERY_S,
@@ -165,6 +167,9 @@ def _fold_part(state: State, fact: Scanned) -> None:
         return
     state.is_scanning = False
     state.leaving_names.clear()
+    if fact.is_full and fact.fault is None:
+        state.doubted_below.clear()
+    end_shaken(state)
     if isinstance(fact.fault, RootMissing):
         state.halted = f"{fact.fault.message} {fact.fault.hint}"
         return
@@ -177,7 +182,6 @@ def _fold_part(state: State, fact: Scanned) -> None:
     if fact.is_full:
         trust_disk(state)
         state.full_look_s = fact.begun_s
-        state.doubted_below.clear()
         state.release(list(state.stalled))
     if fact.is_full and not state.scanned_once:
         state.scanned_once = True
@@ -204,10 +208,12 @@ def _fold(state: State, fact: LocalFact, touched: list[Nid], gone: list[Nid]) ->
                 touched.append(fact.nid)
         case SeenMoved():
             parent = parent_of(state, fact.parent)
-            if parent is not None and is_below(state, parent, fact.nid):
+            if parent is None:
+                state.refused.add(fact.nid)
+            elif is_below(state, parent, fact.nid):
                 # Two folders changed places in one another, and only one of the two moves was seen: look at both.
                 look_soon(state, ROOT_PATH)
-            elif parent is not None:
+            else:
                 _fold_moved(state, fact, parent, touched)
         case SeenGone():
             if not is_current(state, fact.nid, fact.base):
@@ -270,6 +276,8 @@ def _fold_unknown(state: State, fact: SeenUnknown, touched: list[Nid]) -> None:
             if path is not None:
                 state.look_when_free[fact.nid] = path
             doubt_below(state, fact.nid)
+            return
+        if is_shaken(state, fact.nid):
             return
         if fact.code == "file_changing" and _has_moved(state, fact.nid):
             # It stood there a moment ago, and something else may stand where it was when all was equal: as long as it

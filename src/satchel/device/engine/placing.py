@@ -32,6 +32,7 @@ from satchel.device.engine.results import (
     finish,
     look_again_s,
 )
+from satchel.device.engine.shaken import shake_folders, steady
 from satchel.device.engine.state import Job, Stage, State
 from satchel.device.engine.trails import leave_trail
 from satchel.device.engine.yielding import name_carried
@@ -98,6 +99,7 @@ def _batch(state: State, limit: int) -> bool:
             continue
         job.stage = Stage.RUNNING
         state.ground.enter(number, steps)
+        shake_folders(state, job)
         jobs.append(job)
         tasks.append(made)
         size += len(made.data or b"") if isinstance(made, PlaceFile) else 0
@@ -416,15 +418,18 @@ def _take(state: State, job: Job, task: DiskTask, result: DiskResult) -> None:
     match result:
         case Applied():
             _write(state, job, task, result)
+            steady(state, job, is_undone=False)
             state.look_again(*result.put_back)
             finish(state, job)
         case Changed(paths=paths):
+            steady(state, job, is_undone=True)
             put_off(state, job, task, is_sure=True)
             fail_until_scanned(state, job)
             for path in paths:
                 state.look_later(look_again_s(state, job.nids), path)
         case Failed(fault=fault):
             note_failure(state)
+            steady(state, job, is_undone=True)
             put_off(state, job, task, is_sure=False)
             fail_with(state, job, fault)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from satchel.core.ids import ROOT_NID, Nid
+from satchel.core.limits import DEPTH_MAX
 from satchel.device.engine.state import State
 from satchel.device.index.rows import Standing
 from satchel.device.ports import ROOT_PATH, DiskPath, joined
@@ -21,7 +22,7 @@ def look_soon(state: State, path: DiskPath) -> None:
 
 
 def parent_of(state: State, parent: Nid | NewParent | None) -> Nid | None:
-    """Return the row of the folder in which something was seen; None when it went (it is looked at anew)."""
+    """Return the row of the folder in which something was seen; None when it went or moved (it is looked at anew)."""
     if isinstance(parent, NewParent):
         parent = state.scan_orders.get(parent.order)
         while parent in state.adopted:
@@ -30,13 +31,13 @@ def parent_of(state: State, parent: Nid | NewParent | None) -> Nid | None:
         # The folder went, or became another node, while the scan was under way: what is in it is looked at anew.
         look_soon(state, ROOT_PATH)
         return None
-    return parent
+    return None if parent is not None and is_shaken(state, parent) else parent
 
 
 def is_current(state: State, nid: Nid, base: int) -> bool:
-    """True when the row is as the scanner compared it and nothing is in flight for it; else queue another look."""
+    """True when the row is as the scanner compared it and stood still meanwhile; else queue another look."""
     row = state.index.reader.local(nid)
-    if row is not None and row.version == base and nid not in state.busy:
+    if row is not None and row.version == base and nid not in state.busy and not is_shaken(state, nid):
         return True
     state.refused.add(nid)
     path = state.index.reader.path_of(nid) if row is not None else None
@@ -76,6 +77,20 @@ def is_below(state: State, nid: Nid, folder: Nid) -> bool:
         if row is None:
             return False
         at = row.parent
+    return False
+
+
+def is_shaken(state: State, nid: Nid) -> bool:
+    """Tell whether nothing can be told of the row by this look; then it is looked at again."""
+    at, steps = nid, 0
+    while state.shaken and at != ROOT_NID and steps <= DEPTH_MAX:
+        if at in state.shaken:
+            state.shaken[at] = True
+            return True
+        row = state.index.reader.local(at)
+        if row is None:
+            return False
+        at, steps = row.parent, steps + 1
     return False
 
 

@@ -288,6 +288,8 @@ class State:
         """Where folders stood before they were recorded elsewhere, and when that was; the oldest first."""
         self.doubted_below: set[Nid] = set()
         """Folders to be looked into as soon as it is known where they stand."""
+        self.shaken: dict[Nid, bool] = {}
+        """Rows that tasks of this device move while a look is under way; whether that look told anything of them."""
         self.scanned_once = False
         self.full_look_s = -NEVER_S
         """When the last look at everything began that came to its end."""

@@ -42,6 +42,8 @@ def doubt_below(state: State, nid: Nid) -> None:
     state.doubted_below.add(nid)
     if nid not in state.busy:
         _look_into(state, nid, AGAIN_S)
+    elif (path := state.index.reader.path_of(nid)) is not None:
+        state.look_when_free.setdefault(nid, path)
 
 
 def _look_into(state: State, nid: Nid, delay_s: float = 0.0) -> None:

@@ -76,6 +76,8 @@ class Walk:
         self._taken: list[Taken] = []
         self._unclaimed: list[Taken] = []
         self._missing: dict[Nid, Missing] = {}
+        self._left: set[Nid] = set()
+        """Known folders that went from their path during the walk, and may yet be found."""
         self._handled: set[DiskPath] = set()
         self._doubtful_inodes: set[int] = set()
 
@@ -114,10 +116,10 @@ class Walk:
         self._stack.append(Look(standing[0], folder, standing[1].inode, names=names, is_deep=is_deep))
 
     def _left_meanwhile(self, nid: Nid, folder: DiskPath) -> None:
-        """A hinted folder stood in its place when the walk began. Unless it was found since, nobody else tells."""
+        """A hinted folder stood in its place when the walk began. Unless it is found, nobody else tells."""
         row = self._known.local(nid)
         if row is not None and nid not in self._places.placed and self._places.path_now(row) == folder:
-            self._unknown(row, "file_changing", "A folder moved away.", retry=True)
+            self._left.add(nid)
 
     async def _compare(self, look: Look) -> None:
         look.names, look.is_deep = self._hints.take(look.path, look.names, is_deep=look.is_deep)
@@ -128,6 +130,10 @@ class Walk:
             look.names, look.is_deep = None, True
         seen = await (self._list_all(look) if look.names is None else self._list_named(look, look.names))
         if seen is None:
+            return
+        if (look.names or seen.listed or seen.rows) and not await self._is_still(look):
+            # What was listed is in another folder, that has the name by now.
+            self._closed(look, FileChanging("A folder moved away."))
             return
         self._parts.saw(len(seen.listed) + seen.same)
         await self._sure_again(look)
@@ -149,7 +155,7 @@ class Walk:
         for entry in taken:
             await self._replaced(entry)
         for item, row in touched:
-            await self._edited(joined(look.path, item.name), item.stat, row)
+            await self._edited(look, item, row)
         self._go_into(look, scope, folders, seen.folders)
         for row in rows.values():
             if row.nid in self._places.placed:
@@ -158,6 +164,13 @@ class Walk:
                 self._unknown(row, *_IGNORED, retry=False)
             else:
                 self._missing[row.nid] = Missing(row, look.path, look.inode)
+
+    async def _is_still(self, look: Look, listed: Stat | None = None, stat: Stat | None = None) -> bool:
+        """Tell whether the folder stands at its path; without asking when what was listed in it does so."""
+        if look.path == ROOT_PATH or (listed is not None and stat is not None and listed.inode == stat.inode):
+            return True
+        folder = await self._places.stat(look.path)
+        return folder is not None and folder.inode == look.inode
 
     def _go_into(self, look: Look, scope: Scope | None, rows: list[LocalRow], briefs: list[Brief]) -> None:
         """Let the known folders in a folder be looked at next, in the order of their names."""
@@ -199,11 +212,10 @@ class Walk:
             rows[row.name] = row
         return rows
 
-    async def _list_named(self, look: Look, names: frozenset[bytes]) -> Seen | None:
+    async def _list_named(self, look: Look, names: frozenset[bytes]) -> Seen:
         assert not isinstance(look.parent, NewParent)
         listed: list[Listed] = []
         rows: list[LocalRow] = []
-        is_missing = False
         for name in sorted(names):
             named = self._known.named(look.parent, name)
             row = named[0] if named else None
@@ -214,14 +226,8 @@ class Walk:
                     self._unknown(row, fault.code, fault.message, retry=True)
                 continue
             rows += named
-            is_missing = is_missing or stat is None
             if stat is not None:
                 listed.append(Listed(name, stat))
-        if is_missing:
-            folder = await self._places.stat(look.path)
-            if folder is None or folder.inode != look.inode:
-                self._closed(look, FileChanging("A folder moved away."))
-                return None
         return Seen(listed, rows)
 
     def _standing_twin(self, look: Look, one: LocalRow, other: LocalRow, inode: int) -> LocalRow:
@@ -239,6 +245,9 @@ class Walk:
         if isinstance(look.parent, NewParent):
             name = split(look.path)[1]
             self._parts.add(SeenUnknown(None, look.container, name, fault.code, fault.message, True))
+            return
+        if fault.code == "file_changing":
+            self._left.add(look.parent)
             return
         self._places.placed.add(look.parent)
         self._parts.add(SeenUnknown(look.parent, None, split(look.path)[1], fault.code, fault.message, True))
@@ -320,7 +329,7 @@ class Walk:
 
     async def _fresh_folder(self, look: Look, scope: Scope, item: Listed, path: DiskPath) -> None:
         stat = await self._places.stat(path)
-        if stat is None or stat.kind is not Kind.FOLDER:
+        if stat is None or stat.kind is not Kind.FOLDER or not await self._is_still(look, item.stat, stat):
             self._unknown_at(look, item, "file_changing", "It was replaced during the scan.", retry=True)
             return
         row = await self._places.moved_folder(stat)
@@ -346,6 +355,9 @@ class Walk:
         moved = None if unread is None else await self._places.moved_file(unread.stat)
         read = unread if moved is not None else await self._read(look, item, path)
         if read is None:
+            return
+        if not await self._is_still(look, item.stat, read.stat):
+            self._unknown_at(look, item, "file_changing", "It was replaced during the scan.", retry=True)
             return
         moved = moved or await self._places.moved_file(read.stat)
         if moved is None:
@@ -411,7 +423,7 @@ class Walk:
             elif entry.look.is_deep:
                 self._stack.append(Look(row.nid, path, stat.inode, above=entry.scope))
         elif row.kind is stat.kind and row.kind is not Kind.FOLDER and self._places.row_of(stat, but=row.nid) is None:
-            await self._edited(path, item.stat, row)
+            await self._edited(entry.look, item, row)
         else:
             self._taken.append(entry)
 
@@ -439,7 +451,7 @@ class Walk:
         elif row.kind is Kind.FOLDER:
             await self._settle_folder(entry, path)
         else:
-            await self._edited(path, item.stat, row)
+            await self._edited(look, item, row)
 
     async def _settle_folder(self, entry: Taken, path: DiskPath) -> None:
         look, row = entry.look, entry.row
@@ -462,14 +474,18 @@ class Walk:
         self._places.gone.add(row.nid)
         self._parts.add(SeenGone(row.nid, row.version))
 
-    async def _edited(self, path: DiskPath, listed: Stat, row: LocalRow) -> None:
+    async def _edited(self, look: Look, item: Listed, row: LocalRow) -> None:
+        path = joined(look.path, item.name)
         self._handled.add(path)
-        self._parts.will_hash(listed.size)
+        self._parts.will_hash(item.stat.size)
         try:
             read = await self._read_content(path, row.kind)
         except Fault as fault:
             code = "file_changing" if isinstance(fault, NotFound) else fault.code
             self._unknown(row, code, fault.message, retry=True)
+            return
+        if not await self._is_still(look, item.stat, read.stat):
+            self._unknown(row, "file_changing", "It was replaced during the scan.", retry=True)
             return
         self._place(row)
         self._parts.add(SeenChanged(row.nid, row.version, read.stat, read.content, read.blocks))
@@ -483,6 +499,8 @@ class Walk:
             return await self._read_content(path, item.stat.kind)
         except NotFound:
             self._doubtful_inodes.add(item.stat.inode)
+            if not await self._is_still(look):
+                self._unknown_at(look, item, "file_changing", "A folder moved away.", retry=True)
             return None
         except Fault as fault:
             self._unknown_at(look, item, fault.code, fault.message, retry=fault.retryable)
@@ -531,6 +549,9 @@ class Walk:
 
     async def report_gone(self) -> None:
         """Report what was found nowhere. The caller has checked the root."""
+        for nid in sorted(self._left - self._places.placed):
+            if (left := self._known.local(nid)) is not None:
+                self._unknown(left, "file_changing", "A folder moved away.", retry=True)
         missing = sorted(self._missing.values(), key=lambda one: one.row.nid)
         contents = Counter(one.row.content for one in missing if one.row.kind is Kind.FILE and one.row.stat.size)
         folders: dict[DiskPath, bool] = {}

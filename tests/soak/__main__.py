@@ -22,7 +22,7 @@ def _play(folder: Path, minutes: float, seed: int) -> str:
         while time.monotonic() - began_s < minutes * 60:
             number += 1
             try:
-                tell(f"{number:4} {one_round(played, number, seed)}")
+                tell(f"{time.strftime('%H:%M:%S')} {number:4} {one_round(played, number, seed)}")
             except BaseException:
                 tell(f"in round {number} of seed {seed}")
                 for one in played.devices:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from tests.soak.scene import Scene
+from tests.soak.scene import OWN, TEAM, Scene, told
 from tests.support.devices import Device
 
 Disturbance = Callable[[Scene, random.Random], contextlib.AbstractContextManager[None]]
@@ -103,12 +103,47 @@ def the_service_is_killed(scene: Scene, chance: random.Random) -> Iterator[None]
         yield
 
 
-DISTURBANCES: tuple[Disturbance, ...] = (
+@contextlib.contextmanager
+def a_folder_is_left_out(scene: Scene, chance: random.Random) -> Iterator[None]:
+    """On a device where nobody works: what comes for it meanwhile is there when it is taken back."""
+    found = [
+        (one, place)
+        for one in scene.idle()
+        for top in (OWN, TEAM)
+        for place in sorted((one.folder / top).glob("*/"))
+        if one in scene.holders(top)
+    ]
+    if not found:
+        yield
+        return
+    one, place = chance.choice(found)
+    told(one, "exclude", "add", str(place))
+    try:
+        yield
+    finally:
+        told(one, "exclude", "remove", str(place))
+
+
+@contextlib.contextmanager
+def the_other_may_only_look(scene: Scene, chance: random.Random) -> Iterator[None]:
+    """While he does nothing."""
+    if scene.phone not in scene.idle():
+        yield
+        return
+    told(scene.laptop, "share", "role", "satchel:/team", "ben", "view")
+    try:
+        yield
+    finally:
+        told(scene.laptop, "share", "role", "satchel:/team", "ben", "edit")
+
+
+AT_DEVICES: tuple[Disturbance, ...] = (
     *(nothing,) * 6,
     a_device_is_killed,
     a_device_is_killed,
     a_device_is_stopped,
     a_device_is_paused,
-    the_service_is_gone,
-    the_service_is_killed,
+    a_folder_is_left_out,
+    the_other_may_only_look,
 )
+DISTURBANCES: tuple[Disturbance, ...] = (*AT_DEVICES, the_service_is_gone, the_service_is_killed)

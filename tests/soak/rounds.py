@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import random
 import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.soak.disturbing import DISTURBANCES
+from satchel.cli.exit_codes import CHANGED, OK
+from tests.soak.crossing import carried
+from tests.soak.disturbing import AT_DEVICES, DISTURBANCES, Disturbance
+from tests.soak.from_afar import commanded
 from tests.soak.programs import PROGRAMS
 from tests.soak.scene import OWN, TEAM, Found, Scene, Tree, contents_below
 from tests.support.devices import Device
@@ -19,6 +23,9 @@ AT_ONCE = ("documents", "kinds", "mail", "names", "packages", "photos", "trees")
 """Programs that two may run in one folder at the same time. A repository or a database has one user, by its rules."""
 
 BREAKS_S = (0.0, 0.0, 0.5, 2.0, 12.0)
+
+
+Kind = Callable[[Scene, random.Random], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +64,14 @@ def alone(scene: Scene, chance: random.Random) -> str:
         Job(chance.choice(scene.holders(top)), top, program, program, chance.getrandbits(32))
         for top, program in chance.sample(places, chance.choice((1, 1, 2, 3, 4)))
     ]
-    disturbance = chance.choice(DISTURBANCES)
     before = scene.copies()
-    with disturbance(scene, chance), ThreadPoolExecutor(len(jobs)) as pool:
+    at_work = {job.one.name for job in jobs}
+    with _work(scene, at_work, chance, DISTURBANCES) as disturbance, ThreadPoolExecutor(len(jobs)) as pool:
         trees = list(pool.map(lambda job: run(job, is_alone=True), jobs))
     rest_s = scene.rest()
     scene.require_left({(job.top, job.name): tree for job, tree in zip(jobs, trees, strict=True)})
-    if copies := scene.copies() - before:
-        raise Found(f"conflicted copies, and nobody wrote where another did: {sorted(copies)[:5]}")
-    return _told(jobs, disturbance.__name__, rest_s)
+    _no_copies(scene, before)
+    return _told(jobs, disturbance, rest_s)
 
 
 def together(scene: Scene, chance: random.Random) -> str:
@@ -73,15 +79,75 @@ def together(scene: Scene, chance: random.Random) -> str:
     top, program = chance.choice((OWN, TEAM)), chance.choice(AT_ONCE)
     holders = scene.holders(top)
     jobs = [Job(one, top, f"{program} together", program, chance.getrandbits(32)) for one in holders]
-    disturbance = chance.choice(DISTURBANCES)
-    with disturbance(scene, chance):
+    with _work(scene, {one.name for one in holders}, chance, DISTURBANCES) as disturbance:
         with ThreadPoolExecutor(len(jobs)) as pool:
             list(pool.map(lambda job: run(job, is_alone=False), jobs))
         contents = {content for job in jobs for content in contents_below(job.place)}
     rest_s = scene.rest()
     scene.require_kept(contents)
     _clear(scene, chance.choice(jobs), chance)
-    return _told(jobs, disturbance.__name__, rest_s)
+    return _told(jobs, disturbance, rest_s)
+
+
+def across(scene: Scene, chance: random.Random) -> str:
+    """Somebody carries things between an own and the shared folder: both are left so everywhere, without a conflict."""
+    one = chance.choice(scene.holders(OWN))
+    before = scene.copies()
+    with _work(scene, {one.name}, chance, DISTURBANCES) as disturbance:
+        own, team = (one.folder / top / "across" for top in (OWN, TEAM))
+        carried(own, team, random.Random(chance.getrandbits(32)))
+        left = {(top, "across"): tree_of(one.folder / top / "across", with_times=False) for top in (OWN, TEAM)}
+    rest_s = scene.rest()
+    scene.require_left(left)
+    _no_copies(scene, before)
+    return f"{rest_s:6.1f} s to rest; {disturbance}; carried across on {one.name}"
+
+
+def from_afar(scene: Scene, chance: random.Random) -> str:
+    """Somebody works on the server: what is there comes to every device."""
+    one, top = chance.choice(scene.holders(OWN)), chance.choice((OWN, TEAM))
+    mirror = one.home.parent / f"mirror {top}"
+    before = scene.copies()
+    with _work(scene, set(), chance, AT_DEVICES) as disturbance:
+        commanded(one, mirror, f"satchel:/{top}/from afar", random.Random(chance.getrandbits(32)))
+    rest_s = scene.rest()
+    scene.require_left({(top, "from afar"): tree_of(mirror, with_times=False)})
+    _no_copies(scene, before)
+    return f"{rest_s:6.1f} s to rest; {disturbance}; from afar by {one.name} in {top}"
+
+
+def taken_back(scene: Scene, chance: random.Random) -> str:
+    """Somebody takes back what the last run did to their folder, and then takes that back: all is as it was."""
+    one = chance.choice(scene.devices)
+    left = {
+        (top, place.name): tree_of(place, with_times=False)
+        for top in (OWN, TEAM)
+        if one in scene.holders(top)
+        for place in sorted((one.folder / top).glob("*/"))
+    }
+    rest_s = 0.0
+    for _ in range(2):
+        ran = one.cli("undo", str(one.folder), "--yes")
+        if ran.code not in (OK, CHANGED):
+            raise Found(f"undo on {one.name}: {ran}")
+        rest_s += scene.rest()
+    scene.require_left(left)
+    return f"{rest_s:6.1f} s to rest; nothing; undone twice on {one.name}"
+
+
+@contextlib.contextmanager
+def _work(scene: Scene, at_work: set[str], chance: random.Random, disturbances: Sequence[Disturbance]) -> Iterator[str]:
+    """People are at work on these devices until the block ends, and something happens; yield what."""
+    disturbance = chance.choice(disturbances)
+    scene.working = at_work
+    with disturbance(scene, chance):
+        yield disturbance.__name__.replace("_", " ")
+    scene.working = set()
+
+
+def _no_copies(scene: Scene, before: set[bytes]) -> None:
+    if copies := scene.copies() - before:
+        raise Found(f"conflicted copies, and nobody wrote where another did: {sorted(copies)[:5]}")
 
 
 def _clear(scene: Scene, job: Job, chance: random.Random) -> None:
@@ -102,13 +168,18 @@ def _delete(place: Path) -> None:
 
 
 def _told(jobs: list[Job], disturbance: str, rest_s: float) -> str:
-    return f"{rest_s:6.1f} s to rest; {disturbance.replace('_', ' ')}; {', '.join(map(str, jobs))}"
+    return f"{rest_s:6.1f} s to rest; {disturbance}; {', '.join(map(str, jobs))}"
+
+
+KINDS: tuple[tuple[Kind, int], ...] = ((alone, 11), (together, 4), (across, 3), (from_afar, 2), (taken_back, 1))
+"""What a round may be, and how often it is."""
 
 
 def one_round(scene: Scene, number: int, seed: int) -> str:
     """Play round `number` of a seed and return its line. Raises: Found, Unsound."""
     chance = random.Random(f"{seed}/{number}")
-    line = (together if chance.random() < 0.25 else alone)(scene, chance)
+    (kind,) = chance.choices([kind for kind, _ in KINDS], [share for _, share in KINDS])
+    line = kind(scene, chance)
     if chance.random() < 0.1:
         scene.require_whole_index()
     time.sleep(chance.choice(BREAKS_S))

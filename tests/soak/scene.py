@@ -32,7 +32,7 @@ class Found(AssertionError):
 class Scene:
     """laptop and desk are of one person, who shares the folder `team` with the other, whose device is the phone.
 
-    held: how often a person had to say that many deletions are meant.
+    held: how often a person had to say that many deletions are meant. working: devices on which programs are at work.
     """
 
     server: RunningServer
@@ -40,7 +40,7 @@ class Scene:
     desk: Device
     phone: Device
     held: int = 0
-    away: set[str] = field(default_factory=set)
+    working: set[str] = field(default_factory=set)
 
     @property
     def devices(self) -> tuple[Device, ...]:
@@ -49,6 +49,10 @@ class Scene:
     def holders(self, top: str) -> tuple[Device, ...]:
         """Return the devices that have this folder."""
         return self.devices if top == TEAM else self.devices[:2]
+
+    def idle(self) -> list[Device]:
+        """Return the devices on which nobody is at work."""
+        return [one for one in self.devices if one.name not in self.working]
 
     def rest(self) -> float:
         """Wait until nothing is left to do and all folders are equal; return the seconds it took. Raises: Found.
@@ -119,6 +123,14 @@ class Scene:
                 raise Found(f"{one.name}: {ran.out[-1_500:]} {ran.err[-500:]}")
 
 
+def told(one: Device, *arguments: str) -> str:
+    """Let a person run `satchel ARGUMENTS` there; return what it says. Raises: Found when it does not do so."""
+    ran = one.cli(*arguments)
+    if ran.code:
+        raise Found(f"{one.name}: satchel {' '.join(arguments)}: {ran.code} {ran.out[-500:]} {ran.err[-500:]}")
+    return ran.out
+
+
 def links_of(one: Device) -> list[LinkStatus]:
     """Return how its folder stands, and each shared folder in it."""
     return one.control().ask(Request("status"), DaemonStatus).links
@@ -149,13 +161,8 @@ def scene(folder: Path) -> Iterator[Scene]:
             for top in (OWN, TEAM):
                 (laptop.folder / top).mkdir()
             laptop.wait_in_sync()
-            for one, arguments in (
-                (laptop, ("add", "satchel:/team", "--with", "ben:edit")),
-                (phone, ("accept", "team")),
-            ):
-                ran = one.cli("share", *arguments)
-                if ran.code:
-                    raise Found(f"it could not be shared: {ran}")
+            told(laptop, "share", "add", "satchel:/team", "--with", "ben:edit")
+            told(phone, "share", "accept", "team")
             for one in made.devices:
                 wait_for((one.folder / TEAM).is_dir, f"{one.name} has no team folder: {one.told()}")
             made.rest()

@@ -34,9 +34,13 @@ def test_a_repository_that_is_not_whole_is_told(tmp_path: Path) -> None:
 def test_a_round_comes_to_rest_and_what_is_wrong_is_found(tmp_path: Path) -> None:
     with scene(tmp_path) as played:
         assert "s to rest" in one_round(played, 1, SEED)
-        left = {(TEAM, "photos"): tree_of(played.laptop.folder / TEAM / "photos", with_times=False)}
+        place = played.laptop.folder / TEAM / "by hand"
+        place.mkdir()
+        (place / "one").write_text("left")
+        played.rest()
+        left = {(TEAM, place.name): tree_of(place, with_times=False)}
         played.require_left(left)
-        (played.phone.folder / TEAM / "photos/extra").write_text("not left")
+        (played.phone.folder / TEAM / place.name / "extra").write_text("not left")
         with pytest.raises(Found, match="extra"):
             played.require_left(left)
         with pytest.raises(Found, match="stand nowhere"):

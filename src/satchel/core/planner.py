@@ -288,7 +288,8 @@ class _Drafts:
         path = [nid]
         while nid not in top_of:
             parent = items[nid].parent
-            if parent == ROOT_NID or parent in self.target or parent in held:
+            # A parent that is on neither side is unknown and was never agreed on: nobody can say that it goes.
+            if parent == ROOT_NID or parent in self.target or parent in held or parent not in items:
                 top_of[nid] = nid
                 break
             nid = parent

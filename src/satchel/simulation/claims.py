@@ -26,6 +26,9 @@ Whole = dict[bytes, tuple[bytes | None, bool, bool, bytes]]
 """Path -> (content, target, or None of a folder; the executable bit; whether it is a symlink; extended attributes)."""
 
 
+TOLD_BYTES = 24
+"""So much of a content is told: its number stands first."""
+
 FORGETTING = ("index_lost", "power_cut", "torn_writes", "device_restored", "service_restored")
 """By these a device, or the service, may know less than it did."""
 
@@ -49,9 +52,9 @@ def check_quiet(world: World, users: Users) -> None:
         # put into the trash stays there.
         alive |= users.late_written & {data for device in world.devices for data in device.user.trashed()}
     if lost := users.written - users.given_up - alive - {b""}:
-        raise Broken("nothing is lost", sorted(lost)[:4])
+        raise Broken("nothing is lost", [data[:TOLD_BYTES] for data in sorted(lost)[:4]])
     if strange := alive - users.written - {b""}:
-        raise Broken("nothing is nobody's", sorted(strange)[:4])
+        raise Broken("nothing is nobody's", [data[:TOLD_BYTES] for data in sorted(strange)[:4]])
 
 
 def by_namespace(world: World) -> list[list[SimDevice]]:

@@ -42,6 +42,8 @@ class Inode:
     target: bytes = b""
     entries: dict[bytes, Inode] = field(default_factory=dict)
     links: int = 0
+    above: Inode | None = None
+    """The folder that a folder stands in."""
     saved_data: bytes = b""
     saved_mtime_ns: int = 0
     saved_is_executable: bool = False
@@ -155,6 +157,7 @@ class FakeVolume:
             if inode is not None:
                 folder.entries[name] = inode
                 inode.links += 1
+                inode.above = folder
                 inode.ctime_ns = now
             folder.mtime_ns = folder.ctime_ns = now
         self.pending.append(Step(changes))
@@ -178,10 +181,10 @@ class FakeVolume:
 
     def sync_with_names(self, folder: Inode) -> None:
         """fsync a folder, and the names that lead to it: what the kernel has written out can be reached."""
-        needed = [folder]
-        for one in needed:
-            self.sync(one)
-            needed += [at for step in self.pending for at, _, inode in step.changes if inode is one]
+        at: Inode | None = folder
+        while at is not None and self.pending:
+            self.sync(at)
+            at = at.above
 
     def sync_names_of(self, inode: Inode) -> None:
         """Write out the names that lead to an inode, as fsync of a new file does."""
@@ -229,6 +232,7 @@ class FakeVolume:
                     copies[id(below)] = _left_of(below, mode, rng)
                     waiting.append(below)
                 copies[id(below)].links += 1
+                copies[id(below)].above = copy
                 copy.entries[name] = copies[id(below)]
             copy.saved_entries = dict(copy.entries)
         used = {copy.number for copy in copies.values()}

@@ -165,6 +165,18 @@ def test_nothing_is_placed_in_an_unknown_folder() -> None:
     assert [(op.nid, op.reason) for op in operations if isinstance(op, Hold)] == [(9, HoldReason.PARENT_UNKNOWN)]
 
 
+def test_what_went_in_a_folder_that_nobody_can_place_goes_alone() -> None:
+    """Seed 48145 of 2,400 operations: the folder above it could not be read and was never agreed on, so nothing says
+    where the unknown folder stands."""
+    base = tree(n1=folder(0, "d"), n2=folder(1, "c"), n3=file(2, "f"))
+    rows = device(base, base, without(base, 3)).rows()
+    rows[Nid(1)] = replace(rows[Nid(1)], local=UNKNOWN, synced=None)
+    rows[Nid(2)] = replace(rows[Nid(2)], local=UNKNOWN)
+    operations = plan(rows, device(base, base, without(base, 3)).context(rows)).operations
+    assert [op.nids for op in operations if isinstance(op, TrashLocal)] == [(3,)]
+    assert not any(isinstance(op, CommitDelete) for op in operations)
+
+
 def test_an_excluded_remote_row_is_not_deleted_with_its_folder() -> None:
     one = device(UNIT, without(UNIT, 1, 2, 3, 5), UNIT)
     rows = device(UNIT, {}, UNIT).rows()

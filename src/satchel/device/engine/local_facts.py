@@ -16,6 +16,7 @@ from satchel.core.ids import Nid
 from satchel.core.paths import name_key
 from satchel.core.trees import Item
 from satchel.device.engine.excluding import absence_is_leaving, is_another
+from satchel.device.engine.missing import is_untold, note_gone, note_told
 from satchel.device.engine.new_names import fold_new_names
 from satchel.device.engine.power_cuts import end_doubts, is_doubtful, keep_doubts, trust_disk, weigh_change
 from satchel.device.engine.seen import (
@@ -58,6 +59,7 @@ CUT_S_MAX = 5.0
 
 def fold_hinted(state: State, fact: Hinted) -> None:
     """Queue looks. A scan that has not begun to look when everything is asked for will show it."""
+    note_told(state, (hint for hint in fact.hints if hint != EVERYTHING))
     for hint in fact.hints:
         if hint == EVERYTHING and state.is_scanning and state.scan_begun_s is None:
             state.asked_s = state.now.monotonic_s
@@ -159,7 +161,10 @@ def _fold_part(state: State, fact: Scanned) -> None:
             fold_new_names(state, cast("Iterator[SeenNew]", facts), touched)
         else:
             for each in facts:
-                _fold(state, each, touched, gone)
+                if isinstance(each, SeenGone):
+                    _fold_gone(state, each, touched, gone, is_full=fact.is_full)
+                else:
+                    _fold(state, each, touched)
     state.touch(touched)
     state.touch(gone, is_deletion=True)
     state.progress.files_seen += fact.files_seen
@@ -195,7 +200,23 @@ def _fold_part(state: State, fact: Scanned) -> None:
     state.release(looked_at)
 
 
-def _fold(state: State, fact: LocalFact, touched: list[Nid], gone: list[Nid]) -> None:
+def _fold_gone(state: State, fact: SeenGone, touched: list[Nid], gone: list[Nid], *, is_full: bool) -> None:
+    if not is_current(state, fact.nid, fact.base):
+        doubt_below(state, fact.nid)
+    elif (is_full or not is_untold(state, fact)) and not absence_is_leaving(state, fact.nid):
+        is_taken_back = is_doubtful(state, fact.nid, fact.base)
+        nids = state.index.clear_local_unit(fact.nid)
+        if is_taken_back:
+            # A power cut took it, nobody deleted it: what the service has of it comes back.
+            state.index.clear_synced(nids)
+            end_doubts(state, nids)
+            touched += nids
+        else:
+            note_gone(state, nids)
+            gone += nids
+
+
+def _fold(state: State, fact: LocalFact, touched: list[Nid]) -> None:
     match fact:
         case SeenNew():
             fold_new_names(state, (fact,), touched)
@@ -215,21 +236,10 @@ def _fold(state: State, fact: LocalFact, touched: list[Nid], gone: list[Nid]) ->
                 look_soon(state, ROOT_PATH)
             else:
                 _fold_moved(state, fact, parent, touched)
-        case SeenGone():
-            if not is_current(state, fact.nid, fact.base):
-                doubt_below(state, fact.nid)
-            elif not absence_is_leaving(state, fact.nid):
-                is_taken_back = is_doubtful(state, fact.nid, fact.base)
-                nids = state.index.clear_local_unit(fact.nid)
-                if is_taken_back:
-                    # A power cut took it, nobody deleted it: what the service has of it comes back.
-                    state.index.clear_synced(nids)
-                    end_doubts(state, nids)
-                    touched += nids
-                else:
-                    gone += nids
         case SeenUnknown():
             _fold_unknown(state, fact, touched)
+        case SeenGone():
+            raise AssertionError(fact)
         case _:
             assert_never(fact)
 

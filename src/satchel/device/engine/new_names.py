@@ -1,7 +1,8 @@
 """Folds names that no row knew when the scanner looked: many in one statement, since a first scan is made of them.
 
 Invariant: a name is taken for a row that stands there, for the equal remote node that this disk did not have, for the
-one whose deletion still waits, and only else for a new node. Source: docs/design/040 (first contact; rules 1, 3).
+one whose deletion still waits, there or elsewhere, and only else for a new node.
+Source: docs/design/040 (first contact; rules 1, 3).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from satchel.core.entries import Kind
 from satchel.core.ids import Nid, NodeId, uuid7
 from satchel.core.paths import name_key
 from satchel.core.xattrs import is_packed
+from satchel.device.engine.missing import found_again
 from satchel.device.engine.seen import parent_of, see_again, takes_name, wait_for_twins
 from satchel.device.engine.state import State
 from satchel.device.index.bulk import Place, Standings, standing_at
@@ -71,6 +73,8 @@ def _fold(
                 continue
         if nid is None:
             wait_for_twins(state, here.get(place, ()), name)
+            nid = found_again(state, fact)
+        if nid is None:
             nid = state.index.reserve()
             begin = at * ID_RANDOM_BYTES
             node_id = NodeId(uuid7(moment_ms, randomness[begin : begin + ID_RANDOM_BYTES]))

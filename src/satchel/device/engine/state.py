@@ -288,6 +288,10 @@ class State:
         """Where folders stood before they were recorded elsewhere, and when that was; the oldest first."""
         self.doubted_below: set[Nid] = set()
         """Folders to be looked into as soon as it is known where they stand."""
+        self.told: dict[DiskPath, tuple[float, bool]] = {}
+        """Folders of which a watcher told names, when, and whether it was of all below; the oldest first."""
+        self.gone: dict[tuple[int, int], Nid] = {}
+        """Rows that were told to be gone, by inode and birth time."""
         self.shaken: dict[Nid, bool] = {}
         """Rows that tasks of this device move while a look is under way; whether that look told anything of them."""
         self.scanned_once = False

@@ -54,12 +54,21 @@ WHERE n.l_state = 1 AND n.r_state = 0 AND n.s_state = 0 AND n.r_content_rev = 0
     WHERE o.l_parent = n.l_parent AND o.l_key = n.l_key AND o.l_state > 0 AND o.nid <> n.nid)
 """
 
+_IDENTITIES = """
+SELECT nid, l_inode, l_birth FROM nodes WHERE nid IN (SELECT value FROM json_each(?)) AND s_state = 1 AND l_birth <> 0
+"""
+
 _AGREED_FOLDERS = """
 SELECT nid FROM nodes WHERE nid IN (SELECT value FROM json_each(?)) AND dirty = 0
   AND r_state = 1 AND l_state = 1 AND s_state = 1 AND l_kind = 2
 """
 
 Standings = dict[Place, list[Standing]]
+
+
+def identities_of(index: Index, nids: Iterable[Nid]) -> list[tuple[Nid, int, int]]:
+    """Return inode and birth time of rows that were agreed on, as they were last seen, also when they are gone."""
+    return list(index.connection.execute(_IDENTITIES, (json_of(nids),)))
 
 
 def standing_at(index: Index, places: Iterable[Place]) -> tuple[Standings, Standings]:

@@ -151,7 +151,7 @@ def test_while_deletions_are_held_the_rest_goes_on() -> None:
     rig = many(300)
     delete_here(rig, 1, 250)
     rig.wait(2.1)
-    rig.scan(new(1, "fresh.txt", b"fresh"))
+    rig.scan(new(900, "fresh.txt", b"fresh"))
     rig.wait(0.5)
     (op,) = rig.take(CommitTask).request.ops
     assert isinstance(op, CreateOp) and op.name == "fresh.txt"

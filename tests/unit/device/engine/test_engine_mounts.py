@@ -156,7 +156,7 @@ def test_a_deleted_mount_comes_back_and_says_how_to_leave() -> None:
     rig = joined_with_mount()
     rig.apply()
     rig.pending.clear()
-    rig.scan(SeenGone(rig.nid(NODE_D), seen(rig, NODE_D)))
+    rig.scan(SeenGone(rig.nid(NODE_D), seen(rig, NODE_D)), is_full=True)
     rig.wait(5.0)
     assert not rig.has(CommitTask)
     task = rig.take(ApplyTask)
@@ -177,7 +177,7 @@ def test_a_folder_around_a_mount_comes_back_for_it_and_the_rest_of_it_goes() -> 
         [new_folder(1, "c"), new_folder(2, "d", inside=1), new(3, "a.txt", b"one", inside=1)],
     )
     rig.pending.clear()
-    rig.scan(SeenGone(rig.nid(NODE_C), seen(rig, NODE_C)))
+    rig.scan(SeenGone(rig.nid(NODE_C), seen(rig, NODE_C)), is_full=True)
     rig.wait(5.0)
     task = rig.take(ApplyTask)
     assert [one.path for one in task.tasks] == [b"c", b"c/d"]  # type: ignore[union-attr]

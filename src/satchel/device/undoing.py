@@ -7,6 +7,7 @@ own, so that it can be taken back as well. The engine then finds the changes as 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -38,6 +39,8 @@ NO_NID = Nid(0)
 COPY_PIECE_BYTES = 8 * MIB
 READ_TRIES = 5
 FREE_NAMES_MAX = 100
+MEMBERS_MAX = 100_000
+"""A folder with more in it that came back is not taken away again."""
 OWN_RULES = ("undo", "resolved")
 """What a person asked for; whatever was made by it is taken back too."""
 
@@ -48,19 +51,20 @@ class _Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Standing:
-    """What stands at a path. content: hash of a file, target of a symlink, empty for a folder."""
+    """What stands at a path. content: hash of a file, target of a symlink, seal of a folder; members as `TrashUnit`."""
 
     stat: Stat
     content: bytes
+    members: dict[bytes, Stat]
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What came of one: the word for the person, the act to record, and what went to the trash (path, stat)."""
+    """What came of one: the word for the person, the act to record, and what went to the trash, as `TrashUnit`."""
 
     told: Amended
     act: Act | None = None
-    trashed: Stat | None = None
+    trashed: dict[bytes, Stat] | None = None
 
 
 class Amender:
@@ -123,7 +127,8 @@ class Amender:
         except NameTaken:
             raise _Refused("another file has its name now") from None
         await self._fs.sync_folder(split(path)[0])
-        made = Act(What.CREATED, act.node_id, act.path, "undo", content=act.was_content)
+        content = act.was_content or await self._seal_of(path)
+        made = Act(What.CREATED, act.node_id, act.path, "undo", content=content)
         return Done(Amended(act.path, "removed", "it is back", is_done=True), made)
 
     async def _ensure_folder(self, folder: DiskPath) -> None:
@@ -145,14 +150,15 @@ class Amender:
 
     async def _take_away(self, act: Act, path: DiskPath) -> Done:
         standing = await self._expect(path, act.content)
-        if standing.stat.kind is Kind.FOLDER and await self._fs.list_folder(path):
+        if standing.stat.kind is Kind.FOLDER and standing.content != act.content:
             raise _Refused("the folder is not empty")
         return await self._trash(act, path, standing, "undo", "it is in the trash")
 
     async def _trash(self, act: Act, path: DiskPath, standing: _Standing, rule: str, told: str) -> Done:
-        result = await self._apply(TrashUnit(NO_NID, path, {b"": standing.stat}))
-        made = Act(What.REMOVED, act.node_id, act.path, rule, was_content=standing.content, trashed=result.trashed)
-        return Done(Amended(act.path, "trashed", told, is_done=True), made, standing.stat)
+        result = await self._apply(TrashUnit(NO_NID, path, standing.members))
+        content = b"" if standing.stat.kind is Kind.FOLDER else standing.content
+        made = Act(What.REMOVED, act.node_id, act.path, rule, was_content=content, trashed=result.trashed)
+        return Done(Amended(act.path, "trashed", told, is_done=True), made, standing.members)
 
     async def _set_bit(self, act: Act, path: DiskPath) -> Done:
         stat = await self._fs.stat(path)
@@ -250,7 +256,7 @@ class Amender:
     async def _swap(self, task: PlaceFile | PlaceSymlink, made: Act, old: _Standing, told: str) -> Done:
         result = await self._apply(task)
         made = replace(made, trashed=result.trashed)
-        return Done(Amended(made.path, "replaced", told, is_done=True), made, old.stat)
+        return Done(Amended(made.path, "replaced", told, is_done=True), made, old.members)
 
     async def _apply(self, task: DiskTask) -> Applied:
         (result,) = (await self._applier.apply(ApplyTask(0, (task,)))).results
@@ -270,17 +276,48 @@ class Amender:
         if stat is None:
             raise _Refused("it is not there any more")
         if stat.kind is Kind.SYMLINK:
-            return _Standing(stat, await self._fs.read_link(path))
+            return _Standing(stat, await self._fs.read_link(path), {b"": stat})
         if stat.kind is Kind.FOLDER:
-            return _Standing(stat, b"")
+            members = await self._members(path, stat)
+            return _Standing(stat, _seal(members), members)
         for _ in range(READ_TRIES):
             try:
                 read = await read_file(self._fs, path, self._clock)
             except FileChanging:
                 continue
             if read.stat.ctime_ns:
-                return _Standing(read.stat, read.content if read.stat.size else EMPTY_CONTENT)
+                return _Standing(read.stat, read.content if read.stat.size else EMPTY_CONTENT, {b"": read.stat})
         raise _Refused("it was written this moment; try again")
+
+    async def _seal_of(self, path: DiskPath) -> bytes:
+        """Return the seal of a folder that has just come back; without one it is not taken away again."""
+        try:
+            return (await self._standing(path)).content
+        except (_Refused, Fault):
+            return b""
+
+    async def _members(self, path: DiskPath, top: Stat) -> dict[bytes, Stat]:
+        """Return what is in a folder, by its path below it, and the folder itself. Raises: _Refused when it is much."""
+        members, waiting = {b"": top}, [b""]
+        for below in waiting:
+            for one in await self._fs.list_folder(joined(path, below) if below else path):
+                inside = joined(DiskPath(below), one.name)
+                members[inside] = one.stat
+                if one.stat.kind is Kind.FOLDER:
+                    waiting.append(inside)
+            if len(members) > MEMBERS_MAX:
+                raise _Refused(f"more than {MEMBERS_MAX:,} files are in it")
+        return members
+
+
+def _seal(members: dict[bytes, Stat]) -> bytes:
+    """Return a hash that changes with anything that is done in the folder; empty for an empty one.
+
+    No ctime of the folder itself: being moved changes it.
+    """
+    inside = sorted((path, stat) for path, stat in members.items() if path)
+    told = repr([(path, stat.kind, stat.inode, stat.size, stat.mtime_ns, stat.ctime_ns) for path, stat in inside])
+    return hashlib.sha256(told.encode()).digest() if inside else b""
 
 
 def _word(fault: Exception) -> str:

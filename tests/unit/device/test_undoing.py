@@ -158,3 +158,40 @@ def test_the_only_file_left_is_never_thrown_away(root: Root) -> None:
     assert not drive(root.amender.resolve(copy, original, "original"))[0].told.is_done
     assert drive(root.amender.resolve(copy, original, "copy"))[0].told.is_done
     assert (root.folder / "a.txt").read_text() == "mine"
+
+
+def back_with_a_folder(root: Root) -> Act:
+    """Let a folder that was removed come back; return the act of it."""
+    (root.folder / "f/deep").mkdir(parents=True)
+    (root.folder / "f/deep/a.txt").write_text("one")
+    (root.folder / "f/b.txt").write_text("two")
+    removed = Act(What.REMOVED, ROOT_NODE, "f", "remote delete", trashed=root.trash("f"))
+    (done,) = root.undo(removed)
+    assert done.told.is_done and done.act is not None
+    return done.act
+
+
+def test_a_folder_that_came_back_with_all_in_it_goes_again(root: Root) -> None:
+    act = back_with_a_folder(root)
+    (done,) = root.undo(act)
+    assert done.told.is_done and not (root.folder / "f").exists()
+    assert done.trashed is not None and set(done.trashed) == {b"", b"b.txt", b"deep", b"deep/a.txt"}
+    assert done.act is not None
+    (again,) = root.undo(done.act)
+    assert again.told.is_done and (root.folder / "f/deep/a.txt").read_text() == "one"
+
+
+@pytest.mark.parametrize("deed", ["edited", "added", "removed", "moved out"])
+def test_a_folder_that_came_back_and_was_worked_in_stays(root: Root, deed: str) -> None:
+    act = back_with_a_folder(root)
+    match deed:
+        case "edited":
+            (root.folder / "f/b.txt").write_text("owt")
+        case "added":
+            (root.folder / "f/deep/c.txt").write_text("three")
+        case "removed":
+            (root.folder / "f/deep/a.txt").unlink()
+        case _:
+            (root.folder / "f/deep").rename(root.folder / "deep")
+    (done,) = root.undo(act)
+    assert not done.told.is_done and (root.folder / "f/b.txt").exists()

@@ -62,7 +62,7 @@ def record(state: State, done: Sequence[Done], now: Now) -> None:
             state.acts.noted.append(each.act)
             if each.trashed is not None:
                 path = DiskPath(each.act.path.encode())
-                remember_trashed(state, each.act.trashed, path, {b"": each.trashed}, each.act.was_content)
+                remember_trashed(state, each.act.trashed, path, each.trashed, each.act.was_content)
         record_acts(state)
         state.acts.close()
 

@@ -118,6 +118,8 @@ BUGS = (
          ("device.scanner.hints:Hints.follow", "self._order.extend(self._below(new))", "pass")),
     _bug("a look goes through what moves", "a look tells nothing of what this device moves meanwhile",
          ("device.engine.seen:is_shaken", "if at in state.shaken:", "if False:")),
+    _bug("what was missed is new", "what one look misses and the next finds elsewhere has moved",
+         ("device.engine.missing:found_again", "if state.gone else None", "if False else None")),
     _bug("the ctime does not matter", "an edit that keeps the mtime is seen",
          ("device.scanner.walk:is_unchanged", "one.ctime_ns == other.ctime_ns", "other.ctime_ns")),
 )  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import time
 from pathlib import Path
 
 from tests.soak.savers import text
@@ -16,7 +17,7 @@ from tests.support.devices import Device
 
 
 def commanded(one: Device, mirror: Path, remote: str, chance: random.Random) -> None:
-    """Files are put, replaced, copied, moved and removed at `remote`, an address, and in the mirror."""
+    """Files are put, replaced, copied, moved, removed and restored at `remote`, an address, and in the mirror."""
     if not mirror.exists():
         mirror.mkdir()
         told(one, "mkdir", "-p", remote)
@@ -25,7 +26,7 @@ def commanded(one: Device, mirror: Path, remote: str, chance: random.Random) -> 
             f"d{chance.randrange(3)}/{chance.randrange(4)}.txt" if chance.random() < 0.6 else f"d{chance.randrange(3)}"
         )
         there, address = mirror / path, f"{remote}/{path}"
-        match chance.randrange(6):
+        match chance.randrange(7):
             case 0 | 1:
                 _put(one, there, address, chance)
             case 2 if there.exists():
@@ -39,6 +40,10 @@ def commanded(one: Device, mirror: Path, remote: str, chance: random.Random) -> 
                 name = f"copied {chance.getrandbits(24):x}"
                 told(one, "cp", "-r", address, f"{remote}/{name}")
                 shutil.copytree(there, mirror / name) if there.is_dir() else shutil.copy(there, mirror / name)
+            case 5 if there.exists():
+                told(one, "rm", "-r", address)
+                time.sleep(chance.choice((0, 0.3, 3.0)))
+                told(one, "restore", address)
             case _:
                 _put(one, there, address, chance)
 

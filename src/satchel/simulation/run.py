@@ -58,6 +58,7 @@ SAVED_AT_LAST = 3_000_000
 LOOKING_S = (0.0, 0.0005, 0.001, 0.002, 0.004)
 LOOKS = 40
 LOOK_EVERY_S = 0.01
+LOOK_APART_S = 0.5
 LOOKED_S = (0.0, 0.002, 0.004, 0.01, 0.02, 0.03, 0.06)
 """So long a look at two folders has been under way when they change places."""
 
@@ -118,6 +119,7 @@ def play(world: World, case: Script) -> None:
     _saved_here_and_deleted_there(world, users)
     _put_in_place(world, users)
     _swapped_while_looked_at(world, users)
+    _moved_in_two_looks(world, users)
     marks = [step for step in case.steps if isinstance(step, Mark)]
     _alone(world, users, [*[step for step in case.steps if isinstance(step, Act)][-ALONE:], *marks[-1:]])
 
@@ -356,6 +358,28 @@ def _swapped_while_looked_at(world: World, users: Users) -> None:
     check_alone(left, _trees(world, device))
     check_quiet(world, users)
     check_moves(device, seq, {name.decode() for name in (one, other, between)})
+
+
+def _moved_in_two_looks(world: World, users: Users) -> None:
+    """One user moves a folder; the watcher tells of its old name, and a moment later of the new one. Raises: Broken
+    unless that it moved is all that is sent: told as gone and as new, it would lose what the service knows of it."""
+    device = world.devices[0]
+    old, new = AT_LAST + b" from", AT_LAST + b" to"
+    tree = device.user.tree()
+    if old in tree or new in tree:
+        return
+    users.save(device, old + b"/deep/one", SAVED_AT_LAST + 30)
+    users.save(device, old + b"/two", SAVED_AT_LAST + 31)
+    _told(world, device)
+    seq = last_seq(device)
+    users.rename(device, old, new)
+    left = _trees(world, device)
+    for name in (old, new):
+        device.look_at(name)
+        world.scheduler.run_for(LOOK_APART_S)
+    _come_to_rest(world)
+    check_alone(left, _trees(world, device))
+    check_moves(device, seq, {new.decode()})
 
 
 def _alone_with_others(world: World, users: Users, case: Script) -> None:

@@ -401,6 +401,11 @@ class SimDevice:
         if self.run is not None:
             self.run.put(Hinted(tuple(Hint(DiskPath(folder), None, True) for folder in folders)))
 
+    def look_at(self, name: bytes) -> None:
+        """The watcher tells of this name in the linked folder."""
+        if self.run is not None:
+            self.run.put(Hinted((Hint(ROOT_PATH, frozenset((name,))),)))
+
     def mounts(self) -> list[bytes]:
         """Return where shared folders stand, of those that stand where the daemon saw them last."""
         return [bytes(one.path) for one in self.daemon.held() if self._stands(one)] if self.daemon is not None else []

@@ -120,6 +120,8 @@ BUGS = (
          ("device.engine.seen:is_shaken", "if at in state.shaken:", "if False:")),
     _bug("what was missed is new", "what one look misses and the next finds elsewhere has moved",
          ("device.engine.missing:found_again", "if state.gone else None", "if False else None")),
+    _bug("what came back stays dead", "what lives again with its folder has a seq from before its death",
+         ("device.engine.pages:fold_rows", "(own.is_live or own.seq > seq)", "True")),
     _bug("the ctime does not matter", "an edit that keeps the mtime is seen",
          ("device.scanner.walk:is_unchanged", "one.ctime_ns == other.ctime_ns", "other.ctime_ns")),
 )  # fmt: skip

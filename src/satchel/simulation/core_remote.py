@@ -10,12 +10,23 @@ from collections.abc import Mapping, Sequence
 from satchel.core.entries import Action, Entry
 from satchel.core.errors import Unavailable
 from satchel.core.hashing import block_hash
-from satchel.core.ids import ROOT_NODE, BlockHash, ContentHash, DeviceId, NamespaceId, NodeId
+from satchel.core.ids import (
+    ID_BYTES,
+    ROOT_NODE,
+    BlockHash,
+    ContentHash,
+    DeviceId,
+    LinkId,
+    NamespaceId,
+    NodeId,
+    OpId,
+)
 from satchel.core.messages import (
     Changes,
     ChangesRequest,
     CommitReply,
     CommitRequest,
+    DeleteOp,
     GetRequest,
     Hello,
     ManifestsRequest,
@@ -43,6 +54,7 @@ from satchel.server.metadata.commit import commit
 from satchel.server.metadata.journal import read_txn
 from satchel.server.metadata.namespaces import namespaces
 from satchel.server.metadata.nodes import image_of
+from satchel.server.metadata.restore import restore_unit
 from satchel.simulation.broken import Broken
 from satchel.simulation.stores import InlineWorkers, MemoryBlocks
 
@@ -192,6 +204,15 @@ class CoreRemote:
             return [image_of(row.post).name for row in rows if row.action == Action.DELETE]
 
         return await self._service.db.read(read_txn_)
+
+    async def delete(self, ns: NamespaceId, node_id: NodeId, seen_seq: int) -> None:
+        """Delete a node with all below, as a person in a browser does."""
+        op = DeleteOp(OpId(self._service.clock.random(ID_BYTES)), node_id, seen_seq)
+        await self.commit(CommitRequest(ns, LinkId(b""), (op,)), ())
+
+    async def bring_back(self, ns: NamespaceId, node_id: NodeId) -> None:
+        """Bring it back with all that its deletion took along, as a person in a browser does."""
+        await restore_unit(self._service.db, self._service.clock, self._principal, ns, node_id)
 
     async def sent(self, ns: NamespaceId, last_seq: int) -> list[tuple[int, str, DeviceId]]:
         """Return what was done after that seq, to which name, and by which device."""

@@ -24,6 +24,7 @@ from satchel.simulation.claims import (
     twins,
     whole,
 )
+from satchel.simulation.core_remote import snapshot_of
 from satchel.simulation.script import (
     GENTLE,
     Act,
@@ -59,6 +60,8 @@ LOOKING_S = (0.0, 0.0005, 0.001, 0.002, 0.004)
 LOOKS = 40
 LOOK_EVERY_S = 0.01
 LOOK_APART_S = 0.5
+BACK_S = (0.0, 0.01, 0.3, 1.0, 1.9, 2.1, 2.5, 5.0)
+"""So long after its deletion a folder is brought back: devices let it go after 2 s."""
 LOOKED_S = (0.0, 0.002, 0.004, 0.01, 0.02, 0.03, 0.06)
 """So long a look at two folders has been under way when they change places."""
 
@@ -120,6 +123,7 @@ def play(world: World, case: Script) -> None:
     _put_in_place(world, users)
     _swapped_while_looked_at(world, users)
     _moved_in_two_looks(world, users)
+    _deleted_and_brought_back(world, users)
     marks = [step for step in case.steps if isinstance(step, Mark)]
     _alone(world, users, [*[step for step in case.steps if isinstance(step, Act)][-ALONE:], *marks[-1:]])
 
@@ -380,6 +384,29 @@ def _moved_in_two_looks(world: World, users: Users) -> None:
     _come_to_rest(world)
     check_alone(left, _trees(world, device))
     check_moves(device, seq, {new.decode()})
+
+
+def _deleted_and_brought_back(world: World, users: Users) -> None:
+    """On the service, as in a browser, a folder is deleted and brought back with all in it, before or after the devices
+    have let it go. Raises: Broken unless it stands everywhere as it was."""
+    device = world.devices[0]
+    folder = AT_LAST + b" back"
+    tree = device.user.tree()
+    if folder in tree:
+        return
+    for number, name in enumerate((b"/one", b"/deep/two", b"/deep/er/three")):
+        users.save(device, folder + name, SAVED_AT_LAST + 40 + number)
+    _told(world, device)
+    left = _trees(world, device)
+    entry = next(entry for entry in snapshot_of(device.core, device.ns) if entry.name == folder.decode())
+    drive(device.core.delete(device.ns, entry.node_id, last_seq(device)))
+    world.tell_streams(device.ns)
+    world.scheduler.run_for(BACK_S[len(tree) % len(BACK_S)])
+    drive(device.core.bring_back(device.ns, entry.node_id))
+    world.tell_streams(device.ns)
+    _come_to_rest(world)
+    check_alone(left, _trees(world, device))
+    check_quiet(world, users)
 
 
 def _alone_with_others(world: World, users: Users, case: Script) -> None:

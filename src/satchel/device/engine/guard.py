@@ -19,8 +19,8 @@ from satchel.device.engine.state import (
 
 
 def due_deletions(state: State) -> None:
-    """Queue the collected deletions once no other came for 2 s (at most 30 s)."""
-    if not state.deleting:
+    """Queue the collected deletions once no other came for 2 s (at most 30 s), and all that appeared whole was told."""
+    if not state.deleting or state.is_unit_untold:
         return
     now_s = state.now.monotonic_s
     if now_s - state.delete_last_s >= DELETE_QUIET_S or now_s - state.delete_first_s >= DELETE_WAIT_S_MAX:

@@ -261,7 +261,7 @@ class Engine:
             times.append(max(state.next_back_s, state.now.monotonic_s + LOOK_S))
         if state.has_leftovers and not (state.is_settling or state.is_paused or state.counts["disk"]):
             times.append(state.next_settling_s)
-        if state.deleting:
+        if state.deleting and not state.is_unit_untold:
             times.append(min(state.delete_last_s + DELETE_QUIET_S, state.delete_first_s + 30.0))
         if state.calm_until_s > state.now.monotonic_s:
             times.append(state.calm_until_s)

@@ -77,9 +77,10 @@ def fold_own_creates(state: State, entries: Sequence[Entry], stated: set[Nid]) -
     return entries[len(rows) :]
 
 
-def fold_rows(state: State, entries: Sequence[Entry], mark: int) -> list[Nid]:
-    """Fold a page of a snapshot; a parent that comes on a later page is a row without sides until then.
+def fold_rows(state: State, entries: Sequence[Entry], mark: int, seq: int) -> list[Nid]:
+    """Fold a page of a snapshot as of `seq`; a parent that comes on a later page is a row without sides until then.
 
+    What was dead before that place and is named has come back with its unit, whose undeletion alone has a seq.
     New rows are dirty and queued by it. Result: the others that were written, which are to be settled.
     """
     known = _known(state, entries)
@@ -97,7 +98,8 @@ def fold_rows(state: State, entries: Sequence[Entry], mark: int) -> list[Nid]:
             if hiding_top(state, own.nid) == own.nid and keep_place(state, own.nid, entry):
                 hidden.append(own.nid)
             continue
-        if (own is not None and own.seq > entry.seq) or (home is not None and is_out(state, home.nid)):
+        is_newer = own is not None and own.seq > entry.seq and (own.is_live or own.seq > seq)
+        if is_newer or (home is not None and is_out(state, home.nid)):
             continue
         if home is None:
             home = known[entry.parent_id] = KnownRemote(state.index.add(entry.parent_id), is_live=False, seq=0)

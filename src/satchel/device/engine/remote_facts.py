@@ -298,7 +298,7 @@ def fold_snapshot(state: State, fact: SnapshotTaken) -> None:
         begin_recovery(state)
         _begin_join(state)
         return
-    state.touch(fold_rows(state, page.entries, _mark(state)))
+    state.touch(fold_rows(state, page.entries, _mark(state), page.seq))
     if page.has_more:
         _ask_page(state, unit, page.entries[-1].node_id, page.seq)
     elif is_join:

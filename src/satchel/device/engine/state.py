@@ -483,6 +483,11 @@ class State:
         self.behind.setdefault(folder, set()).add(nid)
         self.blocked[nid] = folder
 
+    @property
+    def is_unit_untold(self) -> bool:
+        """What is in a folder that has come back whole is yet to be told: what was deleted with it may live again."""
+        return bool(self.snapshot_units) or self.unit_asked is not None
+
     def free(self, nid: Nid) -> None:
         """The row is in no job any more: what waited for it is to be planned."""
         self.busy.pop(nid, None)

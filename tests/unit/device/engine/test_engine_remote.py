@@ -61,6 +61,7 @@ from tests.support.engine_rig import (
     folder,
     hash_of,
     new,
+    new_folder,
     pushed,
     stat,
     tag,
@@ -264,6 +265,49 @@ def test_what_came_while_a_unit_was_told_is_folded_once_more() -> None:
     assert rig.index.is_remote(rig.nid(NODE_C))
     assert rig.state.position.seq == 5
     assert rig.take(PullTask).request.position.seq == 5
+
+
+def rig_with_a_deleted_folder() -> Rig:
+    """`d` holds two files; it was deleted on the service, and this device has not let it go yet."""
+    rig = Rig()
+    rig.start(
+        [folder(1, NODE_D, "d"), entry(2, NODE_B, "b.txt", b"two", parent=NODE_D), entry(3, NODE_C, "c.txt", b"c")],
+        [new_folder(1, "d"), new(2, "b.txt", b"two", inside=1), new(3, "c.txt", b"c")],
+    )
+    rig.step(pushed(3, folder(4, NODE_D, "d", is_live=False, action=Action.DELETE)))
+    assert not rig.index.is_remote(rig.nid(NODE_B))
+    return rig
+
+
+def test_a_folder_that_comes_back_before_it_was_let_go_has_all_in_it() -> None:
+    """A person takes back a deletion in the same moment. That what was in it lives again has no seq of its own, and
+    what is older than the deletion was passed over: the device said that it was in sync, without the files."""
+    rig = rig_with_a_deleted_folder()
+    rig.step(pushed(4, folder(5, NODE_D, "d", action=Action.UNDELETE, is_subtree=True)))
+    inside = entry(2, NODE_B, "b.txt", b"two", parent=NODE_D)
+    page = SnapshotPage(NS, 5, tag(5), (inside, folder(5, NODE_D, "d")), False)
+    rig.step(SnapshotTaken(rig.take(SnapshotTask), page))
+    rig.wait(60.0)
+    assert rig.index.is_remote(rig.nid(NODE_B)) and not rig.has(ApplyTask) and not rig.has(CommitTask)
+    assert rig.engine.is_settled
+
+
+def test_a_page_from_before_a_deletion_brings_nothing_back() -> None:
+    rig = rig_with_a_deleted_folder()
+    rig.step(pushed(4, folder(5, NODE_D, "d", action=Action.UNDELETE, is_subtree=True)))
+    asked = rig.take(SnapshotTask)
+    rig.step(pushed(5, entry(6, NODE_B, "b.txt", b"two", parent=NODE_D, is_live=False, action=Action.DELETE)))
+    inside = entry(2, NODE_B, "b.txt", b"two", parent=NODE_D)
+    rig.step(SnapshotTaken(asked, SnapshotPage(NS, 5, tag(5), (inside, folder(5, NODE_D, "d")), False)))
+    assert not rig.index.is_remote(rig.nid(NODE_B))
+
+
+def test_nothing_in_a_folder_that_came_back_is_let_go_before_all_of_it_was_told() -> None:
+    rig = rig_with_a_deleted_folder()
+    rig.step(pushed(4, folder(5, NODE_D, "d", action=Action.UNDELETE, is_subtree=True)))
+    assert rig.has(SnapshotTask)
+    rig.wait(60.0)
+    assert not rig.has(ApplyTask)
 
 
 # -- recovery ---------------------------------------------------------------------------------------------------------

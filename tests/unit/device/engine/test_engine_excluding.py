@@ -110,6 +110,23 @@ def test_nothing_leaves_the_disk_before_the_service_knows_a_number_from_after_th
     assert not rig.take(ScopeTask).request.run and not rig.has(ScopeTask)
 
 
+def test_words_before_the_hello_do_not_make_an_old_index_pass_for_a_later_start() -> None:
+    """Seed 48635 of 2,400 operations: each word took the next number, so an index that had come back said a higher one
+    than the start that it had forgotten, and what had left the disk since was deleted for all."""
+    rig, _ = leaving()
+    again = rig.restarted()
+    number = again.state.index.get("run")
+    excluding.exclude(again.state, ["d"])
+    again.step()
+    again.connect(head=2)
+    again.welcome()
+    again.scan(is_full=True)
+    assert again.hello is not None and again.hello.run >> 32 == number
+    again.wait(2.0)
+    assert not again.has(ApplyTask)
+    assert again.take(ScopeTask).request.run >> 32 == number + 1
+
+
 def test_a_start_that_recovered_goes_past_the_newest_one() -> None:
     """Seeds 20054 and 30229: the index was lost and the clock had gone back by years, so the number of the new one was
     too low for a thousand tries."""

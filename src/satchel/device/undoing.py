@@ -15,7 +15,7 @@ from satchel.core.conflicts import original_name
 from satchel.core.entries import Kind
 from satchel.core.errors import Fault, FileChanging, NameTaken
 from satchel.core.hashing import EMPTY_CONTENT
-from satchel.core.ids import Nid
+from satchel.core.ids import ROOT_NODE, Nid
 from satchel.core.limits import MIB
 from satchel.core.xattrs import is_packed
 from satchel.device.applier import Applier
@@ -74,6 +74,7 @@ class Amender:
         self._fs = fs
         self._applier = applier
         self._clock = clock
+        self._made: list[DiskPath] = []
 
     async def undo(self, acts: Sequence[Act], *, with_new: bool) -> list[Done]:
         """Take the acts back, the last first. with_new: what came new goes to the trash too. Faults become words."""
@@ -82,10 +83,21 @@ class Amender:
             try:
                 made = await self._undo(act, with_new=with_new)
             except (_Refused, Fault) as fault:
-                done.append(Done(Amended(act.path, act.what.name.lower(), _word(fault))))
-                continue
-            done.append(made)
+                made = Done(Amended(act.path, act.what.name.lower(), _word(fault)))
+            done += [*self._folders_made(), made]
         return done
+
+    def _folders_made(self) -> list[Done]:
+        """Return the folders that were made for what came back in them, each an act of its own."""
+        made, self._made = self._made, []
+        told = "its folder is there again"
+        return [
+            Done(
+                Amended(path.decode(), "removed", told, is_done=True),
+                Act(What.CREATED, ROOT_NODE, path.decode(), "undo"),
+            )
+            for path in made
+        ]
 
     async def _undo(self, act: Act, *, with_new: bool) -> Done:
         path = DiskPath(act.path.encode())
@@ -136,6 +148,7 @@ class Amender:
             return
         await self._ensure_folder(split(folder)[0])
         await self._fs.make_folder(folder)
+        self._made.append(folder)
         await self._fs.sync_folder(split(folder)[0])
 
     async def _move_back(self, act: Act, path: DiskPath) -> Done:

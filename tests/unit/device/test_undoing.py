@@ -84,7 +84,7 @@ def test_a_removed_folder_comes_back_with_all_in_it_and_with_the_folders_above(r
     (root.folder / "top" / "unit" / "f").write_text("f")
     trashed = root.trash("top/unit")
     (root.folder / "top").rmdir()
-    (done,) = root.undo(Act(What.REMOVED, ROOT_NODE, "top/unit", "remote delete", trashed=trashed))
+    _, done = root.undo(Act(What.REMOVED, ROOT_NODE, "top/unit", "remote delete", trashed=trashed))
     assert done.told.is_done and (root.folder / "top" / "unit" / "f").read_text() == "f"
 
 
@@ -195,3 +195,26 @@ def test_a_folder_that_came_back_and_was_worked_in_stays(root: Root, deed: str) 
             (root.folder / "f/deep").rename(root.folder / "deep")
     (done,) = root.undo(act)
     assert not done.told.is_done and (root.folder / "f/b.txt").exists()
+
+
+def test_a_folder_that_is_made_for_what_comes_back_goes_again_with_it(root: Root) -> None:
+    (root.folder / "above/deep").mkdir(parents=True)
+    (root.folder / "above/deep/a.txt").write_text("one")
+    removed = Act(What.REMOVED, ROOT_NODE, "above/deep/a.txt", "remote delete", trashed=root.trash("above/deep/a.txt"))
+    (root.folder / "above/deep").rmdir()
+    (root.folder / "above").rmdir()
+    done = root.undo(removed)
+    assert [one.told.path for one in done] == ["above", "above/deep", "above/deep/a.txt"]
+    again = root.undo(*(one.act for one in done if one.act is not None))
+    assert all(one.told.is_done for one in again) and not (root.folder / "above").exists()
+
+
+def test_a_folder_that_was_made_for_what_came_back_stays_for_what_is_in_it(root: Root) -> None:
+    (root.folder / "above").mkdir()
+    (root.folder / "above/a.txt").write_text("one")
+    removed = Act(What.REMOVED, ROOT_NODE, "above/a.txt", "remote delete", trashed=root.trash("above/a.txt"))
+    (root.folder / "above").rmdir()
+    done = root.undo(removed)
+    (root.folder / "above/b.txt").write_text("a person's own")
+    root.undo(*(one.act for one in done if one.act is not None))
+    assert [path.name for path in (root.folder / "above").iterdir()] == ["b.txt"]

@@ -140,6 +140,27 @@ def test_file_saved_in_a_renamed_folder_has_its_new_path(tmp_path: Path) -> None
     run(tmp_path, story)
 
 
+def test_what_was_told_of_a_folder_is_told_again_where_it_goes(tmp_path: Path) -> None:
+    """The soak, seed 81: a folder went out for a moment, got files there, and came back before anybody had looked at
+    where it was; it is the one that is known at its place, and nobody looked into it."""
+    (tmp_path / "linked/a/deep").mkdir(parents=True)
+
+    async def story(watch: Watch) -> None:
+        (watch.root / "a").rename(watch.root / "b")
+        (watch.root / "b/deep/f").write_text("x")
+        (watch.root / "b/g").write_text("x")
+        await watch.until_covered("b/deep/f", "b/g")
+        watch.hints = []
+        (watch.root / "b").rename(watch.root / "a")
+        await watch.until_covered("a/deep/f", "a/g")
+        watch.hints = []
+        (watch.root / "a/deep").rename(watch.root / "c")
+        await watch.until_covered("c/f")
+        assert not watch.covers("a/g") and not watch.covers("c/g")
+
+    run(tmp_path, story)
+
+
 def test_files_made_before_their_folder_was_watched_are_found(tmp_path: Path) -> None:
     async def story(watch: Watch) -> None:
         choice = random.Random(7)

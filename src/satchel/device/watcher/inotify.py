@@ -22,7 +22,7 @@ from inotify_simple import INotify, flags
 
 from satchel.device.ignore import STATE_FOLDER
 from satchel.device.ports import ROOT_PATH, Clock, DiskPath, Hint, joined
-from satchel.device.watcher.settle import ABSENCE_S, Due, Settle
+from satchel.device.watcher.settle import ABSENCE_S, NAMES_PER_FOLDER_MAX, Due, Settle
 from satchel.device.watcher.watches import Watches
 
 READ_EVENTS_AT_ONCE_S = 0.005
@@ -33,6 +33,9 @@ NO_FOLDERS_LINKS = 2
 HINTS_WAITING_MAX = 20_000
 CHECK_AFTER_S = 0.4
 """Folders that came and went are compared with the watches once more when none did so for so long."""
+TOLD_S = 120.0
+"""So long what was told of a folder may not have been looked at yet."""
+TOLD_FOLDERS_MAX = 10_000
 EVERYTHING = Hint(ROOT_PATH, None, True)
 
 _MODIFY, _ATTRIB, _CLOSE_WRITE = int(flags.MODIFY), int(flags.ATTRIB), int(flags.CLOSE_WRITE)
@@ -82,6 +85,8 @@ class InotifyWatcher:
         self._unsure: dict[int, None] = {}
         """Watched folders in which folders came or went, or that were placed, since all was quiet."""
         self._check_s = float("inf")
+        self._told: dict[int, tuple[float, frozenset[bytes] | None]] = {}
+        """When names of a folder were told last, and which, None: any; the oldest first."""
         self._device = 0
         self._counts_folders = False
         """The volume tells by a folder's links how many folders are in it."""
@@ -199,6 +204,7 @@ class InotifyWatcher:
                 self._lost(mask)
             elif mask & _IGNORED:
                 self._settle.forget(number)
+                self._told.pop(number, None)
                 self._watches.remove(number)
             elif name and number in self._watches:
                 self._take(number, mask, cookie, name, now_s)
@@ -252,10 +258,25 @@ class InotifyWatcher:
                 self._new_folder(number, name, now_s)
             else:
                 self._watches.put(left.watch, number, name)
+                self._tell_again(left.watch, now_s)
             self._settle.ready(left.folder, left.name, now_s)
             self._settle.ready(number, name, now_s)
         else:
             self._settle.renamed((left.folder, left.name), (number, name), now_s)
+
+    def _tell_again(self, top: int, now_s: float) -> None:
+        """A watched folder moved: what was told in it by its old path is told by its new one.
+
+        It may have been there for a moment only, so that nobody else knows that it ever was.
+        """
+        for number in self._watches.unit(top) if self._told else ():
+            told_s, names = self._told.get(number, (-TOLD_S, frozenset()))
+            if now_s - told_s >= TOLD_S:
+                continue
+            if names is None:
+                self._settle.deep(number, now_s)
+            for name in names or ():
+                self._settle.ready(number, name, now_s)
 
     def _created(self, number: int, name: bytes, now_s: float) -> None:
         """A file, a symlink or a second name: only a file that is being written will tell when it is done."""
@@ -401,6 +422,7 @@ class InotifyWatcher:
     # -- hints --------------------------------------------------------------------------------------------------------
 
     def _publish(self, due: list[Due]) -> None:
+        self._note_told(due)
         with self._lock:
             for one in due:
                 path = ROOT_PATH if one.folder is None else self._watches.path(one.folder)
@@ -411,6 +433,19 @@ class InotifyWatcher:
                 self._hints = {(ROOT_PATH, True): EVERYTHING}
             if self._hints and self._notify is not None:
                 self._notify()
+
+    def _note_told(self, due: list[Due]) -> None:
+        now_s = self._clock.monotonic_s()
+        for one in due:
+            if one.folder is None:
+                continue
+            told_s, before = self._told.pop(one.folder, (-TOLD_S, frozenset()))
+            names = one.names
+            if now_s - told_s < TOLD_S and names is not None:
+                names = None if before is None or len(before) > NAMES_PER_FOLDER_MAX else before | names
+            self._told[one.folder] = (now_s, names)
+        while len(self._told) > TOLD_FOLDERS_MAX:
+            del self._told[next(iter(self._told))]
 
     def _merge(self, hint: Hint) -> None:
         key = (hint.folder, hint.is_deep)

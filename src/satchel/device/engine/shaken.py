@@ -20,7 +20,8 @@ from satchel.device.engine.trails import doubt_below
 
 def shake_folders(state: State, job: Job) -> None:
     """The job's task is handed out: what is in a folder of it may be found elsewhere from now on."""
-    state.shaken.update(dict.fromkeys(_folders(state, job), False))
+    for nid in _folders(state, job):
+        state.shaken.setdefault(nid, False)
 
 
 def steady(state: State, job: Job, *, is_undone: bool) -> None:

@@ -13,9 +13,10 @@ from collections.abc import Iterable
 from satchel.core.entries import Kind
 from satchel.core.ids import Nid
 from satchel.core.trees import Item
+from satchel.device.engine.excluding import GOING
 from satchel.device.engine.state import State
 from satchel.device.index.bulk import identities_of
-from satchel.device.ports import ROOT_PATH, Hint, split
+from satchel.device.ports import ROOT_PATH, DiskPath, Hint, split
 from satchel.device.tasks import SeenGone, SeenNew
 
 TOLD_S = 120.0
@@ -40,19 +41,24 @@ def is_untold(state: State, fact: SeenGone) -> bool:
     """Tell whether nobody but a look at few names misses this folder; then all is looked at."""
     row = state.index.reader.local(fact.nid)
     path = state.index.reader.path_of(fact.nid)
-    if row is None or row.kind is not Kind.FOLDER or path is None or state.left:
-        return False
-    folder, since_s = split(path)[0], state.now.monotonic_s - TOLD_S
-    at_s, _ = state.told.get(folder, (-TOLD_S, False))
-    while at_s <= since_s and folder != ROOT_PATH:
-        folder = split(folder)[0]
-        above_s, is_whole = state.told.get(folder, (-TOLD_S, False))
-        at_s = above_s if is_whole else at_s
-    if at_s > since_s:
+    is_leaving = any(stage in GOING for stage in state.left.values())
+    if row is None or row.kind is not Kind.FOLDER or path is None or is_leaving or _is_told(state, path):
         return False
     state.refused.add(fact.nid)
     state.look_later(LOOK_AT_ALL_S, ROOT_PATH)
     return True
+
+
+def _is_told(state: State, path: DiskPath) -> bool:
+    """A watcher told of names where this one is, or of all that is below a folder above."""
+    folder, is_above = split(path)[0], False
+    while True:
+        told = state.told.get(folder)
+        if told is not None and told[0] > state.now.monotonic_s - TOLD_S and (told[1] or not is_above):
+            return True
+        if folder == ROOT_PATH:
+            return False
+        folder, is_above = split(folder)[0], True
 
 
 def note_gone(state: State, nids: list[Nid]) -> None:

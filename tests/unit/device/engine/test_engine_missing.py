@@ -8,6 +8,7 @@ from satchel.core.entries import Action, Kind
 from satchel.core.ids import ROOT_NID, NodeId
 from satchel.core.messages import CreateOp, DeleteOp, MoveOp, Stored
 from satchel.device.engine.missing import GONE_MAX, LOOK_AT_ALL_S, TOLD_MAX, TOLD_S, note_told
+from satchel.device.index.left_out import Stage
 from satchel.device.ports import EVERYTHING, ROOT_PATH, DiskPath, Hint, Stat
 from satchel.device.tasks import CommitTask, Hinted, NewParent, ScanTask, SeenGone, SeenNew
 from tests.support.engine_rig import (
@@ -188,4 +189,23 @@ def test_what_was_told_is_forgotten_in_time_and_never_too_much() -> None:
     rig.scan(gone(rig, NODE_A))
     row = rig.index.row(rig.nid(NODE_A))
     assert row is not None and row.local is not None
-    assert len(state.gone) <= GONE_MAX
+
+
+def test_what_is_gone_is_remembered_up_to_a_bound() -> None:
+    rig = rig_with_a_folder()
+    state = rig.engine.state
+    state.gone.update({(inode, 1): rig.nid(NODE_C) for inode in range(GONE_MAX)})
+    rig.step(TOLD)
+    rig.scan(gone(rig, NODE_A))
+    assert len(state.gone) == GONE_MAX and (0, 1) not in state.gone
+
+
+@pytest.mark.parametrize("stage", [Stage.OUT, Stage.LEAVING])
+def test_only_while_something_leaves_the_disk_an_untold_absence_may_be_that(stage: Stage) -> None:
+    """What was left out long ago takes nothing from the rest."""
+    rig = rig_with_a_folder()
+    rig.engine.state.left[rig.nid(NODE_C)] = stage
+    own_look(rig)
+    rig.scan(gone(rig, NODE_A))
+    row = rig.index.row(rig.nid(NODE_A))
+    assert row is not None and (row.local is None) is (stage is Stage.LEAVING)

@@ -233,6 +233,7 @@ def _fold(state: State, fact: LocalFact, touched: list[Nid]) -> None:
                 state.refused.add(fact.nid)
             elif is_below(state, parent, fact.nid):
                 # Two folders changed places in one another, and only one of the two moves was seen: look at both.
+                state.refused.add(fact.nid)
                 look_soon(state, ROOT_PATH)
             else:
                 _fold_moved(state, fact, parent, touched)
@@ -283,15 +284,18 @@ def _fold_unknown(state: State, fact: SeenUnknown, touched: list[Nid]) -> None:
             # Its file became that of another row while the scan was under way.
             return
         if fact.nid in state.busy:
+            state.refused.add(fact.nid)
             if path is not None:
                 state.look_when_free[fact.nid] = path
             doubt_below(state, fact.nid)
             return
         if is_shaken(state, fact.nid):
+            state.refused.add(fact.nid)
             return
         if fact.code == "file_changing" and _has_moved(state, fact.nid):
             # It stood there a moment ago, and something else may stand where it was when all was equal: as long as it
             # counts as being there, that would be one of two of a name.
+            state.refused.add(fact.nid)
             doubt_below(state, fact.nid)
             return
         keep_doubts(state, fact.nid)
@@ -305,6 +309,8 @@ def _fold_unknown(state: State, fact: SeenUnknown, touched: list[Nid]) -> None:
             state.index.put_unread(path, fact.code, fact.reason, None)
     if fact.retry and path is not None:
         tries = state.unread_tries[path] = state.unread_tries.get(path, 0) + 1
-        state.look_later(min(RETRY_S_MAX if fact.code != "file_changing" else 60.0, 0.25 * 2 ** min(tries, 12)), path)
+        wait_s = min(RETRY_S_MAX if fact.code != "file_changing" else 60.0, 0.25 * 2 ** min(tries, 12))
+        # A new folder may be known from this look already, and so would not be gone into.
+        state.look_later(wait_s, path, is_deep=fact.nid is None)
     elif path is not None:
         state.unread_tries.pop(path, None)

@@ -19,11 +19,13 @@ from satchel.core.trees import Item
 from satchel.core.xattrs import is_packed
 from satchel.device.engine.state import NEVER_S, State
 from satchel.device.index.rows import LocalRow
-from satchel.device.ports import EVERYTHING
+from satchel.device.ports import EVERYTHING, ROOT_PATH
 from satchel.device.tasks import SeenChanged, SyncVolumeTask, VolumeSynced
 
 WAIT_S = 60.0
 """By then the kernel has written most of it by itself (it begins after 30 s), and the sync has little left to do."""
+UNTOLD_S = 10.0
+"""What was in flight during a look at everything is mostly over by then, and another look decides."""
 
 
 def note_start(state: State) -> None:
@@ -61,7 +63,15 @@ def keep_doubts(state: State, nid: Nid) -> None:
 
 
 def trust_disk(state: State) -> None:
-    """A look at everything is over: what stands on the disk now has survived, what does not was noticed."""
+    """A look at everything is over: what stands on the disk now has survived, what does not was noticed.
+
+    But not where what it told could not be folded: there another look decides.
+    """
+    if state.doubtful or state.unseen_doubts:
+        for nid in state.refused:
+            keep_doubts(state, nid)
+        if state.refused and state.kept_doubts and not any(hint == EVERYTHING for _, hint in state.later_hints):
+            state.look_later(UNTOLD_S, ROOT_PATH)
     state.unseen_doubts, state.kept_doubts = state.kept_doubts, set()
     state.doubtful = range(0)
     if not state.unseen_doubts:

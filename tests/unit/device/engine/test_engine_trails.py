@@ -9,7 +9,17 @@ from satchel.core.ids import ROOT_NID
 from satchel.core.messages import CreateOp, Stored
 from satchel.device.engine.trails import TRAIL_S, TRAILS_MAX, leave_trail
 from satchel.device.ports import ROOT_PATH, DiskPath, Hint
-from satchel.device.tasks import ApplyTask, CommitTask, Hinted, LocalFact, ScanTask, SeenGone, SeenMoved, SeenUnknown
+from satchel.device.tasks import (
+    ApplyTask,
+    CommitTask,
+    Hinted,
+    LocalFact,
+    ScanTask,
+    SeenGone,
+    SeenMoved,
+    SeenNew,
+    SeenUnknown,
+)
 from tests.support.engine_rig import NODE_A, NODE_B, Rig, folder, new, new_folder, pushed, stat
 
 INSIDE = Hint(DiskPath(b"old/deep"), frozenset((b"f",)))
@@ -184,3 +194,11 @@ def test_a_folder_that_moved_and_went_during_the_look_has_left_its_name_to_anoth
     assert [op.name for op in rig.take(CommitTask).request.ops if isinstance(op, CreateOp)] == ["old"]
     assert not rig.has(ApplyTask)
     assert Hint(ROOT_PATH, frozenset((b"out",)), True) in looks(rig)
+
+
+def test_a_new_folder_that_could_not_be_looked_into_is_looked_into_though_it_is_known_by_then() -> None:
+    rig = rig_with_folders()
+    home = rig.nid(NODE_B)
+    more = SeenNew(1, home, b"more", stat(90, kind=Kind.FOLDER), b"", b"")
+    rig.scan(more, SeenUnknown(None, home, b"more", "file_changing", "A folder moved away.", True))
+    assert Hint(DiskPath(b"old/deep"), frozenset((b"more",)), True) in looks(rig)

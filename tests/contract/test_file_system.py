@@ -318,6 +318,29 @@ def test_placing_into_a_folder_that_is_gone_is_not_found(world: World) -> None:
         drive(world.disk.place_staged(name, path("gone/file")))
 
 
+def test_what_comes_into_a_folder_comes_into_that_one_alone(world: World) -> None:
+    world.user.make_folder(b"folder")
+    world.user.write_file(b"old", b"what moves")
+    home = stat_of(world, "folder")
+    name, _ = staged(world, b"data")
+    drive(world.disk.place_staged(name, path("folder/file"), home))
+    drive(world.disk.make_folder(path("folder/in"), home))
+    drive(world.disk.move(path("old"), path("folder/old"), None, home))
+    world.user.rename(b"folder", b"away")
+    world.user.make_folder(b"folder")
+    before = world.user.tree()
+    name, _ = staged(world, b"data")
+    for call in (
+        world.disk.place_staged(name, path("folder/file"), home),
+        world.disk.make_folder(path("folder/in"), home),
+        world.disk.move(path("away/old"), path("folder/old"), None, home),
+    ):
+        with pytest.raises(NotFound):
+            drive(call)
+    assert world.user.tree() == before
+    assert drive(world.disk.stat_staged(name)) is not None
+
+
 def test_placing_never_goes_through_a_symlink(world: World) -> None:
     world.user.make_folder(b"target")
     world.user.make_symlink(b"link", b"target")

@@ -185,7 +185,7 @@ async def play_cut(seed: int, steps: int) -> None:
     follows the feed holds it."""
     lived, chance = await live(seed, steps), random.Random(seed)
     end, ns = lived.trees[max(lived.trees)], lived.ada.principal.root_ns
-    for seq in chance.sample(sorted(lived.trees), 4):
+    for seq in chance.sample(sorted(lived.trees), min(4, len(lived.trees))):
         ada = lived.again()
         first, calls, follower, last = None, 0, Folded(), (0, b"")
         while True:
@@ -231,5 +231,6 @@ def test_a_rewind_of_a_folder_changes_what_is_and_was_in_it_alone(seed: int) -> 
 
 @settings(max_examples=12, deadline=None)
 @given(st.integers(min_value=0, max_value=2**32))
+@example(122_949)  # Hardly anything could be done, so that there are few places to go back to.
 def test_a_rewind_that_is_cut_anywhere_leaves_a_valid_tree_and_is_finished_by_the_same_call(seed: int) -> None:
     drive(play_cut(seed, 24))

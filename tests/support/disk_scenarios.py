@@ -68,9 +68,9 @@ def downloaded(disk: FileSystem, path: bytes, expected: Stat | None) -> PlaceFil
     return PlaceFile(NID, DiskPath(path), file.name, None, MTIME_NS, True, expected)
 
 
-def move(disk: FileSystem, source: bytes, target: bytes) -> MovePath:
-    """Return one move of what stands at `source` now."""
-    return MovePath(NID, DiskPath(source), DiskPath(target), stat_of(disk, source))
+def move(disk: FileSystem, source: bytes, target: bytes, home: Stat | None = None) -> MovePath:
+    """Return one move of what stands at `source` now. home: the folder of the target."""
+    return MovePath(NID, DiskPath(source), DiskPath(target), stat_of(disk, source), home)
 
 
 def unit(disk: FileSystem, path: bytes, *members: bytes) -> TrashUnit:

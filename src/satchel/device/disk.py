@@ -204,9 +204,9 @@ class LocalDisk(LocalTrash):
 
     # -- changing -----------------------------------------------------------------------------------------------------
 
-    async def place_staged(self, name: str, path: DiskPath) -> Stat:
+    async def place_staged(self, name: str, path: DiskPath, home: Stat | None = None) -> Stat:
         handles = self._open()
-        return self._from_own(handles, handles.staging, plain_name(name), path)
+        return self._from_own(handles, handles.staging, plain_name(name), path, home)
 
     async def restore_staged(self, name: str, path: DiskPath, below: bytes = b"") -> Stat:
         handles = self._open()
@@ -287,13 +287,16 @@ class LocalDisk(LocalTrash):
                 drop_note(handles.staging, staged)
             raise
 
-    async def move(self, source: DiskPath, target: DiskPath, expected: Stat | None = None) -> Stat:
+    async def move(
+        self, source: DiskPath, target: DiskPath, expected: Stat | None = None, home: Stat | None = None
+    ) -> Stat:
         handles = self._open()
         with translating(target):
             old_folder, old_name = self._parent(handles, source)
             try:
                 new_folder, new_name = self._parent(handles, target)
                 try:
+                    self._require_home(handles, new_folder, home, target)
                     self._require_as_planned(handles, (old_folder, old_name), expected, source)
                     disk_calls.rename_to_free(old_folder, old_name, new_folder, new_name)
                     return self._stat_at(handles, new_folder, new_name)
@@ -322,11 +325,12 @@ class LocalDisk(LocalTrash):
             finally:
                 os.close(folder)
 
-    async def make_folder(self, path: DiskPath) -> Stat:
+    async def make_folder(self, path: DiskPath, home: Stat | None = None) -> Stat:
         handles = self._open()
         with translating(path):
             folder, name = self._parent(handles, path)
             try:
+                self._require_home(handles, folder, home, path)
                 os.mkdir(name, 0o755, dir_fd=folder)
                 return self._stat_at(handles, folder, name)
             finally:

@@ -190,11 +190,17 @@ class LinkedRoot:
         stat = stat_at(folder, name, handles.device)
         return disk_xattrs.seen_with(stat, folder, name) if self._has_xattrs else stat
 
-    def _from_own(self, handles: Handles, own: int, name: bytes, path: DiskPath) -> Stat:
+    def _require_home(self, handles: Handles, folder: int, home: Stat | None, path: DiskPath) -> None:
+        """Raises: NotFound when another folder has taken the name; OSError."""
+        if home is not None and not stat_at(folder, b"", handles.device).same_thing(home):
+            raise NotFound("The folder is gone; another has its name.", path=path)
+
+    def _from_own(self, handles: Handles, own: int, name: bytes, path: DiskPath, home: Stat | None = None) -> Stat:
         """Move something out of a folder of ours to a free name. handles: held by the caller, so that `own` stays."""
         with translating(path):
             folder, target = self._parent(handles, path)
             try:
+                self._require_home(handles, folder, home, path)
                 disk_calls.rename_to_free(own, name, folder, target)
                 return self._stat_at(handles, folder, target)
             finally:

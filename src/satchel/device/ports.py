@@ -259,8 +259,11 @@ class FileSystem(Protocol):
         """Return where something that was set aside stood; None for a download, an exchanged file, or a lost note."""
         ...
 
-    async def place_staged(self, name: str, path: DiskPath) -> Stat:
-        """Move a finished staged file to a free name (RENAME_NOREPLACE). Raises: NameTaken, NotFound (no folder)."""
+    async def place_staged(self, name: str, path: DiskPath, home: Stat | None = None) -> Stat:
+        """Move a finished staged file to a free name (RENAME_NOREPLACE). Raises: NameTaken, NotFound (no folder).
+
+        home: the folder that the path is to lead to. A user may have given its name to another: that counts as none.
+        """
         ...
 
     async def exchange_staged(
@@ -273,8 +276,10 @@ class FileSystem(Protocol):
         """
         ...
 
-    async def move(self, source: DiskPath, target: DiskPath, expected: Stat | None = None) -> Stat:
-        """Move to a free name. Result: stat of what moved.
+    async def move(
+        self, source: DiskPath, target: DiskPath, expected: Stat | None = None, home: Stat | None = None
+    ) -> Stat:
+        """Move to a free name. home: the folder of the target, as for `place_staged`. Result: stat of what moved.
 
         expected: what a plan rests on. A rename gives another ctime, which hides a write that set its mtime back; so
         the looks just before and just after are part of the same call. Raises: NameTaken, NotFound, FileChanging when
@@ -292,8 +297,8 @@ class FileSystem(Protocol):
         """
         ...
 
-    async def make_folder(self, path: DiskPath) -> Stat:
-        """Raises: NameTaken, NotFound (no parent), StorageFull."""
+    async def make_folder(self, path: DiskPath, home: Stat | None = None) -> Stat:
+        """home: as for `place_staged`. Raises: NameTaken, NotFound (no parent), StorageFull."""
         ...
 
     async def make_symlink(self, path: DiskPath, target: bytes) -> Stat:

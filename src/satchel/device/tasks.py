@@ -271,6 +271,7 @@ class PlaceFile:
 
     expected: stat of what stands there and is to be swapped out; None: the name must be free.
     keep_as: name in the same folder for the swapped-out file; else it goes to the local trash.
+    home: the folder that the path is to lead to, here and below; None: the root, or one that this batch makes.
     """
 
     nid: Nid
@@ -282,6 +283,7 @@ class PlaceFile:
     expected: Stat | None
     keep_as: bytes | None = None
     xattrs: bytes = b""
+    home: Stat | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +293,7 @@ class PlaceFolder:
     nid: Nid
     path: DiskPath
     xattrs: bytes = b""
+    home: Stat | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +305,7 @@ class PlaceSymlink:
     target: bytes
     expected: Stat | None
     keep_as: bytes | None = None
+    home: Stat | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,6 +316,7 @@ class MovePath:
     source: DiskPath
     target: DiskPath
     expected: Stat
+    home: Stat | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -211,12 +211,15 @@ class FakeDisk:
 
     # -- resolving ----------------------------------------------------------------------------------------------------
 
-    def _parent(self, path: DiskPath) -> tuple[Inode, bytes]:
+    def _parent(self, path: DiskPath, home: Stat | None = None) -> tuple[Inode, bytes]:
         self._require_path(path)
         if not path:
             raise NameInvalid("The linked folder itself stays where it is.", name="", reason="root")
-        folder, name = split(path)
-        return self.volume.folder(self.root, folder), name
+        above, name = split(path)
+        folder = self.volume.folder(self.root, above)
+        if home is not None and not self.stat_of(folder).same_thing(home):
+            raise NotFound("The folder is gone; another has its name.", path=repr(path))
+        return folder, name
 
     @staticmethod
     def _require_path(path: DiskPath) -> None:
@@ -405,9 +408,9 @@ class FakeDisk:
 
     # -- changing -----------------------------------------------------------------------------------------------------
 
-    async def place_staged(self, name: str, path: DiskPath) -> Stat:
+    async def place_staged(self, name: str, path: DiskPath, home: Stat | None = None) -> Stat:
         await self.enter("place_staged", name, path)
-        return self._rename((self.staging, self.raw(name)), self._parent(path))
+        return self._rename((self.staging, self.raw(name)), self._parent(path, home))
 
     async def exchange_staged(
         self, name: str, path: DiskPath, expected: Stat | None = None
@@ -442,10 +445,12 @@ class FakeDisk:
         folder, last = split(DiskPath(self.raw(name) + b"/" + below))
         return self.volume.folder(top, folder), last
 
-    async def move(self, source: DiskPath, target: DiskPath, expected: Stat | None = None) -> Stat:
+    async def move(
+        self, source: DiskPath, target: DiskPath, expected: Stat | None = None, home: Stat | None = None
+    ) -> Stat:
         await self.enter("move", source, target)
         self._require_as_planned("move", source, expected)
-        return self._rename(self._parent(source), self._parent(target))
+        return self._rename(self._parent(source), self._parent(target, home))
 
     async def exchange(
         self, one: DiskPath, other: DiskPath, expected: tuple[Stat, Stat] | None = None
@@ -458,8 +463,9 @@ class FakeDisk:
         self._swap(first, second)
         return self.stat_of(self._require(*first)), self.stat_of(self._require(*second))
 
-    async def make_folder(self, path: DiskPath) -> Stat:
+    async def make_folder(self, path: DiskPath, home: Stat | None = None) -> Stat:
         await self.enter("make_folder", path)
+        self._parent(path, home)
         return self._make(path, Kind.FOLDER, b"")
 
     async def make_symlink(self, path: DiskPath, target: bytes) -> Stat:

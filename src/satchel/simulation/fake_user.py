@@ -130,6 +130,10 @@ class FakeUser:
     def tree(self) -> dict[bytes, bytes | None]:
         return {path: shown(one) for path, one in self.found()}
 
+    def has(self, name: bytes) -> bool:
+        """Tell whether something stands in the linked folder itself under this name."""
+        return name in self.disk.volume.root.entries
+
     def found(self) -> list[tuple[bytes, Inode]]:
         """Return all that stands in the linked folder, with its path, in the order of the paths."""
         return sorted(_walk(self.disk.volume.root), key=_path_of)

@@ -62,6 +62,8 @@ LOOK_EVERY_S = 0.01
 LOOK_APART_S = 0.5
 BACK_S = (0.0, 0.01, 0.3, 1.0, 1.9, 2.1, 2.5, 5.0)
 """So long after its deletion a folder is brought back: devices let it go after 2 s."""
+COMES_S = 60.0
+"""Within so long a folder comes from another device."""
 LOOKED_S = (0.0, 0.002, 0.004, 0.01, 0.02, 0.03, 0.06)
 """So long a look at two folders has been under way when they change places."""
 
@@ -124,6 +126,7 @@ def play(world: World, case: Script) -> None:
     _swapped_while_looked_at(world, users)
     _moved_in_two_looks(world, users)
     _deleted_and_brought_back(world, users)
+    _put_where_another_comes(world, users)
     marks = [step for step in case.steps if isinstance(step, Mark)]
     _alone(world, users, [*[step for step in case.steps if isinstance(step, Act)][-ALONE:], *marks[-1:]])
 
@@ -406,6 +409,35 @@ def _deleted_and_brought_back(world: World, users: Users) -> None:
     world.tell_streams(device.ns)
     _come_to_rest(world)
     check_alone(left, _trees(world, device))
+    check_quiet(world, users)
+
+
+def _put_where_another_comes(world: World, users: Users) -> None:
+    """A folder comes to a device, and its user puts one of the same name there: before the device has made it, or over
+    the empty one that it made, or, as installers do, with that one aside. Raises: Broken unless all end equal."""
+    device = world.devices[0]
+    mate = next((one for one in world.devices[1:] if one.ns == device.ns), None)
+    folder, made, aside = AT_LAST + b" comes", AT_LAST + b" coming", AT_LAST + b" aside"
+    tree = device.user.tree()
+    if mate is None or any(name in tree for name in (folder, made, aside)):
+        return
+    for number, name in enumerate((b"/own", b"/same", b"/deep/own", b"/deep/same")):
+        users.save(mate, made + name, SAVED_AT_LAST + 60 + number)
+    _told(world, mate)
+    for number, name in enumerate((b"/one", b"/same", b"/deep/two", b"/deep/same", b"/deep/er/three")):
+        users.save(device, folder + name, SAVED_AT_LAST + 70 + number)
+    device.tell(is_heard=True, is_full=False)
+    world.scheduler.run_until(lambda: mate.is_placing(folder) or mate.user.has(folder), limit_s=COMES_S)
+    world.scheduler.run_for(LOOKING_S[len(tree) % len(LOOKING_S)])
+    there = mate.user.tree()
+    if any(path.startswith(folder + b"/") for path in there):
+        users.rename(mate, folder, aside)
+    users.rename(mate, made, folder)
+    mate.tell(is_heard=True, is_full=False)
+    world.scheduler.run_for(LOOKED_S[len(tree) % len(LOOKED_S)])
+    if aside in mate.user.tree():
+        users.delete(mate, aside)
+    _told(world, mate)
     check_quiet(world, users)
 
 

@@ -17,6 +17,7 @@ from satchel.core.entries import Kind
 from satchel.core.errors import Fault, FileUnreadable, StorageFailed, StorageFull
 from satchel.core.ids import LinkId, NamespaceId
 from satchel.core.messages import PROTOCOL_VERSION
+from satchel.core.operations import Place
 from satchel.device.drive import drive
 from satchel.device.engine import Engine
 from satchel.device.links import Link
@@ -405,6 +406,12 @@ class SimDevice:
         """The watcher tells of this name in the linked folder."""
         if self.run is not None:
             self.run.put(Hinted((Hint(ROOT_PATH, frozenset((name,))),)))
+
+    def is_placing(self, folder: bytes) -> bool:
+        """Tell whether the device is about to make this folder."""
+        running = self.run.engine.state.running if self.run is not None else {}
+        places = [job.op for jobs in running.values() for job in jobs if isinstance(job.op, Place)]
+        return any(op.item.name == folder.decode() for op in places)
 
     def mounts(self) -> list[bytes]:
         """Return where shared folders stand, of those that stand where the daemon saw them last."""

@@ -171,12 +171,14 @@ async def _apply_one(hands: Hands, task: DiskTask) -> DiskResult:
 
 
 async def _place_folder(hands: Hands, task: PlaceFolder) -> DiskResult:
+    hands.homes[task.path] = None
     try:
-        stat = await hands.fs.make_folder(task.path)
+        stat = await hands.fs.make_folder(task.path, hands.home(task.path, task.home))
     except NameTaken:
         return Changed((task.path,), "the name is taken")
     except NotFound:
         return Changed((split(task.path)[0],), "the folder is gone")
+    hands.homes[task.path] = stat
     hands.touched.arrived(task.path)
     if task.xattrs:
         try:

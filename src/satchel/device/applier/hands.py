@@ -56,6 +56,19 @@ class Hands:
     fs: FileSystem
     clock: Clock
     touched: Touched = field(default_factory=Touched)
+    homes: dict[DiskPath, Stat | None] = field(default_factory=dict)
+    """Folders that this batch makes; None: one that could not be made."""
+
+    def home(self, path: DiskPath, known: Stat | None) -> Stat | None:
+        """Return the folder that the path is to lead to. known: as the task has it. Raises: NotFound when it was to be
+        made by this batch and was not: another that has its name is somebody else's."""
+        folder = split(path)[0]
+        if folder not in self.homes:
+            return known
+        made = self.homes[folder]
+        if made is None:
+            raise NotFound("The folder could not be made.", path=folder)
+        return made
 
     def random(self) -> bytes:
         """Return the random part of a staged name."""

@@ -113,7 +113,7 @@ async def _move_in_order(hands: Hands, moves: tuple[MovePath, ...], done: _Done)
 
 async def _move_one(hands: Hands, source: DiskPath, move: MovePath, done: _Done) -> None:
     try:
-        seen = await hands.fs.move(source, move.target, done.seen.pop(source, move.expected))
+        seen = await hands.fs.move(source, move.target, done.seen.pop(source, move.expected), move.home)
     except NameTaken:
         await _move_to_twin(hands, source, move, done)
         return

@@ -66,13 +66,13 @@ async def _place_or_discard(hands: Hands, staged: str, finished: Stat, task: Pla
 
 async def _place(hands: Hands, staged: str, finished: Stat, task: PlaceFile | PlaceSymlink) -> DiskResult:
     if task.expected is None:
-        return await _place_new(hands, staged, finished, task.path)
+        return await _place_new(hands, staged, finished, task.path, task.home)
     return await _swap(hands, staged, finished, task, task.expected)
 
 
-async def _place_new(hands: Hands, staged: str, finished: Stat, path: DiskPath) -> DiskResult:
+async def _place_new(hands: Hands, staged: str, finished: Stat, path: DiskPath, home: Stat | None) -> DiskResult:
     try:
-        seen = await hands.fs.place_staged(staged, path)
+        seen = await hands.fs.place_staged(staged, path, hands.home(path, home))
     except NameTaken:
         return Changed((path,), "the name is taken")
     except NotFound:

@@ -195,7 +195,13 @@ def _move(state: State, move: PlannedMove, moving: dict[Nid, PlannedMove]) -> Mo
     target = _path_when_moved(state, move.nid, moving)
     if local is None or source is None or target is None:
         return None
-    return MovePath(move.nid, source, target, local.stat)
+    return MovePath(move.nid, source, target, local.stat, _home(state, move.parent))
+
+
+def _home(state: State, parent: Nid) -> Stat | None:
+    """Return the folder that stands for the row; None for the root, and for one that is yet to be made."""
+    row = None if parent == ROOT_NID else state.index.reader.local(parent)
+    return None if row is None else row.stat
 
 
 def _path_when_moved(state: State, nid: Nid, moving: dict[Nid, PlannedMove]) -> DiskPath | None:
@@ -260,13 +266,14 @@ def _place(state: State, job: Job, op: Place, planned: dict[Nid, DiskPath]) -> D
         return None
     expected = local.stat if local is not None else None
     keep_as = op.keep_as.encode() if op.keep_as is not None else None
+    home = _home(state, op.item.parent)
     facts = state.index.remote_facts(op.nid)
     made: DiskTask | None
     match op.item.kind:
         case Kind.FOLDER:
-            made = PlaceFolder(op.nid, path, op.item.xattrs)
+            made = PlaceFolder(op.nid, path, op.item.xattrs, home)
         case Kind.SYMLINK:
-            made = PlaceSymlink(op.nid, path, op.item.content, expected, keep_as)
+            made = PlaceSymlink(op.nid, path, op.item.content, expected, keep_as, home)
         case Kind.FILE:
             data = b"" if op.item.content == EMPTY_CONTENT else state.contents.get(op.item.content)
             if data is None and not job.staged:
@@ -276,7 +283,7 @@ def _place(state: State, job: Job, op: Place, planned: dict[Nid, DiskPath]) -> D
             elif data:
                 job.blocks = state.index.reader.blocklist(op.item.content) or b""
             bit, xattrs = op.item.attributes
-            made = PlaceFile(op.nid, path, job.staged, data, facts.mtime_ns, bit, expected, keep_as, xattrs)
+            made = PlaceFile(op.nid, path, job.staged, data, facts.mtime_ns, bit, expected, keep_as, xattrs, home)
         case _:
             fail_until_scanned(state, job)
             return None

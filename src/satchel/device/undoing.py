@@ -8,7 +8,8 @@ own, so that it can be taken back as well. The engine then finds the changes as 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from satchel.core.conflicts import original_name
@@ -38,6 +39,8 @@ from satchel.device.tasks import (
 NO_NID = Nid(0)
 COPY_PIECE_BYTES = 8 * MIB
 READ_TRIES = 5
+PAUSE_S = 0.02
+"""After so long the disk's clock tells one write from the next: the same file may have been put back just before."""
 FREE_NAMES_MAX = 100
 MEMBERS_MAX = 100_000
 """A folder with more in it that came back is not taken away again."""
@@ -68,12 +71,15 @@ class Done:
 
 
 class Amender:
-    """Works on one linked folder. Never suspends on a real disk, as its ports."""
+    """Works on one linked folder. Never suspends on a real disk, as its ports; pause: waits for so many seconds."""
 
-    def __init__(self, fs: FileSystem, applier: Applier, clock: Clock) -> None:
+    def __init__(
+        self, fs: FileSystem, applier: Applier, clock: Clock, pause: Callable[[float], None] = time.sleep
+    ) -> None:
         self._fs = fs
         self._applier = applier
         self._clock = clock
+        self._pause = pause
         self._made: list[DiskPath] = []
 
     async def undo(self, acts: Sequence[Act], *, with_new: bool) -> list[Done]:
@@ -300,6 +306,7 @@ class Amender:
                 continue
             if read.stat.ctime_ns:
                 return _Standing(read.stat, read.content if read.stat.size else EMPTY_CONTENT, {b"": read.stat})
+            self._pause(PAUSE_S)
         raise _Refused("it was written this moment; try again")
 
     async def _seal_of(self, path: DiskPath) -> bytes:

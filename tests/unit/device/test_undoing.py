@@ -71,6 +71,20 @@ def test_an_undo_of_a_replacement_can_be_undone(root: Root) -> None:
     assert again.told.is_done and (root.folder / "a.txt").read_text() == "new"
 
 
+def test_two_replacements_of_one_file_are_both_taken_back_though_the_first_was_so_this_very_moment(root: Root) -> None:
+    first, second = root.replaced("a.txt", "one", "two"), root.replaced("a.txt", "two", "three")
+    waits: list[float] = []
+
+    def pause(seconds: float) -> None:
+        waits.append(seconds)
+        root.clock.wall_ns = FAR_NS
+
+    root.amender = Amender(root.disk, Applier(root.disk, root.clock), root.clock, pause)
+    root.clock.wall_ns = (root.folder / "a.txt").stat().st_ctime_ns
+    assert [done.told.is_done for done in root.undo(first, second)] == [True, True]
+    assert (root.folder / "a.txt").read_text() == "one" and waits
+
+
 def test_what_was_edited_since_is_left_as_it_is(root: Root) -> None:
     act = root.replaced("a.txt", "old", "new")
     (root.folder / "a.txt").write_text("a person's own")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from satchel.core.entries import Action, Entry
+from satchel.core.entries import Action, Entry, Kind
 from satchel.core.errors import Unavailable
 from satchel.core.hashing import block_hash
 from satchel.core.ids import (
@@ -26,11 +26,15 @@ from satchel.core.messages import (
     ChangesRequest,
     CommitReply,
     CommitRequest,
+    CreateOp,
     DeleteOp,
     GetRequest,
     Hello,
     ManifestsRequest,
+    MoveOp,
     NamespacesReply,
+    Op,
+    Placement,
     PutRequest,
     ScopeReply,
     ScopeRequest,
@@ -54,7 +58,8 @@ from satchel.server.metadata.commit import commit
 from satchel.server.metadata.journal import read_txn
 from satchel.server.metadata.namespaces import namespaces
 from satchel.server.metadata.nodes import image_of
-from satchel.server.metadata.restore import restore_unit
+from satchel.server.metadata.restore import restore_unit, restore_version
+from satchel.server.metadata.rewind import rewind
 from satchel.simulation.broken import Broken
 from satchel.simulation.stores import InlineWorkers, MemoryBlocks
 
@@ -207,12 +212,46 @@ class CoreRemote:
 
     async def delete(self, ns: NamespaceId, node_id: NodeId, seen_seq: int) -> None:
         """Delete a node with all below, as a person in a browser does."""
-        op = DeleteOp(OpId(self._service.clock.random(ID_BYTES)), node_id, seen_seq)
-        await self.commit(CommitRequest(ns, LinkId(b""), (op,)), ())
+        await self._do(ns, DeleteOp(self._op_id(), node_id, seen_seq))
 
     async def bring_back(self, ns: NamespaceId, node_id: NodeId) -> None:
         """Bring it back with all that its deletion took along, as a person in a browser does."""
         await restore_unit(self._service.db, self._service.clock, self._principal, ns, node_id)
+
+    async def make_folder(self, ns: NamespaceId, parent: NodeId, name: str) -> None:
+        """Make a folder there, if the name is free, as a person in a browser does."""
+        await self._do(
+            ns, CreateOp(self._op_id(), NodeId(self._service.clock.random(16)), parent, name, int(Kind.FOLDER))
+        )
+
+    async def move(self, ns: NamespaceId, moves: Sequence[tuple[Entry, NodeId, str]]) -> None:
+        """Give nodes other places, all at once or none, as a person in a browser does. moves: node, folder, name."""
+        placements = [Placement(entry.node_id, entry.place_rev, parent, name) for entry, parent, name in moves]
+        await self._do(ns, MoveOp(self._op_id(), tuple(placements)))
+
+    async def versions(self, ns: NamespaceId, node_id: NodeId) -> list[int]:
+        """Return the revs of a file's versions."""
+
+        async def read_txn_(conn: Connection) -> list[int]:
+            query = "SELECT rev FROM file_versions WHERE ns = $1 AND node_id = $2 ORDER BY rev"
+            return [row[0] for row in await conn.fetch(query, ns, node_id)]
+
+        return await self._service.db.read(read_txn_)
+
+    async def bring_back_version(self, ns: NamespaceId, node_id: NodeId, rev: int) -> None:
+        """Give a file an earlier content, as a person in a browser does."""
+        await restore_version(self._service.db, self._service.clock, self._principal, ns, node_id, rev)
+
+    async def rewind(self, ns: NamespaceId, to_seq: int) -> None:
+        """Lead all back to what it was, as a person in a browser does."""
+        service = self._service
+        await rewind(service.db, service.clock, InlineWorkers(), self._principal, ns, ROOT_NODE, to_seq)
+
+    def _op_id(self) -> OpId:
+        return OpId(self._service.clock.random(ID_BYTES))
+
+    async def _do(self, ns: NamespaceId, op: Op) -> None:
+        await self.commit(CommitRequest(ns, LinkId(b""), (op,)), ())
 
     async def sent(self, ns: NamespaceId, last_seq: int) -> list[tuple[int, str, DeviceId]]:
         """Return what was done after that seq, to which name, and by which device."""

@@ -74,7 +74,7 @@ EXTRA = (
         "taken_back",
     ),
     *("shared_share", "shared_accept", "shared_leave", "shared_remove", "shared_view", "shared_edit", "shared_stop"),
-    *("shared_again", "over_swap", "marked"),
+    *("shared_again", "over_swap", "marked", "from_afar"),
     *("over_in", "over_out", "over_rename", "over_nest", "over_delete"),
 )
 IN_CALLS = {kind.name: kind.share for kind in KINDS if kind.share}

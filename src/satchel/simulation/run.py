@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from satchel.core.messages import PROTOCOL_VERSION
 from satchel.device.drive import drive
 from satchel.simulation.broken import Broken
+from satchel.simulation.browsing import Browsers
 from satchel.simulation.claims import (
     Whole,
     by_namespace,
@@ -28,6 +29,7 @@ from satchel.simulation.core_remote import snapshot_of
 from satchel.simulation.script import (
     GENTLE,
     Act,
+    Afar,
     Backup,
     Choice,
     Cross,
@@ -101,10 +103,13 @@ def play(world: World, case: Script) -> None:
     world.meddle = _meddler(users)
     world.scheduler.run_until(world.is_settled, limit_s=60.0)
     world.faults.rate = case.rate
+    browsers = Browsers(world, users)
     sharings = Sharings(world, lambda: len(users.written_by))
     for step in case.steps:
         if isinstance(step, Sharing):
             sharings.do(step)
+        elif isinstance(step, Afar):
+            browsers.do(step)
         else:
             _do(world, users, step)
     if world.faults.fired["late_write"]:

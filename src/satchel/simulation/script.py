@@ -38,6 +38,16 @@ SHARINGS = (
     ("stop", 1),
     ("again", 3),
 )
+AFAR = (
+    ("move", 8),
+    ("rename", 5),
+    ("swap", 2),
+    ("folder", 2),
+    ("delete", 3),
+    ("back", 3),
+    ("version", 3),
+    ("rewind", 1),
+)
 OVERS = (("in", 5), ("out", 5), ("rename", 2), ("nest", 1), ("delete", 1), ("swap", 4))
 EAGER = 0.3
 """In this share of seeds people change who takes part all the time; in as many they move much over the edge."""
@@ -169,6 +179,17 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
+class Afar:
+    """Somebody does something on the service itself, as in a browser."""
+
+    place: float
+    kind: str
+    pick: float
+    into: float
+    name: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Mark:
     """A user sets extended attributes on one device: value "" takes them away."""
 
@@ -203,6 +224,7 @@ class Over:
 Step = (
     Sharing
     | Over
+    | Afar
     | Act
     | Late
     | Mishap
@@ -247,7 +269,7 @@ class Script:
     @property
     def operations(self) -> int:
         """How much users do in it."""
-        return sum(isinstance(step, Act | Late | Cross | Choice | Mark | Sharing | Over) for step in self.steps)
+        return sum(isinstance(step, Act | Late | Cross | Choice | Mark | Sharing | Over | Afar) for step in self.steps)
 
 
 def script(seed: int, *, operations: int = 40, has_mounts: bool = False) -> Script:
@@ -263,6 +285,8 @@ def script(seed: int, *, operations: int = 40, has_mounts: bool = False) -> Scri
     snares, choices = random.Random(f"{seed}:snares"), random.Random(f"{seed}:choices")
     glimpses = random.Random(f"{seed}:glimpses")
     has_choices = choices.random() < 0.2
+    afar = random.Random(f"{seed}:afar")
+    has_afar = afar.random() < 0.3 and not has_mounts
     rate = world.choice(RATES)
     kinds = frozenset(IN_CALLS if world.random() < 0.4 else world.sample(sorted(IN_CALLS), 5)) if rate else frozenset()
     machines = world.choice((2, 2, 2, 2, 3, 3, 3, 4, 5))
@@ -297,6 +321,8 @@ def script(seed: int, *, operations: int = 40, has_mounts: bool = False) -> Scri
             steps.append(Glimpse(glimpses.random()))
         if crossings.random() < 0.1 and kept != GENTLE:
             steps.append(Cross(crossings.random(), crossings.random(), crossings.random(), crossings.choice(NAMES)))
+        if has_afar and kept != GENTLE and afar.random() < 0.5:
+            steps.append(_from_afar(afar))
         if has_choices and choices.random() < 0.5:
             steps.append(Choice(choices.random(), choices.random(), choices.random() < 0.6))
         if marking and marks.random() < 0.6:
@@ -375,6 +401,11 @@ def _act(rng: random.Random, number: int, kept: frozenset[str]) -> Act:
     kind = kind if kind in kept else "create"
     size = rng.choice(SIZES) if rng.random() < 0.15 else 12
     return Act(number, rng.random(), kind, rng.random(), rng.random(), rng.choice(NAMES), size)
+
+
+def _from_afar(rng: random.Random) -> Afar:
+    (kind,) = rng.choices([name for name, _ in AFAR], [share for _, share in AFAR])
+    return Afar(rng.random(), kind, rng.random(), rng.random(), rng.choice(NAMES))
 
 
 def _mishaps(rng: random.Random, machines: int) -> list[Step]:

@@ -5,7 +5,7 @@ Invariant: a content that was written and that no user overwrote, deleted or gav
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TypeVar
 
 from satchel.core.errors import NotFound
@@ -55,7 +55,7 @@ class Users:
         device = self._actor = self._world.devices[int(act.place * len(self._world.devices))]
         tree = device.user.tree()
         folders = [b"", *(path for path, data in tree.items() if data is None)]
-        target = _join(_picked(folders, act.into) or b"", act.name)
+        target = _join(picked(folders, act.into) or b"", act.name)
         self._world.trace(f"user {device.number} {act.kind} {target!r}")
         changed = self._do(act, device, tree, target)
         for path in changed or self._make_anew(act, device.user, tree, target):
@@ -64,7 +64,7 @@ class Users:
     def mark(self, mark: Mark) -> None:
         """Set extended attributes of a file or folder, on a device that syncs them."""
         device = self._world.devices[int(mark.place * len(self._world.devices))]
-        path = _picked([path for path in device.user.tree() if not device.user.is_symlink(path)], mark.pick)
+        path = picked([path for path in device.user.tree() if not device.user.is_symlink(path)], mark.pick)
         if path is None or not device.disk.has_xattrs:
             return
         self._world.trace(f"user {device.number} marks {path!r} {mark.value}")
@@ -82,7 +82,7 @@ class Users:
     def _do(self, act: Act, device: SimDevice, tree: Tree, target: bytes) -> list[bytes]:
         """Result: the paths at which something changed."""
         user = device.user
-        source = _picked(user.files() if act.kind in _ON_FILES else list(tree), act.pick)
+        source = picked(user.files() if act.kind in _ON_FILES else list(tree), act.pick)
         if source is None and act.kind not in _MAKING:
             return []
         if act.kind in _MAKING:
@@ -134,7 +134,7 @@ class Users:
         return [path]
 
     def _move(self, act: Act, user: FakeUser, tree: Tree, source: bytes, target: bytes) -> list[bytes]:
-        other = _picked(sorted(tree), act.into)
+        other = picked(sorted(tree), act.into)
         match act.kind:
             case "rename" if target not in tree and not _is_in(target, source):
                 user.rename(source, target)
@@ -167,7 +167,7 @@ class Users:
         mate = mates[int(cross.into * len(mates))]
         tree, other = device.user.tree(), mate.user.tree()
         folders = [path for path, data in tree.items() if data is None and path in other and other[path] is None]
-        one, two = _picked(folders, cross.pick), _picked(folders, cross.into)
+        one, two = picked(folders, cross.pick), picked(folders, cross.into)
         if one is None or two is None or _is_in(one, two) or _is_in(two, one):
             return
         if _has(tree, two, cross.name) or _has(other, one, cross.name):
@@ -185,7 +185,7 @@ class Users:
         if not device.is_running:
             return
         left = sorted(excluding.paths_of(device.engine.state).values())
-        path = _picked(sorted(device.user.tree()) if choice.is_out else [each.encode() for each in left], choice.pick)
+        path = picked(sorted(device.user.tree()) if choice.is_out else [each.encode() for each in left], choice.pick)
         if path is None:
             return
         self._world.trace(f"user {device.number} {'leaves out' if choice.is_out else 'takes back'} {path!r}")
@@ -219,6 +219,11 @@ class Users:
         known = {entry.content for core, ns in places for entry in snapshot_of(core, ns)}
         gone = self._left_to_the_service - on_disks
         self.given_up |= {data for data in gone if content_hash((block_hash(data),)) not in known}
+
+    def give_up(self, contents: Collection[bytes]) -> None:
+        """Somebody takes these away on the service. contents: their hashes."""
+        wanted = set(contents)
+        self.given_up |= {data for data in self.written if content_hash((block_hash(data),)) in wanted}
 
     def content(self, number: int, size: int = 12) -> bytes:
         """Return bytes that nobody wrote before (but for the empty file), and remember that they must survive."""
@@ -293,7 +298,7 @@ class Users:
     def over(self, over: Over) -> None:
         """Move something over the edge of a shared folder, or that folder itself; one of the linked folder's user."""
         holders = [one for one in self._world.devices if over.kind == "make" or self._shared_in(one, over)]
-        device = _picked(holders, over.place)
+        device = picked(holders, over.place)
         if device is None:
             return
         self._actor = device
@@ -304,7 +309,7 @@ class Users:
             device.changed(over.name)
             return
         mounts = [path for path in self._shared_in(device, over) if tree.get(path, b"") is None]
-        mount = _picked(mounts, over.into)
+        mount = picked(mounts, over.into)
         if mount is None:
             return
         self._world.trace(f"user {device.number} {over.kind} {mount!r}")
@@ -316,17 +321,17 @@ class Users:
                 device.changed(mount)
                 return
             case "in":
-                source, folders = _picked(outside, over.pick), [mount, *(path for path in inside if tree[path] is None)]
+                source, folders = picked(outside, over.pick), [mount, *(path for path in inside if tree[path] is None)]
             case "out":
-                source, folders = _picked(inside, over.pick), [b"", *(path for path in outside if tree[path] is None)]
+                source, folders = picked(inside, over.pick), [b"", *(path for path in outside if tree[path] is None)]
             case "swap":
-                self._swap_over(device, tree, _picked(inside, over.pick), _picked(outside, over.into))
+                self._swap_over(device, tree, picked(inside, over.pick), picked(outside, over.into))
                 return
             case "nest":
                 source, folders = mount, [path for path in outside if tree[path] is None]
             case _:
                 source, folders = mount, [mount.rpartition(b"/")[0]]
-        folder = _picked(folders, over.pick)
+        folder = picked(folders, over.pick)
         if source is None or folder is None or _has(tree, folder, over.name) or _is_in(folder, source):
             return
         self._world.faults.fired[f"over_{over.kind}"] += 1
@@ -373,7 +378,7 @@ class Users:
         device = self._world.devices[int(late.place * len(self._world.devices))]
         tree = device.user.tree()
         if late.is_opening:
-            path = _picked([path for path in tree if tree[path] is not None], late.pick)
+            path = picked([path for path in tree if tree[path] is not None], late.pick)
             if path is not None and not device.user.is_symlink(path):
                 self._open.append((device, device.user.inode_at(path), self._world.scheduler.now_s))
             return
@@ -406,7 +411,8 @@ def allow_deletions(world: World) -> bool:
     return bool(held)
 
 
-def _picked(among: Sequence[T], share: float) -> T | None:
+def picked(among: Sequence[T], share: float) -> T | None:
+    """Return the one at that share of all, None when there are none."""
     return among[int(share * len(among))] if among else None
 
 

@@ -137,6 +137,17 @@ def the_other_may_only_look(scene: Scene, chance: random.Random) -> Iterator[Non
         told(scene.laptop, "share", "role", "satchel:/team", "ben", "edit")
 
 
+@contextlib.contextmanager
+def the_account_has_little_room(scene: Scene, chance: random.Random) -> Iterator[None]:
+    """So that soon nothing new is taken; then it has room again, and nobody has to say so anywhere."""
+    time.sleep(chance.random())
+    scene.server.admin("user.quota", name="ann", quota_bytes=chance.choice((1, 100_000)))
+    try:
+        yield
+    finally:
+        scene.server.admin("user.quota", name="ann", quota_bytes=None)
+
+
 AT_DEVICES: tuple[Disturbance, ...] = (
     *(nothing,) * 6,
     a_device_is_killed,
@@ -146,4 +157,9 @@ AT_DEVICES: tuple[Disturbance, ...] = (
     a_folder_is_left_out,
     the_other_may_only_look,
 )
-DISTURBANCES: tuple[Disturbance, ...] = (*AT_DEVICES, the_service_is_gone, the_service_is_killed)
+DISTURBANCES: tuple[Disturbance, ...] = (
+    *AT_DEVICES,
+    the_service_is_gone,
+    the_service_is_killed,
+    the_account_has_little_room,
+)

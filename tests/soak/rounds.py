@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,17 +13,22 @@ from pathlib import Path
 
 from satchel.cli.exit_codes import CHANGED, OK
 from tests.soak.crossing import carried
-from tests.soak.disturbing import AT_DEVICES, DISTURBANCES, Disturbance
+from tests.soak.disturbing import AT_DEVICES, DISTURBANCES, Disturbance, nothing
 from tests.soak.from_afar import commanded
 from tests.soak.programs import PROGRAMS
-from tests.soak.scene import OWN, TEAM, Found, Scene, Tree, contents_below
-from tests.support.devices import Device
+from tests.soak.scene import OWN, TEAM, Found, Scene, Tree, contents_below, told
+from tests.support.devices import Device, wait_for
 from tests.support.trees import tree_of
 
 AT_ONCE = ("documents", "kinds", "mail", "names", "packages", "photos", "trees")
 """Programs that two may run in one folder at the same time. A repository or a database has one user, by its rules."""
 
+AT_ONCE_FOLDERS = (1, 1, 3, 5)
+"""In so many folders they do so, which makes for more that meets."""
+
 BREAKS_S = (0.0, 0.0, 0.5, 2.0, 12.0)
+WHOLE = "."
+"""The name of a folder in itself."""
 
 
 Kind = Callable[[Scene, random.Random], str]
@@ -75,10 +81,12 @@ def alone(scene: Scene, chance: random.Random) -> str:
 
 
 def together(scene: Scene, chance: random.Random) -> str:
-    """Two or three work in one folder at the same time: all end equal, and what they left stands or is a version."""
+    """Two or three work in one folder, or some, at the same time: all end equal, and what they left stands or is a
+    version."""
     top, program = chance.choice((OWN, TEAM)), chance.choice(AT_ONCE)
     holders = scene.holders(top)
-    jobs = [Job(one, top, f"{program} together", program, chance.getrandbits(32)) for one in holders]
+    names = [f"{program} together {number}" for number in range(chance.choice(AT_ONCE_FOLDERS))]
+    jobs = [Job(one, top, name, program, chance.getrandbits(32)) for name in names for one in holders]
     with _work(scene, {one.name for one in holders}, chance, DISTURBANCES) as disturbance:
         with ThreadPoolExecutor(len(jobs)) as pool:
             list(pool.map(lambda job: run(job, is_alone=False), jobs))
@@ -135,6 +143,52 @@ def taken_back(scene: Scene, chance: random.Random) -> str:
     return f"{rest_s:6.1f} s to rest; nothing; undone twice on {one.name}"
 
 
+def rewound(scene: Scene, chance: random.Random) -> str:
+    """Programs work, and then somebody leads all back to before it, on the server; and takes that back, or not."""
+    one, top = chance.choice(scene.holders(OWN)), chance.choice((OWN, TEAM))
+    before = _whole(one, top)
+    stamp = datetime.datetime.now().astimezone().isoformat()
+    jobs = [
+        Job(chance.choice(scene.holders(top)), top, program, program, chance.getrandbits(32))
+        for program in chance.sample(sorted(PROGRAMS), chance.choice((1, 2)))
+    ]
+    for job in jobs:
+        run(job, is_alone=True)
+    rest_s = scene.rest()
+    after, copies = _whole(one, top), scene.copies()
+    with _work(scene, set(), chance, AT_DEVICES) as disturbance:
+        done = told(one, "rewind", f"satchel:/{top}", "--to", stamp, "--yes")
+    rest_s += scene.rest()
+    scene.require_left({(top, WHOLE): before})
+    if chance.random() < 0.5:
+        told(one, "rewind", "--undo", done.rsplit(maxsplit=1)[-1].strip("."), "--yes")
+        rest_s += scene.rest()
+        scene.require_left({(top, WHOLE): after})
+    _no_copies(scene, copies)
+    return f"{rest_s:6.1f} s to rest; {disturbance}; rewound by {one.name}: {', '.join(map(str, jobs))}"
+
+
+def left_and_accepted(scene: Scene, chance: random.Random) -> str:
+    """The other leaves the shared folder, and is asked again: it goes from his disk, and comes with all in it."""
+    place = scene.phone.folder / TEAM
+    told(scene.phone, "share", "leave", TEAM)
+    wait_for(lambda: not place.exists(), "what is shared no more stays on the disk")
+    programs = chance.sample(sorted(PROGRAMS), chance.choice((1, 2)))
+    jobs = [Job(chance.choice(scene.devices[:2]), TEAM, name, name, chance.getrandbits(32)) for name in programs]
+    trees = [run(job, is_alone=True) for job in jobs]
+    told(scene.laptop, "share", "add", f"satchel:/{TEAM}", "--with", "ben:edit")
+    told(scene.phone, "share", "accept", TEAM)
+    with _work(scene, set(), chance, (nothing, *AT_DEVICES[6:])) as disturbance:
+        wait_for(place.is_dir, "the shared folder does not come back")
+    rest_s = scene.rest()
+    scene.require_left({(job.top, job.name): tree for job, tree in zip(jobs, trees, strict=True)})
+    return f"{rest_s:6.1f} s to rest; {disturbance}; left and accepted: {', '.join(map(str, jobs))}"
+
+
+def _whole(one: Device, top: str) -> Tree:
+    return tree_of(one.folder / top, with_times=False)
+
+
 @contextlib.contextmanager
 def _work(scene: Scene, at_work: set[str], chance: random.Random, disturbances: Sequence[Disturbance]) -> Iterator[str]:
     """People are at work on these devices until the block ends, and something happens; yield what."""
@@ -171,7 +225,15 @@ def _told(jobs: list[Job], disturbance: str, rest_s: float) -> str:
     return f"{rest_s:6.1f} s to rest; {disturbance}; {', '.join(map(str, jobs))}"
 
 
-KINDS: tuple[tuple[Kind, int], ...] = ((alone, 11), (together, 4), (across, 3), (from_afar, 2), (taken_back, 1))
+KINDS: tuple[tuple[Kind, int], ...] = (
+    (alone, 11),
+    (together, 5),
+    (across, 3),
+    (from_afar, 2),
+    (taken_back, 1),
+    (rewound, 2),
+    (left_and_accepted, 1),
+)
 """What a round may be, and how often it is."""
 
 

@@ -453,8 +453,8 @@ def _write(state: State, job: Job, task: DiskTask, result: Applied) -> None:
                 row = index.row(move.nid)
                 if row is None or not isinstance(row.local, Item):
                     continue
-                if move.parent != ROOT_NID and not index.exists(move.parent):
-                    # Its folder was adopted into another row meanwhile: a look finds where it stands now.
+                if not _stands(state, move.parent):
+                    # Its folder went, or was adopted into another row meanwhile: a look finds where it stands now.
                     state.look_later(LOOK_AGAIN_S, ROOT_PATH)
                     continue
                 if state.is_scanning and row.local.kind is Kind.FOLDER:
@@ -494,6 +494,11 @@ def _write(state: State, job: Job, task: DiskTask, result: Applied) -> None:
             raise AssertionError(task)
 
 
+def _stands(state: State, parent: Nid) -> bool:
+    """Tell whether the folder is on the disk, as far as is known: what is noted in one that is not is never missed."""
+    return parent == ROOT_NID or state.index.reader.local(parent) is not None
+
+
 def _unsure(moved: Stat) -> Stat:
     """A file that was moved is read once more: a write in that moment that set the time back shows in no stat.
 
@@ -507,7 +512,7 @@ def _write_placed(
 ) -> None:
     index = state.index
     before = index.row(op.nid)
-    if before is None or (op.item.parent != ROOT_NID and not index.exists(op.item.parent)):
+    if before is None or not _stands(state, op.item.parent):
         # It, or its folder, went while it was placed: a look finds what stands there now.
         state.look_later(LOOK_AGAIN_S, ROOT_PATH)
         return

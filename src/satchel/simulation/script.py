@@ -285,12 +285,11 @@ def script(seed: int, *, operations: int = 40, has_mounts: bool = False) -> Scri
     snares, choices = random.Random(f"{seed}:snares"), random.Random(f"{seed}:choices")
     glimpses = random.Random(f"{seed}:glimpses")
     has_choices = choices.random() < 0.2
-    afar = random.Random(f"{seed}:afar")
-    has_afar = afar.random() < 0.3 and not has_mounts
     rate = world.choice(RATES)
     kinds = frozenset(IN_CALLS if world.random() < 0.4 else world.sample(sorted(IN_CALLS), 5)) if rate else frozenset()
     machines = world.choice((2, 2, 2, 2, 3, 3, 3, 4, 5))
     kept = GENTLE if world.random() < 0.2 else frozenset(name for name, _ in ACTIONS)
+    browsing = _Browsing(seed, is_wanted=kept != GENTLE and not has_mounts)
     has_late = not rate and late.random() < 0.5
     history = _History(seed, machines, is_wanted=not has_late)
     versions = random.Random(f"{seed}:versions")
@@ -321,8 +320,7 @@ def script(seed: int, *, operations: int = 40, has_mounts: bool = False) -> Scri
             steps.append(Glimpse(glimpses.random()))
         if crossings.random() < 0.1 and kept != GENTLE:
             steps.append(Cross(crossings.random(), crossings.random(), crossings.random(), crossings.choice(NAMES)))
-        if has_afar and kept != GENTLE and afar.random() < 0.5:
-            steps.append(_from_afar(afar))
+        steps += browsing.next()
         if has_choices and choices.random() < 0.5:
             steps.append(Choice(choices.random(), choices.random(), choices.random() < 0.6))
         if marking and marks.random() < 0.6:
@@ -339,6 +337,21 @@ def script(seed: int, *, operations: int = 40, has_mounts: bool = False) -> Scri
     return Script(
         seed, machines, namespaces, rate, kinds, tuple(steps), disk_s, marking, _bounds(seed), has_mounts=has_mounts
     )
+
+
+class _Browsing:
+    """What people do on the service itself, in each turn."""
+
+    def __init__(self, seed: int, *, is_wanted: bool) -> None:
+        self._rng = random.Random(f"{seed}:afar")
+        self._has_any = self._rng.random() < 0.3 and is_wanted
+
+    def next(self) -> list[Step]:
+        rng = self._rng
+        if not self._has_any or rng.random() >= 0.5:
+            return []
+        (kind,) = rng.choices([name for name, _ in AFAR], [share for _, share in AFAR])
+        return [Afar(rng.random(), kind, rng.random(), rng.random(), rng.choice(NAMES))]
 
 
 class _Mounting:
@@ -401,11 +414,6 @@ def _act(rng: random.Random, number: int, kept: frozenset[str]) -> Act:
     kind = kind if kind in kept else "create"
     size = rng.choice(SIZES) if rng.random() < 0.15 else 12
     return Act(number, rng.random(), kind, rng.random(), rng.random(), rng.choice(NAMES), size)
-
-
-def _from_afar(rng: random.Random) -> Afar:
-    (kind,) = rng.choices([name for name, _ in AFAR], [share for _, share in AFAR])
-    return Afar(rng.random(), kind, rng.random(), rng.random(), rng.choice(NAMES))
 
 
 def _mishaps(rng: random.Random, machines: int) -> list[Step]:

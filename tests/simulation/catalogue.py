@@ -123,7 +123,8 @@ BUGS = (
     _bug("what came back stays dead", "what lives again with its folder has a seq from before its death",
          ("device.engine.pages:fold_rows", "(own.is_live or own.seq > seq)", "True")),
     _bug("a name is its folder", "what goes into a new folder goes into none that a user has put at its name",
-         ("device.applier.hands:Hands.home", "if made is None:", "if False:")),
+         ("device.applier.hands:Hands.home", "if folder not in self.homes:", "if True:"),
+         ("device.engine.placing:_home", "if row is None else row.stat", "if row is None else None")),
     _bug("the ctime does not matter", "an edit that keeps the mtime is seen",
          ("device.scanner.walk:is_unchanged", "one.ctime_ns == other.ctime_ns", "other.ctime_ns")),
 )  # fmt: skip

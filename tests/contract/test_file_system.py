@@ -326,6 +326,8 @@ def test_what_comes_into_a_folder_comes_into_that_one_alone(world: World) -> Non
     drive(world.disk.place_staged(name, path("folder/file"), home))
     drive(world.disk.make_folder(path("folder/in"), home))
     drive(world.disk.move(path("old"), path("folder/old"), None, home))
+    world.user.write_file(b"out", b"what was set aside")
+    drive(world.disk.set_aside(path("out"), "m-1.out"))
     world.user.rename(b"folder", b"away")
     world.user.make_folder(b"folder")
     before = world.user.tree()
@@ -334,6 +336,7 @@ def test_what_comes_into_a_folder_comes_into_that_one_alone(world: World) -> Non
         world.disk.place_staged(name, path("folder/file"), home),
         world.disk.make_folder(path("folder/in"), home),
         world.disk.move(path("away/old"), path("folder/old"), None, home),
+        world.disk.restore_staged("m-1.out", path("folder/out"), home=home),
     ):
         with pytest.raises(NotFound):
             drive(call)

@@ -208,18 +208,18 @@ class LocalDisk(LocalTrash):
         handles = self._open()
         return self._from_own(handles, handles.staging, plain_name(name), path, home)
 
-    async def restore_staged(self, name: str, path: DiskPath, below: bytes = b"") -> Stat:
+    async def restore_staged(self, name: str, path: DiskPath, below: bytes = b"", home: Stat | None = None) -> Stat:
         handles = self._open()
         staged = plain_name(name)
         if not below:
-            found = self._from_own(handles, handles.staging, staged, path)
+            found = self._from_own(handles, handles.staging, staged, path, home)
             drop_note(handles.staging, staged)
             return found
         folder, last = split(DiskPath(staged + b"/" + below))
         with translating(path):
             opened = disk_calls.open_beneath(handles.staging, folder, PLACE, is_openat2_tried=self._is_openat2_used)
         try:
-            return self._from_own(handles, opened, last, path)
+            return self._from_own(handles, opened, last, path, home)
         finally:
             os.close(opened)
 

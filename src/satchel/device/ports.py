@@ -340,10 +340,10 @@ class FileSystem(Protocol):
         """Move something out of the trash to a free name. Raises: NameTaken, NotFound."""
         ...
 
-    async def restore_staged(self, name: str, path: DiskPath, below: bytes = b"") -> Stat:
+    async def restore_staged(self, name: str, path: DiskPath, below: bytes = b"", home: Stat | None = None) -> Stat:
         """Move an exchanged file or what was set aside (or a part `below` it) from staging to a free name.
 
-        Raises: NameTaken, NotFound.
+        home: as for `place_staged`. Raises: NameTaken, NotFound.
         """
         ...
 

@@ -431,10 +431,10 @@ class FakeDisk:
         self.volume.notes[name] = path
         return stat
 
-    async def restore_staged(self, name: str, path: DiskPath, below: bytes = b"") -> Stat:
+    async def restore_staged(self, name: str, path: DiskPath, below: bytes = b"", home: Stat | None = None) -> Stat:
         await self.enter("restore_staged", name, path, below)
         folder, last = self._inside(self.staging, name, below)
-        stat = self._rename((folder, last), self._parent(path))
+        stat = self._rename((folder, last), self._parent(path, home))
         if not below:
             self.volume.notes.pop(name, None)
         return stat

@@ -66,6 +66,23 @@ def tasks_into(home: Stat, disk: FakeDisk) -> dict[str, DiskTask]:
     }
 
 
+def test_what_moves_by_way_of_staging_goes_back_when_its_folder_has_lost_its_name() -> None:
+    """A folder moves, and a file into what was in it: in no order do plain renames do that."""
+    disk = FakeDisk(StillClock())
+    user = FakeUser(disk)
+    user.make_folder(b"home")
+    user.make_folder(b"top")
+    user.write_file(b"top/f", b"what moves")
+    home = stat_of(disk, b"home")
+    user.rename(b"home", b"away")
+    own_folder(user, b"home")
+    before = user.tree()
+    moves = (move(disk, b"top", b"home/top", home), move(disk, b"top/f", b"home/top/g", stat_of(disk, b"top")))
+    (result,) = apply(disk, MovePaths(moves))
+    assert isinstance(result, Changed)
+    assert user.tree() == before
+
+
 @pytest.mark.parametrize("what", ["file", "folder", "symlink", "moved"])
 @pytest.mark.parametrize("is_taken", [False, True])
 def test_a_folder_that_stands_is_the_one_that_is_meant_or_nothing_comes_into_it(what: str, is_taken: bool) -> None:

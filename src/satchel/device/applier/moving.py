@@ -6,7 +6,7 @@ breaks in the middle is taken back step by step. Source: docs/design/040, rules 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from satchel.core.entries import Kind
 from satchel.core.errors import Fault, FileChanging, NameTaken, NotFound
@@ -132,7 +132,7 @@ async def _move_to_twin(hands: Hands, source: DiskPath, move: MovePath, done: _D
     there = await hands.fs.stat(move.target)
     if there is None or not there.same_thing(move.expected):
         raise _NotAsPlanned(move.target, "the name is taken")
-    await _move_by_staging(hands, (MovePath(move.nid, source, move.target, move.expected),), done)
+    await _move_by_staging(hands, (replace(move, source=source),), done)
 
 
 async def _move_by_staging(hands: Hands, moves: tuple[MovePath, ...], done: _Done) -> None:
@@ -152,7 +152,7 @@ async def _move_by_staging(hands: Hands, moves: tuple[MovePath, ...], done: _Don
             raise _NotAsPlanned(move.source, "something else moved than was planned on")
     for move in sorted(moves, key=lambda one: (one.target.count(b"/"), one.target)):
         try:
-            await hands.fs.restore_staged(aside[move.source], move.target)
+            await hands.fs.restore_staged(aside[move.source], move.target, home=move.home)
         except (NameTaken, NotFound) as error:
             raise _NotAsPlanned(move.target, "the name is taken or the folder is gone") from error
         hands.touched.arrived(move.target)

@@ -67,11 +67,11 @@ def trust_disk(state: State) -> None:
 
     But not where what it told could not be folded: there another look decides.
     """
-    if state.doubtful or state.unseen_doubts:
-        for nid in state.refused:
-            keep_doubts(state, nid)
-        if state.refused and state.kept_doubts and not any(hint == EVERYTHING for _, hint in state.later_hints):
-            state.look_later(UNTOLD_S, ROOT_PATH)
+    unread = len(state.kept_doubts)
+    for nid in state.refused:
+        keep_doubts(state, nid)
+    if len(state.kept_doubts) > unread and not any(hint == EVERYTHING for _, hint in state.later_hints):
+        state.look_later(UNTOLD_S, ROOT_PATH)
     state.unseen_doubts, state.kept_doubts = state.kept_doubts, set()
     state.doubtful = range(0)
     if not state.unseen_doubts:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from satchel.cli.exit_codes import CHANGED, OK
 from tests.soak.crossing import carried
-from tests.soak.disturbing import AT_DEVICES, DISTURBANCES, Disturbance, nothing
+from tests.soak.disturbing import AT_DEVICES, DISTURBANCES, LATER_S_MAX, Disturbance
 from tests.soak.from_afar import commanded
 from tests.soak.programs import PROGRAMS
 from tests.soak.scene import OWN, TEAM, Found, Scene, Tree, contents_below, told
@@ -178,8 +178,9 @@ def left_and_accepted(scene: Scene, chance: random.Random) -> str:
     trees = [run(job, is_alone=True) for job in jobs]
     told(scene.laptop, "share", "add", f"satchel:/{TEAM}", "--with", "ben:edit")
     told(scene.phone, "share", "accept", TEAM)
-    with _work(scene, set(), chance, (nothing, *AT_DEVICES[6:])) as disturbance:
-        wait_for(place.is_dir, "the shared folder does not come back")
+    with _work(scene, set(), chance, AT_DEVICES) as disturbance:
+        time.sleep(chance.random() * LATER_S_MAX)
+    wait_for(place.is_dir, "the shared folder does not come back")
     rest_s = scene.rest()
     scene.require_left({(job.top, job.name): tree for job, tree in zip(jobs, trees, strict=True)})
     return f"{rest_s:6.1f} s to rest; {disturbance}; left and accepted: {', '.join(map(str, jobs))}"

@@ -36,56 +36,50 @@ class Browsers:
             return
         entries = snapshot_of(device.core, device.ns)
         try:
-            name = self._ask(step, device, entries)
-        except Fault as fault:
-            name = fault.code
-        world.trace(f"browser {device.ns[-2:].hex()} {step.kind} {name}")
-        world.faults.fired["from_afar"] += bool(entries)
+            is_done = self._ask(step, device, entries)
+        except Fault:
+            is_done = False
+        world.trace(f"browser {device.ns[-2:].hex()} {step.kind} {is_done}")
+        world.faults.fired["from_afar"] += is_done
         world.tell_streams(device.ns)
 
-    def _ask(self, step: Afar, device: SimDevice, entries: Sequence[Entry]) -> str:
+    def _ask(self, step: Afar, device: SimDevice, entries: Sequence[Entry]) -> bool:
         core, ns = device.core, device.ns
         folders = [ROOT_NODE, *(entry.node_id for entry in entries if entry.kind == Kind.FOLDER)]
         into = picked(folders, step.into) or ROOT_NODE
         if step.kind == "back":
             node = picked(self._deleted.get(ns, []), step.pick)
-            if node is not None:
-                drive(core.bring_back(ns, node))
-            return "something" if node is not None else "nothing"
+            return node is not None and drive(core.bring_back(ns, node))
         if step.kind == "folder":
-            drive(core.make_folder(ns, into, step.name.decode()))
-            return step.name.decode()
+            return drive(core.make_folder(ns, into, step.name.decode()))
         if step.kind == "rewind":
             last = max((entry.seq for entry in entries), default=0)
             self._users.give_up([entry.content for entry in entries])
-            drive(core.rewind(ns, max(1, last - int(step.pick * REWIND_SEQS))))
-            return "all"
+            return drive(core.rewind(ns, max(1, last - int(step.pick * REWIND_SEQS))))
         entry = picked(entries, step.pick)
-        if entry is None:
-            return "nothing"
-        self._change(step, core, ns, entry, into, entries)
-        return repr(entry.name)
+        return entry is not None and self._change(step, core, ns, entry, into, entries)
 
     def _change(
         self, step: Afar, core: CoreRemote, ns: NamespaceId, entry: Entry, into: NodeId, entries: Sequence[Entry]
-    ) -> None:
+    ) -> bool:
         match step.kind:
             case "move":
-                drive(core.move(ns, [(entry, into, step.name.decode())]))
+                return drive(core.move(ns, [(entry, into, step.name.decode())]))
             case "rename":
-                drive(core.move(ns, [(entry, entry.parent_id, step.name.decode())]))
+                return drive(core.move(ns, [(entry, entry.parent_id, step.name.decode())]))
             case "swap":
                 other = picked(entries, step.into) or entry
-                drive(core.move(ns, [(entry, other.parent_id, other.name), (other, entry.parent_id, entry.name)]))
+                places = [(entry, other.parent_id, other.name), (other, entry.parent_id, entry.name)]
+                return other is not entry and drive(core.move(ns, places))
             case "delete":
                 self._users.give_up([one.content for one in _unit(entries, entry.node_id)])
                 self._deleted.setdefault(ns, []).append(entry.node_id)
-                drive(core.delete(ns, entry.node_id, max(one.seq for one in entries)))
+                return drive(core.delete(ns, entry.node_id, max(one.seq for one in entries)))
             case "version" if entry.kind == Kind.FILE:
                 self._users.give_up([entry.content])
-                revs = drive(core.versions(ns, entry.node_id))
-                if (rev := picked(revs, step.into)) is not None:
-                    drive(core.bring_back_version(ns, entry.node_id, rev))
+                rev = picked(drive(core.versions(ns, entry.node_id)), step.into)
+                return rev is not None and drive(core.bring_back_version(ns, entry.node_id, rev))
+        return False
 
 
 def _unit(entries: Collection[Entry], top: NodeId) -> list[Entry]:

@@ -40,6 +40,7 @@ from satchel.core.messages import (
     ScopeRequest,
     SnapshotPage,
     SnapshotRequest,
+    Stored,
     StreamFrame,
 )
 from satchel.device.drive import drive
@@ -210,24 +211,25 @@ class CoreRemote:
 
         return await self._service.db.read(read_txn_)
 
-    async def delete(self, ns: NamespaceId, node_id: NodeId, seen_seq: int) -> None:
-        """Delete a node with all below, as a person in a browser does."""
-        await self._do(ns, DeleteOp(self._op_id(), node_id, seen_seq))
+    async def delete(self, ns: NamespaceId, node_id: NodeId, seen_seq: int) -> bool:
+        """Delete a node with all below, as a person in a browser does. Result, here and below: whether it is done."""
+        return await self._do(ns, DeleteOp(self._op_id(), node_id, seen_seq))
 
-    async def bring_back(self, ns: NamespaceId, node_id: NodeId) -> None:
+    async def bring_back(self, ns: NamespaceId, node_id: NodeId) -> bool:
         """Bring it back with all that its deletion took along, as a person in a browser does."""
-        await restore_unit(self._service.db, self._service.clock, self._principal, ns, node_id)
+        outcome = await restore_unit(self._service.db, self._service.clock, self._principal, ns, node_id)
+        return isinstance(outcome, Stored)
 
-    async def make_folder(self, ns: NamespaceId, parent: NodeId, name: str) -> None:
+    async def make_folder(self, ns: NamespaceId, parent: NodeId, name: str) -> bool:
         """Make a folder there, if the name is free, as a person in a browser does."""
-        await self._do(
-            ns, CreateOp(self._op_id(), NodeId(self._service.clock.random(16)), parent, name, int(Kind.FOLDER))
+        return await self._do(
+            ns, CreateOp(self._op_id(), NodeId(self._service.clock.random(ID_BYTES)), parent, name, int(Kind.FOLDER))
         )
 
-    async def move(self, ns: NamespaceId, moves: Sequence[tuple[Entry, NodeId, str]]) -> None:
+    async def move(self, ns: NamespaceId, moves: Sequence[tuple[Entry, NodeId, str]]) -> bool:
         """Give nodes other places, all at once or none, as a person in a browser does. moves: node, folder, name."""
         placements = [Placement(entry.node_id, entry.place_rev, parent, name) for entry, parent, name in moves]
-        await self._do(ns, MoveOp(self._op_id(), tuple(placements)))
+        return await self._do(ns, MoveOp(self._op_id(), tuple(placements)))
 
     async def versions(self, ns: NamespaceId, node_id: NodeId) -> list[int]:
         """Return the revs of a file's versions."""
@@ -238,20 +240,24 @@ class CoreRemote:
 
         return await self._service.db.read(read_txn_)
 
-    async def bring_back_version(self, ns: NamespaceId, node_id: NodeId, rev: int) -> None:
+    async def bring_back_version(self, ns: NamespaceId, node_id: NodeId, rev: int) -> bool:
         """Give a file an earlier content, as a person in a browser does."""
-        await restore_version(self._service.db, self._service.clock, self._principal, ns, node_id, rev)
+        service = self._service
+        outcome = await restore_version(service.db, service.clock, self._principal, ns, node_id, rev)
+        return isinstance(outcome, Stored)
 
-    async def rewind(self, ns: NamespaceId, to_seq: int) -> None:
+    async def rewind(self, ns: NamespaceId, to_seq: int) -> bool:
         """Lead all back to what it was, as a person in a browser does."""
         service = self._service
-        await rewind(service.db, service.clock, InlineWorkers(), self._principal, ns, ROOT_NODE, to_seq)
+        done = await rewind(service.db, service.clock, InlineWorkers(), self._principal, ns, ROOT_NODE, to_seq)
+        return done.head_seq > 0
 
     def _op_id(self) -> OpId:
         return OpId(self._service.clock.random(ID_BYTES))
 
-    async def _do(self, ns: NamespaceId, op: Op) -> None:
-        await self.commit(CommitRequest(ns, LinkId(b""), (op,)), ())
+    async def _do(self, ns: NamespaceId, op: Op) -> bool:
+        reply = await self.commit(CommitRequest(ns, LinkId(b""), (op,)), ())
+        return isinstance(reply.outcomes[0], Stored)
 
     async def sent(self, ns: NamespaceId, last_seq: int) -> list[tuple[int, str, DeviceId]]:
         """Return what was done after that seq, to which name, and by which device."""
